@@ -1,0 +1,31 @@
+//! The application kernel: tasks, signals, memory, files and time. It must not know any filesystem, protocol or system-call number by name.
+//!
+//! A filesystem is reached through [`vfs::Inode`] and [`file::FileOps`], a socket family through [`socket::SocketFamily`],
+//! program memory through [`io::Sink`] and [`io::Source`]. `sentry-fs` and `sentry-net` implement those traits,
+//! `sentry-syscalls` calls the methods here, `sentry` composes them.
+//!
+//! # Lock order
+//!
+//! A thread takes locks downwards only; `sync::lock_order` holds the same list as ranks and debug builds check it.
+//!
+//! ```text
+//! kernel → pid namespace → thread group → task → signal
+//!   fd table → file position → mount namespace → dentry → inode → page cache
+//!     socket → endpoint
+//!       mm map → mm pages → memory file
+//!         futex → wait queue → timer
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod cred;
+pub mod error;
+pub mod file;
+pub mod io;
+pub mod mm;
+pub mod socket;
+pub mod sync;
+pub mod task;
+pub mod vfs;
+pub mod wait;
+
+pub use error::{Error, Result};
