@@ -10,9 +10,9 @@
 //!
 //! ```text
 //! kernel → pid namespace → thread group → task → signal
-//!   fd table → file position → mount namespace → dentry → inode → page cache
+//!   fd table → file position → mount namespace → dentry → inode
 //!     socket → endpoint
-//!       mm map → mm pages → memory file
+//!       mm map → mappings → mm pages → page cache → memory file
 //!         futex → wait queue → timer
 //! ```
 #![forbid(unsafe_code)]

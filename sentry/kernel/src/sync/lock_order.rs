@@ -44,8 +44,6 @@ ranks! {
     DENTRY = 650 nests;
     /// Inodes (directory before entry; two directories by rename's rule).
     INODE = 700 nests;
-    /// Pages of a file.
-    PAGE_CACHE = 750 nests;
     /// A socket.
     SOCKET = 800 nests;
     /// A memory manager's areas.
@@ -54,6 +52,8 @@ ranks! {
     MAPPINGS = 870 nests;
     /// A memory manager's pages.
     MM_PAGES = 880 nests;
+    /// Pages of a file: taken by a fault under a memory manager's locks, so never held while program memory is copied.
+    PAGE_CACHE = 885 nests;
     /// Futex buckets.
     FUTEX = 900 nests;
     /// Wait queues.

@@ -414,6 +414,9 @@ pub struct MountOptions {
     pub data: Vec<u8>,
 }
 
+/// Makes a filesystem. A closure, since filesystems differ in what they need from boot: the memory file, the kernel, a directory of the host.
+pub type FsCreate = Box<dyn Fn(&MountOptions) -> Result<Arc<dyn FileSystem>> + Send + Sync>;
+
 /// A kind of filesystem: a row of the registry.
 pub struct FsType {
     /// Name for mount(2) and /proc/filesystems.
@@ -421,5 +424,5 @@ pub struct FsType {
     /// True where a program may mount it itself.
     pub user_mountable: bool,
     /// Makes a filesystem. Errors: EINVAL for options it does not know.
-    pub create: fn(&MountOptions) -> Result<Arc<dyn FileSystem>>,
+    pub create: FsCreate,
 }

@@ -4,7 +4,7 @@ pub mod inode;
 pub mod path;
 
 pub use inode::{
-    Access, Attributes, Change, DirEntry, DirSink, FileSystem, FileType, FsStat, FsType, Inode,
-    MountOptions, NewNode, OpenFlags, RenameFlags, SetTime, Timespec,
+    Access, Attributes, Change, DirEntry, DirSink, FileSystem, FileType, FsCreate, FsStat, FsType,
+    Inode, MountOptions, NewNode, OpenFlags, RenameFlags, SetTime, Timespec,
 };
 pub use path::{Dentry, Mount, Path};
