@@ -6,6 +6,7 @@
 
 pub mod addr;
 pub mod errno;
+pub mod termios;
 
 pub use addr::{PAGE_SIZE, UserAddr, UserPtr, UserSlice};
 pub use errno::Errno;

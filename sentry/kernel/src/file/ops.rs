@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::io::{Sink, Source};
 use crate::mm::Mappable;
 use crate::socket::Socket;
-use crate::vfs::{Change, DirSink};
+use crate::vfs::{Access, Change, DirSink};
 use crate::wait::{Events, WaitQueue};
 
 /// Where a write goes.
@@ -53,6 +53,18 @@ pub trait FileOps: Send + Sync {
     fn write(&self, at: WriteAt, src: &mut dyn Source) -> Result<Written> {
         let _ = (at, src);
         Err(Errno::EINVAL.into())
+    }
+
+    /// Asked before a program reads or writes: a terminal stops background tasks here (SIGTTIN, SIGTTOU).
+    /// Errors: EIO, an interruption by the signal that it raised.
+    fn admit(&self, task: &crate::task::CurrentTask, access: Access) -> Result<()> {
+        let _ = (task, access);
+        Ok(())
+    }
+
+    /// How long a blocking read waits for its first byte before it answers 0, in nanoseconds (VTIME of a terminal); `None` is for ever.
+    fn read_timeout_ns(&self) -> Option<u64> {
+        None
     }
 
     /// True where the file has a position and pread/pwrite make sense; otherwise they and lseek answer ESPIPE.
