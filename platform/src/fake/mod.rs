@@ -1,0 +1,1 @@
+//! A scripted platform for kernel tests, without any process.

@@ -1,0 +1,1 @@
+//! Safe wrappers over the host system calls that the sentry needs.

@@ -1,0 +1,1 @@
+//! The guest vDSO: its machine code, its ELF image and its clock parameters.
