@@ -1,0 +1,327 @@
+//! Slabs, slices of slabs, and queues of slices.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Fault, Sink, Source};
+
+/// The most bytes that are put into one slab when copying from a [`Source`].
+pub const SLAB_SIZE: usize = 64 * 1024;
+
+/// Reference-counted immutable bytes.
+#[derive(Clone)]
+pub struct Slab(Arc<Vec<u8>>);
+
+impl Slab {
+    /// A slab that takes over a vector without copying it.
+    pub fn new(bytes: Vec<u8>) -> Slab {
+        Slab(Arc::new(bytes))
+    }
+
+    /// How many bytes it holds.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A range of a slab; cloning it copies no bytes.
+#[derive(Clone)]
+pub struct Slice {
+    slab: Slab,
+    start: usize,
+    end: usize,
+}
+
+impl Slice {
+    /// All of a slab.
+    pub fn new(slab: Slab) -> Slice {
+        let end = slab.len();
+        Slice { slab, start: 0, end }
+    }
+
+    /// How many bytes it covers.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether it covers none.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.slab.0.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The part from `offset` of at most `len` bytes; clamped to what there is.
+    pub fn part(&self, offset: usize, len: usize) -> Slice {
+        let start = self.start.saturating_add(offset).min(self.end);
+        let end = start.saturating_add(len).min(self.end);
+        Slice { slab: self.slab.clone(), start, end }
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.start = self.start.saturating_add(n).min(self.end);
+    }
+
+    fn truncate(&mut self, n: usize) {
+        self.end = self.end.min(self.start.saturating_add(n));
+    }
+}
+
+impl From<Vec<u8>> for Slice {
+    fn from(bytes: Vec<u8>) -> Slice {
+        Slice::new(Slab::new(bytes))
+    }
+}
+
+/// A queue of slices. One slice lives inline, so the usual packet allocates nothing here.
+#[derive(Clone, Default)]
+pub struct Chain {
+    // Invariant: `first` is None only when `rest` is empty; no slice is empty.
+    first: Option<Slice>,
+    rest: VecDeque<Slice>,
+    len: usize,
+}
+
+impl Chain {
+    /// A chain without bytes.
+    pub const fn new() -> Chain {
+        Chain { first: None, rest: VecDeque::new(), len: 0 }
+    }
+
+    /// Copies at most `max` bytes from a source into fresh slabs.
+    pub fn from_source(source: &mut dyn Source, max: usize) -> Result<Chain, Fault> {
+        let mut chain = Chain::new();
+        let mut left = source.remaining().min(max);
+        while left > 0 {
+            let mut bytes = vec![0; left.min(SLAB_SIZE)];
+            let mut filled = 0;
+            while let Some(space) = bytes.get_mut(filled..).filter(|space| !space.is_empty()) {
+                match source.read(space)? {
+                    0 => break,
+                    n => filled = filled.saturating_add(n),
+                }
+            }
+            bytes.truncate(filled);
+            left -= filled.min(left);
+            let done = filled == 0;
+            chain.push(Slice::from(bytes));
+            if done {
+                break;
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The number of bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a slice.
+    pub fn push(&mut self, slice: Slice) {
+        if slice.is_empty() {
+            return;
+        }
+        self.len += slice.len();
+        if self.first.is_none() {
+            self.first = Some(slice);
+        } else {
+            self.rest.push_back(slice);
+        }
+    }
+
+    /// Puts a slice before all others.
+    pub fn push_front(&mut self, slice: Slice) {
+        if slice.is_empty() {
+            return;
+        }
+        self.len += slice.len();
+        if let Some(old) = self.first.replace(slice) {
+            self.rest.push_front(old);
+        }
+    }
+
+    /// Appends all of another chain.
+    pub fn append(&mut self, other: Chain) {
+        for slice in other.into_slices() {
+            self.push(slice);
+        }
+    }
+
+    /// The first slice's bytes (empty when the chain is).
+    pub fn first(&self) -> &[u8] {
+        self.first.as_ref().map(Slice::bytes).unwrap_or_default()
+    }
+
+    /// Removes and returns the first slice.
+    pub fn pop(&mut self) -> Option<Slice> {
+        let slice = self.first.take()?;
+        self.first = self.rest.pop_front();
+        self.len -= slice.len();
+        Some(slice)
+    }
+
+    /// Removes the first `n` bytes (all, when there are fewer).
+    pub fn advance(&mut self, mut n: usize) {
+        while n > 0 {
+            let Some(first) = &mut self.first else { return };
+            if first.len() > n {
+                first.advance(n);
+                self.len -= n;
+                return;
+            }
+            n -= first.len();
+            self.pop();
+        }
+    }
+
+    /// Keeps only the first `n` bytes.
+    pub fn truncate(&mut self, n: usize) {
+        if n < self.len {
+            *self = self.split_to(n);
+        }
+    }
+
+    /// Removes the first `n` bytes (all, when there are fewer) and returns them.
+    pub fn split_to(&mut self, n: usize) -> Chain {
+        let mut head = Chain::new();
+        while head.len < n {
+            let want = n - head.len;
+            match &mut self.first {
+                None => break,
+                Some(first) if first.len() > want => {
+                    head.push(first.part(0, want));
+                    first.advance(want);
+                    self.len -= want;
+                }
+                Some(_) => {
+                    if let Some(slice) = self.pop() {
+                        head.push(slice);
+                    }
+                }
+            }
+        }
+        head
+    }
+
+    /// References to `len` bytes from `offset` (clamped), without copying: what a retransmission sends.
+    pub fn range(&self, offset: usize, len: usize) -> Chain {
+        let mut out = Chain::new();
+        let mut skip = offset;
+        for slice in self.slices() {
+            if out.len >= len {
+                break;
+            }
+            if skip >= slice.len() {
+                skip -= slice.len();
+                continue;
+            }
+            out.push(slice.part(skip, len - out.len));
+            skip = 0;
+        }
+        out
+    }
+
+    /// Copies from the front into `dst` without consuming; returns how many bytes.
+    pub fn copy_to(&self, dst: &mut [u8]) -> usize {
+        let mut done = 0;
+        for bytes in self.iter() {
+            let n = bytes.len().min(dst.len() - done);
+            dst[done..done + n].copy_from_slice(&bytes[..n]);
+            done += n;
+            if done == dst.len() {
+                break;
+            }
+        }
+        done
+    }
+
+    /// Moves bytes into a sink until it is full, without consuming; returns how many went.
+    pub fn write_to(&self, sink: &mut dyn Sink) -> Result<usize, Fault> {
+        let mut done = 0;
+        for mut bytes in self.iter() {
+            while !bytes.is_empty() {
+                let n = sink.write(bytes)?.min(bytes.len());
+                if n == 0 {
+                    return Ok(done);
+                }
+                done += n;
+                bytes = &bytes[n..];
+            }
+        }
+        Ok(done)
+    }
+
+    /// All bytes in one vector.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.len);
+        for bytes in self.iter() {
+            out.extend_from_slice(bytes);
+        }
+        out
+    }
+
+    /// The bytes, slice by slice.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.slices().map(Slice::bytes)
+    }
+
+    /// The slices.
+    pub fn slices(&self) -> impl Iterator<Item = &Slice> {
+        self.first.iter().chain(self.rest.iter())
+    }
+
+    /// The slices, by value.
+    pub fn into_slices(self) -> impl Iterator<Item = Slice> {
+        self.first.into_iter().chain(self.rest)
+    }
+}
+
+impl From<Vec<u8>> for Chain {
+    fn from(bytes: Vec<u8>) -> Chain {
+        let mut chain = Chain::new();
+        chain.push(Slice::from(bytes));
+        chain
+    }
+}
+
+impl From<Slice> for Chain {
+    fn from(slice: Slice) -> Chain {
+        let mut chain = Chain::new();
+        chain.push(slice);
+        chain
+    }
+}
+
+impl core::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Chain({} bytes)", self.len)
+    }
+}
+
+impl core::fmt::Debug for Slice {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Slice({} bytes)", self.len())
+    }
+}
+
+impl Slice {
+    /// Keeps only the first `n` bytes.
+    pub fn truncated(mut self, n: usize) -> Slice {
+        self.truncate(n);
+        self
+    }
+}

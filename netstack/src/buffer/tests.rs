@@ -1,0 +1,83 @@
+//! Behaviour of chains and packets.
+
+use super::*;
+
+fn chain(parts: &[&[u8]]) -> Chain {
+    let mut chain = Chain::new();
+    for part in parts {
+        chain.push(Slice::from(part.to_vec()));
+    }
+    chain
+}
+
+#[test]
+fn a_chain_splits_and_ranges_across_slices() {
+    let mut all = chain(&[b"abc", b"", b"defg", b"h"]);
+    assert_eq!(all.len(), 8);
+    assert_eq!(all.range(2, 3).to_vec(), b"cde");
+    assert_eq!(all.range(7, 99).to_vec(), b"h");
+    let head = all.split_to(5);
+    assert_eq!((head.to_vec(), all.to_vec()), (b"abcde".to_vec(), b"fgh".to_vec()));
+    all.advance(2);
+    assert_eq!((all.len(), all.to_vec()), (1, b"h".to_vec()));
+    all.advance(10);
+    assert!(all.is_empty() && all.first().is_empty());
+}
+
+#[test]
+fn a_chain_from_a_source_takes_at_most_max_and_fills_slabs() {
+    let bytes: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
+    let mut source: &[u8] = &bytes;
+    let chain = Chain::from_source(&mut source, 150_000).unwrap();
+    assert_eq!(chain.to_vec(), bytes[..150_000]);
+    assert_eq!(source.len(), 50_000);
+    assert_eq!(chain.slices().count(), 3);
+}
+
+#[test]
+fn writing_to_a_small_sink_stops_when_it_is_full() {
+    let mut room = [0u8; 4];
+    let mut sink: &mut [u8] = &mut room;
+    assert_eq!(chain(&[b"abc", b"def"]).write_to(&mut sink), Ok(4));
+    assert_eq!(&room, b"abcd");
+}
+
+#[test]
+fn headers_are_prepended_pulled_and_consumed() {
+    let mut packet = PacketBuffer::new(chain(&[b"pay", b"load"]));
+    packet.prepend_slice(b"tcp");
+    *packet.prepend::<2>() = *b"ip";
+    assert_eq!(packet.to_vec(), b"iptcppayload");
+    assert_eq!(packet.pull(2), Some(&b"ip"[..]));
+    packet.advance(2);
+    assert_eq!(packet.pull(7), Some(&b"tcppayl"[..]));
+    packet.advance(6);
+    assert_eq!(packet.clone().into_chain().to_vec(), b"load");
+    assert_eq!(packet.pull(5), None);
+    packet.truncate(2);
+    assert_eq!(packet.to_vec(), b"lo");
+}
+
+#[test]
+fn headers_beyond_the_room_spill_into_the_chain() {
+    let mut packet = PacketBuffer::from_vec(vec![1; 3]);
+    packet.prepend_slice(&[2; 100]);
+    packet.prepend_slice(&[3; 100]);
+    packet.prepend_slice(&[4; 300]);
+    let want = [vec![4; 300], vec![3; 100], vec![2; 100], vec![1; 3]].concat();
+    assert_eq!(packet.to_vec(), want);
+}
+
+#[test]
+fn a_partial_checksum_follows_its_header_and_is_completed_in_place() {
+    let mut packet = PacketBuffer::new(chain(&[&[0x12], &[0x34, 0x56]]));
+    packet.prepend_slice(&[0, 1, 0, 0]);
+    packet.offload.checksum = ChecksumOffload::Partial { start: 0, offset: 2 };
+    packet.prepend_slice(&[0xee; 6]);
+    let captured = packet.to_vec_complete();
+    packet.complete_checksum();
+    assert_eq!(packet.to_vec(), captured);
+    let mut sum = crate::wire::checksum::Checksum::new();
+    sum.add_bytes(&captured[6..]);
+    assert_eq!(sum.finish(), 0);
+}

@@ -1,0 +1,223 @@
+//! The Internet layer: prefixes, what is known of a received packet, what is asked of a sent one, and the
+//! trait through which transports send. It must not know sockets or the stack.
+
+pub mod cidr;
+
+use core::net::IpAddr;
+
+use crate::buffer::PacketBuffer;
+use crate::link::NicId;
+use crate::time::Instant;
+
+pub use cidr::IpCidr;
+
+/// ICMP for IPv4.
+pub const PROTO_ICMP: u8 = 1;
+/// TCP.
+pub const PROTO_TCP: u8 = 6;
+/// UDP.
+pub const PROTO_UDP: u8 = 17;
+/// ICMP for IPv6.
+pub const PROTO_ICMPV6: u8 = 58;
+/// Anything (raw sockets that only send).
+pub const PROTO_RAW: u8 = 255;
+
+/// IPv4 or IPv6.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Family {
+    /// AF_INET
+    V4,
+    /// AF_INET6
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Family {
+        match address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        }
+    }
+
+    /// The address that means "any".
+    pub const fn unspecified(self) -> IpAddr {
+        match self {
+            Family::V4 => IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED),
+        }
+    }
+}
+
+/// How a packet was addressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cast {
+    /// To one of our addresses.
+    Unicast,
+    /// To everybody on a link.
+    Broadcast,
+    /// To a group that we have joined.
+    Multicast,
+}
+
+/// What the IP header and the link said about a received packet.
+#[derive(Clone, Copy, Debug)]
+pub struct IpInfo {
+    /// Who sent it.
+    pub src: IpAddr,
+    /// To which address.
+    pub dst: IpAddr,
+    /// What follows the IP header (after extension headers).
+    pub protocol: u8,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// Type of service with ECN, or traffic class.
+    pub tos: u8,
+    /// On which interface it came.
+    pub nic: NicId,
+    /// How it was addressed.
+    pub cast: Cast,
+}
+
+/// What a transport asks of the IP header of a packet that it sends.
+#[derive(Clone, Copy, Debug)]
+pub struct IpMeta {
+    /// What follows the IP header.
+    pub protocol: u8,
+    /// Time to live or hop limit; None for the default (64; 1 for multicast).
+    pub ttl: Option<u8>,
+    /// Type of service with ECN, or traffic class.
+    pub tos: u8,
+    /// Whether IP may cut the packet.
+    pub fragment: Fragment,
+    /// The flow label of IPv6 (20 bits); 0 for none.
+    pub flow_label: u32,
+}
+
+impl IpMeta {
+    /// The defaults for a protocol.
+    pub const fn new(protocol: u8) -> IpMeta {
+        IpMeta { protocol, ttl: None, tos: 0, fragment: Fragment::Allow, flow_label: 0 }
+    }
+}
+
+/// Whether IP may cut a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Fragment {
+    /// Cut here when it exceeds the path's MTU; routers may cut IPv4.
+    #[default]
+    Allow,
+    /// Never: the Don't Fragment bit of IPv4 is set and a packet over the path's MTU is refused.
+    Never,
+    /// As Never, but the path's MTU that we learned is ignored (IP_PMTUDISC_PROBE).
+    Probe,
+}
+
+/// A question to the routing table.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteQuery {
+    /// The source when the socket is bound; unspecified or None chooses one.
+    pub src: Option<IpAddr>,
+    /// Where to.
+    pub dst: IpAddr,
+    /// Only over this interface (SO_BINDTODEVICE, IP_PKTINFO, a scope id).
+    pub nic: Option<NicId>,
+}
+
+impl RouteQuery {
+    /// A way to `dst` from whichever source fits.
+    pub const fn to(dst: IpAddr) -> RouteQuery {
+        RouteQuery { src: None, dst, nic: None }
+    }
+}
+
+/// How to reach a destination: the answer to a [`RouteQuery`]. Cheap to ask for anew with each batch.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteInfo {
+    /// The source address to use.
+    pub src: IpAddr,
+    /// The destination.
+    pub dst: IpAddr,
+    /// The neighbour that takes the packet: a gateway, or the destination.
+    pub next_hop: IpAddr,
+    /// The interface.
+    pub nic: NicId,
+    /// The largest IP packet that fits, as known of the whole path.
+    pub mtu: u32,
+    /// The largest IP packet that the interface takes; `mtu` is at most this.
+    pub link_mtu: u32,
+    /// The largest TCP payload the link cuts itself; 0 when it cannot.
+    pub max_gso: u32,
+    /// How the destination is addressed.
+    pub cast: Cast,
+}
+
+/// Why a packet could not be routed or sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum IpError {
+    /// No route (ENETUNREACH).
+    #[error("network is unreachable")]
+    NetworkUnreachable,
+    /// A neighbour does not answer (EHOSTUNREACH).
+    #[error("no route to host")]
+    HostUnreachable,
+    /// The source is not an address of ours (EADDRNOTAVAIL).
+    #[error("cannot assign requested address")]
+    AddressNotAvailable,
+    /// The interface is down (ENETDOWN).
+    #[error("network is down")]
+    NetworkDown,
+    /// Larger than the path's MTU and not to be cut, or over 65,535 bytes (EMSGSIZE).
+    #[error("message too long")]
+    MessageTooLong {
+        /// The path's MTU.
+        mtu: u32,
+    },
+    /// The device's queue is full (ENOBUFS).
+    #[error("no buffer space available")]
+    NoBuffers,
+    /// No such interface (ENODEV).
+    #[error("no such device")]
+    NoDevice,
+    /// The packet makes no sense: mixed families, a broken header (EINVAL).
+    #[error("invalid argument")]
+    Invalid,
+}
+
+/// How transports reach the network. The stack implements it.
+pub trait IpOutput: Send + Sync {
+    /// Finds the way to a destination, with the path's MTU and the source address to use.
+    fn route(&self, now: Instant, query: &RouteQuery) -> Result<RouteInfo, IpError>;
+
+    /// Sends the payload of an IP packet: adds the IP header, cuts if it must and may, resolves the neighbour.
+    /// The transport header's checksum is partial ([`crate::buffer::ChecksumOffload::Partial`]) or complete.
+    /// Never call this with an endpoint's lock held: over loopback the answer may come within the call.
+    fn send(
+        &self,
+        now: Instant,
+        route: &RouteInfo,
+        meta: &IpMeta,
+        packet: PacketBuffer,
+    ) -> Result<(), IpError>;
+
+    /// Sends a packet that has its own IPv4 header (IP_HDRINCL).
+    fn send_with_header(
+        &self,
+        now: Instant,
+        route: &RouteInfo,
+        packet: PacketBuffer,
+    ) -> Result<(), IpError>;
+
+    /// Tells that the transport made progress with the peer, so its neighbour entry is fresh (RFC 4861 section 7.3.1).
+    fn confirm(&self, now: Instant, route: &RouteInfo);
+
+    /// Whether an address is assigned to one of our interfaces.
+    fn is_local(&self, address: IpAddr) -> bool;
+
+    /// Joins a multicast group on an interface (None: the one that a route to the group takes).
+    fn join_group(&self, now: Instant, group: IpAddr, nic: Option<NicId>)
+    -> Result<NicId, IpError>;
+
+    /// Leaves a multicast group that was joined.
+    fn leave_group(&self, now: Instant, group: IpAddr, nic: NicId) -> Result<(), IpError>;
+}

@@ -1,0 +1,229 @@
+//! Socket options as typed values. The numbers and layouts that programs use are the business of who binds
+//! the sockets to a kernel.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::link::NicId;
+
+/// Declares the options of one level: an enum of values, and one of their kinds for reading.
+macro_rules! options {
+    ($(#[$doc:meta])* $value:ident / $kind:ident { $($(#[$note:meta])* $name:ident($type:ty),)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $value { $($(#[$note])* $name($type),)* }
+
+        $(#[$doc])* #[doc = "\n\nThe kinds, for reading a value."]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum $kind { $($(#[$note])* $name,)* }
+
+        impl $value {
+            /// Which option this is a value of.
+            pub fn kind(&self) -> $kind {
+                match self { $($value::$name(_) => $kind::$name,)* }
+            }
+        }
+
+        impl From<$value> for OptionValue {
+            fn from(value: $value) -> OptionValue { OptionValue::$value(value) }
+        }
+
+        impl From<$kind> for OptionKind {
+            fn from(kind: $kind) -> OptionKind { OptionKind::$value(kind) }
+        }
+    };
+}
+
+options! {
+    /// SOL_SOCKET, as far as a stack knows it.
+    SocketOption / SocketOptionKind {
+        /// SO_REUSEADDR
+        ReuseAddress(bool),
+        /// SO_REUSEPORT
+        ReusePort(bool),
+        /// SO_BROADCAST
+        Broadcast(bool),
+        /// SO_KEEPALIVE
+        KeepAlive(bool),
+        /// SO_OOBINLINE
+        OobInline(bool),
+        /// SO_RCVBUF in bytes, as the kernel counts them (the caller has doubled and clamped).
+        ReceiveBuffer(usize),
+        /// SO_SNDBUF in bytes, likewise.
+        SendBuffer(usize),
+        /// SO_RCVLOWAT in bytes.
+        ReceiveLowWater(usize),
+        /// SO_LINGER: None when off.
+        Linger(Option<Duration>),
+        /// SO_BINDTODEVICE
+        BindToDevice(Option<NicId>),
+        /// SO_PRIORITY
+        Priority(u32),
+        /// SO_MARK
+        Mark(u32),
+        /// SO_DONTROUTE
+        DontRoute(bool),
+        /// SO_TIMESTAMP and its kin: whether receive times are wanted.
+        Timestamp(bool),
+        /// SO_NO_CHECK: send UDP over IPv4 without a checksum.
+        NoCheck(bool),
+    }
+}
+
+/// How a socket deals with the path's MTU (IP_MTU_DISCOVER).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MtuDiscover {
+    /// IP_PMTUDISC_DONT: cut here, let routers cut.
+    Dont,
+    /// IP_PMTUDISC_WANT: use what is known of the path; datagrams that exceed it are cut.
+    #[default]
+    Want,
+    /// IP_PMTUDISC_DO: never cut.
+    Do,
+    /// IP_PMTUDISC_PROBE: never cut, ignore what is known of the path.
+    Probe,
+}
+
+options! {
+    /// IPPROTO_IP and IPPROTO_IPV6.
+    IpOption / IpOptionKind {
+        /// IP_TTL, IPV6_UNICAST_HOPS: None for the default.
+        Ttl(Option<u8>),
+        /// IP_TOS
+        Tos(u8),
+        /// IPV6_TCLASS
+        TrafficClass(u8),
+        /// IPV6_V6ONLY
+        V6Only(bool),
+        /// IP_HDRINCL
+        HeaderIncluded(bool),
+        /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
+        MtuDiscover(MtuDiscover),
+        /// IP_MTU: read only; the MTU of the path of a connected socket.
+        Mtu(u32),
+        /// IP_RECVERR, IPV6_RECVERR: errors of unconnected sockets are reported.
+        ReceiveErrors(bool),
+        /// IP_PKTINFO, IPV6_RECVPKTINFO
+        PacketInfo(bool),
+        /// IP_RECVTTL, IPV6_RECVHOPLIMIT
+        ReceiveTtl(bool),
+        /// IP_RECVTOS, IPV6_RECVTCLASS
+        ReceiveTos(bool),
+        /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS
+        MulticastTtl(u8),
+        /// IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP
+        MulticastLoop(bool),
+        /// IP_MULTICAST_IF, IPV6_MULTICAST_IF
+        MulticastInterface(Option<NicId>),
+        /// IP_ADD_MEMBERSHIP, IPV6_JOIN_GROUP: write only.
+        JoinGroup(Membership),
+        /// IP_DROP_MEMBERSHIP, IPV6_LEAVE_GROUP: write only.
+        LeaveGroup(Membership),
+        /// IP_BIND_ADDRESS_NO_PORT
+        BindAddressNoPort(bool),
+        /// IP_FREEBIND
+        FreeBind(bool),
+        /// IPV6_CHECKSUM of raw sockets: the offset of the checksum field.
+        ChecksumOffset(Option<u16>),
+        /// ICMP_FILTER of raw sockets: a bit set drops that type.
+        IcmpFilter(u32),
+    }
+}
+
+/// A multicast group on an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// The group.
+    pub group: IpAddr,
+    /// The interface; None for the one that a route to the group takes.
+    pub nic: Option<NicId>,
+}
+
+options! {
+    /// IPPROTO_TCP.
+    TcpOption / TcpOptionKind {
+        /// TCP_NODELAY
+        NoDelay(bool),
+        /// TCP_CORK
+        Cork(bool),
+        /// TCP_QUICKACK
+        QuickAck(bool),
+        /// TCP_MAXSEG in bytes.
+        MaxSegment(u16),
+        /// TCP_KEEPIDLE
+        KeepIdle(Duration),
+        /// TCP_KEEPINTVL
+        KeepInterval(Duration),
+        /// TCP_KEEPCNT
+        KeepCount(u8),
+        /// TCP_SYNCNT
+        SynCount(u8),
+        /// TCP_LINGER2: None for no FIN-WAIT-2 at all.
+        Linger2(Option<Duration>),
+        /// TCP_DEFER_ACCEPT: zero when off.
+        DeferAccept(Duration),
+        /// TCP_WINDOW_CLAMP in bytes.
+        WindowClamp(u32),
+        /// TCP_USER_TIMEOUT: zero for the default.
+        UserTimeout(Duration),
+        /// TCP_CONGESTION
+        Congestion(CongestionKind),
+        /// TCP_NOTSENT_LOWAT in bytes.
+        NotSentLowWater(u32),
+    }
+}
+
+/// The congestion controls that a TCP socket may have.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum CongestionKind {
+    /// NewReno (RFC 5681, RFC 6582).
+    #[default]
+    Reno,
+    /// CUBIC (RFC 9438).
+    Cubic,
+}
+
+/// The value of an option of any level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OptionValue {
+    /// SOL_SOCKET
+    SocketOption(SocketOption),
+    /// IPPROTO_IP, IPPROTO_IPV6
+    IpOption(IpOption),
+    /// IPPROTO_TCP
+    TcpOption(TcpOption),
+}
+
+/// The kind of an option of any level.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OptionKind {
+    /// SOL_SOCKET
+    SocketOption(SocketOptionKind),
+    /// IPPROTO_IP, IPPROTO_IPV6
+    IpOption(IpOptionKind),
+    /// IPPROTO_TCP
+    TcpOption(TcpOptionKind),
+}
+
+/// Why an option was not set or read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OptionError {
+    /// ENOPROTOOPT
+    #[error("the socket has no such option")]
+    NotSupported,
+    /// EINVAL
+    #[error("the option does not take this value")]
+    Invalid,
+    /// ENOTCONN
+    #[error("the socket is not connected")]
+    NotConnected,
+    /// EADDRINUSE: a group that is joined already.
+    #[error("address already in use")]
+    InUse,
+    /// EADDRNOTAVAIL: a group that is not joined.
+    #[error("cannot assign requested address")]
+    AddressNotAvailable,
+    /// ENODEV
+    #[error("no such device")]
+    NoDevice,
+}

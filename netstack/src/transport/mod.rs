@@ -1,0 +1,106 @@
+//! Transports: endpoints, how packets find them, their ports and timers. It must not know the stack; it
+//! reaches the network through [`crate::ip::IpOutput`] and what all endpoints share through [`Host`].
+//!
+//! Lock order: an endpoint's own lock, then a shard of the demux or the port table, then the timer heap.
+//! No lock is held across [`crate::ip::IpOutput::send`] or a waker.
+
+pub mod demux;
+pub mod ports;
+pub mod timers;
+
+use core::net::{IpAddr, SocketAddr};
+
+use parking_lot::Mutex;
+
+use crate::buffer::PacketBuffer;
+use crate::ip::{IpInfo, IpOutput};
+use crate::rng::{KeyedState, Rng, Seed, SipKey};
+use crate::socket::SocketError;
+use crate::stats::Stats;
+use crate::time::Instant;
+
+pub use demux::{Demux, Key, Registration, Sharing};
+pub use ports::{DualStack, PortError, PortLease, PortRequest, Ports, Reuse};
+pub use timers::{DeadlineHook, OnTimer, TimerHandle, Timers};
+
+/// What packets are delivered to. The demux owns endpoints that are registered; closing unregisters.
+pub trait Endpoint: Send + Sync {
+    /// Takes a packet whose front is the transport header (raw endpoints: see their module). The checksum
+    /// has not been looked at unless `packet.offload.rx_verified`. Nothing of the stack is locked: replies
+    /// may be sent from here once the endpoint's own lock is released.
+    fn deliver(&self, now: Instant, info: &IpInfo, packet: PacketBuffer);
+
+    /// An ICMP error (or a local failure to resolve the neighbour) about a packet that this endpoint sent.
+    fn icmp_error(&self, now: Instant, error: &IcmpError);
+}
+
+/// An error about a packet that we sent, told by ICMP or found here.
+#[derive(Clone, Debug)]
+pub struct IcmpError {
+    /// What it means to a socket.
+    pub error: SocketError,
+    /// Whether it ends a connection attempt or a datagram (RFC 1122 section 4.2.3.9 calls the others soft).
+    pub severity: Severity,
+    /// Who says so; our own address for a local failure.
+    pub offender: IpAddr,
+    /// The ICMP type and code, or None for a local failure.
+    pub icmp: Option<(u8, u8)>,
+    /// The MTU of the next hop, for Fragmentation Needed and Packet Too Big.
+    pub mtu: Option<u32>,
+    /// The source of the packet in question: our end.
+    pub local: SocketAddr,
+    /// The destination of the packet in question.
+    pub remote: SocketAddr,
+    /// The transport header of the packet in question, at least 8 bytes.
+    pub quoted: Vec<u8>,
+}
+
+/// How much an ICMP error weighs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// It may pass: remembered and reported when the operation fails anyway.
+    Soft,
+    /// It is final for the attempt.
+    Hard,
+}
+
+/// What all endpoints of a stack share.
+pub struct Shared {
+    /// From packets to endpoints.
+    pub demux: Demux,
+    /// Which local ports are taken.
+    pub ports: Ports,
+    /// Deadlines of endpoints.
+    pub timers: Timers,
+    /// Counters.
+    pub stats: Stats,
+    /// Random numbers for identifiers that need no key.
+    pub rng: Mutex<Rng>,
+    /// Keys a transport may derive its own from.
+    pub seed: Seed,
+}
+
+impl Shared {
+    /// The shared state of a new stack.
+    pub fn new(seed: Seed) -> Shared {
+        Shared {
+            demux: Demux::new(KeyedState::new(SipKey::derive(&seed, 1))),
+            ports: Ports::new(SipKey::derive(&seed, 2), Rng::new(&seed, 3)),
+            timers: Timers::new(),
+            stats: Stats::default(),
+            rng: Mutex::new(Rng::new(&seed, 4)),
+            seed,
+        }
+    }
+
+    /// 64 random bits.
+    pub fn random(&self) -> u64 {
+        self.rng.lock().next_u64()
+    }
+}
+
+/// What an endpoint sees of its stack.
+pub trait Host: IpOutput {
+    /// The state shared by all endpoints.
+    fn shared(&self) -> &Shared;
+}
