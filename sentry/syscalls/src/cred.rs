@@ -1,0 +1,5 @@
+//! User and group ids, capabilities, groups, prctl.
+
+use crate::rows;
+
+rows! {}

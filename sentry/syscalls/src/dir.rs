@@ -1,0 +1,5 @@
+//! getdents and getdents64.
+
+use crate::rows;
+
+rows! {}

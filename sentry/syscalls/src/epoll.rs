@@ -1,0 +1,5 @@
+//! epoll.
+
+use crate::rows;
+
+rows! {}

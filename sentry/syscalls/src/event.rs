@@ -1,0 +1,5 @@
+//! eventfd, timerfd, signalfd, inotify, memfd_create, pidfd descriptors.
+
+use crate::rows;
+
+rows! {}

@@ -1,0 +1,5 @@
+//! fcntl, flock, ioctl, close_range.
+
+use crate::rows;
+
+rows! {}

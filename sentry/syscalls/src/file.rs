@@ -1,0 +1,5 @@
+//! open, close, dup and what else makes and ends descriptors.
+
+use crate::rows;
+
+rows! {}

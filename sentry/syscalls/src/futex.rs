@@ -1,0 +1,5 @@
+//! Futexes and robust lists.
+
+use crate::rows;
+
+rows! {}

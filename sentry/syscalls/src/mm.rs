@@ -1,0 +1,5 @@
+//! Memory: mmap, munmap, mprotect, mremap, brk, madvise and their relatives.
+
+use crate::rows;
+
+rows! {}

@@ -1,0 +1,5 @@
+//! Pipes, splice, tee, vmsplice.
+
+use crate::rows;
+
+rows! {}

@@ -1,0 +1,5 @@
+//! poll, ppoll, select, pselect6.
+
+use crate::rows;
+
+rows! {}

@@ -1,0 +1,5 @@
+//! Scheduling: affinity, policies, priorities.
+
+use crate::rows;
+
+rows! {}

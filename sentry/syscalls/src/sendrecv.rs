@@ -1,0 +1,5 @@
+//! Sending and receiving on sockets.
+
+use crate::rows;
+
+rows! {}

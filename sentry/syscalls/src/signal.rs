@@ -1,0 +1,5 @@
+//! Signals.
+
+use crate::rows;
+
+rows! {}

@@ -1,0 +1,5 @@
+//! Sockets: socket, bind, connect, listen, accept, options, addresses.
+
+use crate::rows;
+
+rows! {}

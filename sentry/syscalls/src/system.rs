@@ -1,0 +1,5 @@
+//! uname, sysinfo, resource limits and usage, random numbers.
+
+use crate::rows;
+
+rows! {}

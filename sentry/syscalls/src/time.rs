@@ -1,0 +1,5 @@
+//! Clocks, sleeping, interval and POSIX timers.
+
+use crate::rows;
+
+rows! {}

@@ -1,0 +1,5 @@
+//! Extended attributes.
+
+use crate::rows;
+
+rows! {}
