@@ -5,8 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod auxv;
+pub mod elf;
 pub mod errno;
+pub mod mman;
 pub mod termios;
+pub mod uio;
 
 pub use addr::{PAGE_SIZE, UserAddr, UserPtr, UserSlice};
 pub use errno::Errno;

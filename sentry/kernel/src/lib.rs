@@ -12,8 +12,8 @@
 //! kernel → pid namespace → thread group → task → signal
 //!   fd table → file position → mount namespace → dentry → inode
 //!     socket → endpoint
-//!       mm map → mappings → mm pages → page cache → memory file
-//!         futex → wait queue → timer
+//!       futex → mm map → mappings → mm pages → page cache → memory file
+//!         wait queue → timer
 //! ```
 #![forbid(unsafe_code)]
 

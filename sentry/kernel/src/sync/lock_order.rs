@@ -46,6 +46,8 @@ ranks! {
     INODE = 700 nests;
     /// A socket.
     SOCKET = 800 nests;
+    /// Futex buckets: the word is read (without faults) while its bucket is held.
+    FUTEX = 840 nests;
     /// A memory manager's areas.
     MM = 850 nests;
     /// Who maps a file (for invalidation).
@@ -54,8 +56,6 @@ ranks! {
     MM_PAGES = 880 nests;
     /// Pages of a file: taken by a fault under a memory manager's locks, so never held while program memory is copied.
     PAGE_CACHE = 885 nests;
-    /// Futex buckets.
-    FUTEX = 900 nests;
     /// Wait queues.
     WAIT_QUEUE = 950 nests;
     /// Timers.
