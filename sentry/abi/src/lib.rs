@@ -11,6 +11,12 @@ pub mod errno;
 pub mod mman;
 pub mod termios;
 pub mod uio;
+pub mod if_;
+pub mod in_;
+pub mod netlink;
+pub mod socket;
+pub mod tcp;
+pub mod un;
 
 pub use addr::{PAGE_SIZE, UserAddr, UserPtr, UserSlice};
 pub use errno::Errno;

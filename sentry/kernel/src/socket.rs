@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 
-use crate::cred::Credentials;
 use crate::error::Result;
 use crate::file::{FileDescription, FileOps};
 use crate::io::{Sink, Source};
@@ -146,16 +145,16 @@ pub trait SocketFamily: Send + Sync {
     fn family(&self) -> i32;
 
     /// socket(2). `kind` is SOCK_* without flags. Errors: ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM, EACCES.
-    fn socket(&self, creds: &Credentials, kind: i32, protocol: i32) -> Result<Arc<dyn Socket>>;
+    fn socket(&self, task: &CurrentTask, kind: i32, protocol: i32) -> Result<Arc<dyn Socket>>;
 
     /// socketpair(2). Errors: EOPNOTSUPP.
     fn pair(
         &self,
-        creds: &Credentials,
+        task: &CurrentTask,
         kind: i32,
         protocol: i32,
     ) -> Result<(Arc<dyn Socket>, Arc<dyn Socket>)> {
-        let _ = (creds, kind, protocol);
+        let _ = (task, kind, protocol);
         Err(Errno::EOPNOTSUPP.into())
     }
 }

@@ -38,6 +38,8 @@ ranks! {
     FILE_POSITION = 550 nests;
     /// State of an open file, a terminal or a pipe.
     FILE = 560 nests;
+    /// One reader or writer of a socket at a time, across copies to and from a program's memory.
+    SOCKET_IO = 570 nests;
     /// Mounts.
     MOUNT = 600;
     /// Directory entries (parent before child).

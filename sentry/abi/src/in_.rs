@@ -1,0 +1,111 @@
+//! Internet addresses, protocols and the options of the IP levels (linux/in.h, linux/in6.h).
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::socket::numbers;
+
+numbers! { i32:
+    IPPROTO_IP = 0; IPPROTO_ICMP = 1; IPPROTO_IGMP = 2; IPPROTO_TCP = 6; IPPROTO_UDP = 17; IPPROTO_IPV6 = 41; IPPROTO_ICMPV6 = 58;
+    IPPROTO_SCTP = 132; IPPROTO_UDPLITE = 136; IPPROTO_RAW = 255; IPPROTO_MPTCP = 262; IPPROTO_MAX = 263;
+}
+
+numbers! { i32:
+    IP_TOS = 1; IP_TTL = 2; IP_HDRINCL = 3; IP_OPTIONS = 4; IP_ROUTER_ALERT = 5; IP_RECVOPTS = 6; IP_RETOPTS = 7; IP_PKTINFO = 8;
+    IP_PKTOPTIONS = 9; IP_MTU_DISCOVER = 10; IP_RECVERR = 11; IP_RECVTTL = 12; IP_RECVTOS = 13; IP_MTU = 14; IP_FREEBIND = 15;
+    IP_TRANSPARENT = 19; IP_RECVORIGDSTADDR = 20; IP_MINTTL = 21; IP_NODEFRAG = 22; IP_BIND_ADDRESS_NO_PORT = 24;
+    IP_MULTICAST_IF = 32; IP_MULTICAST_TTL = 33; IP_MULTICAST_LOOP = 34; IP_ADD_MEMBERSHIP = 35; IP_DROP_MEMBERSHIP = 36;
+    IP_MULTICAST_ALL = 49; IP_UNICAST_IF = 50;
+    IP_PMTUDISC_DONT = 0; IP_PMTUDISC_WANT = 1; IP_PMTUDISC_DO = 2; IP_PMTUDISC_PROBE = 3;
+}
+
+numbers! { i32:
+    IPV6_UNICAST_HOPS = 16; IPV6_MULTICAST_IF = 17; IPV6_MULTICAST_HOPS = 18; IPV6_MULTICAST_LOOP = 19; IPV6_ADD_MEMBERSHIP = 20;
+    IPV6_DROP_MEMBERSHIP = 21; IPV6_CHECKSUM = 7; IPV6_MTU_DISCOVER = 23; IPV6_MTU = 24; IPV6_RECVERR = 25; IPV6_V6ONLY = 26;
+    IPV6_MULTICAST_ALL = 29; IPV6_RECVPKTINFO = 49; IPV6_PKTINFO = 50; IPV6_RECVHOPLIMIT = 51; IPV6_HOPLIMIT = 52;
+    IPV6_RECVTCLASS = 66; IPV6_TCLASS = 67; IPV6_DONTFRAG = 62; IPV6_FREEBIND = 78; IPV6_ADDR_PREFERENCES = 72;
+    /// ICMP_FILTER of raw sockets (level SOL_RAW).
+    ICMP_FILTER = 1;
+    /// ICMPV6_FILTER (level SOL_ICMPV6).
+    ICMPV6_FILTER = 1;
+    UDP_CORK = 1; UDP_ENCAP = 100; UDP_NO_CHECK6_TX = 101; UDP_NO_CHECK6_RX = 102; UDP_SEGMENT = 103; UDP_GRO = 104;
+}
+
+/// struct sockaddr_in; port and address in network order.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SockAddrIn {
+    /// AF_INET
+    pub family: u16,
+    /// Port, big endian.
+    pub port: [u8; 2],
+    /// Address.
+    pub addr: [u8; 4],
+    /// Zeros.
+    pub zero: [u8; 8],
+}
+const _: () = assert!(size_of::<SockAddrIn>() == 16);
+
+/// struct sockaddr_in6.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SockAddrIn6 {
+    /// AF_INET6
+    pub family: u16,
+    /// Port, big endian.
+    pub port: [u8; 2],
+    /// Flow information, big endian.
+    pub flowinfo: [u8; 4],
+    /// Address.
+    pub addr: [u8; 16],
+    /// Interface index for link-local addresses.
+    pub scope_id: u32,
+}
+const _: () = assert!(size_of::<SockAddrIn6>() == 28);
+
+/// struct in_pktinfo.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct InPktInfo {
+    /// Interface index.
+    pub ifindex: i32,
+    /// Local address (source of a send).
+    pub spec_dst: [u8; 4],
+    /// Destination in the header.
+    pub addr: [u8; 4],
+}
+const _: () = assert!(size_of::<InPktInfo>() == 12);
+
+/// struct in6_pktinfo.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct In6PktInfo {
+    /// Address.
+    pub addr: [u8; 16],
+    /// Interface index.
+    pub ifindex: i32,
+}
+const _: () = assert!(size_of::<In6PktInfo>() == 20);
+
+/// struct ip_mreqn.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IpMreqn {
+    /// Group.
+    pub multiaddr: [u8; 4],
+    /// Address of the interface.
+    pub address: [u8; 4],
+    /// Its index.
+    pub ifindex: i32,
+}
+const _: () = assert!(size_of::<IpMreqn>() == 12);
+
+/// struct ipv6_mreq.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Ipv6Mreq {
+    /// Group.
+    pub multiaddr: [u8; 16],
+    /// Interface index.
+    pub ifindex: i32,
+}
+const _: () = assert!(size_of::<Ipv6Mreq>() == 20);

@@ -1,0 +1,6 @@
+//! Socket families behind the kernel's `Socket` trait: unix here, inet on netstack, netlink's route family read-only.
+//! It must not know any filesystem, nor how system calls arrive.
+#![forbid(unsafe_code)]
+
+pub mod sockopt;
+pub mod unix;
