@@ -8,14 +8,14 @@ pub mod addr;
 pub mod auxv;
 pub mod elf;
 pub mod errno;
-pub mod mman;
-pub mod termios;
-pub mod uio;
 pub mod if_;
 pub mod in_;
+pub mod mman;
 pub mod netlink;
 pub mod socket;
 pub mod tcp;
+pub mod termios;
+pub mod uio;
 pub mod un;
 
 pub use addr::{PAGE_SIZE, UserAddr, UserPtr, UserSlice};

@@ -107,7 +107,9 @@ pub struct CMsgHdr {
 const _: () = assert!(size_of::<CMsgHdr>() == 16);
 
 /// struct ucred.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct UCred {
     /// Process id.
@@ -120,7 +122,9 @@ pub struct UCred {
 const _: () = assert!(size_of::<UCred>() == 12);
 
 /// struct linger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Linger {
     /// Nonzero: linger at close.
@@ -131,7 +135,9 @@ pub struct Linger {
 const _: () = assert!(size_of::<Linger>() == 8);
 
 /// struct timeval as SO_RCVTIMEO takes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SockTimeval {
     /// Seconds.

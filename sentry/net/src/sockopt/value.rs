@@ -44,7 +44,8 @@ pub fn timeout_ns(value: &[u8]) -> Result<Option<u64>> {
         // Linux: a negative time-out means not to wait at all.
         return Ok(Some(0));
     }
-    let ns = (time.sec as u64).saturating_mul(1_000_000_000).saturating_add(time.usec as u64 * 1000);
+    let ns =
+        (time.sec as u64).saturating_mul(1_000_000_000).saturating_add(time.usec as u64 * 1000);
     Ok((ns != 0).then_some(ns))
 }
 
@@ -61,10 +62,8 @@ pub fn from_flag(value: bool) -> Vec<u8> {
 /// The value of a time-out in nanoseconds.
 pub fn from_timeout_ns(timeout_ns: Option<u64>) -> Vec<u8> {
     let ns = timeout_ns.unwrap_or(0);
-    let time = SockTimeval {
-        sec: (ns / 1_000_000_000) as i64,
-        usec: (ns % 1_000_000_000 / 1000) as i64,
-    };
+    let time =
+        SockTimeval { sec: (ns / 1_000_000_000) as i64, usec: (ns % 1_000_000_000 / 1000) as i64 };
     time.as_bytes().to_vec()
 }
 
