@@ -1,6 +1,12 @@
 //! Where bytes come from and go to: program memory, kernel buffers and pages, behind two traits, so that a file never sees a user address.
 
+use platform::MemoryFile;
+use sentry_abi::Errno;
+
 use crate::error::Result;
+
+/// Bytes that the default copies between memory file and buffer move at a time.
+const BOUNCE: usize = 1 << 16;
 
 /// Takes bytes: a program's buffer (possibly several iovecs), a kernel buffer, another file.
 pub trait Sink {
@@ -25,6 +31,28 @@ pub trait Sink {
         }
         Ok(done)
     }
+
+    /// Takes `len` bytes at byte `offset` of the memory file, whose pages the caller keeps alive; returns how many.
+    /// Sinks into program memory override this with one copy.
+    fn write_memory(&mut self, memory: &MemoryFile, offset: u64, len: usize) -> Result<usize> {
+        let len = len.min(self.room());
+        let mut buffer = vec![0; len.min(BOUNCE)];
+        let mut done = 0;
+        while done < len {
+            let part = (len - done).min(BOUNCE);
+            let buffer = &mut buffer[..part];
+            memory.read_at(offset + done as u64, buffer).map_err(|_| Errno::EIO)?;
+            match self.write(buffer) {
+                Ok(n) => done += n,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+            if done % BOUNCE != 0 {
+                break;
+            }
+        }
+        Ok(done)
+    }
 }
 
 /// Gives bytes: a program's buffer, a kernel buffer, another file.
@@ -35,6 +63,28 @@ pub trait Source {
     /// Fills the front of `dst`; returns how many bytes (0 only where nothing remains or `dst` is empty).
     /// Errors: EFAULT where the first byte cannot be read; a later bad address gives a short count.
     fn read(&mut self, dst: &mut [u8]) -> Result<usize>;
+
+    /// Fills `len` bytes at byte `offset` of the memory file, whose pages the caller keeps alive; returns how many.
+    /// Sources from program memory override this with one copy.
+    fn read_memory(&mut self, memory: &MemoryFile, offset: u64, len: usize) -> Result<usize> {
+        let len = len.min(self.remaining());
+        let mut buffer = vec![0; len.min(BOUNCE)];
+        let mut done = 0;
+        while done < len {
+            let part = (len - done).min(BOUNCE);
+            let n = match self.read(&mut buffer[..part]) {
+                Ok(n) => n,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            };
+            memory.write_at(offset + done as u64, &buffer[..n]).map_err(|_| Errno::EIO)?;
+            done += n;
+            if n < part {
+                break;
+            }
+        }
+        Ok(done)
+    }
 }
 
 /// A sink over a kernel buffer.
@@ -64,6 +114,14 @@ impl Sink for SliceSink<'_> {
     fn write(&mut self, src: &[u8]) -> Result<usize> {
         let n = src.len().min(self.room());
         self.buf[self.filled..self.filled + n].copy_from_slice(&src[..n]);
+        self.filled += n;
+        Ok(n)
+    }
+
+    fn write_memory(&mut self, memory: &MemoryFile, offset: u64, len: usize) -> Result<usize> {
+        let n = len.min(self.room());
+        let into = &mut self.buf[self.filled..self.filled + n];
+        memory.read_at(offset, into).map_err(|_| Errno::EIO)?;
         self.filled += n;
         Ok(n)
     }
@@ -121,6 +179,13 @@ impl Source for SliceSource<'_> {
     fn read(&mut self, dst: &mut [u8]) -> Result<usize> {
         let n = dst.len().min(self.rest.len());
         dst[..n].copy_from_slice(&self.rest[..n]);
+        self.rest = &self.rest[n..];
+        Ok(n)
+    }
+
+    fn read_memory(&mut self, memory: &MemoryFile, offset: u64, len: usize) -> Result<usize> {
+        let n = len.min(self.rest.len());
+        memory.write_at(offset, &self.rest[..n]).map_err(|_| Errno::EIO)?;
         self.rest = &self.rest[n..];
         Ok(n)
     }
