@@ -6,17 +6,27 @@
 
 pub mod addr;
 pub mod auxv;
+pub mod capability;
 pub mod elf;
 pub mod errno;
+pub mod futex;
 pub mod if_;
 pub mod in_;
 pub mod mman;
 pub mod netlink;
+pub mod prctl;
+pub mod resource;
+pub mod sched;
+pub mod signal;
 pub mod socket;
+pub mod sysinfo;
 pub mod tcp;
 pub mod termios;
+pub mod time;
 pub mod uio;
 pub mod un;
+pub mod utsname;
+pub mod wait;
 
 pub use addr::{PAGE_SIZE, UserAddr, UserPtr, UserSlice};
 pub use errno::Errno;
