@@ -2,5 +2,7 @@
 //! It must not know any filesystem, nor how system calls arrive.
 #![forbid(unsafe_code)]
 
+pub mod identity;
+mod ioctl;
 pub mod sockopt;
 pub mod unix;
