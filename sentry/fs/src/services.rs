@@ -1,0 +1,52 @@
+//! What filesystems need from boot, handed to them as values: the memory file, the clock, device numbers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use platform::MemoryFile;
+use sentry_kernel::vfs::{SetTime, Timespec};
+
+/// The wall clock that stamps files.
+pub type Clock = Arc<dyn Fn() -> Timespec + Send + Sync>;
+
+/// Memory and clock of one sandbox.
+#[derive(Clone)]
+pub struct Services {
+    /// Where file pages live.
+    pub memory: Arc<MemoryFile>,
+    /// The wall clock.
+    pub clock: Clock,
+    devices: Arc<AtomicU64>,
+}
+
+impl Services {
+    /// Services on this memory and clock.
+    pub fn new(memory: Arc<MemoryFile>, clock: Clock) -> Self {
+        // Low minors are left to the kernel's own filesystems (pipes, sockets).
+        Self { memory, clock, devices: Arc::new(AtomicU64::new(32)) }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timespec {
+        (self.clock)()
+    }
+
+    /// The time that a change asks for.
+    pub fn resolve(&self, time: SetTime) -> Timespec {
+        match time {
+            SetTime::Now => self.now(),
+            SetTime::To(time) => time,
+        }
+    }
+
+    /// A device number (major 0) for a filesystem without a device, unused so far.
+    pub fn anonymous_device(&self) -> u64 {
+        make_device(0, self.devices.fetch_add(1, Ordering::Relaxed) as u32)
+    }
+}
+
+/// A device number as makedev(3) encodes it.
+pub const fn make_device(major: u32, minor: u32) -> u64 {
+    let (major, minor) = (major as u64, minor as u64);
+    (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12
+}
