@@ -9,9 +9,9 @@
 //! A thread takes locks downwards only; `sync::lock_order` holds the same list as ranks and debug builds check it.
 //!
 //! ```text
-//! kernel → pid namespace → thread group → task → signal
-//!   fd table → file position → mount namespace → dentry → inode
-//!     socket → endpoint
+//! file position → kernel → pid namespace → thread group → task → signal
+//!   fd table → mount namespace → rename → dentry → inode
+//!     socket → endpoint · pipe
 //!       futex → mm map → mappings → mm pages → page cache → memory file
 //!         wait queue → timer
 //! ```

@@ -1,25 +1,74 @@
 //! A file description: what open(2) makes and descriptors share: the open file, its position, its status flags.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use crate::file::FileOps;
+use sentry_abi::Errno;
+
+use crate::error::Result;
+use crate::file::epoll::{EpollCore, ItemKey};
+use crate::file::locks::{FileLocks, LockOwner};
+use crate::file::ops::{FileKind, FileOps, WriteAt};
+use crate::io::{Sink, Source};
 use crate::sync::{Mutex, Rank};
-use crate::vfs::{OpenFlags, Path};
+use crate::vfs::{Attributes, DirSink, FileType, OpenFlags, Path, Timespec};
+
+/// The flags that fcntl(F_SETFL) changes.
+pub const SETTABLE_FLAGS: OpenFlags = OpenFlags::APPEND
+    .union(OpenFlags::NONBLOCK)
+    .union(OpenFlags::ASYNC)
+    .union(OpenFlags::DIRECT)
+    .union(OpenFlags::NOATIME);
+
+/// Where lseek(2) counts from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whence {
+    /// SEEK_SET
+    Set,
+    /// SEEK_CUR
+    Current,
+    /// SEEK_END
+    End,
+    /// SEEK_DATA
+    Data,
+    /// SEEK_HOLE
+    Hole,
+}
 
 /// An open file with its position and flags.
 pub struct FileDescription {
+    id: u64,
     ops: Arc<dyn FileOps>,
-    /// Where it was opened; `None` for pipes, sockets and the like.
     path: Option<Path>,
-    flags: Mutex<OpenFlags>,
+    flags: AtomicU32,
     position: Mutex<u64>,
+    /// F_SETOWN: a pid, or a negated process group.
+    owner: AtomicI32,
+    /// Epoll instances that watch it, told when it goes away.
+    watchers: Mutex<Vec<(Weak<EpollCore>, ItemKey)>>,
+    /// Kept here as long as this description may hold a lock.
+    locks: Mutex<Option<Arc<FileLocks>>>,
 }
 
 impl FileDescription {
-    /// An open file at position 0.
+    /// An open file at position 0. `path` is `None` for sockets, epoll and the like.
     pub fn new(ops: Arc<dyn FileOps>, path: Option<Path>, flags: OpenFlags) -> Arc<Self> {
-        let (flags, position) = (Mutex::new(Rank::FILE, flags), Mutex::new(Rank::FILE_POSITION, 0));
-        Arc::new(Self { ops, path, flags, position })
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            ops,
+            path,
+            flags: AtomicU32::new(flags.bits()),
+            position: Mutex::new(Rank::FILE_POSITION, 0),
+            owner: AtomicI32::new(0),
+            watchers: Mutex::new(Rank::LEAF, Vec::new()),
+            locks: Mutex::new(Rank::LEAF, None),
+        })
+    }
+
+    /// Unique among all descriptions.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The open file.
@@ -34,11 +83,269 @@ impl FileDescription {
 
     /// Access mode and status flags.
     pub fn flags(&self) -> OpenFlags {
-        *self.flags.lock()
+        OpenFlags::from_bits_truncate(self.flags.load(Ordering::Acquire))
+    }
+
+    /// Sets the flags that F_SETFL may change; others in `flags` are ignored, as Linux does.
+    pub fn set_flags(&self, flags: OpenFlags) {
+        let kept = self.flags() - SETTABLE_FLAGS;
+        self.flags.store((kept | (flags & SETTABLE_FLAGS)).bits(), Ordering::Release);
+    }
+
+    /// True with O_NONBLOCK.
+    pub fn is_nonblocking(&self) -> bool {
+        self.flags().contains(OpenFlags::NONBLOCK)
     }
 
     /// The position; hold it for the length of a read or write.
     pub fn position(&self) -> &Mutex<u64> {
         &self.position
+    }
+
+    /// F_GETOWN
+    pub fn owner(&self) -> i32 {
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    /// F_SETOWN
+    pub fn set_owner(&self, owner: i32) {
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+
+    /// What the file is.
+    pub fn file_type(&self) -> FileType {
+        match (&self.path, self.ops.kind()) {
+            (Some(path), _) => path.file_type(),
+            (None, FileKind::Socket(_)) => FileType::Socket,
+            (None, _) => FileType::Regular,
+        }
+    }
+
+    /// What fstat(2) tells. Files without a path have mode 0777 (sockets) or 0600.
+    pub fn attributes(&self) -> Result<Attributes> {
+        if let Some(path) = &self.path {
+            return path.inode().attributes();
+        }
+        let file_type = self.file_type();
+        let permissions = if file_type == FileType::Socket { 0o777 } else { 0o600 };
+        Ok(anonymous_attributes(file_type, permissions, self.id))
+    }
+
+    /// What /proc/PID/fd/N leads to, seen from `root`.
+    pub fn link_name(&self, root: &Path) -> Vec<u8> {
+        match (&self.path, self.ops.kind()) {
+            (Some(path), _) => path.to_bytes(root),
+            (None, FileKind::Socket(_)) => format!("socket:[{}]", self.id).into_bytes(),
+            (None, _) => format!("anon_inode:{}", self.ops.label()).into_bytes(),
+        }
+    }
+
+    fn check_readable(&self) -> Result<()> {
+        if self.flags().readable() { Ok(()) } else { Err(Errno::EBADF.into()) }
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.flags().writable() { Ok(()) } else { Err(Errno::EBADF.into()) }
+    }
+
+    /// read(2). Never blocks: EAGAIN. Errors: EBADF, EISDIR, EINVAL.
+    pub fn read(&self, dst: &mut dyn Sink) -> Result<usize> {
+        self.check_readable()?;
+        if !self.ops.is_seekable() {
+            return self.ops.read(0, dst);
+        }
+        let mut position = self.position.lock();
+        let n = self.ops.read(*position, dst)?;
+        *position += n as u64;
+        Ok(n)
+    }
+
+    /// pread(2). Errors: ESPIPE, EBADF, EINVAL for an offset beyond 2^63-1.
+    pub fn pread(&self, offset: u64, dst: &mut dyn Sink) -> Result<usize> {
+        check_offset(offset)?;
+        self.check_readable()?;
+        if !self.ops.is_seekable() {
+            return Err(Errno::ESPIPE.into());
+        }
+        self.ops.read(offset, dst)
+    }
+
+    /// write(2), at the end with O_APPEND. `limit` is RLIMIT_FSIZE in bytes (`u64::MAX`: none). Never blocks: EAGAIN.
+    /// Errors: EBADF, EFBIG at the limit (the caller raises SIGXFSZ), EPIPE (SIGPIPE).
+    pub fn write(&self, src: &mut dyn Source, limit: u64) -> Result<usize> {
+        self.check_writable()?;
+        if !self.ops.is_seekable() {
+            return Ok(self.ops.write(WriteAt::Offset(0), src)?.len);
+        }
+        let mut position = self.position.lock();
+        let written = self.write_limited(*position, src, limit)?;
+        if written.len > 0 {
+            *position = written.end;
+        }
+        Ok(written.len)
+    }
+
+    /// pwrite(2); appends where O_APPEND is set, as Linux does. Errors as [`Self::write`], and ESPIPE.
+    pub fn pwrite(&self, offset: u64, src: &mut dyn Source, limit: u64) -> Result<usize> {
+        check_offset(offset)?;
+        self.check_writable()?;
+        if !self.ops.is_seekable() {
+            return Err(Errno::ESPIPE.into());
+        }
+        Ok(self.write_limited(offset, src, limit)?.len)
+    }
+
+    fn write_limited(
+        &self,
+        offset: u64,
+        src: &mut dyn Source,
+        limit: u64,
+    ) -> Result<crate::file::Written> {
+        let append = self.flags().contains(OpenFlags::APPEND);
+        let at = if append { WriteAt::End } else { WriteAt::Offset(offset) };
+        if limit == u64::MAX || self.file_type() != FileType::Regular {
+            return self.ops.write(at, src);
+        }
+        let start = if append { self.ops.end()? } else { offset };
+        let room = limit.saturating_sub(start);
+        if room == 0 && src.remaining() > 0 {
+            return Err(Errno::EFBIG.into());
+        }
+        let max = usize::try_from(room).unwrap_or(usize::MAX);
+        self.ops.write(at, &mut Limited { source: src, max })
+    }
+
+    /// lseek(2). Errors: ESPIPE, EINVAL, ENXIO, EOVERFLOW.
+    pub fn seek(&self, offset: i64, whence: Whence) -> Result<u64> {
+        if !self.ops.is_seekable() {
+            return Err(Errno::ESPIPE.into());
+        }
+        let mut position = self.position.lock();
+        let base = match whence {
+            Whence::Set => 0,
+            Whence::Current => *position,
+            Whence::End => self.ops.end()?,
+            Whence::Data | Whence::Hole => {
+                let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+                *position = match whence {
+                    Whence::Data => self.ops.next_data(from)?,
+                    _ => self.ops.next_hole(from)?,
+                };
+                return Ok(*position);
+            }
+        };
+        let base = i64::try_from(base).map_err(|_| Errno::EOVERFLOW)?;
+        let to = base.checked_add(offset).ok_or(Errno::EOVERFLOW)?;
+        *position = u64::try_from(to).map_err(|_| Errno::EINVAL)?;
+        Ok(*position)
+    }
+
+    /// getdents64(2): lists from the position on; `sink` answers false when it is full. Errors: ENOTDIR, ENOENT for a removed directory.
+    pub fn read_dir(&self, sink: &mut DirSink<'_>) -> Result<()> {
+        if let Some(path) = &self.path
+            && path.file_type() == FileType::Directory
+            && path.dentry.is_deleted()
+        {
+            return Err(Errno::ENOENT.into());
+        }
+        let mut position = self.position.lock();
+        let mut next = *position;
+        self.ops.read_dir(*position, &mut |entry| {
+            let taken = sink(entry);
+            if taken {
+                next = entry.next;
+            }
+            taken
+        })?;
+        *position = next;
+        Ok(())
+    }
+
+    /// The locks of the file behind it; kept with this description from now on. Errors: EBADF for files without a path.
+    pub fn locks(&self) -> Result<Arc<FileLocks>> {
+        if let Some(locks) = &*self.locks.lock() {
+            return Ok(locks.clone());
+        }
+        let path = self.path.as_ref().ok_or(Errno::EBADF)?;
+        let locks = path.dentry.superblock().locks(&**path.inode())?;
+        *self.locks.lock() = Some(locks.clone());
+        Ok(locks)
+    }
+
+    /// What close(2) of one descriptor does before the description may go: POSIX locks of that table end, and the file hears of it.
+    pub(crate) fn close_in(&self, table: u64) {
+        self.ops.flush();
+        if let Some(path) = &self.path
+            && let Some(locks) = path.dentry.superblock().existing_locks(&**path.inode())
+        {
+            locks.release(LockOwner::Table(table));
+        }
+    }
+
+    pub(crate) fn add_watcher(&self, epoll: Weak<EpollCore>, key: ItemKey) {
+        self.watchers.lock().push((epoll, key));
+    }
+
+    pub(crate) fn remove_watcher(&self, epoll: &Weak<EpollCore>, key: ItemKey) {
+        self.watchers.lock().retain(|(e, k)| !(Weak::ptr_eq(e, epoll) && *k == key));
+    }
+}
+
+impl Drop for FileDescription {
+    fn drop(&mut self) {
+        let watchers = core::mem::take(self.watchers.get_mut());
+        for (epoll, key) in watchers {
+            if let Some(epoll) = epoll.upgrade() {
+                epoll.forget(key, self.ops.wait_queue());
+            }
+        }
+        if let Some(locks) = self.locks.get_mut().take() {
+            locks.release(LockOwner::Description(self.id));
+            locks.release_flock(self.id);
+        }
+    }
+}
+
+fn check_offset(offset: u64) -> Result<()> {
+    if offset > i64::MAX as u64 { Err(Errno::EINVAL.into()) } else { Ok(()) }
+}
+
+/// Attributes of a file that lies in no filesystem.
+pub(crate) fn anonymous_attributes(file_type: FileType, permissions: u32, ino: u64) -> Attributes {
+    Attributes {
+        dev: 0xe,
+        ino,
+        file_type,
+        permissions,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        size: 0,
+        block_size: 4096,
+        blocks: 0,
+        atime: Timespec::default(),
+        mtime: Timespec::default(),
+        ctime: Timespec::default(),
+        btime: None,
+    }
+}
+
+/// A source cut off after some bytes.
+struct Limited<'a> {
+    source: &'a mut dyn Source,
+    max: usize,
+}
+
+impl Source for Limited<'_> {
+    fn remaining(&self) -> usize {
+        self.source.remaining().min(self.max)
+    }
+
+    fn read(&mut self, dst: &mut [u8]) -> Result<usize> {
+        let n = dst.len().min(self.max);
+        let n = self.source.read(&mut dst[..n])?;
+        self.max -= n;
+        Ok(n)
     }
 }

@@ -1,7 +1,14 @@
-//! Open files: what can be asked of one ([`FileOps`]), the description that descriptors share, the table of descriptors.
+//! Open files: what can be asked of one ([`FileOps`]), the description that descriptors share, the table of descriptors,
+//! and the files that the kernel itself implements (pipes, epoll, eventfd).
 
 pub mod description;
+pub mod epoll;
+pub mod eventfd;
+pub mod locks;
 pub mod ops;
+pub mod pipe;
+pub mod table;
 
-pub use description::FileDescription;
-pub use ops::{FileKind, FileOps, WriteAt, Written};
+pub use description::{FileDescription, SETTABLE_FLAGS, Whence};
+pub use ops::{FileKind, FileOps, PathOnly, WriteAt, Written};
+pub use table::{FdTable, OnExec};

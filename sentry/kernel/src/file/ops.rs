@@ -135,8 +135,27 @@ pub trait FileOps: Send + Sync {
     /// Called at every close(2) of a descriptor (not only the last): releases what POSIX ties to that.
     fn flush(&self) {}
 
+    /// FIONREAD: bytes that a read would give now. Errors: ENOTTY where the file answers no such question here.
+    fn bytes_readable(&self) -> Result<u64> {
+        Err(Errno::ENOTTY.into())
+    }
+
+    /// What /proc/PID/fd shows after `anon_inode:` for a file without a path, such as `[eventfd]`.
+    fn label(&self) -> &'static str {
+        "[file]"
+    }
+
     /// The file's own kind, for calls that need more than the common operations.
     fn kind(&self) -> FileKind<'_> {
         FileKind::Plain
+    }
+}
+
+/// What O_PATH opens: a place and nothing else. Every operation on it is EBADF before it comes here.
+pub struct PathOnly;
+
+impl FileOps for PathOnly {
+    fn readiness(&self) -> Events {
+        Events::NVAL
     }
 }

@@ -20,6 +20,8 @@ macro_rules! ranks {
 }
 
 ranks! {
+    /// The position of an open file: held for the length of a read or write, so outside everything that those take.
+    FILE_POSITION = 50 nests;
     /// Kernel-wide tables.
     KERNEL = 100;
     /// Process ids, groups and sessions.
@@ -32,16 +34,16 @@ ranks! {
     SIGNAL = 450 nests;
     /// A table of file descriptors.
     FD_TABLE = 500 nests;
-    /// An epoll instance (they nest, bounded by the kernel).
-    EPOLL = 520 nests;
-    /// The position of an open file.
-    FILE_POSITION = 550 nests;
+    /// The nesting of epoll instances.
+    EPOLL = 520;
     /// State of an open file, a terminal or a pipe.
     FILE = 560 nests;
     /// One reader or writer of a socket at a time, across copies to and from a program's memory.
     SOCKET_IO = 570 nests;
-    /// Mounts.
-    MOUNT = 600;
+    /// Mounts (below before on top).
+    MOUNT = 600 nests;
+    /// Changes of a filesystem's tree.
+    RENAME = 640;
     /// Directory entries (parent before child).
     DENTRY = 650 nests;
     /// Inodes (directory before entry; two directories by rename's rule).
@@ -50,6 +52,10 @@ ranks! {
     SOCKET = 800 nests;
     /// Futex buckets: the word is read (without faults) while its bucket is held.
     FUTEX = 840 nests;
+    /// A pipe (not held while another file is asked).
+    PIPE = 810;
+    /// Locks on a file's content.
+    FILE_LOCKS = 820;
     /// A memory manager's areas.
     MM = 850 nests;
     /// Who maps a file (for invalidation).
@@ -60,6 +66,8 @@ ranks! {
     PAGE_CACHE = 885 nests;
     /// Wait queues.
     WAIT_QUEUE = 950 nests;
+    /// An epoll instance's list of ready files.
+    EPOLL_READY = 955;
     /// Timers.
     TIMER = 960;
     /// Leaves: nothing is taken below.
