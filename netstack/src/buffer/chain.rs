@@ -8,6 +8,9 @@ use super::{Fault, Sink, Source};
 /// The most bytes that are put into one slab when copying from a [`Source`].
 pub const SLAB_SIZE: usize = 64 * 1024;
 
+/// The least room of a slab that small copies share.
+const COPY_SLAB: usize = 2048;
+
 /// Reference-counted immutable bytes.
 #[derive(Clone)]
 pub struct Slab(Arc<Vec<u8>>);
@@ -64,6 +67,18 @@ impl Slice {
         let start = self.start.saturating_add(offset).min(self.end);
         let end = start.saturating_add(len).min(self.end);
         Slice { slab: self.slab.clone(), start, end }
+    }
+
+    /// Appends without moving what is there; false where there is no room, or the slab is shared.
+    fn extend_in_place(&mut self, bytes: &[u8]) -> bool {
+        let end = self.end;
+        let Some(slab) = Arc::get_mut(&mut self.slab.0) else { return false };
+        if slab.len() != end || slab.capacity() - end < bytes.len() {
+            return false;
+        }
+        slab.extend_from_slice(bytes);
+        self.end += bytes.len();
+        true
     }
 
     fn advance(&mut self, n: usize) {
@@ -141,6 +156,18 @@ impl Chain {
         } else {
             self.rest.push_back(slice);
         }
+    }
+
+    /// Appends a copy of a few bytes, into the spare room of the last slab where nobody shares it.
+    pub fn push_copy(&mut self, bytes: &[u8]) {
+        let last = self.rest.back_mut().or(self.first.as_mut());
+        if last.is_some_and(|slice| slice.extend_in_place(bytes)) {
+            self.len += bytes.len();
+            return;
+        }
+        let mut fresh = Vec::with_capacity(bytes.len().max(COPY_SLAB));
+        fresh.extend_from_slice(bytes);
+        self.push(Slice::from(fresh));
     }
 
     /// Puts a slice before all others.

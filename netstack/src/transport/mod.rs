@@ -6,6 +6,7 @@
 
 pub mod demux;
 pub mod ports;
+pub mod tcp;
 pub mod timers;
 
 use core::net::{IpAddr, SocketAddr};

@@ -1,0 +1,191 @@
+//! What a connection is told at its birth, what a program may set on it, and how it ends.
+
+use super::send::Push;
+use crate::time::Duration;
+
+/// Bounds and habits that all connections of a stack share; the defaults are Linux's.
+#[derive(Clone, Debug)]
+pub struct TcpConfig {
+    /// Send buffer at the start, in bytes.
+    pub send_buffer: usize,
+    /// How far it grows by itself (tcp_wmem[2]).
+    pub send_buffer_max: usize,
+    /// Receive buffer at the start, in bytes (tcp_rmem[1]).
+    pub receive_buffer: usize,
+    /// How far it grows by itself (tcp_rmem[2]).
+    pub receive_buffer_max: usize,
+    /// Timestamps (tcp_timestamps).
+    pub timestamps: bool,
+    /// SACK (tcp_sack).
+    pub sack: bool,
+    /// Window scaling (tcp_window_scaling).
+    pub window_scaling: bool,
+    /// Retransmissions of a SYN (tcp_syn_retries).
+    pub syn_retries: u32,
+    /// Retransmissions of a SYN-ACK (tcp_synack_retries).
+    pub synack_retries: u32,
+    /// Retransmissions of data (tcp_retries2).
+    pub retries: u32,
+    /// Retransmissions once the program has closed the socket (tcp_orphan_retries; 0 stands for 8 on Linux).
+    pub orphan_retries: u32,
+    /// How long a closed socket waits for the peer's FIN (tcp_fin_timeout).
+    pub fin_timeout: Duration,
+    /// How long TIME-WAIT lasts (Linux's TCP_TIMEWAIT_LEN).
+    pub time_wait: Duration,
+    /// The congestion controller's name (tcp_congestion_control).
+    pub congestion: &'static str,
+}
+
+impl Default for TcpConfig {
+    fn default() -> TcpConfig {
+        TcpConfig {
+            send_buffer: 128 << 10,
+            send_buffer_max: 4 << 20,
+            receive_buffer: 128 << 10,
+            receive_buffer_max: 6 << 20,
+            timestamps: true,
+            sack: true,
+            window_scaling: true,
+            syn_retries: 6,
+            synack_retries: 5,
+            retries: 15,
+            orphan_retries: 8,
+            fin_timeout: Duration::from_secs(60),
+            time_wait: Duration::from_secs(60),
+            congestion: "reno",
+        }
+    }
+}
+
+/// What a program sets on a socket; a listener hands it to the connections that it accepts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// TCP_NODELAY.
+    pub no_delay: bool,
+    /// TCP_CORK.
+    pub cork: bool,
+    /// SO_KEEPALIVE.
+    pub keep_alive: bool,
+    /// TCP_KEEPIDLE.
+    pub keep_idle: Duration,
+    /// TCP_KEEPINTVL.
+    pub keep_interval: Duration,
+    /// TCP_KEEPCNT.
+    pub keep_count: u32,
+    /// TCP_USER_TIMEOUT; None for the number of retries.
+    pub user_timeout: Option<Duration>,
+    /// TCP_MAXSEG; None when not set.
+    pub max_segment: Option<u16>,
+    /// TCP_SYNCNT; None for the configuration's.
+    pub syn_count: Option<u32>,
+    /// TCP_LINGER2; None for the configuration's.
+    pub fin_timeout: Option<Duration>,
+    /// SO_LINGER.
+    pub linger: Option<Duration>,
+    /// SO_RCVBUF; None lets the buffer grow by itself.
+    pub receive_buffer: Option<usize>,
+    /// SO_SNDBUF; None lets the buffer grow by itself.
+    pub send_buffer: Option<usize>,
+    /// TCP_DEFER_ACCEPT.
+    pub defer_accept: Option<Duration>,
+    /// TCP_CONGESTION.
+    pub congestion: Option<&'static str>,
+    /// MSG_MORE of the last send: as TCP_CORK until the next one.
+    pub more: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            no_delay: false,
+            cork: false,
+            keep_alive: false,
+            keep_idle: Duration::from_secs(7200),
+            keep_interval: Duration::from_secs(75),
+            keep_count: 9,
+            user_timeout: None,
+            max_segment: None,
+            syn_count: None,
+            fin_timeout: None,
+            linger: None,
+            receive_buffer: None,
+            send_buffer: None,
+            defer_accept: None,
+            congestion: None,
+            more: false,
+        }
+    }
+}
+
+impl Settings {
+    /// How eagerly small segments go out.
+    pub fn push(&self) -> Push {
+        match (self.cork || self.more, self.no_delay) {
+            (true, _) => Push::Cork,
+            (false, true) => Push::NoDelay,
+            (false, false) => Push::Nagle,
+        }
+    }
+}
+
+/// Sizes that the path allows, asked anew before each transmission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathLimits {
+    /// The path's MTU less the IP header and the fixed TCP header.
+    pub mss: usize,
+    /// The most payload that the link takes in one piece; 0 when it cannot cut segments.
+    pub gso_max: usize,
+}
+
+/// Secrets that a connection starts with, drawn by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Secrets {
+    /// The initial sequence number (RFC 6528).
+    pub iss: u32,
+    /// The offset of its timestamps (RFC 7323 section 5.4).
+    pub timestamp_offset: u32,
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The peer refused it (ECONNREFUSED).
+    #[error("connection refused")]
+    Refused,
+    /// The peer reset it (ECONNRESET).
+    #[error("connection reset by peer")]
+    Reset,
+    /// The peer reset it after it had ended its stream (EPIPE).
+    #[error("broken pipe")]
+    BrokenPipe,
+    /// Nothing was heard for too long (ETIMEDOUT).
+    #[error("connection timed out")]
+    TimedOut,
+    /// A router or host says so (EHOSTUNREACH).
+    #[error("no route to host")]
+    HostUnreachable,
+    /// A router says so (ENETUNREACH).
+    #[error("network is unreachable")]
+    NetworkUnreachable,
+    /// The peer's host does not speak TCP (ENOPROTOOPT).
+    #[error("protocol not available")]
+    ProtocolUnreachable,
+    /// A router forbids it (EACCES).
+    #[error("permission denied")]
+    Prohibited,
+    /// A router found the header wrong (EPROTO).
+    #[error("protocol error")]
+    Protocol,
+    /// The local end gave it up (ECONNABORTED).
+    #[error("software caused connection abort")]
+    Aborted,
+}
+
+/// What an ICMP error about a segment of ours says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The destination cannot be reached, for now or for good.
+    Unreachable(Error),
+    /// The path takes packets of this size only, in bytes with the IP header.
+    PacketTooBig(usize),
+}

@@ -1,0 +1,406 @@
+//! One connection: the state, the control block and what a program does with them. Segments come in through
+//! `input`, go out through `output`, and time passes through `timer`.
+
+use super::config::{Error, PathLimits, Report, Secrets, Settings, TcpConfig};
+use super::congestion;
+use super::segment::Segment;
+use super::seq::Seq;
+use super::state::{Closed, FinWait2, Origin, State, StateName, SynReceived, SynSent};
+use super::tcb::Tcb;
+use super::time_wait::Remnant;
+use crate::buffer::Chain;
+use crate::time::Instant;
+use std::sync::Arc;
+
+/// What a segment did.
+#[derive(Clone, Debug)]
+pub enum Disposition {
+    /// It was taken.
+    Accepted,
+    /// It was dropped; an acknowledgment may be due.
+    Ignored(DropReason),
+    /// It is answered by this reset, and changed nothing.
+    SendReset(Box<Segment>),
+    /// It completed the handshake.
+    Established,
+    /// It ended the connection.
+    Ended,
+    /// It asks for a new connection over one in TIME-WAIT: give it to the listener.
+    Reopen,
+}
+
+/// Why a segment was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// It is older than what was accepted (RFC 7323).
+    Paws,
+    /// It lies outside of the window.
+    OutOfWindow,
+    /// Its acknowledgment is too old or too new (RFC 5961).
+    BadAck,
+    /// It might be an attack, and was answered by a challenge (RFC 5961).
+    Challenged,
+    /// It has no acknowledgment, or makes no sense in this state.
+    NoUse,
+}
+
+/// A connection, or what is left of one.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) state: State,
+    pub(super) tcb: Tcb,
+}
+
+impl Connection {
+    /// An active open: the SYN waits in [`Connection::poll_transmit`].
+    pub fn connect(
+        now: Instant,
+        config: Arc<TcpConfig>,
+        settings: Settings,
+        secrets: Secrets,
+        limits: PathLimits,
+    ) -> Connection {
+        let tcb = Tcb::new(now, config, settings, secrets, limits);
+        Connection { state: State::SynSent(SynSent), tcb }
+    }
+
+    /// A passive open by a SYN that a listener took.
+    pub fn from_syn(
+        now: Instant,
+        config: Arc<TcpConfig>,
+        settings: Settings,
+        secrets: Secrets,
+        limits: PathLimits,
+        syn: &Segment,
+    ) -> Connection {
+        let mut tcb = Tcb::new(now, config, settings, secrets, limits);
+        tcb.take_syn(now, syn);
+        Connection { state: State::SynReceived(SynReceived { origin: Origin::Passive }), tcb }
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The state's name.
+    pub fn state_name(&self) -> StateName {
+        self.state.name()
+    }
+
+    /// Whether nothing can happen any more and nothing waits to be sent.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed(_)) && !self.tcb.pending.reset
+    }
+
+    /// Whether the handshake is under way.
+    pub fn is_connecting(&self) -> bool {
+        matches!(self.state, State::SynSent(_) | State::SynReceived(_))
+    }
+
+    /// Why it ended, if an error ended it.
+    pub fn error(&self) -> Option<Error> {
+        self.tcb.error
+    }
+
+    /// Takes the error.
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.tcb.error.take()
+    }
+
+    /// What the program has set.
+    pub fn settings(&self) -> &Settings {
+        &self.tcb.settings
+    }
+
+    /// Changes what the program has set, and acts on it.
+    pub fn configure(&mut self, now: Instant, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.tcb.settings);
+        let tcb = &mut self.tcb;
+        if self.state.is_synchronized() {
+            tcb.arm_keepalive(now);
+        }
+        if let Some(bytes) = tcb.settings.receive_buffer {
+            tcb.receive.capacity = bytes;
+            tcb.receive.capacity_max = bytes;
+        }
+        let wanted = tcb.settings.congestion.filter(|name| *name != tcb.send.congestion.name());
+        if let Some(fresh) = wanted.and_then(|name| congestion::by_name(name, tcb.send.mss)) {
+            tcb.send.congestion = fresh;
+        }
+        tcb.apply_limits(tcb.limits);
+    }
+
+    /// TCP_QUICKACK on: acknowledge at once for a while.
+    pub fn quick_ack(&mut self) {
+        self.tcb.receive.enter_quick_mode();
+    }
+
+    /// TCP_QUICKACK off: let acknowledgments ride on data.
+    pub fn delayed_ack(&mut self) {
+        self.tcb.receive.leave_quick_mode();
+    }
+
+    /// Bytes that a send may add now.
+    pub fn send_room(&self) -> usize {
+        match self.state.may_send() && !self.tcb.send.is_finished() {
+            true => self.tcb.send_capacity().saturating_sub(self.tcb.send.queued()),
+            false => 0,
+        }
+    }
+
+    /// Linux's rule for POLLOUT: a third of the buffer is free.
+    pub fn is_writable(&self) -> bool {
+        let queued = self.tcb.send.queued();
+        self.tcb.send_capacity().saturating_sub(queued) >= queued / 2
+    }
+
+    /// Whether the program has ended its stream, or the connection is over.
+    pub fn is_send_shut(&self) -> bool {
+        self.tcb.send.is_finished() || matches!(self.state, State::Closed(_))
+    }
+
+    /// Whether no more data can come.
+    pub fn is_receive_shut(&self) -> bool {
+        self.tcb.shut_read
+            || self.tcb.receive.is_finished()
+            || matches!(self.state, State::Closed(_))
+    }
+
+    /// Queues data; the caller has asked for [`Connection::send_room`].
+    pub fn send(&mut self, data: Chain) {
+        if self.state.may_send() && !self.tcb.send.is_finished() {
+            self.tcb.send.push(data);
+        }
+    }
+
+    /// The send queue's tail, to append small writes in place under the same condition.
+    pub fn send_queue(&mut self) -> Option<&mut Chain> {
+        let open = self.state.may_send() && !self.tcb.send.is_finished();
+        open.then(|| self.tcb.send.queue_mut())
+    }
+
+    /// Bytes that can be read.
+    pub fn readable(&self) -> usize {
+        self.tcb.receive.readable()
+    }
+
+    /// The readable bytes.
+    pub fn receive_queue(&self) -> &Chain {
+        self.tcb.receive.queue()
+    }
+
+    /// The program took `n` bytes from the front: the window may open.
+    pub fn consume(&mut self, now: Instant, n: usize) {
+        let rtt = self.tcb.rtt.smoothed().unwrap_or_default();
+        self.tcb.receive.consume(now, n, rtt);
+        if !self.state.is_synchronized() {
+            self.tcb.receive.ack_due = super::receive::AckDue::No;
+        }
+    }
+
+    /// Bytes queued for sending and not acknowledged (SIOCOUTQ).
+    pub fn send_queued(&self) -> usize {
+        self.tcb.send.queued()
+    }
+
+    /// Ends our stream after what is queued (SHUT_WR).
+    pub fn shutdown_write(&mut self, now: Instant) {
+        if let State::SynSent(_) = self.state {
+            self.end(None);
+            return;
+        }
+        if let Some(next) = self.state.on_close() {
+            self.tcb.send.finish();
+            // What cork held back goes out with the FIN.
+            self.state = next;
+            self.limit_orphan(now);
+        }
+    }
+
+    /// No more reading (SHUT_RD): what comes is still acknowledged, as on Linux.
+    pub fn shutdown_read(&mut self) {
+        self.tcb.shut_read = true;
+    }
+
+    /// The program closed the socket. Unread data makes it a reset (RFC 9293 section 3.6.1, RFC 2525 section 2.17).
+    pub fn close(&mut self, now: Instant) {
+        self.tcb.orphan = true;
+        let unread = self.tcb.receive.readable() > 0;
+        let no_linger = self.tcb.settings.linger.is_some_and(|time| time.is_zero());
+        let alive = self.state.is_synchronized() && !matches!(self.state, State::TimeWait(_));
+        if alive && (unread || no_linger) {
+            self.abort();
+        } else if let State::SynReceived(_) | State::Established(_) | State::CloseWait(_) =
+            self.state
+        {
+            self.shutdown_write(now);
+        } else if let State::SynSent(_) = self.state {
+            self.end(None);
+        } else {
+            self.limit_orphan(now);
+        }
+        self.tcb.receive.discard();
+    }
+
+    /// FIN-WAIT-2 of a closed socket does not last forever.
+    pub(super) fn limit_orphan(&mut self, now: Instant) {
+        let Tcb { orphan, settings, config, .. } = &self.tcb;
+        let wait = settings.fin_timeout.unwrap_or(config.fin_timeout);
+        if let State::FinWait2(FinWait2 { deadline: deadline @ None }) = &mut self.state
+            && *orphan
+        {
+            *deadline = Some(now + wait);
+        }
+    }
+
+    /// Ends the connection with a reset.
+    pub fn abort(&mut self) {
+        let tell = match self.state {
+            State::SynReceived(_)
+            | State::Established(_)
+            | State::FinWait1(_)
+            | State::FinWait2(_)
+            | State::CloseWait(_) => true,
+            State::Closing(_) | State::LastAck(_) => true,
+            State::Closed(_) | State::SynSent(_) | State::TimeWait(_) => false,
+        };
+        self.tcb.pending.reset |= tell;
+        self.end(None);
+    }
+
+    /// The connection is over.
+    pub(super) fn end(&mut self, error: Option<Error>) {
+        self.state = State::Closed(Closed);
+        if error.is_some() {
+            self.tcb.error = error;
+        }
+        self.tcb.stop();
+    }
+
+    /// ICMP says something about a segment of ours that began at `seq`.
+    pub fn on_report(&mut self, seq: Seq, report: Report) {
+        // RFC 5927 section 4: only what is in flight can have met an error.
+        let ours = seq >= self.tcb.send.una && seq < self.tcb.send.nxt;
+        if !ours || matches!(self.state, State::Closed(_) | State::TimeWait(_)) {
+            return;
+        }
+        match report {
+            Report::Unreachable(error) if self.is_connecting() => self.end(Some(error)),
+            // RFC 1122 section 4.2.3.9: "soft" errors do not end a connection.
+            Report::Unreachable(error) => self.tcb.soft_error = Some(error),
+            Report::PacketTooBig(_) => self.tcb.send.on_packet_too_big(),
+        }
+    }
+
+    /// What must be remembered in TIME-WAIT; None in other states or while something waits to be read or sent.
+    pub fn remnant(&self) -> Option<Remnant> {
+        let State::TimeWait(state) = self.state else { return None };
+        Some(Remnant::new(state, &self.tcb))
+    }
+
+    /// The next sequence number that we would send, for the initial one of a successor (RFC 6191).
+    pub fn send_next(&self) -> Seq {
+        self.tcb.send.nxt
+    }
+
+    /// Numbers for TCP_INFO.
+    pub fn info(&self) -> Info {
+        let tcb = &self.tcb;
+        let (sacked, lost) = tcb.send.sacked_and_lost();
+        Info {
+            state: self.state.name(),
+            rto: tcb.rtt.rto(),
+            rtt: tcb.rtt.smoothed().unwrap_or_default(),
+            rtt_variation: tcb.rtt.variation(),
+            min_rtt: tcb.rtt.min().unwrap_or_default(),
+            mss: tcb.send.mss,
+            peer_mss: tcb.receive.peer_mss,
+            window: tcb.send.congestion.window(),
+            ssthresh: tcb.send.congestion.ssthresh(),
+            outstanding: tcb.send.outstanding(),
+            sacked,
+            lost,
+            retries: tcb.send.retries,
+            probes: tcb.send.probes,
+            backoff: tcb.rtt.backoff(),
+            send_window: tcb.send.window,
+            receive_window: tcb.receive.window(),
+            receive_capacity: tcb.receive.capacity,
+            send_capacity: tcb.send_capacity(),
+            send_shift: tcb.send.window_shift,
+            receive_shift: tcb.receive.window_shift,
+            timestamps: tcb.timestamps.is_some(),
+            sack: tcb.send.sack,
+            path_mss: tcb.limits.mss,
+            bytes_received: tcb.receive.bytes_received,
+            unsent: tcb.send.unsent(),
+            counters: tcb.send.counters,
+            quick_ack: tcb.receive.is_quick(),
+            congestion: tcb.send.congestion.name(),
+        }
+    }
+}
+
+/// What TCP_INFO tells. Sizes are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// The state.
+    pub state: StateName,
+    /// The retransmission timeout with its backoff.
+    pub rto: crate::time::Duration,
+    /// Smoothed round-trip time.
+    pub rtt: crate::time::Duration,
+    /// Its variation.
+    pub rtt_variation: crate::time::Duration,
+    /// The least one lately.
+    pub min_rtt: crate::time::Duration,
+    /// Payload of our full segments.
+    pub mss: usize,
+    /// The largest segment that the peer sent.
+    pub peer_mss: usize,
+    /// Congestion window.
+    pub window: usize,
+    /// Slow-start threshold.
+    pub ssthresh: usize,
+    /// Sent and not acknowledged.
+    pub outstanding: usize,
+    /// Of that, reported by SACK.
+    pub sacked: usize,
+    /// Of that, taken for lost.
+    pub lost: usize,
+    /// Timeouts without progress.
+    pub retries: u32,
+    /// Window probes without an answer.
+    pub probes: u32,
+    /// Doublings of the timeout.
+    pub backoff: u32,
+    /// The peer's window.
+    pub send_window: usize,
+    /// Our window.
+    pub receive_window: usize,
+    /// The receive buffer.
+    pub receive_capacity: usize,
+    /// The send buffer.
+    pub send_capacity: usize,
+    /// The peer's window shift.
+    pub send_shift: u8,
+    /// Our window shift.
+    pub receive_shift: u8,
+    /// Whether timestamps are used.
+    pub timestamps: bool,
+    /// Whether SACK is used.
+    pub sack: bool,
+    /// Payload that the path would take.
+    pub path_mss: usize,
+    /// Payload received in order.
+    pub bytes_received: u64,
+    /// Payload not yet sent.
+    pub unsent: usize,
+    /// Counters of the sending half.
+    pub counters: super::send::SendCounters,
+    /// Whether acknowledgments are sent at once.
+    pub quick_ack: bool,
+    /// The congestion controller.
+    pub congestion: &'static str,
+}

@@ -1,0 +1,281 @@
+//! A segment arrives (RFC 9293 section 3.10.7).
+
+use super::config::Error;
+use super::connection::{Connection, Disposition, DropReason};
+use super::receive::AckDue;
+use super::segment::Segment;
+use super::send::Ack;
+use super::state::{
+    Origin, OurFin, Remembered, State, SynReceived, SynSentDisposition, TimeWait,
+    TimeWaitDisposition,
+};
+use crate::time::Instant;
+
+impl Connection {
+    /// Takes a segment. What it makes due comes out of [`Connection::poll_transmit`].
+    pub fn on_segment(&mut self, now: Instant, segment: Segment) -> Disposition {
+        match self.state {
+            State::Closed(state) => match state.on_segment(&segment) {
+                Some(reset) => Disposition::SendReset(Box::new(reset)),
+                None => Disposition::Ignored(DropReason::NoUse),
+            },
+            State::SynSent(state) => match state.on_segment(&mut self.tcb, now, &segment) {
+                SynSentDisposition::Ignore => Disposition::Ignored(DropReason::NoUse),
+                SynSentDisposition::SendReset(reset) => Disposition::SendReset(Box::new(reset)),
+                SynSentDisposition::Fail(error) => self.ended(error),
+                SynSentDisposition::Established(next) => {
+                    self.state = State::Established(next);
+                    Disposition::Established
+                }
+                SynSentDisposition::SynReceived(next) => {
+                    self.state = State::SynReceived(next);
+                    Disposition::Accepted
+                }
+            },
+            State::TimeWait(state) => self.on_time_wait(now, state, &segment),
+            _ => self.on_synchronized(now, segment),
+        }
+    }
+
+    fn ended(&mut self, error: Error) -> Disposition {
+        self.end(Some(error));
+        Disposition::Ended
+    }
+
+    fn on_time_wait(&mut self, now: Instant, state: TimeWait, segment: &Segment) -> Disposition {
+        let peer = Remembered {
+            receive_next: self.tcb.receive.nxt,
+            recent: self.tcb.timestamps.map(|timestamps| timestamps.recent),
+        };
+        match state.on_segment(&peer, segment) {
+            TimeWaitDisposition::Ignore => Disposition::Ignored(DropReason::NoUse),
+            TimeWaitDisposition::Acknowledge => {
+                self.tcb.challenge(now);
+                Disposition::Ignored(DropReason::OutOfWindow)
+            }
+            TimeWaitDisposition::Restart => {
+                self.state = State::TimeWait(state.restarted(now, self.tcb.config.time_wait));
+                self.tcb.receive.ack_due = AckDue::Now;
+                Disposition::Accepted
+            }
+            TimeWaitDisposition::Close => {
+                self.end(None);
+                Disposition::Ended
+            }
+            TimeWaitDisposition::Reopen => Disposition::Reopen,
+        }
+    }
+
+    /// States with the peer's SYN, but TIME-WAIT.
+    fn on_synchronized(&mut self, now: Instant, segment: Segment) -> Disposition {
+        if let Err(disposition) = self.check(now, &segment) {
+            return disposition;
+        }
+        let mut established = false;
+        if let State::SynReceived(state) = self.state {
+            // "If the segment acknowledgment is not acceptable, form a reset segment".
+            if segment.ack != self.tcb.send.nxt || segment.ack <= self.tcb.send.una {
+                return match segment.answer_with_reset() {
+                    Some(reset) => Disposition::SendReset(Box::new(reset)),
+                    None => Disposition::Ignored(DropReason::NoUse),
+                };
+            }
+            let window = match segment.syn() {
+                true => usize::from(segment.window),
+                false => self.tcb.scaled_window(&segment),
+            };
+            self.tcb.complete_handshake(now, &segment, window);
+            self.state = State::Established(state.on_syn_acked());
+            established = true;
+        } else if let Err(disposition) = self.take_ack(now, &segment) {
+            return disposition;
+        }
+        self.tcb.note_timestamp(now, &segment);
+        self.tcb.heard(now);
+        if matches!(self.state, State::Closed(_)) {
+            return Disposition::Ended;
+        }
+        if !segment.syn() {
+            let disposition = self.take_text(now, segment);
+            if !matches!(disposition, Disposition::Accepted) {
+                return disposition;
+            }
+        }
+        if established { Disposition::Established } else { Disposition::Accepted }
+    }
+
+    /// The checks before the acknowledgment: old duplicates, the window, RST, SYN.
+    fn check(&mut self, now: Instant, segment: &Segment) -> Result<(), Disposition> {
+        let ignored = |reason| Err(Disposition::Ignored(reason));
+        if self.tcb.is_old_duplicate(now, segment) {
+            self.acknowledge_again(now, segment);
+            return ignored(DropReason::Paws);
+        }
+        if let State::SynReceived(state) = self.state
+            && segment.syn()
+        {
+            return self.on_syn_again(now, state, segment);
+        }
+        if !self.tcb.receive.is_acceptable(segment) {
+            // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless
+            // the RST bit is set)".
+            if !segment.rst() {
+                self.acknowledge_again(now, segment);
+            }
+            return ignored(DropReason::OutOfWindow);
+        }
+        if segment.rst() {
+            return Err(self.on_reset(now, segment));
+        }
+        if segment.syn() {
+            // RFC 5961 section 4.2: "If the SYN bit is set, irrespective of the sequence number, TCP MUST send
+            // an ACK (also referred to as challenge ACK) to the remote peer".
+            self.tcb.challenge(now);
+            return ignored(DropReason::Challenged);
+        }
+        match segment.acknowledges() {
+            Some(_) => Ok(()),
+            None => ignored(DropReason::NoUse),
+        }
+    }
+
+    fn acknowledge_again(&mut self, now: Instant, segment: &Segment) {
+        if matches!(self.state, State::SynReceived(_)) {
+            return;
+        }
+        if segment.is_empty() {
+            self.tcb.challenge(now);
+        } else {
+            let end = segment.seq + segment.payload.len();
+            self.tcb.receive.report_duplicate(segment.seq, end);
+        }
+    }
+
+    /// A SYN in SYN-RECEIVED: the first one again, or the peer's half of a simultaneous open.
+    fn on_syn_again(
+        &mut self,
+        now: Instant,
+        state: SynReceived,
+        segment: &Segment,
+    ) -> Result<(), Disposition> {
+        let same = segment.seq == self.tcb.receive.irs;
+        if segment.rst() {
+            return Err(Disposition::Ignored(DropReason::NoUse));
+        }
+        match segment.acknowledges() {
+            Some(ack) if same && state.origin == Origin::Active && ack == self.tcb.send.nxt => {
+                Ok(())
+            }
+            None if same => {
+                self.tcb.pending.syn = true;
+                Err(Disposition::Ignored(DropReason::OutOfWindow))
+            }
+            _ => {
+                self.tcb.challenge(now);
+                Err(Disposition::Ignored(DropReason::Challenged))
+            }
+        }
+    }
+
+    /// RFC 5961 section 3.2: "If the RST bit is set and the sequence number exactly matches the next expected
+    /// sequence number (RCV.NXT), then TCP MUST reset the connection"; otherwise a challenge ACK.
+    fn on_reset(&mut self, now: Instant, segment: &Segment) -> Disposition {
+        if segment.seq != self.tcb.receive.nxt {
+            self.tcb.challenge(now);
+            return Disposition::Ignored(DropReason::Challenged);
+        }
+        match self.state {
+            // "If this connection was initiated with a passive OPEN, then return this connection to the LISTEN
+            // state... The user need not be informed."
+            State::SynReceived(SynReceived { origin: Origin::Active }) => {
+                self.ended(Error::Refused)
+            }
+            State::CloseWait(_) => self.ended(Error::BrokenPipe),
+            _ => self.ended(Error::Reset),
+        }
+    }
+
+    fn take_ack(&mut self, now: Instant, segment: &Segment) -> Result<(), Disposition> {
+        let send = &self.tcb.send;
+        // RFC 5961 section 5.2: "The ACK value is considered acceptable only if it is in the range of
+        // ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT). All incoming segments whose ACK value doesn't
+        // satisfy the above condition MUST be discarded and an ACK sent back."
+        let oldest = send.una - send.max_window.max(send.mss);
+        if segment.ack > send.nxt || segment.ack < oldest {
+            self.tcb.challenge(now);
+            return Err(Disposition::Ignored(DropReason::BadAck));
+        }
+        let ack = Ack {
+            seq: segment.seq,
+            ack: segment.ack,
+            window: self.tcb.scaled_window(segment),
+            sack: &segment.options.sack,
+            len: segment.len(),
+            echo_rtt: self.tcb.echo_rtt(now, segment),
+        };
+        let outcome = self.tcb.send.on_ack(now, &mut self.tcb.rtt, &ack);
+        if outcome.advanced > 0 {
+            self.tcb.soft_error = None;
+        }
+        if outcome.fin_acked {
+            self.state = self.state.on_fin_acked(now + self.tcb.config.time_wait);
+            self.limit_orphan(now);
+            match self.state {
+                State::Closed(_) => self.tcb.stop(),
+                State::TimeWait(_) => self.enter_time_wait(),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// "Seventh, process the segment text" and "Eighth, check the FIN bit".
+    fn take_text(&mut self, now: Instant, segment: Segment) -> Disposition {
+        if segment.is_empty() {
+            // A keepalive or window probe: an empty segment before what is expected.
+            if segment.seq < self.tcb.receive.nxt {
+                self.tcb.receive.ack_due = AckDue::Now;
+            }
+            return Disposition::Accepted;
+        }
+        if !self.state.may_receive() {
+            // "This should not occur since a FIN has been received from the remote side. Ignore the segment
+            // text." It came again, so its acknowledgment was lost.
+            let end = segment.seq + segment.payload.len();
+            self.tcb.receive.report_duplicate(segment.seq, end);
+            return Disposition::Accepted;
+        }
+        let end = segment.seq + segment.payload.len();
+        let gone = self.tcb.orphan || self.tcb.shut_read;
+        let closing = matches!(self.state, State::FinWait1(_) | State::FinWait2(_));
+        if gone && closing && end > self.tcb.receive.nxt {
+            // RFC 1122 section 4.2.2.13: "If such a host issues a CLOSE call while received data is still
+            // pending, or if new data is received after CLOSE is called, its TCP SHOULD send a RST".
+            self.end(Some(Error::Reset));
+            return match segment.answer_with_reset() {
+                Some(reset) => Disposition::SendReset(Box::new(reset)),
+                None => Disposition::Ended,
+            };
+        }
+        let fin = segment.fin();
+        let accepted = self.tcb.receive.accept(now, segment.seq, segment.payload, fin);
+        if accepted.fin {
+            let ours = match self.tcb.send.is_drained() {
+                true => OurFin::Acked,
+                false => OurFin::InFlight,
+            };
+            self.state = self.state.on_fin(ours, now + self.tcb.config.time_wait);
+            if let State::TimeWait(_) = self.state {
+                self.enter_time_wait();
+            }
+        }
+        Disposition::Accepted
+    }
+
+    /// "Start the time-wait timer, turn off the other timers."
+    fn enter_time_wait(&mut self) {
+        let due = self.tcb.receive.ack_due;
+        self.tcb.stop();
+        self.tcb.receive.ack_due = due;
+    }
+}

@@ -1,0 +1,38 @@
+//! TCP as a pure state machine (RFC 9293): segments and time go in, segments and deadlines come out. It holds
+//! one connection at a time, and must not know sockets, the stack, or how segments travel.
+//!
+//! `input`, `output` and `timer` are the three ways into a [`Connection`]; `state` holds a struct per state, `tcb`
+//! what they share; `send` and `receive` are the halves, with `sack`, `rack`, `rtt`, `congestion` on one side and
+//! `reassembly` on the other. `listen` and `time_wait` hold what comes before and after a connection.
+
+mod config;
+pub mod congestion;
+mod connection;
+mod input;
+mod isn;
+pub mod listen;
+mod output;
+mod rack;
+mod reassembly;
+mod receive;
+mod rtt;
+mod sack;
+mod segment;
+mod send;
+mod seq;
+pub mod state;
+mod tcb;
+mod time_wait;
+mod timer;
+
+pub use config::{Error, PathLimits, Report, Secrets, Settings, TcpConfig};
+pub use connection::{Connection, Disposition, DropReason, Info};
+pub use isn::IsnKeys;
+pub use segment::Segment;
+pub use send::SendCounters;
+pub use seq::Seq;
+pub use state::{State, StateName};
+pub use time_wait::{Remnant, RemnantDisposition};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Segments go out: one at a time, until there is no more to send for now.
+
+use super::config::PathLimits;
+use super::connection::Connection;
+use super::receive::AckDue;
+use super::segment::Segment;
+use super::send::{Budget, Outgoing};
+use super::state::State;
+use crate::buffer::Chain;
+use crate::time::Instant;
+use crate::wire::tcp::Flags;
+
+impl Connection {
+    /// The next segment to send. It may be larger than a segment on the wire (see [`Segment::mss`]). Call it
+    /// until it gives None; then [`Connection::next_deadline`] tells when there may be more.
+    pub fn poll_transmit(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
+        if core::mem::take(&mut self.tcb.pending.reset) {
+            return Some(self.tcb.build_reset());
+        }
+        if self.tcb.limits != limits {
+            self.tcb.apply_limits(limits);
+        }
+        match self.state {
+            State::Closed(_) => None,
+            State::SynSent(_) => self.poll_syn(now, Flags::SYN),
+            State::SynReceived(_) => self.poll_syn(now, Flags::SYN | Flags::ACK),
+            State::TimeWait(_) => self.poll_ack(now),
+            _ => self.poll_data(now, limits),
+        }
+    }
+
+    fn poll_syn(&mut self, now: Instant, flags: Flags) -> Option<Segment> {
+        if !core::mem::take(&mut self.tcb.pending.syn) {
+            return None;
+        }
+        if self.tcb.send.rto_at.is_none() {
+            self.tcb.send.rto_at = Some(now + self.tcb.rtt.rto());
+        }
+        Some(self.tcb.build_syn(now, flags))
+    }
+
+    fn poll_ack(&mut self, now: Instant) -> Option<Segment> {
+        if self.tcb.receive.ack_due != AckDue::Now {
+            return None;
+        }
+        let seq = self.tcb.send.nxt;
+        Some(self.tcb.build(now, seq, Chain::new(), Flags::empty()))
+    }
+
+    fn poll_data(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
+        // SACK blocks find no room beside data, and the peer's recovery needs them.
+        if self.tcb.receive.ack_due == AckDue::Now && self.tcb.receive.has_blocks() {
+            return self.poll_ack(now);
+        }
+        let budget = Budget {
+            gso_max: limits.gso_max.max(self.tcb.send.mss),
+            push: self.tcb.settings.push(),
+        };
+        if let Some(out) = self.tcb.send.poll(now, &self.tcb.rtt, budget) {
+            return Some(self.data_segment(now, out));
+        }
+        if core::mem::take(&mut self.tcb.pending.probe) {
+            // As Linux does: a segment before the window makes the peer acknowledge, and so tell its window.
+            let seq = self.tcb.send.una - 1usize;
+            return Some(self.tcb.build(now, seq, Chain::new(), Flags::empty()));
+        }
+        if let Some(ack) = self.poll_ack(now) {
+            return Some(ack);
+        }
+        self.arm_persist(now);
+        None
+    }
+
+    fn data_segment(&mut self, now: Instant, out: Outgoing) -> Segment {
+        let mut flags = Flags::empty();
+        flags.set(Flags::PSH, out.push);
+        flags.set(Flags::FIN, out.fin);
+        if self.tcb.receive.ack_due != AckDue::No && !out.payload.is_empty() {
+            self.tcb.receive.leave_quick_mode();
+        }
+        let mut segment = self.tcb.build(now, out.seq, out.payload, flags);
+        segment.retransmission = out.retransmission;
+        segment
+    }
+
+    /// The persist timer runs while something waits and nothing is outstanding (RFC 9293 section 3.8.6.1).
+    fn arm_persist(&mut self, now: Instant) {
+        if !self.tcb.send.is_stuck() {
+            self.tcb.send.persist_at = None;
+        } else if self.tcb.send.persist_at.is_none() {
+            self.tcb.send.persist_at = Some(now + self.persist_interval());
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! RACK: loss by time rather than by count of duplicates (RFC 8985), so that a lost retransmission is found
+//! within a round trip and reordering is not taken for loss.
+
+use super::sack::{Delivery, Newest, Scoreboard};
+use super::seq::Seq;
+use crate::time::{Duration, Instant};
+
+/// RFC 8985 section 6.2.4: recoveries for which a widened reordering window is kept.
+const REO_WINDOW_PERSIST: u32 = 16;
+const DUPLICATE_THRESHOLD: usize = 3;
+
+/// The state of RFC 8985 section 5.2.
+#[derive(Clone, Debug, Default)]
+pub struct Rack {
+    newest: Option<Newest>,
+    rtt: Duration,
+    highest_delivered: Option<Seq>,
+    reordering_seen: bool,
+    window_multiplier: u32,
+    window_persist: u32,
+}
+
+/// What a pass over the scoreboard found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detected {
+    /// Bytes newly marked as lost.
+    pub lost: usize,
+    /// When to look again, if what is in doubt is not delivered before.
+    pub look_again_at: Option<Instant>,
+}
+
+impl Rack {
+    /// Steps 1 to 3 of section 6.2: takes what an acknowledgment delivered.
+    pub fn update(&mut self, now: Instant, delivery: &Delivery, min_rtt: Option<Duration>) {
+        if let Some(newest) = delivery.newest {
+            let rtt = now.since(newest.sent_at);
+            // "If the packet was retransmitted and its RTT is below the minimum, it is the original that was acknowledged".
+            let spurious = newest.retransmitted && min_rtt.is_some_and(|min| rtt < min);
+            if !spurious {
+                self.rtt = rtt;
+                if self.newest.is_none_or(|old| newest.is_after(&old)) {
+                    self.newest = Some(newest);
+                }
+            }
+        }
+        if let (Some(low), Some(high)) = (delivery.lowest_original, self.highest_delivered) {
+            self.reordering_seen |= low < high;
+        }
+        if let Some(newest) = delivery.newest {
+            self.highest_delivered = Some(match self.highest_delivered {
+                Some(high) => high.max(newest.end),
+                None => newest.end,
+            });
+        }
+    }
+
+    /// A D-SACK arrived: something was sent again in vain, so wait longer (section 6.2.4).
+    pub fn on_duplicate_report(&mut self) {
+        self.window_multiplier = (self.window_multiplier + 1).min(16);
+        self.window_persist = REO_WINDOW_PERSIST;
+    }
+
+    /// A recovery ended.
+    pub fn on_recovered(&mut self) {
+        self.window_persist = self.window_persist.saturating_sub(1);
+        if self.window_persist == 0 {
+            self.window_multiplier = 0;
+        }
+    }
+
+    fn reordering_window(
+        &self,
+        board: &Scoreboard,
+        recovering: bool,
+        min_rtt: Duration,
+        smoothed: Duration,
+    ) -> Duration {
+        if !self.reordering_seen && (recovering || board.sacked_ranges() >= DUPLICATE_THRESHOLD) {
+            return Duration::ZERO;
+        }
+        (min_rtt / 4 * (self.window_multiplier + 1)).min(smoothed)
+    }
+
+    /// Step 5: marks what was sent well before something that arrived.
+    pub fn detect(
+        &self,
+        now: Instant,
+        board: &mut Scoreboard,
+        recovering: bool,
+        min_rtt: Duration,
+        smoothed: Duration,
+    ) -> Detected {
+        let mut detected = Detected::default();
+        let Some(newest) = self.newest else { return detected };
+        if board.is_in_order() {
+            return detected;
+        }
+        let patience = self.rtt + self.reordering_window(board, recovering, min_rtt, smoothed);
+        detected.lost = board.mark_lost(|sent| {
+            if !newest.is_after(&Newest::from(sent)) {
+                return false;
+            }
+            let due = sent.sent_at + patience;
+            if due <= now {
+                return true;
+            }
+            detected.look_again_at =
+                Some(detected.look_again_at.map_or(due, |earlier| earlier.max(due)));
+            false
+        });
+        detected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + MS * ms as u32
+    }
+
+    fn board_of(count: usize) -> Scoreboard {
+        let mut board = Scoreboard::default();
+        (0..count).for_each(|n| board.sent(at(n as u64), Seq(0) + n * 100, Seq(100) + n * 100));
+        board
+    }
+
+    #[test]
+    fn a_hole_below_delivered_data_waits_a_quarter_of_the_round_trip() {
+        let (mut board, mut rack) = (board_of(2), Rack::default());
+        let mut delivery = Delivery::default();
+        board.sack(Seq(100), Seq(200), 100, &mut delivery);
+        rack.update(at(41), &delivery, Some(MS * 40));
+        let found = rack.detect(at(41), &mut board, false, MS * 40, MS * 40);
+        assert_eq!(found, Detected { lost: 0, look_again_at: Some(at(50)) });
+        let found = rack.detect(at(50), &mut board, false, MS * 40, MS * 40);
+        assert_eq!(found, Detected { lost: 100, look_again_at: None });
+    }
+
+    #[test]
+    fn three_delivered_segments_or_a_later_retransmission_need_no_wait() {
+        let (mut board, mut rack) = (board_of(4), Rack::default());
+        let mut delivery = Delivery::default();
+        board.sack(Seq(100), Seq(400), 100, &mut delivery);
+        rack.update(at(43), &delivery, Some(MS * 40));
+        assert_eq!(rack.detect(at(43), &mut board, false, MS * 40, MS * 40).lost, 100);
+    }
+}

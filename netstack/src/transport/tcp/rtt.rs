@@ -1,0 +1,124 @@
+//! Round-trip time and the retransmission timeout (RFC 6298), with Linux's bounds.
+
+use crate::time::{Duration, Instant};
+
+/// Linux's TCP_RTO_MIN.
+pub const RTO_MIN: Duration = Duration::from_millis(200);
+/// Linux's TCP_RTO_MAX.
+pub const RTO_MAX: Duration = Duration::from_secs(120);
+/// Before any sample (RFC 6298 section 2.1).
+pub const RTO_INITIAL: Duration = Duration::from_secs(1);
+/// The clock's granularity G.
+const GRANULARITY: Duration = Duration::from_millis(1);
+/// How long a minimum holds, as Linux's tcp_min_rtt_wlen.
+const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
+
+/// The estimator of one connection.
+#[derive(Clone, Debug)]
+pub struct Rtt {
+    smoothed: Option<Duration>,
+    variation: Duration,
+    rto: Duration,
+    backoff: u32,
+    min: Option<(Duration, Instant)>,
+}
+
+impl Default for Rtt {
+    fn default() -> Rtt {
+        Rtt { smoothed: None, variation: Duration::ZERO, rto: RTO_INITIAL, backoff: 0, min: None }
+    }
+}
+
+impl Rtt {
+    /// Takes a measurement and ends the backoff.
+    pub fn sample(&mut self, now: Instant, rtt: Duration) {
+        self.backoff = 0;
+        match self.min {
+            Some((min, at)) if min < rtt && now.since(at) < MIN_RTT_WINDOW => {}
+            _ => self.min = Some((rtt, now)),
+        }
+        match self.smoothed {
+            // (2.2) "SRTT <- R, RTTVAR <- R/2".
+            None => {
+                self.smoothed = Some(rtt);
+                self.variation = rtt / 2;
+            }
+            // (2.3) "RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|,
+            // SRTT <- (1 - alpha) * SRTT + alpha * R'" with alpha 1/8 and beta 1/4.
+            Some(smoothed) => {
+                let deviation = smoothed.abs_diff(rtt);
+                self.variation = (self.variation * 3 + deviation) / 4;
+                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+            }
+        }
+        let base = self.smoothed.unwrap_or(rtt) + (self.variation * 4).max(GRANULARITY);
+        self.rto = base.clamp(RTO_MIN, RTO_MAX);
+    }
+
+    /// The timeout with its backoff.
+    pub fn rto(&self) -> Duration {
+        self.rto.saturating_mul(1 << self.backoff.min(10)).min(RTO_MAX)
+    }
+
+    /// (5.5) "RTO <- RTO * 2".
+    pub fn back_off(&mut self) {
+        self.backoff = self.backoff.saturating_add(1);
+    }
+
+    /// Data was acknowledged, though by no segment that may be timed (Linux resets the backoff then, too).
+    pub fn reset_backoff(&mut self) {
+        self.backoff = 0;
+    }
+
+    /// Doublings in force.
+    pub fn backoff(&self) -> u32 {
+        self.backoff
+    }
+
+    /// (5.7) Of a lost SYN: "the RTO MUST be re-initialized to 3 seconds when data transmission begins".
+    pub fn syn_was_retransmitted(&mut self) {
+        self.backoff = 0;
+        if self.smoothed.is_none() {
+            self.rto = Duration::from_secs(3);
+        }
+    }
+
+    /// SRTT, once there is a sample.
+    pub fn smoothed(&self) -> Option<Duration> {
+        self.smoothed
+    }
+
+    /// RTTVAR.
+    pub fn variation(&self) -> Duration {
+        self.variation
+    }
+
+    /// The least sample of the last minutes.
+    pub fn min(&self) -> Option<Duration> {
+        self.min.map(|(rtt, _)| rtt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_follows_rfc_6298_within_linux_bounds() {
+        let mut rtt = Rtt::default();
+        let now = Instant::ZERO;
+        assert_eq!(rtt.rto(), RTO_INITIAL);
+        rtt.sample(now, Duration::from_millis(100));
+        assert_eq!(rtt.rto(), Duration::from_millis(300));
+        rtt.back_off();
+        assert_eq!(rtt.rto(), Duration::from_millis(600));
+        (0..40).for_each(|_| rtt.back_off());
+        assert_eq!(rtt.rto(), RTO_MAX);
+        rtt.sample(now, Duration::from_millis(100));
+        assert_eq!(rtt.rto(), Duration::from_millis(250));
+        let mut quick = Rtt::default();
+        quick.sample(now, Duration::from_micros(20));
+        assert_eq!(quick.rto(), RTO_MIN);
+        assert_eq!(quick.min(), Some(Duration::from_micros(20)));
+    }
+}

@@ -1,0 +1,733 @@
+//! The sending half: the queue of unacknowledged and unsent data, the peer's window, loss recovery
+//! (RFC 5681, 6582, 6675, 8985), Nagle's rule and silly-window avoidance (RFC 9293 section 3.8.6.2.1).
+
+use super::congestion::{AckSample, Congestion};
+use super::rack::Rack;
+use super::rtt::Rtt;
+use super::sack::{Delivery, Scoreboard};
+use super::seq::Seq;
+use crate::buffer::Chain;
+use crate::time::{Duration, Instant};
+use crate::wire::tcp::SackBlocks;
+
+/// Added to the probe timeout when one segment is out, whose acknowledgment the peer may delay.
+const PEER_ACK_DELAY: Duration = Duration::from_millis(50);
+/// Least slack of the probe timeout.
+const PROBE_SLACK: Duration = Duration::from_millis(2);
+const DUPLICATE_THRESHOLD: u32 = 3;
+
+/// Where loss recovery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No loss is being repaired.
+    Open,
+    /// Fast recovery until `point` is acknowledged.
+    Recovery {
+        /// What had been sent when loss was detected.
+        point: Seq,
+    },
+    /// Recovery by timeout until `point` is acknowledged.
+    Loss {
+        /// What had been sent when the timer expired.
+        point: Seq,
+    },
+}
+
+/// How eagerly small segments are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Push {
+    /// Nagle's rule (RFC 9293 section 3.7.4, in Minshall's form as Linux has it).
+    #[default]
+    Nagle,
+    /// At once (TCP_NODELAY).
+    NoDelay,
+    /// Only full segments (TCP_CORK).
+    Cork,
+}
+
+/// What an acknowledgment says, without the connection around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ack<'a> {
+    /// SEG.SEQ.
+    pub seq: Seq,
+    /// SEG.ACK, not beyond what was sent.
+    pub ack: Seq,
+    /// The window, scaled.
+    pub window: usize,
+    /// SACK blocks.
+    pub sack: &'a SackBlocks,
+    /// SEG.LEN: a segment with data is no duplicate acknowledgment.
+    pub len: usize,
+    /// Round-trip time by the echoed timestamp.
+    pub echo_rtt: Option<Duration>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AckOutcome {
+    /// Sequence numbers newly acknowledged.
+    pub advanced: usize,
+    /// Whether our FIN is acknowledged.
+    pub fin_acked: bool,
+}
+
+/// A piece of the stream to put into a segment.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its first sequence number.
+    pub seq: Seq,
+    /// Its bytes.
+    pub payload: Chain,
+    /// Whether the FIN follows them.
+    pub fin: bool,
+    /// Whether nothing follows in the queue.
+    pub push: bool,
+    /// Whether it was sent before.
+    pub retransmission: bool,
+}
+
+/// Bounds of one transmission.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// The most payload that one segment may hold before segmentation.
+    pub gso_max: usize,
+    /// How eager to be.
+    pub push: Push,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LossProbe {
+    end: Seq,
+    retransmitted: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fin {
+    #[default]
+    Open,
+    Queued,
+    Sent,
+}
+
+/// Counters of one connection's sending half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SendCounters {
+    /// Payload bytes sent, with retransmissions.
+    pub bytes_sent: u64,
+    /// Payload bytes acknowledged.
+    pub bytes_acked: u64,
+    /// Payload bytes sent again.
+    pub bytes_retransmitted: u64,
+    /// Segments sent again.
+    pub retransmissions: u32,
+    /// Fast recoveries entered.
+    pub recoveries: u32,
+    /// Timeouts.
+    pub timeouts: u32,
+    /// D-SACKs received.
+    pub duplicates_reported: u32,
+    /// Tail loss probes sent.
+    pub loss_probes: u32,
+}
+
+/// The sending half of a connection.
+#[derive(Debug)]
+pub struct Sender {
+    /// Initial sequence number.
+    pub iss: Seq,
+    /// SND.UNA.
+    pub una: Seq,
+    /// SND.NXT: never goes back; retransmissions are marks on the scoreboard.
+    pub nxt: Seq,
+    /// SND.WND in bytes.
+    pub window: usize,
+    /// The largest window that the peer ever offered.
+    pub max_window: usize,
+    /// Shift of the windows that the peer sends.
+    pub window_shift: u8,
+    /// Whether both ends do SACK.
+    pub sack: bool,
+    /// Payload bytes of a full segment.
+    pub mss: usize,
+    /// Congestion control.
+    pub congestion: Box<dyn Congestion>,
+    /// Counters.
+    pub counters: SendCounters,
+    /// Consecutive timeouts without progress.
+    pub retries: u32,
+    /// Window probes without an answer.
+    pub probes: u32,
+    /// Window probes since the window closed: each doubles the interval.
+    pub probe_backoff: u32,
+    /// Since when nothing was acknowledged, once a timer has expired.
+    pub stalled_since: Option<Instant>,
+    /// When to time out.
+    pub rto_at: Option<Instant>,
+    /// When to probe for a lost tail.
+    pub probe_at: Option<Instant>,
+    /// When to look for losses again.
+    pub reorder_at: Option<Instant>,
+    /// When to probe a closed window, or to send what was held back.
+    pub persist_at: Option<Instant>,
+    wl1: Seq,
+    wl2: Seq,
+    queue: Chain,
+    queue_start: Seq,
+    fin: Fin,
+    board: Scoreboard,
+    rack: Rack,
+    phase: Phase,
+    duplicates: u32,
+    /// Recovery was just entered: the first retransmission does not wait for the window.
+    fast_due: bool,
+    loss_probe: Option<LossProbe>,
+    loss_probe_due: bool,
+    /// The timer says to send what Nagle, cork or a small window held back.
+    forced: bool,
+    small_end: Seq,
+    last_sent_at: Instant,
+}
+
+impl Sender {
+    /// A sender that has sent nothing.
+    pub fn new(now: Instant, iss: Seq, mss: usize, congestion: Box<dyn Congestion>) -> Sender {
+        Sender {
+            iss,
+            una: iss,
+            nxt: iss,
+            window: 0,
+            max_window: 0,
+            window_shift: 0,
+            sack: false,
+            mss,
+            congestion,
+            counters: SendCounters::default(),
+            retries: 0,
+            probes: 0,
+            probe_backoff: 0,
+            stalled_since: None,
+            rto_at: None,
+            probe_at: None,
+            reorder_at: None,
+            persist_at: None,
+            wl1: Seq(0),
+            wl2: Seq(0),
+            queue: Chain::new(),
+            queue_start: iss + 1,
+            fin: Fin::Open,
+            board: Scoreboard::default(),
+            rack: Rack::default(),
+            phase: Phase::Open,
+            duplicates: 0,
+            fast_due: false,
+            loss_probe: None,
+            loss_probe_due: false,
+            forced: false,
+            small_end: iss,
+            last_sent_at: now,
+        }
+    }
+
+    /// Where recovery stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Bytes in the queue, sent or not.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes not sent yet.
+    pub fn unsent(&self) -> usize {
+        self.queue_end().since(self.nxt)
+    }
+
+    /// Bytes on their way, as far as is known.
+    pub fn in_flight(&self) -> usize {
+        let in_flight = self.board.in_flight();
+        if self.sack {
+            return in_flight;
+        }
+        // Without SACK each duplicate acknowledgment tells of one segment that left the network.
+        in_flight.saturating_sub(self.duplicates as usize * self.mss)
+    }
+
+    /// Sequence numbers sent and not acknowledged.
+    pub fn outstanding(&self) -> usize {
+        self.nxt.since(self.una)
+    }
+
+    /// What SACK and loss detection hold: (sacked, lost) bytes.
+    pub fn sacked_and_lost(&self) -> (usize, usize) {
+        (self.board.sacked(), self.board.lost())
+    }
+
+    fn queue_end(&self) -> Seq {
+        self.queue_start + self.queue.len()
+    }
+
+    /// Whether all that was queued, with the FIN, is acknowledged.
+    pub fn is_drained(&self) -> bool {
+        self.queue.is_empty() && self.una == self.nxt && self.fin != Fin::Queued
+    }
+
+    /// Whether the stream was ended.
+    pub fn is_finished(&self) -> bool {
+        self.fin != Fin::Open
+    }
+
+    /// Appends data.
+    pub fn push(&mut self, data: Chain) {
+        self.queue.append(data);
+    }
+
+    /// The tail of the queue for appending small writes in place.
+    pub fn queue_mut(&mut self) -> &mut Chain {
+        &mut self.queue
+    }
+
+    /// Ends the stream after what is queued.
+    pub fn finish(&mut self) {
+        if self.fin == Fin::Open {
+            self.fin = Fin::Queued;
+        }
+    }
+
+    /// Our SYN went out.
+    pub fn syn_sent(&mut self, now: Instant) {
+        self.nxt = self.iss + 1;
+        self.last_sent_at = now;
+    }
+
+    /// Our SYN is acknowledged; `window` is the scaled window of the segment that said so.
+    pub fn syn_acked(&mut self, seq: Seq, window: usize) {
+        self.una = self.iss + 1;
+        self.rto_at = None;
+        self.retries = 0;
+        self.stalled_since = None;
+        self.set_window(seq, self.una, window);
+    }
+
+    /// Takes a window as RFC 9293 section 3.10.7.4 says.
+    pub fn set_window(&mut self, seq: Seq, ack: Seq, window: usize) {
+        self.wl1 = seq;
+        self.wl2 = ack;
+        self.window = window;
+        self.max_window = self.max_window.max(window);
+    }
+
+    /// The segment size changed.
+    pub fn set_mss(&mut self, mss: usize) {
+        self.mss = mss.max(1);
+        self.congestion.set_mss(self.mss);
+    }
+
+    /// Takes an acknowledgment that is neither too old nor beyond what was sent.
+    pub fn on_ack(&mut self, now: Instant, rtt: &mut Rtt, ack: &Ack<'_>) -> AckOutcome {
+        let flight_before = self.in_flight();
+        let advanced = ack.ack.since(self.una);
+        // RFC 5681 section 2: a duplicate has outstanding data, no data, no SYN or FIN, and the same window.
+        let duplicate = advanced == 0
+            && ack.ack == self.una
+            && ack.len == 0
+            && !self.board.is_empty()
+            && ack.window == self.window;
+        // "If SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK), set SND.WND".
+        if ack.ack >= self.una && (self.wl1 < ack.seq || self.wl1 == ack.seq && self.wl2 <= ack.ack)
+        {
+            self.set_window(ack.seq, ack.ack, ack.window);
+        }
+        self.probes = 0;
+        if self.window > 0 {
+            self.probe_backoff = 0;
+        }
+        let mut delivery = Delivery::default();
+        let fin_acked = self.take_cumulative(ack.ack, &mut delivery);
+        let reported = self.sack && self.take_sack(ack, &mut delivery);
+        self.sample_rtt(now, rtt, ack, &delivery, advanced);
+        self.rack.update(now, &delivery, rtt.min());
+        if reported {
+            self.counters.duplicates_reported += 1;
+            self.rack.on_duplicate_report();
+        }
+        self.settle_loss_probe(now, flight_before, reported);
+        self.leave_recovery(now);
+        if self.sack {
+            self.detect_losses(now, rtt);
+        } else {
+            self.count_duplicate(now, duplicate, advanced);
+        }
+        let repairing = matches!(self.phase, Phase::Recovery { .. });
+        if delivery.bytes > 0 && !repairing {
+            self.congestion.on_ack(AckSample {
+                now,
+                acked: delivery.bytes,
+                in_flight: flight_before,
+                rtt: delivery.rtt(now),
+            });
+        }
+        if advanced > 0 {
+            self.rearm_after_progress(now, rtt);
+        } else if self.board.is_empty() {
+            self.persist_at = None;
+        }
+        AckOutcome { advanced, fin_acked }
+    }
+
+    fn take_cumulative(&mut self, ack: Seq, delivery: &mut Delivery) -> bool {
+        if ack > self.una {
+            self.board.acknowledge(ack, delivery);
+            let bytes = ack.min(self.queue_end()).since(self.queue_start);
+            self.queue.advance(bytes);
+            self.queue_start += bytes;
+            self.counters.bytes_acked += bytes as u64;
+            self.una = ack;
+            self.retries = 0;
+            self.stalled_since = None;
+        }
+        self.fin == Fin::Sent && self.una > self.queue_end()
+    }
+
+    /// Takes SACK blocks; returns whether the first is a D-SACK (RFC 2883).
+    fn take_sack(&mut self, ack: &Ack<'_>, delivery: &mut Delivery) -> bool {
+        let mut reported = false;
+        let second = ack.sack.iter().nth(1);
+        for (index, (left, right)) in ack.sack.iter().enumerate() {
+            let (left, right) = (Seq(left), Seq(right));
+            if left >= right || right > self.nxt {
+                continue;
+            }
+            let inside_second = second
+                .is_some_and(|(from, to)| left >= Seq(from) && right <= Seq(to) && right > ack.ack);
+            if index == 0 && (right <= ack.ack || inside_second) {
+                reported |= right.since(left) <= self.max_window.max(self.mss);
+                continue;
+            }
+            if right > self.una {
+                self.board.sack(left.max(self.una), right, self.mss, delivery);
+            }
+        }
+        reported
+    }
+
+    fn sample_rtt(
+        &mut self,
+        now: Instant,
+        rtt: &mut Rtt,
+        ack: &Ack<'_>,
+        delivery: &Delivery,
+        advanced: usize,
+    ) {
+        let echo = ack.echo_rtt.filter(|_| advanced > 0);
+        if let Some(sample) = delivery.rtt(now).or(echo) {
+            rtt.sample(now, sample);
+        } else if advanced > 0 {
+            rtt.reset_backoff();
+        }
+    }
+
+    /// RFC 8985 section 7.4: a probe that repaired a loss stands for one congestion signal.
+    fn settle_loss_probe(&mut self, now: Instant, flight: usize, reported: bool) {
+        let Some(probe) = self.loss_probe else { return };
+        if self.una < probe.end {
+            return;
+        }
+        self.loss_probe = None;
+        if probe.retransmitted && !reported && self.phase == Phase::Open {
+            self.congestion.on_loss(now, flight);
+            self.congestion.on_recovered(now);
+        }
+    }
+
+    fn leave_recovery(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Recovery { point } | Phase::Loss { point } if self.una >= point => {
+                self.phase = Phase::Open;
+                self.fast_due = false;
+                self.duplicates = 0;
+                self.rack.on_recovered();
+                self.congestion.on_recovered(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// RACK's pass over the scoreboard, on an acknowledgment or by its timer.
+    pub fn detect_losses(&mut self, now: Instant, rtt: &Rtt) {
+        let min = rtt.min().unwrap_or_default();
+        let smoothed = rtt.smoothed().unwrap_or(min);
+        let recovering = self.phase != Phase::Open;
+        let found = self.rack.detect(now, &mut self.board, recovering, min, smoothed);
+        self.reorder_at = found.look_again_at;
+        if found.lost > 0 && self.phase == Phase::Open {
+            self.enter_recovery(now);
+        }
+    }
+
+    /// RFC 6582, for a peer without SACK.
+    fn count_duplicate(&mut self, now: Instant, duplicate: bool, advanced: usize) {
+        if advanced > 0 {
+            self.duplicates = 0;
+            // "If this ACK does not acknowledge all of the data up to and including recover, then this is
+            // a partial ACK. In this case, retransmit the first unacknowledged segment."
+            if matches!(self.phase, Phase::Recovery { .. }) {
+                self.board.mark_head_lost(self.mss);
+                self.fast_due = true;
+            }
+        } else if duplicate {
+            self.duplicates += 1;
+            if self.duplicates == DUPLICATE_THRESHOLD && self.phase == Phase::Open {
+                self.board.mark_head_lost(self.mss);
+                self.enter_recovery(now);
+            }
+        }
+    }
+
+    fn enter_recovery(&mut self, now: Instant) {
+        self.congestion.on_loss(now, self.outstanding());
+        self.counters.recoveries += 1;
+        self.phase = Phase::Recovery { point: self.nxt };
+        self.fast_due = true;
+        self.loss_probe = None;
+        self.probe_at = None;
+    }
+
+    fn rearm_after_progress(&mut self, now: Instant, rtt: &Rtt) {
+        self.persist_at = None;
+        if self.board.is_empty() {
+            self.rto_at = None;
+            self.probe_at = None;
+            self.reorder_at = None;
+            return;
+        }
+        // (5.3) "When an ACK is received that acknowledges new data, restart the retransmission timer".
+        self.rto_at = Some(now + rtt.rto());
+        self.schedule_loss_probe(now, rtt);
+    }
+
+    /// RFC 8985 section 7.2.
+    fn schedule_loss_probe(&mut self, now: Instant, rtt: &Rtt) {
+        self.probe_at = None;
+        let allowed = self.sack
+            && self.phase == Phase::Open
+            && self.loss_probe.is_none()
+            && self.board.sacked() == 0
+            && rtt.backoff() == 0;
+        let Some(smoothed) = rtt.smoothed().filter(|_| allowed) else { return };
+        let mut timeout = smoothed * 2 + PROBE_SLACK;
+        if self.board.in_flight() <= self.mss {
+            timeout += PEER_ACK_DELAY;
+        }
+        let at = now + timeout;
+        if self.rto_at.is_some_and(|rto_at| at < rto_at) {
+            self.probe_at = Some(at);
+        }
+    }
+
+    /// The probe timer expired: one more segment shall go out whatever the window says.
+    pub fn on_loss_probe(&mut self, now: Instant, rtt: &Rtt) {
+        self.probe_at = None;
+        if self.board.is_empty() {
+            return;
+        }
+        self.counters.loss_probes += 1;
+        self.loss_probe_due = true;
+        self.rto_at = Some(now + rtt.rto());
+    }
+
+    /// The retransmission timer expired with data outstanding (RFC 6298 section 5.4 to 5.6).
+    pub fn on_timeout(&mut self, now: Instant, rtt: &mut Rtt) {
+        if !matches!(self.phase, Phase::Loss { .. }) {
+            self.congestion.on_timeout(now, self.outstanding());
+        }
+        self.counters.timeouts += 1;
+        self.phase = Phase::Loss { point: self.nxt };
+        self.board.mark_all_lost();
+        self.duplicates = 0;
+        self.fast_due = true;
+        self.loss_probe = None;
+        self.loss_probe_due = false;
+        self.probe_at = None;
+        self.reorder_at = None;
+        self.note_stall(now);
+        self.retries += 1;
+        rtt.back_off();
+        self.rto_at = Some(now + rtt.rto());
+    }
+
+    /// A timer expired without an answer.
+    pub fn note_stall(&mut self, now: Instant) {
+        self.stalled_since.get_or_insert(now);
+    }
+
+    /// The path takes less than was sent in one piece: send it again, smaller, without calling it congestion.
+    pub fn on_packet_too_big(&mut self) {
+        self.board.mark_all_lost();
+        self.fast_due = true;
+    }
+
+    /// Takes back the loss of the persist timer: what is held back goes out though it is small.
+    pub fn force(&mut self) {
+        self.forced = true;
+    }
+
+    /// Whether data or the FIN waits while nothing is outstanding: then only the persist timer can move it.
+    pub fn is_stuck(&self) -> bool {
+        self.board.is_empty() && (self.unsent() > 0 || self.fin == Fin::Queued)
+    }
+
+    /// Bytes of the window that are open.
+    pub fn usable_window(&self) -> usize {
+        (self.una + self.window).since(self.nxt)
+    }
+
+    /// The next piece to send, if anything may go out.
+    pub fn poll(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {
+        let out = self
+            .poll_loss_probe(now)
+            .or_else(|| self.poll_retransmission(now, budget))
+            .or_else(|| self.poll_new(now, rtt, budget))?;
+        let len = out.payload.len() as u64;
+        self.counters.bytes_sent += len;
+        if out.retransmission {
+            self.counters.bytes_retransmitted += len;
+            self.counters.retransmissions += out.payload.len().div_ceil(self.mss).max(1) as u32;
+        }
+        self.last_sent_at = now;
+        if self.rto_at.is_none() {
+            self.rto_at = Some(now + rtt.rto());
+        }
+        if !out.retransmission {
+            self.schedule_loss_probe(now, rtt);
+        }
+        Some(out)
+    }
+
+    fn outgoing(&self, seq: Seq, len: usize, retransmission: bool) -> Outgoing {
+        let end = self.queue_end();
+        let bytes = len.min(end.since(seq));
+        let payload = self.queue.range(seq.since(self.queue_start), bytes);
+        let fin = self.fin != Fin::Open && seq + len > end;
+        Outgoing { seq, push: seq + bytes == end && bytes > 0, payload, fin, retransmission }
+    }
+
+    fn poll_loss_probe(&mut self, now: Instant) -> Option<Outgoing> {
+        if !core::mem::take(&mut self.loss_probe_due) {
+            return None;
+        }
+        let fresh = self.unsent().min(self.mss).min(self.usable_window());
+        if fresh > 0 {
+            let out = self.take_new(now, fresh);
+            self.loss_probe = Some(LossProbe { end: self.nxt, retransmitted: false });
+            return Some(out);
+        }
+        let last = self.board.last_unsacked()?;
+        let len = last.len().min(self.mss);
+        let start = last.end - len;
+        self.board.retransmitted(now, start, len);
+        self.loss_probe = Some(LossProbe { end: self.nxt, retransmitted: true });
+        Some(self.outgoing(start, len, true))
+    }
+
+    fn poll_retransmission(&mut self, now: Instant, budget: Budget) -> Option<Outgoing> {
+        let lost = self.board.first_lost()?;
+        let mut room = self.congestion.window().saturating_sub(self.in_flight());
+        if core::mem::take(&mut self.fast_due) {
+            room = room.max(self.mss);
+        }
+        if room < lost.len().min(self.mss) {
+            return None;
+        }
+        let whole = room.min(budget.gso_max) / self.mss * self.mss;
+        let mut len = lost.len().min(whole.max(self.mss));
+        // What lies beyond the window waits, except the first segment, which probes it.
+        let limit = (self.una + self.window).since(lost.start);
+        if lost.start != self.una {
+            if limit == 0 {
+                return None;
+            }
+            len = len.min(limit);
+        } else {
+            len = len.min(limit.max(self.mss));
+        }
+        self.board.retransmitted(now, lost.start, len);
+        Some(self.outgoing(lost.start, len, true))
+    }
+
+    fn poll_new(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {
+        let unsent = self.unsent();
+        let forced = core::mem::take(&mut self.forced);
+        if unsent == 0 {
+            return self.poll_fin(now);
+        }
+        if self.board.is_empty() && now.since(self.last_sent_at) > rtt.rto() {
+            self.congestion.on_idle(now);
+        }
+        let room = self.congestion.window().saturating_sub(self.in_flight());
+        let open = self.usable_window();
+        let len = unsent.min(open);
+        if len == 0 || room < len.min(self.mss) {
+            return None;
+        }
+        let whole = len.min(room).min(budget.gso_max.max(self.mss)) / self.mss * self.mss;
+        if len == unsent && unsent <= room && unsent <= budget.gso_max.max(self.mss) {
+            // All of it fits. The part beyond full segments may have to wait.
+            if forced || unsent.is_multiple_of(self.mss) || self.may_send_small(budget.push) {
+                return Some(self.take_new(now, unsent));
+            }
+        }
+        if whole > 0 {
+            return Some(self.take_new(now, whole));
+        }
+        // RFC 9293 section 3.8.6.2.1 (3): "if at least a fraction Fs of the maximum window can be sent".
+        if forced || open < unsent && len >= self.max_window / 2 {
+            return Some(self.take_new(now, len));
+        }
+        None
+    }
+
+    fn may_send_small(&self, push: Push) -> bool {
+        match push {
+            Push::NoDelay => true,
+            Push::Cork => self.fin != Fin::Open,
+            Push::Nagle => self.fin != Fin::Open || self.small_end <= self.una,
+        }
+    }
+
+    fn take_new(&mut self, now: Instant, len: usize) -> Outgoing {
+        let mut out = self.outgoing(self.nxt, len, false);
+        let mut taken = len;
+        if len == self.unsent() && self.fin == Fin::Queued {
+            out.fin = true;
+            taken += 1;
+            self.fin = Fin::Sent;
+        }
+        self.board.sent(now, self.nxt, self.nxt + taken);
+        self.nxt += taken;
+        if !len.is_multiple_of(self.mss) {
+            self.small_end = self.nxt;
+        }
+        self.persist_at = None;
+        out
+    }
+
+    fn poll_fin(&mut self, now: Instant) -> Option<Outgoing> {
+        if self.fin != Fin::Queued {
+            return None;
+        }
+        Some(self.take_new(now, 0))
+    }
+
+    /// Drops all data and timers: the connection is gone.
+    pub fn clear(&mut self) {
+        self.queue = Chain::new();
+        self.queue_start = self.nxt;
+        self.board.clear();
+        self.rto_at = None;
+        self.probe_at = None;
+        self.reorder_at = None;
+        self.persist_at = None;
+        self.loss_probe_due = false;
+    }
+}

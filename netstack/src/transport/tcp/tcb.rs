@@ -1,0 +1,360 @@
+//! The transmission control block: what all states of one connection share.
+
+use super::config::{Error, PathLimits, Secrets, Settings, TcpConfig};
+use super::congestion;
+use super::receive::{AckDue, Receiver};
+use super::rtt::Rtt;
+use super::segment::Segment;
+use super::send::Sender;
+use super::seq::Seq;
+use crate::buffer::Chain;
+use crate::time::{Duration, Instant};
+use crate::wire::tcp::{Flags, Options, Timestamps};
+use std::sync::Arc;
+
+/// Linux limits challenge acknowledgments of one connection to one in this time (tcp_invalid_ratelimit).
+const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
+/// RFC 7323 section 5.5: a recent timestamp is worthless after 24 days.
+const TIMESTAMP_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
+/// The least segment size that a peer or a path can talk us into (Linux's TCP_MIN_SND_MSS less options).
+const LEAST_MSS: usize = 36;
+/// Payload that timestamps take from each segment.
+const TIMESTAMPS_LEN: usize = 12;
+
+/// The state of timestamps, once offered.
+#[derive(Clone, Copy, Debug)]
+pub struct Timestamping {
+    /// Added to our clock.
+    pub offset: u32,
+    /// TS.Recent.
+    pub recent: u32,
+    /// When it was taken.
+    pub recent_at: Instant,
+}
+
+/// A segment that waits to go out besides data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// The SYN or SYN-ACK, first or again.
+    pub syn: bool,
+    /// A probe of a closed window or of an idle peer.
+    pub probe: bool,
+    /// A reset with our next sequence number.
+    pub reset: bool,
+}
+
+/// What all states share.
+#[derive(Debug)]
+pub struct Tcb {
+    /// Configuration of the stack.
+    pub config: Arc<TcpConfig>,
+    /// What the program set.
+    pub settings: Settings,
+    /// The sending half.
+    pub send: Sender,
+    /// The receiving half.
+    pub receive: Receiver,
+    /// The round-trip estimator.
+    pub rtt: Rtt,
+    /// Timestamps: Some while offered or agreed.
+    pub timestamps: Option<Timestamping>,
+    /// Sizes of the path, as last seen.
+    pub limits: PathLimits,
+    /// What the peer takes (its MSS option, or the default of RFC 9293 section 3.7.1).
+    pub peer_mss: usize,
+    /// What waits to go out.
+    pub pending: Pending,
+    /// Why the connection is over.
+    pub error: Option<Error>,
+    /// What ICMP said, told when the connection times out.
+    pub soft_error: Option<Error>,
+    /// Whether the program has closed the socket.
+    pub orphan: bool,
+    /// Whether the program has shut its receiving direction.
+    pub shut_read: bool,
+    /// When the peer was last heard.
+    pub heard_at: Instant,
+    /// When to probe an idle peer.
+    pub keepalive_at: Option<Instant>,
+    /// Probes of an idle peer without an answer.
+    pub keepalive_probes: u32,
+    /// Transmissions of the SYN or SYN-ACK.
+    pub syn_transmissions: u32,
+    /// When the SYN was first sent, for the round-trip sample of the handshake.
+    pub syn_sent_at: Instant,
+    challenge_at: Option<Instant>,
+}
+
+impl Tcb {
+    /// A block before any segment.
+    pub fn new(
+        now: Instant,
+        config: Arc<TcpConfig>,
+        settings: Settings,
+        secrets: Secrets,
+        limits: PathLimits,
+    ) -> Tcb {
+        let name = settings.congestion.unwrap_or(config.congestion);
+        let mss = limits.mss.max(LEAST_MSS);
+        let congestion = congestion::by_name(name, mss)
+            .unwrap_or_else(|| Box::new(congestion::NewReno::new(mss)));
+        let capacity = settings.receive_buffer.unwrap_or(config.receive_buffer);
+        let capacity_max = settings.receive_buffer.unwrap_or(config.receive_buffer_max);
+        let offset = secrets.timestamp_offset;
+        let timestamps =
+            config.timestamps.then_some(Timestamping { offset, recent: 0, recent_at: now });
+        Tcb {
+            send: Sender::new(now, Seq(secrets.iss), mss, congestion),
+            receive: Receiver::new(now, capacity, capacity_max),
+            rtt: Rtt::default(),
+            timestamps,
+            limits,
+            peer_mss: 536,
+            pending: Pending { syn: true, ..Pending::default() },
+            error: None,
+            soft_error: None,
+            orphan: false,
+            shut_read: false,
+            heard_at: now,
+            keepalive_at: None,
+            keepalive_probes: 0,
+            syn_transmissions: 0,
+            syn_sent_at: now,
+            challenge_at: None,
+            config,
+            settings,
+        }
+    }
+
+    /// Our clock for timestamps, in milliseconds.
+    fn clock(&self, now: Instant) -> u32 {
+        let offset = self.timestamps.map_or(0, |timestamps| timestamps.offset);
+        (now.millis() as u32).wrapping_add(offset)
+    }
+
+    /// The timestamps option of a segment that goes out now.
+    fn stamp(&self, now: Instant) -> Option<Timestamps> {
+        let timestamps = self.timestamps?;
+        Some(Timestamps { value: self.clock(now), echo: timestamps.recent })
+    }
+
+    /// The round-trip time that an echoed timestamp tells.
+    pub fn echo_rtt(&self, now: Instant, segment: &Segment) -> Option<Duration> {
+        self.timestamps?;
+        let echo = segment.options.timestamps?.echo;
+        if echo == 0 {
+            return None;
+        }
+        let elapsed = self.clock(now).wrapping_sub(echo);
+        (elapsed < 1 << 30).then(|| Duration::from_millis(u64::from(elapsed)))
+    }
+
+    /// RFC 7323 section 5.3 R1: whether the segment is older than one that was accepted.
+    pub fn is_old_duplicate(&self, now: Instant, segment: &Segment) -> bool {
+        let (Some(ours), Some(theirs)) = (self.timestamps, segment.options.timestamps) else {
+            return false;
+        };
+        let behind = (theirs.value.wrapping_sub(ours.recent) as i32) < 0;
+        behind && now.since(ours.recent_at) < TIMESTAMP_LIFE && !segment.rst()
+    }
+
+    /// RFC 7323 section 5.3 R3: "If SEG.TSval >= TS.Recent and SEG.SEQ <= Last.ACK.sent, save it".
+    pub fn note_timestamp(&mut self, now: Instant, segment: &Segment) {
+        let (Some(ours), Some(theirs)) = (&mut self.timestamps, segment.options.timestamps) else {
+            return;
+        };
+        let fresh = (theirs.value.wrapping_sub(ours.recent) as i32) >= 0
+            || now.since(ours.recent_at) >= TIMESTAMP_LIFE;
+        if fresh && segment.seq <= self.receive.acked {
+            ours.recent = theirs.value;
+            ours.recent_at = now;
+        }
+    }
+
+    /// Takes the peer's SYN: its sequence number, window and options, and settles what both can do.
+    pub fn take_syn(&mut self, now: Instant, syn: &Segment) {
+        self.receive.start(syn.seq);
+        let options = &syn.options;
+        self.peer_mss = options.mss.map_or(536, usize::from).max(LEAST_MSS + TIMESTAMPS_LEN);
+        self.timestamps = match (self.timestamps, options.timestamps) {
+            (Some(ours), Some(theirs)) => {
+                Some(Timestamping { recent: theirs.value, recent_at: now, ..ours })
+            }
+            _ => None,
+        };
+        self.send.sack = self.config.sack && options.sack_permitted;
+        match options.window_scale {
+            Some(shift) if self.config.window_scaling => {
+                self.send.window_shift = shift;
+                self.receive.window_shift = self.window_shift();
+            }
+            _ => {
+                self.send.window_shift = 0;
+                self.receive.window_shift = 0;
+                self.receive.capacity_max = self.receive.capacity_max.max(self.receive.capacity);
+            }
+        }
+        // "The window field in a segment where the SYN bit is set must not be scaled" (RFC 7323 section 2.2).
+        self.send.set_window(syn.seq, syn.ack, usize::from(syn.window));
+        self.apply_limits(self.limits);
+    }
+
+    /// The shift that lets the largest buffer be offered.
+    fn window_shift(&self) -> u8 {
+        let most = self.receive.capacity_max.max(self.receive.capacity);
+        (0u8..14).find(|shift| most >> shift <= usize::from(u16::MAX)).unwrap_or(14)
+    }
+
+    /// Takes the sizes of the path; returns whether segments got smaller.
+    pub fn apply_limits(&mut self, limits: PathLimits) {
+        self.limits = limits;
+        let mut mss = limits.mss.min(self.peer_mss);
+        if let Some(most) = self.settings.max_segment {
+            mss = mss.min(usize::from(most));
+        }
+        let options = if self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
+        let mss = mss.saturating_sub(options).max(LEAST_MSS);
+        if mss != self.send.mss {
+            self.send.set_mss(mss);
+        }
+    }
+
+    /// The window field of a segment, in bytes.
+    pub fn scaled_window(&self, segment: &Segment) -> usize {
+        usize::from(segment.window) << self.send.window_shift
+    }
+
+    /// Sends an acknowledgment that an attacker cannot make us send at will (RFC 5961 section 7).
+    pub fn challenge(&mut self, now: Instant) -> bool {
+        if self.challenge_at.is_some_and(|at| now.since(at) < CHALLENGE_INTERVAL) {
+            return false;
+        }
+        self.challenge_at = Some(now);
+        self.receive.ack_due = AckDue::Now;
+        true
+    }
+
+    /// The SYN, or with `Flags::ACK` the SYN-ACK.
+    pub fn build_syn(&mut self, now: Instant, flags: Flags) -> Segment {
+        let first = !flags.contains(Flags::ACK);
+        let shift = self.window_shift();
+        let agreed = self.receive.window_shift > 0 || self.send.window_shift > 0;
+        let mut segment = Segment::control(self.send.iss, self.receive.nxt, flags | Flags::SYN);
+        let mut mss = self.limits.mss;
+        if let Some(most) = self.settings.max_segment {
+            mss = mss.min(usize::from(most));
+        }
+        segment.options = Options {
+            mss: Some(mss.min(usize::from(u16::MAX)) as u16),
+            window_scale: (self.config.window_scaling && (first || agreed)).then_some(shift),
+            sack_permitted: if first { self.config.sack } else { self.send.sack },
+            timestamps: self.stamp(now),
+            ..Options::default()
+        };
+        if first {
+            segment.options.timestamps =
+                segment.options.timestamps.map(|stamp| Timestamps { echo: 0, ..stamp });
+        }
+        segment.window = self.receive.offer(0);
+        if !first {
+            self.receive.acked = self.receive.nxt;
+        }
+        segment.retransmission = self.syn_transmissions > 0;
+        if self.syn_transmissions == 0 {
+            self.syn_sent_at = now;
+        }
+        self.syn_transmissions += 1;
+        self.send.syn_sent(now);
+        segment
+    }
+
+    /// A segment at `seq` that acknowledges all that arrived.
+    pub fn build(&mut self, now: Instant, seq: Seq, payload: Chain, flags: Flags) -> Segment {
+        let mut segment = Segment::control(seq, self.receive.nxt, flags | Flags::ACK);
+        segment.options.timestamps = self.stamp(now);
+        segment.window = self.receive.offer(self.receive.window_shift);
+        let room =
+            if payload.is_empty() { if self.timestamps.is_some() { 3 } else { 4 } } else { 0 };
+        segment.options.sack = self.receive.acknowledged(if self.send.sack { room } else { 0 });
+        segment.payload = payload;
+        segment.mss = self.send.mss;
+        segment
+    }
+
+    /// The reset that tells the peer that this end gave up.
+    pub fn build_reset(&mut self) -> Segment {
+        let mut segment =
+            Segment::control(self.send.nxt, self.receive.nxt, Flags::RST | Flags::ACK);
+        segment.window = 0;
+        segment
+    }
+
+    /// The peer was heard: the clock of keepalive starts anew.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.keepalive_probes = 0;
+        self.arm_keepalive(now);
+    }
+
+    /// Arms or disarms the keepalive timer by the settings.
+    pub fn arm_keepalive(&mut self, now: Instant) {
+        self.keepalive_at = match (self.settings.keep_alive, self.keepalive_probes) {
+            (false, _) => None,
+            (true, 0) => Some(self.heard_at + self.settings.keep_idle),
+            (true, _) => Some(now + self.settings.keep_interval),
+        };
+    }
+
+    /// The earliest deadline of the timers that live here.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let delayed = match self.receive.ack_due {
+            AckDue::At(at) => Some(at),
+            AckDue::Now | AckDue::No => None,
+        };
+        [
+            self.send.rto_at,
+            self.send.probe_at,
+            self.send.reorder_at,
+            self.send.persist_at,
+            self.keepalive_at,
+            delayed,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The connection is over: drops data and timers, keeps what can still be read.
+    pub fn stop(&mut self) {
+        self.send.clear();
+        self.receive.ack_due = AckDue::No;
+        self.keepalive_at = None;
+        self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
+    }
+
+    /// Bytes that the send buffer holds at most.
+    pub fn send_capacity(&self) -> usize {
+        match self.settings.send_buffer {
+            Some(bytes) => bytes,
+            // Twice the window keeps the pipe full while acknowledgments are under way.
+            None => (2 * self.send.congestion.window())
+                .clamp(self.config.send_buffer, self.config.send_buffer_max),
+        }
+    }
+}
+
+impl Tcb {
+    /// Our SYN is acknowledged by `segment`, whose window is `window` bytes.
+    pub fn complete_handshake(&mut self, now: Instant, segment: &Segment, window: usize) {
+        if self.syn_transmissions <= 1 {
+            self.rtt.sample(now, now.since(self.syn_sent_at));
+        } else if let Some(sample) = self.echo_rtt(now, segment) {
+            self.rtt.sample(now, sample);
+        } else {
+            self.rtt.syn_was_retransmitted();
+        }
+        self.pending.syn = false;
+        self.send.syn_acked(segment.seq, window);
+        self.heard(now);
+    }
+}

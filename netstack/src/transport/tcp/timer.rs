@@ -1,0 +1,180 @@
+//! Time passes: retransmission, loss probes, window probes, delayed acknowledgments, keepalive, and the ends of
+//! FIN-WAIT-2 and TIME-WAIT.
+
+use super::config::Error;
+use super::connection::Connection;
+use super::receive::AckDue;
+use super::rtt::RTO_MAX;
+use super::state::{FinWait2, Origin, State, SynReceived};
+use crate::time::{Duration, Instant};
+
+fn take_due(deadline: &mut Option<Instant>, now: Instant) -> bool {
+    let due = deadline.is_some_and(|at| at <= now);
+    if due {
+        *deadline = None;
+    }
+    due
+}
+
+impl Connection {
+    /// When [`Connection::on_timeout`] wants to be called, if no segment comes before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let own = match self.state {
+            State::Closed(_) => return None,
+            State::TimeWait(state) => return Some(state.expires),
+            State::FinWait2(state) => state.deadline,
+            _ => None,
+        };
+        [own, self.tcb.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Does what is due by `now`; what is to be sent comes out of [`Connection::poll_transmit`].
+    pub fn on_timeout(&mut self, now: Instant) {
+        match self.state {
+            State::Closed(_) => return,
+            State::TimeWait(state) => {
+                if state.expires <= now {
+                    self.end(None);
+                }
+                return;
+            }
+            State::FinWait2(FinWait2 { deadline: Some(at) }) if at <= now => {
+                self.end(None);
+                return;
+            }
+            _ => {}
+        }
+        if take_due(&mut self.tcb.send.rto_at, now) {
+            match self.is_connecting() {
+                true => self.retransmit_syn(now),
+                false => self.retransmit(now),
+            }
+        }
+        if take_due(&mut self.tcb.send.probe_at, now) {
+            self.tcb.send.on_loss_probe(now, &self.tcb.rtt);
+        }
+        if take_due(&mut self.tcb.send.reorder_at, now) {
+            self.tcb.send.detect_losses(now, &self.tcb.rtt);
+        }
+        if take_due(&mut self.tcb.send.persist_at, now) {
+            self.persist(now);
+        }
+        if matches!(self.tcb.receive.ack_due, AckDue::At(at) if at <= now) {
+            self.tcb.receive.ack_due = AckDue::Now;
+        }
+        if take_due(&mut self.tcb.keepalive_at, now) {
+            self.keep_alive(now);
+        }
+    }
+
+    fn retransmit_syn(&mut self, now: Instant) {
+        let passive =
+            matches!(self.state, State::SynReceived(SynReceived { origin: Origin::Passive }));
+        let config = &self.tcb.config;
+        let limit = match passive {
+            true => config.synack_retries,
+            false => self.tcb.settings.syn_count.unwrap_or(config.syn_retries),
+        };
+        self.tcb.send.note_stall(now);
+        if self.tcb.send.retries >= limit || self.is_past_user_timeout(now) {
+            self.time_out();
+            return;
+        }
+        self.tcb.send.retries += 1;
+        self.tcb.rtt.back_off();
+        self.tcb.pending.syn = true;
+        self.tcb.send.rto_at = Some(self.clamp(now, now + self.tcb.rtt.rto()));
+    }
+
+    fn retransmit(&mut self, now: Instant) {
+        if self.tcb.send.outstanding() == 0 {
+            return;
+        }
+        if self.tcb.send.retries >= self.retry_limit() || self.is_past_user_timeout(now) {
+            self.time_out();
+            return;
+        }
+        self.tcb.send.on_timeout(now, &mut self.tcb.rtt);
+        self.tcb.send.rto_at = self.tcb.send.rto_at.map(|at| self.clamp(now, at));
+    }
+
+    fn retry_limit(&self) -> u32 {
+        match self.tcb.orphan {
+            true => self.tcb.config.orphan_retries,
+            false => self.tcb.config.retries,
+        }
+    }
+
+    fn is_past_user_timeout(&self, now: Instant) -> bool {
+        match (self.tcb.settings.user_timeout, self.tcb.send.stalled_since) {
+            (Some(limit), Some(since)) => now.since(since) >= limit,
+            _ => false,
+        }
+    }
+
+    /// A deadline that does not miss the end of TCP_USER_TIMEOUT.
+    fn clamp(&self, now: Instant, at: Instant) -> Instant {
+        match (self.tcb.settings.user_timeout, self.tcb.send.stalled_since) {
+            (Some(limit), Some(since)) => at.min((since + limit).max(now)),
+            _ => at,
+        }
+    }
+
+    /// Gives up: with what ICMP said last, if it said anything (RFC 1122 section 4.2.3.9).
+    fn time_out(&mut self) {
+        let error = self.tcb.soft_error.unwrap_or(Error::TimedOut);
+        self.end(Some(error));
+    }
+
+    /// The interval of window probes: the timeout, doubled with each probe.
+    pub(super) fn persist_interval(&self) -> Duration {
+        let doublings = self.tcb.send.probe_backoff.min(10);
+        self.tcb.rtt.rto().saturating_mul(1 << doublings).min(RTO_MAX)
+    }
+
+    fn persist(&mut self, now: Instant) {
+        if !self.tcb.send.is_stuck() {
+            return;
+        }
+        if self.tcb.send.usable_window() > 0 {
+            // Cork or silly-window avoidance held it back long enough.
+            self.tcb.send.force();
+            return;
+        }
+        self.tcb.send.note_stall(now);
+        if self.tcb.send.probes >= self.retry_limit()
+            || self.tcb.send.probes > 0 && self.is_past_user_timeout(now)
+        {
+            self.time_out();
+            return;
+        }
+        self.tcb.send.probes += 1;
+        self.tcb.send.probe_backoff += 1;
+        self.tcb.pending.probe = true;
+    }
+
+    /// RFC 9293 section 3.8.4: "keep-alive packets MUST only be sent when no sent data is outstanding, and no data
+    /// or acknowledgment packets have been received for the connection within an interval".
+    fn keep_alive(&mut self, now: Instant) {
+        let busy = self.tcb.send.outstanding() > 0 || self.tcb.send.is_stuck();
+        if self.is_connecting() || !self.tcb.settings.keep_alive {
+            return;
+        }
+        if busy {
+            self.tcb.keepalive_at = Some(now + self.tcb.settings.keep_idle);
+            return;
+        }
+        let expired = match self.tcb.settings.user_timeout {
+            Some(limit) => self.tcb.keepalive_probes > 0 && now.since(self.tcb.heard_at) >= limit,
+            None => self.tcb.keepalive_probes >= self.tcb.settings.keep_count,
+        };
+        if expired {
+            self.tcb.pending.reset = true;
+            self.time_out();
+            return;
+        }
+        self.tcb.keepalive_probes += 1;
+        self.tcb.pending.probe = true;
+        self.tcb.arm_keepalive(now);
+    }
+}
