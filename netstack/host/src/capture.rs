@@ -1,0 +1,259 @@
+//! A capture: a tap of the stack that writes every frame to a pcapng file through a writer thread.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use netstack::link::{Direction, NicId, NicKind, Tapped};
+use netstack::time::Instant;
+use parking_lot::Mutex;
+
+use crate::pcapng::{self, Way};
+
+/// Frames that may wait for the writer. Beyond that they are dropped and counted, so that a slow disk never slows the network.
+const QUEUE_FRAMES: usize = 65_536;
+/// A reader that follows the file sees frames at most this much later.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// Why a capture did not start or end well.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The file cannot be made.
+    #[error(
+        "cannot write the capture file {path}: {source}; choose a path in a directory that exists and that you may write to"
+    )]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Writing failed later (a full disk).
+    #[error("the capture file {path} is incomplete: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No thread for the writer.
+    #[error("cannot start the capture's writer thread: {0}")]
+    Thread(io::Error),
+}
+
+struct Frame {
+    nic: NicId,
+    kind: NicKind,
+    way: Way,
+    time_ns: u64,
+    bytes: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Counts {
+    seen: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// A running capture. Give it to `Stack::add_tap`; call [`Capture::finish`] at the end.
+pub struct Capture {
+    path: PathBuf,
+    /// Nanoseconds since the epoch at the origin of the stack's time.
+    origin_ns: u64,
+    queue: Mutex<Option<SyncSender<Frame>>>,
+    counts: Arc<Counts>,
+    closed: AtomicBool,
+    writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
+}
+
+impl Capture {
+    /// Makes the file and starts the writer. `now` is the stack's time, from which wall-clock times are counted;
+    /// `names` tells what to call each interface.
+    pub fn start(
+        path: &Path,
+        now: Instant,
+        names: HashMap<NicId, String>,
+    ) -> Result<Arc<Capture>, CaptureError> {
+        let create = |source| CaptureError::Create { path: path.to_owned(), source };
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(create)?);
+        pcapng::section(&mut out, "netcell").and_then(|()| out.flush()).map_err(create)?;
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        let (sender, receiver) = sync_channel(QUEUE_FRAMES);
+        let counts = Arc::new(Counts::default());
+        let writer = Writer { out, names, interfaces: HashMap::new(), last_ns: 0 };
+        let thread_counts = counts.clone();
+        let thread = std::thread::Builder::new()
+            .name("capture".into())
+            .spawn(move || writer.run(&receiver, &thread_counts))
+            .map_err(CaptureError::Thread)?;
+        Ok(Arc::new(Capture {
+            path: path.to_owned(),
+            origin_ns: wall_ns.saturating_sub(now.nanos()),
+            queue: Mutex::new(Some(sender)),
+            counts,
+            closed: AtomicBool::new(false),
+            writer: Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// Writes what is left and closes the file. Errors: what went wrong while writing, at any time.
+    pub fn finish(&self) -> Result<(), CaptureError> {
+        self.closed.store(true, Ordering::Relaxed);
+        drop(self.queue.lock().take());
+        let Some(thread) = self.writer.lock().take() else { return Ok(()) };
+        let result = thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer panicked")));
+        result.map_err(|source| CaptureError::Write { path: self.path.clone(), source })
+    }
+
+    /// Frames seen and frames lost so far.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.counts.seen.load(Ordering::Relaxed), self.counts.dropped.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        // Whoever wants to know of errors has called it before.
+        let _ = self.finish();
+    }
+}
+
+impl netstack::link::Tap for Capture {
+    fn frame(&self, tapped: &Tapped<'_>) {
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        self.counts.seen.fetch_add(1, Ordering::Relaxed);
+        let way = match tapped.direction {
+            Direction::Received => Way::Inbound,
+            Direction::Sent => Way::Outbound,
+        };
+        let frame = Frame {
+            nic: tapped.nic,
+            kind: tapped.kind,
+            way,
+            time_ns: self.origin_ns.saturating_add(tapped.now.nanos()),
+            bytes: tapped.frame.to_vec_complete(),
+        };
+        let queue = self.queue.lock();
+        if let Some(sender) = queue.as_ref()
+            && let Err(TrySendError::Full(_)) = sender.try_send(frame)
+        {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Writer {
+    out: BufWriter<File>,
+    names: HashMap<NicId, String>,
+    /// Numbers of the interfaces in the file, with frames written.
+    interfaces: HashMap<NicId, (u32, u64)>,
+    last_ns: u64,
+}
+
+impl Writer {
+    fn run(mut self, frames: &Receiver<Frame>, counts: &Counts) -> io::Result<()> {
+        let mut unflushed = false;
+        loop {
+            match frames.recv_timeout(FLUSH_EVERY) {
+                Ok(frame) => {
+                    self.write(&frame)?;
+                    unflushed = true;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if std::mem::take(&mut unflushed) {
+                        self.out.flush()?;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let dropped = counts.dropped.load(Ordering::Relaxed);
+        let mut interfaces: Vec<_> = self.interfaces.values().copied().collect();
+        interfaces.sort_unstable();
+        for (number, written) in interfaces {
+            // Drops are counted for the capture as a whole and told with its first interface.
+            let lost = if number == 0 { dropped } else { 0 };
+            pcapng::statistics(&mut self.out, number, self.last_ns, written + lost, lost)?;
+        }
+        self.out.flush()
+    }
+
+    fn write(&mut self, frame: &Frame) -> io::Result<()> {
+        let next = u32::try_from(self.interfaces.len()).unwrap_or(u32::MAX);
+        let known = self.interfaces.contains_key(&frame.nic);
+        let entry = self.interfaces.entry(frame.nic).or_insert((next, 0));
+        entry.1 += 1;
+        let number = entry.0;
+        if !known {
+            let name = match self.names.get(&frame.nic) {
+                Some(name) => name.clone(),
+                None => format!("nic{}", frame.nic.0),
+            };
+            let linktype = match frame.kind {
+                NicKind::Ethernet => pcapng::LINKTYPE_ETHERNET,
+                NicKind::Loopback => pcapng::LINKTYPE_RAW,
+            };
+            pcapng::interface(&mut self.out, &name, linktype)?;
+        }
+        self.last_ns = frame.time_ns;
+        pcapng::packet(&mut self.out, number, frame.time_ns, frame.way, &frame.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netstack::buffer::PacketBuffer;
+    use netstack::link::Tap;
+
+    #[test]
+    fn frames_lie_in_the_file_in_order_with_time_direction_and_counts() {
+        let path =
+            std::env::temp_dir().join(format!("netcell-capture-{}.pcapng", std::process::id()));
+        let names = HashMap::from([(NicId(2), "tap0".to_string())]);
+        let capture = Capture::start(&path, Instant::from_secs(5), names).unwrap();
+        let packet = PacketBuffer::from_slice(&[0xab; 61]);
+        for (at, direction) in [(6, Direction::Received), (7, Direction::Sent)] {
+            let now = Instant::from_secs(at);
+            let kind = NicKind::Ethernet;
+            capture.frame(&Tapped { now, nic: NicId(2), kind, direction, frame: &packet });
+        }
+        capture.finish().unwrap();
+        assert_eq!(capture.counts(), (2, 0));
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let mut kinds = Vec::new();
+        let mut flags = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let len = word(at + 4) as usize;
+            assert_eq!(word(at + len - 4) as usize, len, "both lengths of a block agree");
+            kinds.push(word(at));
+            if word(at) == 6 {
+                assert_eq!((word(at + 20), word(at + 24)), (61, 61));
+                flags.push(word(at + 28 + 64 + 4));
+            }
+            at += len;
+        }
+        assert_eq!(kinds, [0x0a0d_0d0a, 1, 6, 6, 5]);
+        assert_eq!(flags, [1, 2]);
+    }
+
+    #[test]
+    fn an_unwritable_file_is_told_before_the_start() {
+        let error =
+            Capture::start(Path::new("/nonexistent/x.pcapng"), Instant::ZERO, HashMap::new());
+        let text = error.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(text.contains("/nonexistent/x.pcapng"), "{text}");
+    }
+}

@@ -1,0 +1,404 @@
+//! A TAP device of the host: made or opened by name, brought up with the host's addresses, read and written as frames.
+//!
+//! The device is made without TUNSETPERSIST, so it disappears when its descriptor is closed, however we end.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+
+use netstack::buffer::{ChecksumOffload, Gso, GsoKind, PacketBuffer};
+use netstack::ip::IpCidr;
+use netstack::link::{Capabilities, ChecksumSupport, Link, LinkError};
+use netstack::time::Instant;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::uio::writev;
+
+use crate::rtnetlink::{RouteSocket, is_host_address};
+
+/// Where the kernel makes TAP devices.
+pub const CLONE_DEVICE: &str = "/dev/net/tun";
+/// struct virtio_net_hdr before each frame.
+const VNET_HEADER: usize = 10;
+/// The largest frame: 64 KiB of IP, Ethernet with a VLAN tag, and the header above.
+const FRAME_MAX: usize = 65_536 + 18 + VNET_HEADER;
+/// The largest TCP payload of one frame: what an IPv4 packet holds with the longest headers.
+const GSO_MAX: u32 = 65_535 - 60 - 60;
+/// Pieces that one writev takes.
+const PIECES_MAX: usize = 512;
+
+const VIRTIO_NET_HDR_F_NEEDS_CSUM: u8 = 1;
+const VIRTIO_NET_HDR_F_DATA_VALID: u8 = 2;
+const VIRTIO_NET_HDR_GSO_NONE: u8 = 0;
+const VIRTIO_NET_HDR_GSO_TCPV4: u8 = 1;
+const VIRTIO_NET_HDR_GSO_TCPV6: u8 = 4;
+const VIRTIO_NET_HDR_GSO_UDP_L4: u8 = 5;
+const VIRTIO_NET_HDR_GSO_ECN: u8 = 0x80;
+
+const TUN_F_CSUM: libc::c_ulong = 1;
+const TUN_F_TSO4: libc::c_ulong = 2;
+const TUN_F_TSO6: libc::c_ulong = 4;
+
+mod ioctl {
+    //! The two ioctls of linux/if_tun.h.
+    nix::ioctl_write_ptr_bad!(tun_set_iff, nix::libc::TUNSETIFF, nix::libc::ifreq);
+    nix::ioctl_write_int_bad!(tun_set_offload, nix::libc::TUNSETOFFLOAD);
+}
+
+/// Whether the device computes checksums and cuts segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Offloading {
+    /// Frames are complete both ways.
+    None,
+    /// Partial checksums and TCP segmentation in both directions, through a virtio-net header.
+    #[default]
+    Full,
+}
+
+/// What device to make.
+#[derive(Clone, Debug)]
+pub struct TapConfig {
+    /// Name of at most 15 bytes; a `%d` in it is replaced by the first free number.
+    pub name: String,
+    /// Addresses of the host's end.
+    pub host_addresses: Vec<IpCidr>,
+    /// MTU of both ends in bytes.
+    pub mtu: u32,
+    /// What the device does for us.
+    pub offloading: Offloading,
+}
+
+impl Default for TapConfig {
+    fn default() -> Self {
+        let offloading = Offloading::default();
+        Self { name: "netcell%d".into(), host_addresses: Vec::new(), mtu: 1500, offloading }
+    }
+}
+
+/// Why there is no device.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// The clone device is absent.
+    #[error(
+        "{CLONE_DEVICE} does not exist: load the kernel's tun module (modprobe tun), or give the container access to the device"
+    )]
+    NoCloneDevice,
+    /// Not privileged.
+    #[error("not permitted to make the network device {name}: run as root or with CAP_NET_ADMIN")]
+    NotPermitted {
+        /// Its name.
+        name: String,
+    },
+    /// Somebody else uses it.
+    #[error(
+        "the network device {name} is in use or is no TAP device: choose another name (--net tap:NAME)"
+    )]
+    Busy {
+        /// Its name.
+        name: String,
+    },
+    /// A name that the kernel refuses.
+    #[error("{name:?} is no name for a network device: 1 to 15 bytes without '/', ':' or blanks")]
+    BadName {
+        /// As given.
+        name: String,
+    },
+    /// The host has it on another device.
+    #[error("the address {address} is already in use on this host: choose another network (--ip)")]
+    AddressTaken {
+        /// Which.
+        address: IpAddr,
+    },
+    /// Anything else.
+    #[error("cannot {what} the network device {name}: {errno}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// The device's name.
+        name: String,
+        /// The host's answer.
+        errno: Errno,
+    },
+}
+
+/// A TAP device: the stack's link, and where the driver loop reads.
+pub struct Tap {
+    file: File,
+    name: String,
+    ifindex: u32,
+    mtu: u32,
+    offloading: Offloading,
+    host_addresses: Vec<IpCidr>,
+}
+
+impl Tap {
+    /// Makes the device, or opens it where it exists, and brings it up with the host's addresses.
+    pub fn open(config: &TapConfig) -> Result<Arc<Tap>, TapError> {
+        check_name(&config.name)?;
+        for cidr in &config.host_addresses {
+            if is_host_address(cidr.address()) {
+                return Err(TapError::AddressTaken { address: cidr.address() });
+            }
+        }
+        let (file, name) = attach(config)?;
+        let ifindex = nix::net::if_::if_nametoindex(name.as_str())
+            .map_err(|errno| TapError::Host { what: "find", name: name.clone(), errno })?;
+        if config.offloading == Offloading::Full {
+            set_offload(&file, &name)?;
+        }
+        let mut tap = Tap {
+            file,
+            name,
+            ifindex,
+            mtu: config.mtu,
+            offloading: config.offloading,
+            host_addresses: Vec::new(),
+        };
+        tap.bring_up(&config.host_addresses)?;
+        Ok(Arc::new(tap))
+    }
+
+    fn bring_up(&mut self, addresses: &[IpCidr]) -> Result<(), TapError> {
+        let name = self.name.clone();
+        let fail = |what| {
+            let name = name.clone();
+            move |errno| match errno {
+                Errno::EPERM | Errno::EACCES => TapError::NotPermitted { name },
+                errno => TapError::Host { what, name, errno },
+            }
+        };
+        let mut route = RouteSocket::open().map_err(fail("configure"))?;
+        route.set_link_up(self.ifindex, self.mtu).map_err(fail("bring up"))?;
+        for cidr in addresses {
+            match route.add_address(self.ifindex, cidr.address(), cidr.prefix_len()) {
+                Ok(()) => self.host_addresses.push(*cidr),
+                // A device that existed before us may have it.
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(fail("give an address to")(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Its name, as the kernel chose it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its index on the host.
+    pub fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    /// Its MTU in bytes.
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// The descriptor to wait on.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// A buffer for [`Self::receive`].
+    pub fn buffer() -> Vec<u8> {
+        vec![0; FRAME_MAX]
+    }
+
+    /// Reads one frame; `None` where there is none now. Errors: what the host answers (EBADFD when the device was deleted).
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<PacketBuffer>> {
+        let n = match nix::unistd::read(&self.file, buffer) {
+            Ok(n) => n,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let bytes = buffer.get(..n).unwrap_or_default();
+        Ok(match self.offloading {
+            Offloading::None => Some(PacketBuffer::from_slice(bytes)),
+            Offloading::Full => parse_vnet(bytes),
+        })
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        // A device of our own goes away with its descriptor; one that existed before us keeps no address of ours.
+        if let Ok(mut route) = RouteSocket::open() {
+            for cidr in &self.host_addresses {
+                let _ = route.remove_address(self.ifindex, cidr.address(), cidr.prefix_len());
+            }
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), TapError> {
+    let bad = |b: u8| b == b'/' || b == b':' || b == 0 || b.is_ascii_whitespace();
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.bytes().any(bad) {
+        return Err(TapError::BadName { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Opens the clone device and ties it to a name; returns the name that the kernel chose.
+fn attach(config: &TapConfig) -> Result<(File, String), TapError> {
+    let name = &config.name;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
+    let file = options.open(CLONE_DEVICE).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => TapError::NoCloneDevice,
+        Some(libc::EPERM | libc::EACCES) => TapError::NotPermitted { name: name.clone() },
+        code => {
+            let errno = Errno::from_raw(code.unwrap_or(libc::EIO));
+            TapError::Host { what: "open", name: name.clone(), errno }
+        }
+    })?;
+    let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
+    if config.offloading == Offloading::Full {
+        flags |= libc::IFF_VNET_HDR;
+    }
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags as libc::c_short },
+    };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: the descriptor is open, and TUNSETIFF reads and writes only the ifreq, which lives across the call.
+    let result = unsafe { ioctl::tun_set_iff(file.as_raw_fd(), &raw mut request) };
+    result.map_err(|errno| match errno {
+        Errno::EPERM | Errno::EACCES => TapError::NotPermitted { name: name.clone() },
+        Errno::EBUSY | Errno::EINVAL => TapError::Busy { name: name.clone() },
+        errno => TapError::Host { what: "make", name: name.clone(), errno },
+    })?;
+    let chosen: Vec<u8> =
+        request.ifr_name.iter().map(|c| *c as u8).take_while(|byte| *byte != 0).collect();
+    Ok((file, String::from_utf8_lossy(&chosen).into_owned()))
+}
+
+/// Tells the kernel that we take partial checksums and large TCP frames.
+fn set_offload(file: &File, name: &str) -> Result<(), TapError> {
+    let flags = (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) as libc::c_int;
+    // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
+    let result = unsafe { ioctl::tun_set_offload(file.as_raw_fd(), flags) };
+    let fail = |errno| TapError::Host { what: "set the offloads of", name: name.to_owned(), errno };
+    result.map(|_| ()).map_err(fail)
+}
+
+/// A received frame behind its virtio-net header; `None` for one too short to have one.
+fn parse_vnet(bytes: &[u8]) -> Option<PacketBuffer> {
+    let (header, frame) = bytes.split_first_chunk::<VNET_HEADER>()?;
+    let [flags, gso_type, _, _, size_lo, size_hi, start_lo, start_hi, offset_lo, offset_hi] =
+        *header;
+    let mut packet = PacketBuffer::from_slice(frame);
+    if flags & VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
+        // The host's own kernel left the sum to us because the frame never crossed a wire.
+        packet.offload.rx_verified = true;
+        packet.offload.checksum = ChecksumOffload::Partial {
+            start: u16::from_ne_bytes([start_lo, start_hi]),
+            offset: u16::from_ne_bytes([offset_lo, offset_hi]),
+        };
+    } else if flags & VIRTIO_NET_HDR_F_DATA_VALID != 0 {
+        packet.offload.rx_verified = true;
+    }
+    let size = u16::from_ne_bytes([size_lo, size_hi]);
+    packet.offload.gso = match gso_type & !VIRTIO_NET_HDR_GSO_ECN {
+        VIRTIO_NET_HDR_GSO_TCPV4 => Some(Gso { kind: GsoKind::Tcp4, size }),
+        VIRTIO_NET_HDR_GSO_TCPV6 => Some(Gso { kind: GsoKind::Tcp6, size }),
+        VIRTIO_NET_HDR_GSO_UDP_L4 => Some(Gso { kind: GsoKind::Udp, size }),
+        _ => None,
+    };
+    Some(packet)
+}
+
+/// The virtio-net header of a frame to send.
+fn vnet_header(frame: &PacketBuffer) -> [u8; VNET_HEADER] {
+    let mut header = [0; VNET_HEADER];
+    header[1] = VIRTIO_NET_HDR_GSO_NONE;
+    let ChecksumOffload::Partial { start, offset } = frame.offload.checksum else { return header };
+    header[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    header[6..8].copy_from_slice(&start.to_ne_bytes());
+    header[8..10].copy_from_slice(&offset.to_ne_bytes());
+    if let Some(gso) = frame.offload.gso {
+        header[1] = match gso.kind {
+            GsoKind::Tcp4 => VIRTIO_NET_HDR_GSO_TCPV4,
+            GsoKind::Tcp6 => VIRTIO_NET_HDR_GSO_TCPV6,
+            GsoKind::Udp => VIRTIO_NET_HDR_GSO_UDP_L4,
+        };
+        let transport = match gso.kind {
+            GsoKind::Udp => 8,
+            _ => {
+                let data_offset =
+                    frame.head().get(usize::from(start) + 12).copied().unwrap_or(0x50);
+                u16::from(data_offset >> 4) * 4
+            }
+        };
+        header[2..4].copy_from_slice(&start.saturating_add(transport).to_ne_bytes());
+        header[4..6].copy_from_slice(&gso.size.to_ne_bytes());
+    }
+    header
+}
+
+impl Link for Tap {
+    fn transmit(&self, _: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
+        let header = vnet_header(frame);
+        let mut pieces = Vec::with_capacity(8);
+        if self.offloading == Offloading::Full {
+            pieces.push(io::IoSlice::new(&header));
+        }
+        pieces.extend(frame.iter_slices().map(io::IoSlice::new));
+        let whole;
+        if pieces.len() > PIECES_MAX {
+            whole = frame.to_vec();
+            pieces.truncate(usize::from(self.offloading == Offloading::Full));
+            pieces.push(io::IoSlice::new(&whole));
+        }
+        loop {
+            return match writev(&self.file, &pieces) {
+                Ok(_) => Ok(()),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Err(LinkError::Full),
+                Err(Errno::EINVAL | Errno::EMSGSIZE) => Err(LinkError::TooLarge),
+                Err(_) => Err(LinkError::Down),
+            };
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::default();
+        if self.offloading == Offloading::Full {
+            capabilities.max_gso = GSO_MAX;
+            capabilities.checksum = ChecksumSupport::Device;
+        }
+        capabilities
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_would_refuse_are_refused_before() {
+        for name in ["", "a/b", "x y", "sixteen-bytes-ab", "c:d"] {
+            assert!(matches!(check_name(name), Err(TapError::BadName { .. })), "{name}");
+        }
+        assert!(check_name("netcell%d").is_ok());
+    }
+
+    #[test]
+    fn vnet_headers_round_trip_offloads() {
+        let mut frame = PacketBuffer::from_slice(&[0; 100]);
+        frame.offload.checksum = ChecksumOffload::Partial { start: 34, offset: 16 };
+        frame.offload.gso = Some(Gso { kind: GsoKind::Tcp6, size: 1400 });
+        let mut bytes = vnet_header(&frame).to_vec();
+        bytes.extend_from_slice(&frame.to_vec());
+        let parsed = parse_vnet(&bytes).unwrap();
+        assert_eq!(parsed.offload.checksum, frame.offload.checksum);
+        assert_eq!(parsed.offload.gso, frame.offload.gso);
+        assert!(parsed.offload.rx_verified);
+        assert!(parse_vnet(&bytes[..9]).is_none());
+    }
+}
