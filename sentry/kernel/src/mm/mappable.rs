@@ -2,6 +2,8 @@
 
 use std::sync::Weak;
 
+use sentry_abi::Errno;
+
 use crate::error::Result;
 use crate::mm::MemoryManager;
 
@@ -41,6 +43,12 @@ pub trait Mappable: Send + Sync {
     /// Device and inode number for /proc/PID/maps.
     fn device_and_inode(&self) -> (u64, u64) {
         (0, 0)
+    }
+
+    /// MADV_REMOVE: makes `offset..offset + len` (whole pages) read as zeros and gives the pages back, with [`MemoryManager::invalidate`] as for truncate. Errors: EOPNOTSUPP.
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
+        let _ = (offset, len);
+        Err(Errno::EOPNOTSUPP.into())
     }
 
     /// msync(2), where it means something.

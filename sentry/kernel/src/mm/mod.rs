@@ -4,6 +4,7 @@
 //! that it holds a reference on. Pages come by faults ([`MemoryManager::handle_fault`]), also by those that the kernel's own copies take.
 //! The host's address space never allows more than areas and pages say, and may allow less: a fault makes up for it.
 
+pub mod advise;
 pub mod area;
 pub mod copy;
 pub mod fault;
@@ -12,11 +13,13 @@ pub mod layout;
 pub mod manager;
 pub mod map;
 pub mod mappable;
+pub mod remap;
 pub mod shared;
 
 mod areas;
 mod pages;
 
+pub use advise::Invalidate;
 pub use area::{Backing, Label, Vma, VmaFlags};
 pub use copy::{RW_MAX, UserSink, UserSource};
 pub use fault::FaultSignal;
@@ -25,4 +28,5 @@ pub use layout::{Layout, LayoutRandom, MemoryLimits};
 pub use manager::{ImageRanges, MapEntry, MemoryManager, MemoryUsage, new_identity};
 pub use map::{MapSource, MmapArgs};
 pub use mappable::{Mappable, PageRun, Touch};
+pub use remap::MremapArgs;
 pub use shared::SharedMemory;
