@@ -16,6 +16,7 @@ pub mod mem;
 pub mod ptrace;
 pub mod vdso;
 
+mod check;
 mod registry;
 
 use std::any::Any;
