@@ -141,7 +141,7 @@ impl Registers {
         self.ss = USER_SS;
         for selector in [&mut self.ds, &mut self.es, &mut self.fs, &mut self.gs] {
             // Only the null selectors and the flat user data segment exist for programs here.
-            if *selector > 3 && *selector != USER_SS {
+            if *selector != USER_SS {
                 *selector = 0;
             }
         }

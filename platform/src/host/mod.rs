@@ -1,1 +1,3 @@
 //! Safe wrappers over the host system calls that the sentry needs.
+
+pub mod random;

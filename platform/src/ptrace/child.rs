@@ -1,0 +1,197 @@
+//! The fork of the zygote: what runs between `fork` and the jump to the stub's code.
+//!
+//! The sentry may have threads (in tests it has), so the child makes only raw system calls: no
+//! allocation, no locks. It first forks a helper P, which starts the zygote Z as its sibling with
+//! CLONE_VM | CLONE_PARENT and exits: a process made with CLONE_VM has no rseq area, so none is left
+//! registered when Z unmaps everything.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+use super::stub::{COMMANDS, FD_COMMANDS, FD_MEMORY, FD_SOCKET, REGION_SIZE, RESPONSES};
+use crate::PlatformError;
+
+/// What the child needs to know; read after the fork from its copy of our memory.
+pub(super) struct ChildPlan {
+    pub(super) base: u64,
+    pub(super) memory: i32,
+    pub(super) commands: i32,
+    pub(super) socket: i32,
+}
+
+/// The region's three pages, mapped in the sentry only so that the fork inherits them.
+pub(super) struct Region {
+    base: u64,
+}
+
+impl Region {
+    /// Maps the code page at the first candidate where nothing is, and a scratch page.
+    pub(super) fn map(code: BorrowedFd<'_>, candidates: [u64; 16]) -> Result<Region, PlatformError> {
+        let mut errno = Errno::EEXIST;
+        for base in candidates {
+            match map_at(base, REGION_SIZE, libc::PROT_READ | libc::PROT_WRITE) {
+                Ok(()) => {
+                    let region = Region { base };
+                    region.map_code(code)?;
+                    return Ok(region);
+                }
+                Err(error) => errno = error,
+            }
+        }
+        Err(PlatformError::Host { what: "mmap of the stub region", errno })
+    }
+
+    fn map_code(&self, code: BorrowedFd<'_>) -> Result<(), PlatformError> {
+        let prot = libc::PROT_READ | libc::PROT_EXEC;
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        let at = self.base as *mut libc::c_void;
+        // SAFETY: replaces the first page of the region, which `map` has just made and nothing uses.
+        let mapped = unsafe { libc::mmap(at, 4096, prot, flags, code.as_raw_fd(), 0) };
+        if mapped == libc::MAP_FAILED {
+            return Err(PlatformError::last_os("mmap of the stub's code"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the region was mapped by `map`; only the child's copy is ever used.
+        unsafe { libc::munmap(self.base as *mut libc::c_void, REGION_SIZE as usize) };
+    }
+}
+
+/// Maps anonymous memory exactly there, if nothing is.
+fn map_at(base: u64, len: u64, prot: i32) -> Result<(), Errno> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let at = base as *mut libc::c_void;
+    // SAFETY: MAP_FIXED_NOREPLACE never replaces a mapping.
+    let mapped = unsafe { libc::mmap(at, len as usize, prot, flags, -1, 0) };
+    if mapped == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    if mapped != at {
+        // A kernel that does not know the flag takes the address as a hint.
+        // SAFETY: exactly the mapping that was just made.
+        unsafe { libc::munmap(mapped, len as usize) };
+        return Err(Errno::EEXIST);
+    }
+    Ok(())
+}
+
+/// Bytes of the stack that the zygote's preparation runs on.
+const STACK_SIZE: usize = 64 * 1024;
+
+/// Forks P, which starts Z and exits; reaps P.
+pub(super) fn fork_zygote(plan: &ChildPlan) -> Result<(), PlatformError> {
+    let mut stack = vec![0u128; STACK_SIZE / 16];
+    let top = stack.as_mut_ptr_range().end;
+    // SAFETY: the child only makes raw system calls on memory that it inherits: `run_helper` neither
+    // allocates nor takes locks nor returns, so other threads' state does not matter.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    match pid {
+        0 => run_helper(plan, top),
+        -1 => Err(PlatformError::last_os("fork of the zygote")),
+        pid => {
+            let status = wait_for(pid as i32);
+            if status != 0 {
+                return Err(PlatformError::StubDied);
+            }
+            Ok(())
+        }
+    }
+}
+
+fn wait_for(pid: i32) -> i32 {
+    let mut status = -1;
+    loop {
+        // SAFETY: waits for a child of ours and writes one int of ours.
+        let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
+        if waited == pid || Errno::last() != Errno::EINTR {
+            return status;
+        }
+    }
+}
+
+/// P: starts Z on its own stack in the same memory, and exits at once.
+fn run_helper(plan: &ChildPlan, stack_top: *mut u128) -> ! {
+    let flags = libc::CLONE_VM | libc::CLONE_PARENT | libc::SIGCHLD;
+    let argument = std::ptr::from_ref(plan).cast_mut().cast();
+    // SAFETY: `zygote_main` never returns and touches only the plan and raw system calls; the stack
+    // is large enough and not used by P, which exits without touching memory again.
+    unsafe {
+        let pid = libc::clone(zygote_main, stack_top.cast(), flags, argument);
+        libc::syscall(libc::SYS_exit_group, i64::from(pid < 0));
+    }
+    unreachable_exit()
+}
+
+/// Z: becomes harmless, keeps three descriptors and jumps to the stub's code.
+extern "C" fn zygote_main(argument: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `run_helper` passes its plan, which nobody changes while P and Z share memory.
+    let plan = unsafe { &*argument.cast::<ChildPlan>() };
+    if detach() && keep_descriptors(plan) {
+        // SAFETY: the region is mapped with the stub's code at `base`; from here on nothing of this
+        // program's memory is used, so the code may unmap it.
+        unsafe {
+            std::arch::asm!("jmp rax", in("rax") plan.base, in("rdi") plan.base,
+                options(noreturn));
+        }
+    }
+    unreachable_exit()
+}
+
+/// A session of its own without signals, privileges, core dumps and a working directory.
+fn detach() -> bool {
+    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // struct __user_cap_header_struct and data (capability.h), version 3.
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let no_capabilities = [0u32; 6];
+    // SAFETY: raw system calls with pointers to locals of sufficient size. The kernel's signal set
+    // is 8 bytes.
+    unsafe {
+        let all_signals = u64::MAX;
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &all_signals, 0, 8);
+        // struct kernel_sigaction: handler, flags, restorer, mask. Children reap themselves.
+        let ignore: [u64; 4] = [libc::SIG_IGN as u64, libc::SA_NOCLDWAIT as u64, 0, 0];
+        libc::syscall(libc::SYS_rt_sigaction, libc::SIGCHLD, &ignore, 0, 8);
+        libc::syscall(libc::SYS_setsid);
+        libc::syscall(libc::SYS_chdir, c"/".as_ptr());
+        libc::syscall(libc::SYS_setrlimit, libc::RLIMIT_CORE, &no_core);
+        libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, c"netcell-stub".as_ptr(), 0, 0, 0);
+        libc::syscall(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::syscall(libc::SYS_capset, &header, &no_capabilities) == 0
+    }
+}
+
+/// Moves the three descriptors to their places and closes all others.
+fn keep_descriptors(plan: &ChildPlan) -> bool {
+    let mut high = [plan.memory, plan.commands, plan.socket];
+    for fd in &mut high {
+        // SAFETY: duplicates a descriptor of ours; no memory is involved.
+        *fd = unsafe { libc::syscall(libc::SYS_fcntl, *fd, libc::F_DUPFD, 16) } as i32;
+    }
+    let places = [FD_MEMORY, FD_COMMANDS, FD_SOCKET];
+    let mut moved = true;
+    for (fd, place) in high.into_iter().zip(places) {
+        // SAFETY: as above; what was at the low number is closed in this process only.
+        moved &= unsafe { libc::syscall(libc::SYS_dup3, fd, place, 0) } == i64::from(place);
+    }
+    // SAFETY: closes what this process has inherited and never uses.
+    moved && unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) } == 0
+}
+
+/// Ends this process without running anything of the sentry's.
+fn unreachable_exit() -> ! {
+    loop {
+        // SAFETY: exit_group does not return.
+        unsafe { libc::syscall(libc::SYS_exit_group, 1) };
+    }
+}
+
+const _: () = assert!(COMMANDS < RESPONSES && RESPONSES < REGION_SIZE);

@@ -1,0 +1,262 @@
+//! The zygote: a process forked once from the sentry that has given up all its memory but three
+//! pages, and forks a stub whenever an address space is wanted.
+//!
+//! It lives as long as its socket: when the sentry ends, however that happens, the zygote reads the
+//! end of the socket and exits, and the stubs die with it (PDEATHSIG on its only thread). So nothing
+//! is bound to the sentry thread that called `start`.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::memfd::MFdFlags;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+use nix::unistd::Pid;
+use parking_lot::Mutex;
+
+use super::child::{self, ChildPlan};
+use super::stub::{
+    FILTER_CODE, FILTER_PROGRAM, REGION_SIZE, code, exit_offset,
+};
+use super::{pidfd, seccomp};
+use crate::{MemoryFile, PlatformError};
+
+/// How long a process that was just forked may take to answer before it is given up.
+const ANSWER_TIMEOUT_MS: u16 = 20_000;
+/// Region bases are random here, 256 TiB/256 below the end of the address space: 28 bits.
+const REGION_LOWEST: u64 = 0x7f00_0000_0000;
+const REGION_SPAN: u64 = 0xff_0000_0000;
+
+/// The connection to the zygote and the files it shares with the stubs.
+pub(super) struct Zygote {
+    pid: Pid,
+    /// `None` only while it is being dropped.
+    socket: Option<Mutex<OwnedFd>>,
+    commands: OwnedFd,
+    base: u64,
+    slots: Mutex<Slots>,
+}
+
+/// Which pages of the command file are in use.
+#[derive(Default)]
+struct Slots {
+    free: Vec<u64>,
+    /// Slots that were ever used: the file has a page of code and two pages for each.
+    made: u64,
+    /// Killed stubs whose slots are free once they are gone.
+    dying: Vec<(OwnedFd, u64)>,
+}
+
+/// A stub that has just been forked.
+pub(super) struct NewStub {
+    pub(super) pid: Pid,
+    pub(super) pidfd: OwnedFd,
+    pub(super) slot: u64,
+    /// Offset of its command page in the command file; the response page follows.
+    pub(super) offset: u64,
+}
+
+impl Zygote {
+    /// Forks it.
+    pub(super) fn start(memory: &MemoryFile) -> Result<Arc<Zygote>, PlatformError> {
+        let commands = nix::sys::memfd::memfd_create(c"netcell-stub", MFdFlags::MFD_CLOEXEC)
+            .map_err(PlatformError::host("memfd_create"))?;
+        nix::unistd::ftruncate(&commands, 4096).map_err(PlatformError::host("ftruncate"))?;
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .map_err(PlatformError::host("socketpair"))?;
+        let region = child::Region::map(commands.as_fd(), random_bases()?)?;
+        let base = region.base();
+        write_code_page(&commands, base)?;
+        child::fork_zygote(&ChildPlan {
+            base,
+            memory: memory.fd().as_raw_fd(),
+            commands: commands.as_raw_fd(),
+            socket: theirs.as_raw_fd(),
+        })?;
+        drop((theirs, region));
+        let pid = answer(&ours)?;
+        Ok(Arc::new(Zygote {
+            pid,
+            socket: Some(Mutex::new(ours)),
+            commands,
+            base,
+            slots: Mutex::default(),
+        }))
+    }
+
+    /// Address of the stubs' three pages; the same in all stubs of this zygote.
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Address of the instructions that end a guest thread.
+    pub(super) fn exit_address(&self) -> u64 {
+        self.base + exit_offset()
+    }
+
+    /// The file of command and response pages.
+    pub(super) fn commands(&self) -> &OwnedFd {
+        &self.commands
+    }
+
+    /// Forks a stub with a pair of zeroed pages of its own.
+    pub(super) fn fork_stub(&self) -> Result<NewStub, PlatformError> {
+        let slot = self.take_slot()?;
+        let offset = 4096 * (1 + 2 * slot);
+        let forked = self.request(offset).and_then(|pid| {
+            let pidfd = pidfd::open(pid).map_err(PlatformError::host("pidfd_open of a stub"))?;
+            Ok(NewStub { pid, pidfd, slot, offset })
+        });
+        if forked.is_err() {
+            self.slots.lock().free.push(slot);
+        }
+        forked
+    }
+
+    fn request(&self, offset: u64) -> Result<Pid, PlatformError> {
+        let socket = self.socket.as_ref().ok_or(PlatformError::StubDied)?.lock();
+        let bytes = offset.to_ne_bytes();
+        sendmsg::<()>(
+            socket.as_raw_fd(),
+            &[IoSlice::new(&bytes)],
+            &[],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+        .map_err(|_| PlatformError::StubDied)?;
+        answer(&socket)
+    }
+
+    fn take_slot(&self) -> Result<u64, PlatformError> {
+        let mut slots = self.slots.lock();
+        slots.reap();
+        let slot = match slots.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = slots.made;
+                let size = 4096 * (1 + 2 * (slot + 1));
+                nix::unistd::ftruncate(&self.commands, size as i64)
+                    .map_err(PlatformError::host("ftruncate of the command file"))?;
+                slots.made += 1;
+                slot
+            }
+        };
+        let zeroes = [0u8; 2 * 4096];
+        nix::sys::uio::pwrite(&self.commands, &zeroes, (4096 * (1 + 2 * slot)) as i64)
+            .map_err(PlatformError::host("write of a command page"))?;
+        Ok(slot)
+    }
+
+    /// Kills a stub. Its pages are used again when it is really gone.
+    pub(super) fn kill(&self, pidfd: OwnedFd, slot: u64) {
+        pidfd::kill(&pidfd);
+        let mut slots = self.slots.lock();
+        slots.reap();
+        slots.dying.push((pidfd, slot));
+    }
+}
+
+impl Slots {
+    fn reap(&mut self) {
+        let free = &mut self.free;
+        self.dying.retain(|(pidfd, slot)| {
+            let gone = pidfd::wait_gone(pidfd, Duration::ZERO);
+            if gone {
+                free.push(*slot);
+            }
+            !gone
+        });
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        for (pidfd, _) in self.slots.get_mut().dying.drain(..) {
+            pidfd::wait_gone(&pidfd, Duration::from_secs(5));
+        }
+        self.socket = None;
+        // It exits at the end of its socket; that it is our child makes the pid ours until here.
+        loop {
+            match nix::sys::wait::waitpid(self.pid, None) {
+                Err(Errno::EINTR) => continue,
+                _ => break,
+            }
+        }
+    }
+}
+
+/// Reads a pid that the zygote sent.
+fn answer(socket: &OwnedFd) -> Result<Pid, PlatformError> {
+    let mut ready = [nix::poll::PollFd::new(socket.as_fd(), nix::poll::PollFlags::POLLIN)];
+    loop {
+        match nix::poll::poll(&mut ready, ANSWER_TIMEOUT_MS) {
+            Ok(0) => return Err(PlatformError::StubDied),
+            Ok(_) => break,
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(PlatformError::Host { what: "poll", errno }),
+        }
+    }
+    let mut bytes = [0u8; 8];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let read = recvmsg::<()>(socket.as_raw_fd(), &mut parts, None, MsgFlags::empty())
+        .map_err(PlatformError::host("read from the zygote"))?
+        .bytes;
+    let value = i64::from_ne_bytes(bytes);
+    match i32::try_from(value) {
+        Ok(pid) if read == 8 && pid > 0 => Ok(Pid::from_raw(pid)),
+        Ok(failed) if read == 8 => Err(PlatformError::Host {
+            what: "fork of a stub process",
+            errno: Errno::from_raw(-failed),
+        }),
+        _ => Err(PlatformError::StubDied),
+    }
+}
+
+/// Candidates for the region's address.
+fn random_bases() -> Result<[u64; 16], PlatformError> {
+    let mut bytes = [0u8; 128];
+    crate::host::random::fill(&mut bytes)
+        .map_err(PlatformError::host("getrandom"))?;
+    let mut bases = [0; 16];
+    for (base, word) in bases.iter_mut().zip(bytes.chunks_exact(8)) {
+        let word = word.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        *base = (REGION_LOWEST + word % REGION_SPAN) & !0xfff;
+    }
+    Ok(bases)
+}
+
+/// Writes the code and its filter, which knows where the code is.
+fn write_code_page(commands: &OwnedFd, base: u64) -> Result<(), PlatformError> {
+    let filter = seccomp::filter(base);
+    let mut page = vec![0u8; 4096];
+    let code = code();
+    page[..code.len()].copy_from_slice(code);
+    // struct sock_fprog: u16 length, padding, pointer.
+    page[FILTER_PROGRAM..FILTER_PROGRAM + 2].copy_from_slice(&(filter.len() as u16).to_ne_bytes());
+    let pointer = base + FILTER_CODE as u64;
+    page[FILTER_PROGRAM + 8..FILTER_PROGRAM + 16].copy_from_slice(&pointer.to_ne_bytes());
+    let bytes = seccomp::to_bytes(&filter);
+    page[FILTER_CODE..FILTER_CODE + bytes.len()].copy_from_slice(&bytes);
+    nix::sys::uio::pwrite(commands, &page, 0).map_err(PlatformError::host("write of the stub"))?;
+    Ok(())
+}
+
+const _: () = assert!(REGION_LOWEST + REGION_SPAN + REGION_SIZE < 0x7fff_ffff_f000);
+
+/// Takes ownership of a descriptor that a raw call returned.
+pub(super) fn owned(fd: i64) -> Result<OwnedFd, Errno> {
+    if fd < 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: the caller's raw call has just returned this descriptor, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}

@@ -1,0 +1,124 @@
+//! Spaces and contexts come and go without leaving processes, threads or descriptors.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use platform::{Event, Platform, PlatformError, Registers};
+
+use crate::fixture::{CODE, Guest, SYSCALL, map_guest};
+
+crate::platform_tests!(
+    many_spaces_leave_nothing_behind,
+    a_context_is_bound_to_its_thread,
+    a_context_can_be_made_on_one_thread_and_run_on_another,
+    one_context_visits_many_spaces,
+);
+
+/// The processes in the session that this platform's helpers lead: found by their own name and by
+/// descent from this process.
+fn helpers() -> Vec<i32> {
+    let own = std::process::id() as i32;
+    let mut parents = std::collections::HashMap::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if let Ok(stat) = std::fs::read_to_string(entry.path().join("stat"))
+            && let Some((_, rest)) = stat.rsplit_once(") ")
+            && let Some(parent) = rest.split(' ').nth(1).and_then(|word| word.parse::<i32>().ok())
+        {
+            parents.insert(pid, parent);
+        }
+    }
+    let descends = |mut pid: i32| {
+        while let Some(&parent) = parents.get(&pid) {
+            if parent == own {
+                return true;
+            }
+            pid = parent;
+        }
+        false
+    };
+    parents.keys().copied().filter(|pid| descends(*pid)).collect()
+}
+
+/// The helpers of one platform are those that appear while it starts: other tests run meanwhile, so
+/// each stub is identified by the address of its region in its maps.
+fn helpers_of(region: u64) -> Vec<i32> {
+    let needle = format!("{region:x}-");
+    let with_region = |pid: &i32| {
+        let maps = Path::new("/proc").join(pid.to_string()).join("maps");
+        std::fs::read_to_string(maps).is_ok_and(|maps| maps.contains(&needle))
+    };
+    helpers().into_iter().filter(with_region).collect()
+}
+
+fn many_spaces_leave_nothing_behind(platform: Arc<dyn Platform>) {
+    let region = platform.user_range().end;
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    for _ in 0..3 {
+        let guests: Vec<Guest> = (0..10)
+            .map(|number| {
+                let mut guest = Guest::new(platform.clone(), &SYSCALL);
+                guest.regs.rax = number;
+                guest.expect_syscall(number);
+                guest
+            })
+            .collect();
+        assert!(helpers_of(region).len() > 10, "a zygote and its stubs are visible");
+        drop(guests);
+    }
+    assert!(descriptors() < 1000);
+    drop(platform);
+    assert_eq!(helpers_of(region), Vec::<i32>::new());
+}
+
+fn a_context_is_bound_to_its_thread(platform: Arc<dyn Platform>) {
+    let mut guest = Guest::new(platform, &SYSCALL);
+    guest.regs.rax = 1;
+    guest.expect_syscall(1);
+    std::thread::scope(|scope| {
+        let guest = &mut guest;
+        let elsewhere = scope.spawn(move || {
+            let mut regs = Registers::at_entry(CODE, 0);
+            guest.context.switch(&guest.space, &mut regs)
+        });
+        let result = elsewhere.join().unwrap();
+        assert!(matches!(result, Err(PlatformError::WrongThread)), "{result:?}");
+    });
+    guest.regs = Registers { rax: 2, ..Registers::at_entry(CODE, 0) };
+    guest.expect_syscall(2);
+}
+
+fn a_context_can_be_made_on_one_thread_and_run_on_another(platform: Arc<dyn Platform>) {
+    let mut guest = Guest::new(platform, &SYSCALL);
+    let kick = guest.context.kick_handle();
+    kick.kick();
+    std::thread::spawn(move || {
+        assert_eq!(guest.run(), Event::Interrupted);
+        guest.regs.rax = 6;
+        guest.expect_syscall(6);
+    })
+    .join()
+    .unwrap();
+}
+
+fn one_context_visits_many_spaces(platform: Arc<dyn Platform>) {
+    let mut guest = Guest::new(platform, &SYSCALL);
+    for number in 0..20 {
+        let next = guest.platform.new_address_space().unwrap();
+        map_guest(&*next, guest.code, guest.data);
+        guest.space = next;
+        guest.regs = Registers { rax: number, ..Registers::at_entry(CODE, 0) };
+        guest.expect_syscall(number);
+    }
+}
+
+#[test]
+fn every_listed_platform_probes() {
+    assert!(!platform::all().is_empty());
+    for backend in platform::all() {
+        (backend.probe)().unwrap_or_else(|error| panic!("{}: {error}", backend.name));
+    }
+    assert!(platform::by_name("no such platform").is_none());
+}

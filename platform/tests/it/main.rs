@@ -1,0 +1,23 @@
+//! The suite that every platform must pass: it is generic over the traits, and its programs are
+//! hand-assembled bytes in pages of the memory file.
+
+mod events;
+mod fixture;
+mod fpu;
+mod kicks;
+mod lifecycle;
+mod maps;
+
+/// Makes a test of each function for each platform that runs real code.
+#[macro_export]
+macro_rules! platform_tests {
+    ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {
+        mod ptrace {
+            $(#[test] $(#[$meta])* fn $name() {
+                let backend = platform::by_name("ptrace").expect("listed");
+                let platform = (backend.start)(platform::BackendOptions::default());
+                super::$name(platform.expect("ptrace works here"));
+            })+
+        }
+    };
+}
