@@ -56,10 +56,7 @@ impl Script {
     }
 
     /// Adds a look at what the kernel left (results, memory), before the next step runs.
-    pub fn check(
-        self,
-        mut check: impl FnMut(&FakeGuest, &Registers) + Send + 'static,
-    ) -> Script {
+    pub fn check(self, mut check: impl FnMut(&FakeGuest, &Registers) + Send + 'static) -> Script {
         self.step(move |guest, regs| {
             check(guest, regs);
             SKIP

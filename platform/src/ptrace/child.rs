@@ -5,83 +5,18 @@
 //! CLONE_VM | CLONE_PARENT and exits: a process made with CLONE_VM has no rseq area, so none is left
 //! registered when Z unmaps everything.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
-
 use nix::errno::Errno;
 
-use super::stub::{COMMANDS, FD_COMMANDS, FD_MEMORY, FD_SOCKET, REGION_SIZE, RESPONSES};
+use super::stub::{FD_COMMANDS, FD_MEMORY, FD_SOCKET, REGION_SIZE};
 use crate::PlatformError;
 
 /// What the child needs to know; read after the fork from its copy of our memory.
 pub(super) struct ChildPlan {
-    pub(super) base: u64,
+    /// Where the region may be: the first that is free in the child is taken.
+    pub(super) candidates: [u64; 16],
     pub(super) memory: i32,
     pub(super) commands: i32,
     pub(super) socket: i32,
-}
-
-/// The region's three pages, mapped in the sentry only so that the fork inherits them.
-pub(super) struct Region {
-    base: u64,
-}
-
-impl Region {
-    /// Maps the code page at the first candidate where nothing is, and a scratch page.
-    pub(super) fn map(code: BorrowedFd<'_>, candidates: [u64; 16]) -> Result<Region, PlatformError> {
-        let mut errno = Errno::EEXIST;
-        for base in candidates {
-            match map_at(base, REGION_SIZE, libc::PROT_READ | libc::PROT_WRITE) {
-                Ok(()) => {
-                    let region = Region { base };
-                    region.map_code(code)?;
-                    return Ok(region);
-                }
-                Err(error) => errno = error,
-            }
-        }
-        Err(PlatformError::Host { what: "mmap of the stub region", errno })
-    }
-
-    fn map_code(&self, code: BorrowedFd<'_>) -> Result<(), PlatformError> {
-        let prot = libc::PROT_READ | libc::PROT_EXEC;
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
-        let at = self.base as *mut libc::c_void;
-        // SAFETY: replaces the first page of the region, which `map` has just made and nothing uses.
-        let mapped = unsafe { libc::mmap(at, 4096, prot, flags, code.as_raw_fd(), 0) };
-        if mapped == libc::MAP_FAILED {
-            return Err(PlatformError::last_os("mmap of the stub's code"));
-        }
-        Ok(())
-    }
-
-    pub(super) fn base(&self) -> u64 {
-        self.base
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: the region was mapped by `map`; only the child's copy is ever used.
-        unsafe { libc::munmap(self.base as *mut libc::c_void, REGION_SIZE as usize) };
-    }
-}
-
-/// Maps anonymous memory exactly there, if nothing is.
-fn map_at(base: u64, len: u64, prot: i32) -> Result<(), Errno> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    let at = base as *mut libc::c_void;
-    // SAFETY: MAP_FIXED_NOREPLACE never replaces a mapping.
-    let mapped = unsafe { libc::mmap(at, len as usize, prot, flags, -1, 0) };
-    if mapped == libc::MAP_FAILED {
-        return Err(Errno::last());
-    }
-    if mapped != at {
-        // A kernel that does not know the flag takes the address as a hint.
-        // SAFETY: exactly the mapping that was just made.
-        unsafe { libc::munmap(mapped, len as usize) };
-        return Err(Errno::EEXIST);
-    }
-    Ok(())
 }
 
 /// Bytes of the stack that the zygote's preparation runs on.
@@ -131,19 +66,53 @@ fn run_helper(plan: &ChildPlan, stack_top: *mut u128) -> ! {
     unreachable_exit()
 }
 
-/// Z: becomes harmless, keeps three descriptors and jumps to the stub's code.
+/// Z: becomes harmless, keeps three descriptors, maps the region, says hello (its pid and the
+/// region's address), waits for eight bytes, and jumps to the stub's code. By then P, with which it
+/// shares its memory, must be gone.
 extern "C" fn zygote_main(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `run_helper` passes its plan, which nobody changes while P and Z share memory.
     let plan = unsafe { &*argument.cast::<ChildPlan>() };
     if detach() && keep_descriptors(plan) {
-        // SAFETY: the region is mapped with the stub's code at `base`; from here on nothing of this
-        // program's memory is used, so the code may unmap it.
-        unsafe {
-            std::arch::asm!("jmp rax", in("rax") plan.base, in("rdi") plan.base,
-                options(noreturn));
+        let base = plan.candidates.iter().copied().find(|base| map_region(*base));
+        if let Some(base) = base
+            && say_hello(base)
+        {
+            // SAFETY: the region is mapped with the stub's code at `base`; from here on nothing of
+            // this program's memory is used, so the code may unmap it.
+            unsafe {
+                std::arch::asm!("jmp rax", in("rax") base, in("rdi") base, options(noreturn));
+            }
         }
     }
     unreachable_exit()
+}
+
+/// Maps the code page and two scratch pages exactly there, if nothing is.
+fn map_region(base: u64) -> bool {
+    let (len, prot) = (REGION_SIZE as usize, libc::PROT_READ | libc::PROT_WRITE);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: MAP_FIXED_NOREPLACE never replaces a mapping. The second call replaces the first page
+    // of the mapping just made. A kernel that takes the address as a hint leaves a stray mapping,
+    // which the stub's code removes.
+    unsafe {
+        let at = libc::syscall(libc::SYS_mmap, base, len, prot, flags, -1, 0);
+        if at as u64 != base {
+            return false;
+        }
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_SHARED | libc::MAP_FIXED);
+        libc::syscall(libc::SYS_mmap, base, 4096, prot, flags, FD_COMMANDS, 0) as u64 == base
+    }
+}
+
+/// Tells the sentry who and where we are, and waits until it has written the code page.
+fn say_hello(base: u64) -> bool {
+    // SAFETY: raw system calls with pointers to locals of the sizes given.
+    unsafe {
+        let hello = [libc::syscall(libc::SYS_getpid) as u64, base];
+        let mut go = 0u64;
+        libc::syscall(libc::SYS_write, FD_SOCKET, &hello, 16) == 16
+            && libc::syscall(libc::SYS_read, FD_SOCKET, &mut go, 8) == 8
+    }
 }
 
 /// A session of its own without signals, privileges, core dumps and a working directory.
@@ -193,5 +162,3 @@ fn unreachable_exit() -> ! {
         unsafe { libc::syscall(libc::SYS_exit_group, 1) };
     }
 }
-
-const _: () = assert!(COMMANDS < RESPONSES && RESPONSES < REGION_SIZE);

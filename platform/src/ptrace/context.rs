@@ -217,12 +217,7 @@ impl PtraceContext {
     }
 
     /// What an exception means; `None` for signals from outside, which are dropped.
-    fn signal_event(
-        &mut self,
-        tid: i32,
-        info: &SignalInfo,
-        regs: &mut Registers,
-    ) -> Option<Event> {
+    fn signal_event(&mut self, tid: i32, info: &SignalInfo, regs: &mut Registers) -> Option<Event> {
         if info.code <= 0 {
             return None;
         }

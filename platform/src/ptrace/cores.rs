@@ -30,11 +30,7 @@ impl Cores {
         let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
         let numbers = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu) == Ok(true));
         let cores = numbers
-            .map(|number| Core {
-                number,
-                bound: AtomicU32::new(0),
-                running: AtomicU32::new(0),
-            })
+            .map(|number| Core { number, bound: AtomicU32::new(0), running: AtomicU32::new(0) })
             .collect();
         Cores { cores }
     }

@@ -77,10 +77,8 @@ pub fn start(options: BackendOptions) -> Result<Arc<dyn Platform>, PlatformError
 impl PtracePlatform {
     /// Starts the backend.
     pub fn new(options: BackendOptions) -> Result<Arc<PtracePlatform>, PlatformError> {
-        let memory = MemoryOptions {
-            limit_bytes: options.memory_limit_bytes,
-            ..MemoryOptions::default()
-        };
+        let memory =
+            MemoryOptions { limit_bytes: options.memory_limit_bytes, ..MemoryOptions::default() };
         let memory = Arc::new(MemoryFile::new(memory)?);
         let zygote = Zygote::start(&memory)?;
         let shared = Arc::new(Shared { zygote, cores: Cores::new() });

@@ -164,13 +164,18 @@ impl PtraceSpace {
     /// The result of a batch if it is done: bits 33..62 sequence, 32 failed, 0..31 value.
     fn result_of(&self, sequence: u32) -> Result<Option<Result<u32, Errno>>, PlatformError> {
         let position = nix::unistd::lseek(&self.result, 0, Whence::SeekCur)
-            .map_err(PlatformError::host("lseek of a stub's result"))? as u64;
+            .map_err(PlatformError::host("lseek of a stub's result"))?
+            as u64;
         if position >> 33 != u64::from(sequence & 0x3fff_ffff) {
             return Ok(None);
         }
         let value = position as u32;
         let failed = position >> 32 & 1 == 1;
-        Ok(Some(if failed { Err(Errno::from_raw((value as i32).wrapping_neg())) } else { Ok(value) }))
+        Ok(Some(if failed {
+            Err(Errno::from_raw((value as i32).wrapping_neg()))
+        } else {
+            Ok(value)
+        }))
     }
 
     fn word(&self, offset: usize) -> &AtomicU32 {

@@ -265,7 +265,8 @@ mod tests {
 
     #[test]
     fn the_code_ends_before_the_filter() {
-        let size = (&raw const netcell_stub_end as usize) - (&raw const netcell_stub_start as usize);
+        let size =
+            (&raw const netcell_stub_end as usize) - (&raw const netcell_stub_start as usize);
         assert!(size < CODE_MAX, "{size} bytes");
         assert_eq!(&code()[exit_offset() as usize..][..5], &[0xb8, 60, 0, 0, 0]);
     }

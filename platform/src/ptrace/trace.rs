@@ -92,8 +92,7 @@ pub(super) fn set_registers(tid: i32, regs: &Registers) -> Result<(), Errno> {
 pub(super) fn xstate(tid: i32, buffer: &mut [u8]) -> Result<usize, Errno> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: the kernel writes at most `iov_len` bytes of a live buffer, and the new length.
-    let result =
-        unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, NT_X86_XSTATE, &raw mut part) };
+    let result = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, NT_X86_XSTATE, &raw mut part) };
     Errno::result(result).map(|_| part.iov_len)
 }
 
@@ -101,8 +100,7 @@ pub(super) fn xstate(tid: i32, buffer: &mut [u8]) -> Result<usize, Errno> {
 pub(super) fn set_xstate(tid: i32, image: &mut [u8]) -> Result<(), Errno> {
     let mut part = libc::iovec { iov_base: image.as_mut_ptr().cast(), iov_len: image.len() };
     // SAFETY: the kernel reads at most `iov_len` bytes of a live buffer.
-    let result =
-        unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, NT_X86_XSTATE, &raw mut part) };
+    let result = unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, NT_X86_XSTATE, &raw mut part) };
     Errno::result(result).map(drop)
 }
 

@@ -12,16 +12,12 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::memfd::MFdFlags;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
 use super::child::{self, ChildPlan};
-use super::stub::{
-    FILTER_CODE, FILTER_PROGRAM, REGION_SIZE, code, exit_offset,
-};
+use super::stub::{FILTER_CODE, FILTER_PROGRAM, REGION_SIZE, code, exit_offset};
 use super::{pidfd, seccomp};
 use crate::{MemoryFile, PlatformError};
 
@@ -66,31 +62,24 @@ impl Zygote {
         let commands = nix::sys::memfd::memfd_create(c"netcell-stub", MFdFlags::MFD_CLOEXEC)
             .map_err(PlatformError::host("memfd_create"))?;
         nix::unistd::ftruncate(&commands, 4096).map_err(PlatformError::host("ftruncate"))?;
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(PlatformError::host("socketpair"))?;
-        let region = child::Region::map(commands.as_fd(), random_bases()?)?;
-        let base = region.base();
-        write_code_page(&commands, base)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(PlatformError::host("socketpair"))?;
         child::fork_zygote(&ChildPlan {
-            base,
+            candidates: random_bases()?,
             memory: memory.fd().as_raw_fd(),
             commands: commands.as_raw_fd(),
             socket: theirs.as_raw_fd(),
         })?;
-        drop((theirs, region));
-        let pid = answer(&ours)?;
-        Ok(Arc::new(Zygote {
-            pid,
-            socket: Some(Mutex::new(ours)),
-            commands,
-            base,
-            slots: Mutex::default(),
-        }))
+        drop(theirs);
+        // The helper that shared the zygote's memory is gone; now it may go on.
+        let hello = receive::<2>(&ours)?;
+        let (pid, base) = (Pid::from_raw(hello[0] as i32), hello[1]);
+        let zygote =
+            Zygote { pid, socket: Some(Mutex::new(ours)), commands, base, slots: Mutex::default() };
+        write_code_page(&zygote.commands, base)?;
+        zygote.request(0)?;
+        Ok(Arc::new(zygote))
     }
 
     /// Address of the stubs' three pages; the same in all stubs of this zygote.
@@ -196,6 +185,19 @@ impl Drop for Zygote {
 
 /// Reads a pid that the zygote sent.
 fn answer(socket: &OwnedFd) -> Result<Pid, PlatformError> {
+    let [word] = receive::<1>(socket)?;
+    match i32::try_from(word as i64) {
+        Ok(pid) if pid > 0 => Ok(Pid::from_raw(pid)),
+        Ok(failed) => Err(PlatformError::Host {
+            what: "fork of a stub process",
+            errno: Errno::from_raw(failed.wrapping_neg()),
+        }),
+        _ => Err(PlatformError::StubDied),
+    }
+}
+
+/// Reads one message of `N` words.
+fn receive<const N: usize>(socket: &OwnedFd) -> Result<[u64; N], PlatformError> {
     let mut ready = [nix::poll::PollFd::new(socket.as_fd(), nix::poll::PollFlags::POLLIN)];
     loop {
         match nix::poll::poll(&mut ready, ANSWER_TIMEOUT_MS) {
@@ -205,27 +207,25 @@ fn answer(socket: &OwnedFd) -> Result<Pid, PlatformError> {
             Err(errno) => return Err(PlatformError::Host { what: "poll", errno }),
         }
     }
-    let mut bytes = [0u8; 8];
+    let mut bytes = [0u8; 16];
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let read = recvmsg::<()>(socket.as_raw_fd(), &mut parts, None, MsgFlags::empty())
         .map_err(PlatformError::host("read from the zygote"))?
         .bytes;
-    let value = i64::from_ne_bytes(bytes);
-    match i32::try_from(value) {
-        Ok(pid) if read == 8 && pid > 0 => Ok(Pid::from_raw(pid)),
-        Ok(failed) if read == 8 => Err(PlatformError::Host {
-            what: "fork of a stub process",
-            errno: Errno::from_raw(-failed),
-        }),
-        _ => Err(PlatformError::StubDied),
+    if read != 8 * N {
+        return Err(PlatformError::StubDied);
     }
+    let mut words = [0; N];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    Ok(words)
 }
 
 /// Candidates for the region's address.
 fn random_bases() -> Result<[u64; 16], PlatformError> {
     let mut bytes = [0u8; 128];
-    crate::host::random::fill(&mut bytes)
-        .map_err(PlatformError::host("getrandom"))?;
+    crate::host::random::fill(&mut bytes).map_err(PlatformError::host("getrandom"))?;
     let mut bases = [0; 16];
     for (base, word) in bases.iter_mut().zip(bytes.chunks_exact(8)) {
         let word = word.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));

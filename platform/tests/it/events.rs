@@ -182,8 +182,7 @@ fn x32_numbers_come_through(platform: Arc<dyn Platform>) {
 
 fn vsyscall_calls_are_faults(platform: Arc<dyn Platform>) {
     // mov rbx, 0xffffffffff600000; call rbx; syscall
-    let code =
-        program(&[&[0x48, 0xc7, 0xc3, 0x00, 0x00, 0x60, 0xff], &[0xff, 0xd3], &SYSCALL]);
+    let code = program(&[&[0x48, 0xc7, 0xc3, 0x00, 0x00, 0x60, 0xff], &[0xff, 0xd3], &SYSCALL]);
     let mut guest = Guest::new(platform, &code);
     match guest.run() {
         Event::Fault { addr: 0xffff_ffff_ff60_0000, access: Access::Execute, .. } => {}
@@ -231,16 +230,8 @@ fn unaligned_calls_in_a_row_do_not_leak_host_state(platform: Arc<dyn Platform>) 
     let mut guest = Guest::new(platform.clone(), &SYSCALL);
     guest.regs = Registers { rax: 1, ..Registers::at_entry(CODE, 0x1230) };
     guest.expect_syscall(1);
-    let clean = Registers {
-        rcx: 0,
-        r11: 0,
-        rip: 0,
-        rax: 0,
-        orig_rax: 0,
-        rsp: 0,
-        eflags: 0,
-        ..guest.regs
-    };
+    let clean =
+        Registers { rcx: 0, r11: 0, rip: 0, rax: 0, orig_rax: 0, rsp: 0, eflags: 0, ..guest.regs };
     let zero = Registers { cs: 0x33, ss: 0x2b, eflags: 0, orig_rax: 0, ..Registers::default() };
     assert_eq!(clean, zero);
     assert!(platform.user_range().contains(&CODE));

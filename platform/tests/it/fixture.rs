@@ -65,12 +65,8 @@ impl Guest {
 
 /// Maps code and data at their usual places.
 pub fn map_guest(space: &dyn AddressSpace, code: FileRange, data: FileRange) {
-    space
-        .map_file(CODE, code.len, code.start, Prot::READ | Prot::EXEC, Populate::Lazy)
-        .unwrap();
-    space
-        .map_file(DATA, data.len, data.start, Prot::READ | Prot::WRITE, Populate::Lazy)
-        .unwrap();
+    space.map_file(CODE, code.len, code.start, Prot::READ | Prot::EXEC, Populate::Lazy).unwrap();
+    space.map_file(DATA, data.len, data.start, Prot::READ | Prot::WRITE, Populate::Lazy).unwrap();
 }
 
 /// Concatenates instructions.

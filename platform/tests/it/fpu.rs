@@ -24,12 +24,8 @@ fn xmm0(state: &FpuState) -> &[u8] {
 
 fn a_fresh_context_has_the_initial_state(platform: Arc<dyn Platform>) {
     // stmxcsr [rbx]; fnstcw [rbx + 8]; movups [rbx + 32], xmm0; syscall
-    let code = program(&[
-        &[0x0f, 0xae, 0x1b],
-        &[0xd9, 0x7b, 0x08],
-        &[0x0f, 0x11, 0x43, 0x20],
-        &SYSCALL,
-    ]);
+    let code =
+        program(&[&[0x0f, 0xae, 0x1b], &[0xd9, 0x7b, 0x08], &[0x0f, 0x11, 0x43, 0x20], &SYSCALL]);
     let mut guest = Guest::new(platform, &code);
     guest.set_word(32, 1);
     guest.regs.rbx = DATA;

@@ -20,7 +20,8 @@ crate::platform_tests!(
 fn bad_ranges_are_refused_before_anything_changes(platform: Arc<dyn Platform>) {
     let guest = Guest::new(platform.clone(), &SYSCALL);
     let (range, size) = (platform.user_range(), platform.memory().size());
-    let bad = [(0, PAGE_SIZE), (range.end, PAGE_SIZE), (CODE + 1, PAGE_SIZE), (CODE, 12), (CODE, 0)];
+    let bad =
+        [(0, PAGE_SIZE), (range.end, PAGE_SIZE), (CODE + 1, PAGE_SIZE), (CODE, 12), (CODE, 0)];
     for (addr, len) in bad {
         let result = guest.space.unmap(addr, len);
         assert!(matches!(result, Err(PlatformError::BadRange { .. })), "{addr:#x}");
@@ -126,13 +127,8 @@ fn populated_pages_do_not_fault_and_file_pages_are_shared(platform: Arc<dyn Plat
 
 fn threads_share_a_space(platform: Arc<dyn Platform>) {
     // lock inc qword [rbx]; dec rcx; jnz -9; syscall
-    let code = program(&[
-        &[0xf0, 0x48, 0xff, 0x03],
-        &[0x48, 0xff, 0xc9],
-        &[0x75, 0xf7],
-        &SYSCALL,
-        &LOOP,
-    ]);
+    let code =
+        program(&[&[0xf0, 0x48, 0xff, 0x03], &[0x48, 0xff, 0xc9], &[0x75, 0xf7], &SYSCALL, &LOOP]);
     let guest = Guest::new(platform, &code);
     std::thread::scope(|scope| {
         for _ in 0..4 {
