@@ -8,6 +8,8 @@
 //! Shared by them: [`services`] (memory and clock as arguments), [`pages`] (a file's pages), [`pseudo`] (generated files).
 #![forbid(unsafe_code)]
 
+pub mod host;
+pub mod listing;
 pub mod pages;
 pub mod services;
 pub mod tmpfs;

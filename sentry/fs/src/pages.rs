@@ -470,6 +470,72 @@ impl FilePages {
         Some(PageRun { offset: extent.memory, len: (extent.pages * PAGE).min(max_len) })
     }
 
+    /// For a fault on a file whose content lies elsewhere: as [`Self::fault`], where `fill` reads file bytes from an offset into a run of fresh zero pages.
+    /// Fills ahead: at least 64 KiB, 2 MiB where the page before is resident. Errors: ENXIO past the end, and those of `fill`.
+    pub fn fault_filled(
+        &self,
+        offset: u64,
+        max_len: u64,
+        fill: &mut dyn FnMut(u64, FileRange) -> Result<()>,
+    ) -> Result<PageRun> {
+        let mut map = self.map.lock();
+        let end = map.size.div_ceil(PAGE);
+        let page = offset / PAGE;
+        if page >= end {
+            return Err(Errno::ENXIO.into());
+        }
+        let pages = (max_len / PAGE).clamp(1, end - page);
+        if map.find(page).is_none() {
+            let floor = page / FAULT_PAGES * FAULT_PAGES;
+            let before = map.extents.range(..page).next_back();
+            let start = before.map_or(floor, |(first, extent)| floor.max(first + extent.pages));
+            let sequential = page > 0 && map.find(page - 1).is_some();
+            let wish = if sequential { AHEAD_PAGES } else { FAULT_PAGES };
+            let wish = wish.max(page - start + pages.min(AHEAD_PAGES));
+            let stop = map.next_resident(page).unwrap_or(u64::MAX).min(end).min(start + wish);
+            let pages = stop - start;
+            let run = self.memory.allocate(pages * PAGE, PAGE).map_err(memory_error)?;
+            let extent = Extent { memory: run.start, pages };
+            if let Err(error) = fill(start * PAGE, range(extent)) {
+                self.memory.decref(range(extent));
+                return Err(error);
+            }
+            map.insert(start, extent);
+        }
+        let found = map.find(page).ok_or(Errno::EIO)?;
+        Ok(PageRun { offset: found.memory, len: found.pages.min(pages) * PAGE })
+    }
+
+    /// Copies `data`, which was written elsewhere at `offset`, to the pages that are resident, and grows the size.
+    pub fn update(&self, offset: u64, data: &[u8]) {
+        let mut map = self.map.lock();
+        map.size = map.size.max(offset.saturating_add(data.len() as u64));
+        let mut done = 0;
+        while done < data.len() {
+            let at = offset + done as u64;
+            let skip = at % PAGE;
+            let (memory, room) = match map.find(at / PAGE) {
+                Some(extent) => (Some(extent.memory + skip), extent.pages * PAGE - skip),
+                None => {
+                    let next = map.next_resident(at / PAGE).map_or(u64::MAX, |page| page * PAGE);
+                    (None, next - at)
+                }
+            };
+            let len = room.min((data.len() - done) as u64) as usize;
+            if let Some(memory) = memory {
+                // Resident runs lie inside the memory file, so this cannot fail.
+                let _ = self.memory.write_at(memory, &data[done..done + len]);
+            }
+            done += len;
+        }
+    }
+
+    /// Drops every page, for content that changed elsewhere.
+    pub fn clear(&self) {
+        let removed = self.map.lock().remove(0, u64::MAX / PAGE);
+        self.release(removed, 0, MAX_SIZE);
+    }
+
     /// For a fault: makes the page at `offset` resident. Errors: ENXIO past the end.
     pub fn fault(&self, offset: u64, max_len: u64) -> Result<PageRun> {
         let mut map = self.map.lock();
@@ -489,9 +555,8 @@ impl FilePages {
 impl Drop for FilePages {
     fn drop(&mut self) {
         let map = self.map.get_mut();
-        let ahead = map.ahead.take().map(|(_, extent)| extent);
-        for extent in ahead {
-            self.memory.decref(range(extent));
+        if let Some((_, ahead)) = map.ahead.take() {
+            self.memory.decref(range(ahead));
         }
         for extent in map.extents.values() {
             self.memory.decref(range(*extent));
