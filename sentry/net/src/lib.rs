@@ -2,7 +2,9 @@
 //! It must not know any filesystem, nor how system calls arrive.
 #![forbid(unsafe_code)]
 
+pub mod errno;
 pub mod identity;
+pub mod inet;
 mod ioctl;
 pub mod sockopt;
 pub mod unix;
