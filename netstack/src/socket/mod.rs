@@ -2,6 +2,7 @@
 //! Its files hold the sockets themselves. Nothing here blocks: an operation that would is told so.
 
 pub mod options;
+pub mod tcp;
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -171,6 +172,28 @@ pub enum ConnectError {
     /// The network says no.
     #[error(transparent)]
     Network(#[from] SocketError),
+}
+
+/// Why a listen failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ListenError {
+    /// EADDRINUSE: somebody listens there.
+    #[error("address already in use")]
+    InUse,
+    /// EINVAL: the socket is connected.
+    #[error("invalid argument")]
+    Invalid,
+}
+
+/// Why an accept gave nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// EAGAIN: readiness IN tells when.
+    #[error("the operation would block")]
+    WouldBlock,
+    /// EINVAL
+    #[error("the socket does not listen")]
+    NotListening,
 }
 
 /// Why a send did nothing.

@@ -165,6 +165,19 @@ impl Demux {
         }
     }
 
+    /// Puts another endpoint in a registration's place, without a moment in which the key has none.
+    /// Gives false where the registration is gone.
+    pub fn replace(&self, registration: &Registration, endpoint: Arc<dyn Endpoint>) -> bool {
+        let mut shard = self.shard(&registration.key).write();
+        let members = shard.get_mut(&registration.key);
+        let mine = members.and_then(|all| all.iter_mut().find(|one| one.id == registration.id));
+        let Some(member) = mine else { return false };
+        let old = core::mem::replace(&mut member.endpoint, endpoint);
+        drop(shard);
+        drop(old);
+        true
+    }
+
     /// Whether a key has an endpoint.
     pub fn contains(&self, key: &Key) -> bool {
         self.shard(key).read().contains_key(key)

@@ -73,6 +73,8 @@ pub struct Shared {
     pub ports: Ports,
     /// Deadlines of endpoints.
     pub timers: Timers,
+    /// What TCP connections share.
+    pub tcp: tcp::TcpShared,
     /// Counters.
     pub stats: Stats,
     /// Random numbers for identifiers that need no key.
@@ -88,6 +90,7 @@ impl Shared {
             demux: Demux::new(KeyedState::new(SipKey::derive(&seed, 1))),
             ports: Ports::new(SipKey::derive(&seed, 2), Rng::new(&seed, 3)),
             timers: Timers::new(),
+            tcp: tcp::TcpShared::new(&seed),
             stats: Stats::default(),
             rng: Mutex::new(Rng::new(&seed, 4)),
             seed,

@@ -199,6 +199,48 @@ impl Connection {
         }
     }
 
+    /// What the program has set, for changes that need no action.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.tcb.settings
+    }
+
+    /// Whether an acknowledgment is to go out at once.
+    pub fn owes_ack(&self) -> bool {
+        self.tcb.receive.ack_due == super::receive::AckDue::Now
+    }
+
+    /// Whether the handshake was ever completed.
+    pub fn was_established(&self) -> bool {
+        self.tcb.send.una != self.tcb.send.iss
+    }
+
+    /// Payload bytes received in order so far.
+    pub fn received(&self) -> u64 {
+        self.tcb.receive.bytes_received
+    }
+
+    /// TCP_DEFER_ACCEPT: whether a bare acknowledgment does not complete the handshake yet.
+    pub fn defers_accept(&self, now: Instant) -> bool {
+        let wait = self.tcb.settings.defer_accept;
+        wait.is_some_and(|wait| now < self.tcb.syn_sent_at + wait)
+    }
+
+    /// Bytes not sent yet (SIOCOUTQNSD).
+    pub fn unsent(&self) -> usize {
+        self.tcb.send.unsent()
+    }
+
+    /// There is no way to the peer at present: what is due goes out by the timers, once there is one.
+    pub fn on_no_route(&mut self, now: Instant) {
+        if self.tcb.pending.reset {
+            self.tcb.pending.reset = false;
+        }
+        let waits = self.tcb.pending.syn || self.tcb.send.is_stuck();
+        if !matches!(self.state, State::Closed(_)) && waits && self.tcb.send.rto_at.is_none() {
+            self.tcb.send.rto_at = Some(now + self.tcb.rtt.rto());
+        }
+    }
+
     /// Bytes queued for sending and not acknowledged (SIOCOUTQ).
     pub fn send_queued(&self) -> usize {
         self.tcb.send.queued()

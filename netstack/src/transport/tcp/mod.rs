@@ -20,6 +20,7 @@ mod sack;
 mod segment;
 mod send;
 mod seq;
+mod shared;
 pub mod state;
 mod tcb;
 mod time_wait;
@@ -31,6 +32,7 @@ pub use isn::IsnKeys;
 pub use segment::Segment;
 pub use send::SendCounters;
 pub use seq::Seq;
+pub use shared::TcpShared;
 pub use state::{State, StateName};
 pub use time_wait::{Remnant, RemnantDisposition};
 

@@ -77,15 +77,20 @@ impl End {
     }
 }
 
+/// When a segment arrives, in which order, at which end, and its bytes.
+type InFlight = Reverse<(Instant, u64, usize, Vec<u8>)>;
+/// Says whether a segment from an end may pass.
+type Filter = Box<dyn FnMut(usize, &Segment) -> bool>;
+
 struct Pair {
     now: Instant,
     ends: [End; 2],
-    wire: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>,
+    wire: BinaryHeap<InFlight>,
     order: u64,
     rng: Rng,
     link: Link,
     segments: usize,
-    filter: Box<dyn FnMut(usize, &Segment) -> bool>,
+    filter: Filter,
 }
 
 impl Pair {
@@ -375,7 +380,7 @@ fn a_lost_syn_is_sent_again_after_one_second() {
     pair.run_until(start + Duration::from_millis(2900));
     assert_eq!(pair.states(), [Some(StateName::SynSent), None]);
     pair.run_until(start + Duration::from_millis(3100));
-    assert_eq!(pair.states()[1].is_some(), true);
+    assert!(pair.states()[1].is_some());
 }
 
 #[test]

@@ -1,0 +1,373 @@
+//! What a TCP socket is made of: one lock around a role, a timer, a waker. Segments are polled under the lock
+//! and sent without it; whoever is sending goes on until there is nothing more, so that the order is kept.
+
+use core::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::remnant::RemnantEndpoint;
+use super::wire::{self, Flow, IpSettings};
+use crate::ip::{Family, RouteQuery};
+use crate::link::NicId;
+use crate::socket::{Readiness, SocketError, Wake};
+use crate::time::Instant;
+use crate::transport::tcp::listen::ListenQueue;
+use crate::transport::tcp::{Connection, Error, Settings, State, StateName};
+use crate::transport::{Host, OnTimer, PortLease, Registration, TimerHandle};
+
+impl From<Error> for SocketError {
+    fn from(error: Error) -> SocketError {
+        match error {
+            Error::Refused => SocketError::ConnectionRefused,
+            Error::Reset => SocketError::ConnectionReset,
+            Error::BrokenPipe => SocketError::BrokenPipe,
+            Error::TimedOut => SocketError::TimedOut,
+            Error::HostUnreachable => SocketError::HostUnreachable,
+            Error::NetworkUnreachable => SocketError::NetworkUnreachable,
+            Error::ProtocolUnreachable => SocketError::ProtocolUnreachable,
+            Error::Prohibited => SocketError::AccessDenied,
+            Error::Protocol => SocketError::Protocol,
+            Error::Aborted => SocketError::ConnectionAborted,
+        }
+    }
+}
+
+/// What a socket is at present.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Role {
+    /// Fresh, or bound.
+    Idle,
+    /// Accepting connections.
+    Listener(ListenQueue<Arc<TcpEndpoint>>),
+    /// A connection, or what is left of one.
+    Stream(Box<Connection>),
+}
+
+/// How far a connect has come, as the program knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connecting {
+    /// There is none.
+    No,
+    /// The program was told that it is in progress.
+    Pending,
+    /// The program knows that the connection stands.
+    Told,
+}
+
+/// Who holds the endpoint besides the demux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// A program, through a handle.
+    Program,
+    /// A listener: the handshake is under way, or nobody has accepted it.
+    Listener,
+    /// Nobody: the handle is closed.
+    Nobody,
+}
+
+/// Options of the socket that are not the connection's.
+#[derive(Clone, Debug)]
+pub(super) struct SocketSettings {
+    pub reuse_address: bool,
+    pub reuse_port: bool,
+    pub v6_only: bool,
+    pub free_bind: bool,
+    pub bind_no_port: bool,
+    pub oob_inline: bool,
+    pub broadcast: bool,
+    pub nic: Option<NicId>,
+    pub receive_low_water: usize,
+    pub not_sent_low_water: Option<usize>,
+    pub ip: IpSettings,
+}
+
+impl Default for SocketSettings {
+    fn default() -> SocketSettings {
+        SocketSettings {
+            reuse_address: false,
+            reuse_port: false,
+            v6_only: false,
+            free_bind: false,
+            bind_no_port: false,
+            oob_inline: false,
+            broadcast: false,
+            nic: None,
+            receive_low_water: 1,
+            not_sent_low_water: None,
+            ip: IpSettings::default(),
+        }
+    }
+}
+
+/// What the lock protects.
+pub(super) struct Inner {
+    pub role: Role,
+    pub local: Option<SocketAddr>,
+    pub peer: Option<SocketAddr>,
+    pub lease: Option<PortLease>,
+    /// Whether the program chose the port, which then stays the socket's until it is closed.
+    pub bound: bool,
+    pub places: Vec<Registration>,
+    pub settings: Settings,
+    pub socket: SocketSettings,
+    pub connecting: Connecting,
+    pub holder: Holder,
+    pub parent: Option<Weak<TcpEndpoint>>,
+    /// Something happened that edge-triggered waiters must hear of though the readiness is the same.
+    pub news: bool,
+    told: Readiness,
+    transmitting: bool,
+    counted: bool,
+}
+
+/// A TCP socket's shared part.
+pub struct TcpEndpoint {
+    pub(super) host: Arc<dyn Host>,
+    pub(super) family: Family,
+    pub(super) inner: Mutex<Inner>,
+    /// Held while bytes are copied to the program, so that two readers do not get the same.
+    pub(super) reading: Mutex<()>,
+    pub(super) me: Weak<TcpEndpoint>,
+    waker: Mutex<Option<Arc<dyn Wake>>>,
+    timer: TimerHandle,
+}
+
+impl TcpEndpoint {
+    pub(super) fn new(host: Arc<dyn Host>, family: Family, holder: Holder) -> Arc<TcpEndpoint> {
+        Arc::new_cyclic(|me: &Weak<TcpEndpoint>| TcpEndpoint {
+            timer: host.shared().timers.timer(me.clone()),
+            family,
+            inner: Mutex::new(Inner {
+                role: Role::Idle,
+                local: None,
+                peer: None,
+                lease: None,
+                bound: false,
+                places: Vec::new(),
+                settings: Settings::default(),
+                socket: SocketSettings::default(),
+                connecting: Connecting::No,
+                holder,
+                parent: None,
+                news: false,
+                told: Readiness::empty(),
+                transmitting: false,
+                counted: false,
+            }),
+            reading: Mutex::new(()),
+            me: me.clone(),
+            waker: Mutex::new(None),
+            host,
+        })
+    }
+
+    /// Sends what the connection has to send, then brings timer, places and readiness up to date.
+    pub(super) fn flush(&self, now: Instant) {
+        let mut inner = self.inner.lock();
+        if inner.transmitting {
+            // The one who transmits polls again before it stops.
+            return;
+        }
+        inner.transmitting = true;
+        let route = inner.flow().and_then(|flow| {
+            let query = RouteQuery {
+                src: Some(flow.local.ip()),
+                dst: flow.remote.ip(),
+                nic: inner.socket.nic,
+            };
+            Some((flow, self.host.route(now, &query).ok()?))
+        });
+        if let Some((flow, route)) = route {
+            let limits = wire::limits(&route);
+            while let Role::Stream(connection) = &mut inner.role
+                && let Some(segment) = connection.poll_transmit(now, limits)
+            {
+                let ip = inner.socket.ip;
+                MutexGuard::unlocked(&mut inner, || {
+                    // A segment that cannot be sent is lost; the timers of the connection see to it.
+                    let _ = wire::emit(&*self.host, now, &route, flow, ip, segment);
+                });
+            }
+        } else if let Role::Stream(connection) = &mut inner.role {
+            connection.on_no_route(now);
+        }
+        inner.transmitting = false;
+        self.settle(inner);
+    }
+
+    /// After anything that may have changed the state. Wakes without the lock.
+    fn settle(&self, mut inner: MutexGuard<'_, Inner>) {
+        let deadline = match &inner.role {
+            Role::Stream(connection) => connection.next_deadline(),
+            Role::Idle | Role::Listener(_) => None,
+        };
+        self.host.shared().timers.arm(&self.timer, deadline);
+        self.count_established(&mut inner);
+        let orphaned_child = self.clean_up(&mut inner);
+        let readiness = inner.readiness();
+        let wake = core::mem::take(&mut inner.news) || readiness != inner.told;
+        inner.told = readiness;
+        drop(inner);
+        if let Some(parent) = orphaned_child {
+            parent.handshake_failed();
+        }
+        if wake {
+            let waker = self.waker.lock().clone();
+            if let Some(waker) = waker {
+                waker.wake(readiness);
+            }
+        }
+    }
+
+    fn count_established(&self, inner: &mut Inner) {
+        let established = match &inner.role {
+            Role::Stream(connection) => {
+                matches!(connection.state_name(), StateName::Established | StateName::CloseWait)
+            }
+            _ => false,
+        };
+        if established != inner.counted {
+            let gauge = &self.host.shared().stats.tcp.curr_estab;
+            if established {
+                gauge.inc()
+            } else {
+                gauge.dec()
+            }
+            inner.counted = established;
+        }
+    }
+
+    /// Gives back what a connection that is over, or in TIME-WAIT without a program, needs no more. Returns the
+    /// listener whose handshake thereby failed.
+    fn clean_up(&self, inner: &mut Inner) -> Option<Arc<TcpEndpoint>> {
+        let Role::Stream(connection) = &inner.role else { return None };
+        if inner.holder == Holder::Nobody
+            && let Some(remnant) = connection.remnant()
+            && let (Some(place), Some(flow)) = (inner.places.pop(), inner.flow())
+        {
+            self.host.shared().timers.arm(&self.timer, None);
+            let lease = inner.lease.take();
+            inner.role = Role::Idle;
+            RemnantEndpoint::take_over(&self.host, flow, place, lease, remnant);
+            return None;
+        }
+        if !connection.is_closed() {
+            return None;
+        }
+        self.release(inner, Keep::BoundPort);
+        let parent = inner.parent.take()?;
+        inner.holder = Holder::Nobody;
+        self.host.shared().stats.tcp.attempt_fails.inc();
+        parent.upgrade()
+    }
+
+    /// Leaves the demux and gives the port back.
+    pub(super) fn release(&self, inner: &mut Inner, keep: Keep) {
+        let shared = self.host.shared();
+        for place in inner.places.drain(..) {
+            shared.demux.remove(&place);
+        }
+        let keeps = keep == Keep::BoundPort && inner.bound && inner.holder == Holder::Program;
+        if !keeps && let Some(lease) = inner.lease.take() {
+            shared.ports.release(&lease);
+        }
+    }
+
+    /// A handshake of this listener ended without a connection.
+    fn handshake_failed(&self) {
+        if let Role::Listener(queue) = &mut self.inner.lock().role {
+            queue.give_up();
+        }
+    }
+
+    pub(super) fn set_waker(&self, waker: Option<Arc<dyn Wake>>) {
+        *self.waker.lock() = waker;
+    }
+
+    /// Brings timer, places and readiness up to date where nothing is to be sent.
+    pub(super) fn refresh(&self) {
+        self.settle(self.inner.lock());
+    }
+
+    /// Ends the connection with a reset, whoever holds it.
+    pub(super) fn abort(&self, now: Instant) {
+        let mut inner = self.inner.lock();
+        inner.holder = Holder::Nobody;
+        if let Role::Stream(connection) = &mut inner.role {
+            connection.abort();
+        }
+        drop(inner);
+        self.flush(now);
+    }
+}
+
+/// What [`TcpEndpoint::release`] leaves to the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// The port, where the program chose it and holds the socket.
+    BoundPort,
+    /// Nothing.
+    Nothing,
+}
+
+impl OnTimer for TcpEndpoint {
+    fn on_timer(&self, now: Instant) {
+        let mut inner = self.inner.lock();
+        if let Role::Stream(connection) = &mut inner.role {
+            let before = connection.info().counters;
+            connection.on_timeout(now);
+            let after = connection.info().counters;
+            let stats = &self.host.shared().stats.tcp_ext;
+            stats.tcp_timeouts.add(u64::from(after.timeouts - before.timeouts));
+            stats.tcp_loss_probes.add(u64::from(after.loss_probes - before.loss_probes));
+            if connection.error() == Some(Error::TimedOut) {
+                stats.tcp_abort_on_timeout.inc();
+            }
+        }
+        drop(inner);
+        self.flush(now);
+    }
+}
+
+impl Inner {
+    /// The two ends, once both are known.
+    pub(super) fn flow(&self) -> Option<Flow> {
+        Some(Flow { local: self.local?, remote: self.peer? })
+    }
+
+    /// What `poll` tells, by the rules of Linux's tcp_poll.
+    pub(super) fn readiness(&self) -> Readiness {
+        let connection = match &self.role {
+            // A socket that was never connected hangs up and takes bytes, to fail.
+            Role::Idle => return Readiness::OUT | Readiness::HUP,
+            Role::Listener(queue) if queue.is_empty() => return Readiness::empty(),
+            Role::Listener(_) => return Readiness::IN,
+            Role::Stream(connection) => connection,
+        };
+        let mut readiness = Readiness::empty();
+        let closed = matches!(connection.state(), State::Closed(_));
+        let (send_shut, receive_shut) = (connection.is_send_shut(), connection.is_receive_shut());
+        if closed || send_shut && receive_shut {
+            readiness |= Readiness::HUP;
+        }
+        if receive_shut {
+            readiness |= Readiness::IN | Readiness::RDHUP;
+        }
+        if connection.error().is_some() {
+            readiness |= Readiness::ERR;
+        }
+        if connection.is_connecting() {
+            return readiness;
+        }
+        if connection.readable() >= self.socket.receive_low_water.max(1) {
+            readiness |= Readiness::IN;
+        }
+        let few_unsent =
+            self.socket.not_sent_low_water.is_none_or(|limit| connection.unsent() < limit);
+        if send_shut || connection.is_writable() && few_unsent {
+            readiness |= Readiness::OUT;
+        }
+        readiness
+    }
+}

@@ -1,0 +1,251 @@
+//! Packets and ICMP errors come in.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
+use super::remnant::hand_to_listener;
+use super::wire::{self, Arrived, Flow};
+use crate::buffer::PacketBuffer;
+use crate::ip::{Cast, IpInfo, PROTO_TCP, RouteQuery};
+use crate::socket::SocketError;
+use crate::time::Instant;
+use crate::transport::tcp::listen::Admission;
+use crate::transport::tcp::state::{Listen, ListenDisposition};
+use crate::transport::tcp::{Connection, Disposition, DropReason, Error, Report, Seq, StateName};
+use crate::transport::{Endpoint, IcmpError, Key, Sharing};
+
+impl Endpoint for TcpEndpoint {
+    fn deliver(&self, now: Instant, info: &IpInfo, packet: PacketBuffer) {
+        // A SYN may have to go on to another endpoint; a clone copies no payload.
+        let copy = packet.clone();
+        let Some(arrived) = wire::parse(&*self.host, info, packet) else { return };
+        // RFC 9293 section 3.9.2.2: "A TCP implementation MUST reject as an error ... a SYN that is addressed
+        // to a broadcast or multicast address"; nothing else of TCP is for many, either.
+        if info.cast != Cast::Unicast {
+            self.host.shared().stats.tcp.in_errs.inc();
+            return;
+        }
+        let inner = self.inner.lock();
+        match &inner.role {
+            Role::Idle => {
+                drop(inner);
+                if let Some(reset) = arrived.segment.answer_with_reset() {
+                    wire::emit_stray(&*self.host, now, arrived.flow, reset);
+                }
+            }
+            Role::Listener(_) => self.on_request(now, inner, arrived),
+            Role::Stream(_) => self.on_segment(now, info, inner, arrived, copy),
+        }
+    }
+
+    fn icmp_error(&self, now: Instant, error: &IcmpError) {
+        let Some(seq) = error.quoted.get(4..8).and_then(|bytes| bytes.try_into().ok()) else {
+            return;
+        };
+        let seq = Seq(u32::from_be_bytes(seq));
+        let report = match error.mtu {
+            Some(mtu) => Report::PacketTooBig(mtu as usize),
+            None => Report::Unreachable(meaning(error.error)),
+        };
+        let mut inner = self.inner.lock();
+        let ours = inner.flow() == Some(Flow { local: error.local, remote: error.remote });
+        if let Role::Stream(connection) = &mut inner.role
+            && ours
+        {
+            connection.on_report(seq, report);
+        }
+        drop(inner);
+        self.flush(now);
+    }
+}
+
+fn meaning(error: SocketError) -> Error {
+    match error {
+        SocketError::ConnectionRefused => Error::Refused,
+        SocketError::NetworkUnreachable => Error::NetworkUnreachable,
+        SocketError::ProtocolUnreachable => Error::ProtocolUnreachable,
+        SocketError::AccessDenied => Error::Prohibited,
+        SocketError::Protocol => Error::Protocol,
+        _ => Error::HostUnreachable,
+    }
+}
+
+impl TcpEndpoint {
+    /// A segment for a listener.
+    fn on_request(&self, now: Instant, mut inner: MutexGuard<'_, Inner>, arrived: Arrived) {
+        let Role::Listener(queue) = &mut inner.role else { return };
+        let stats = &self.host.shared().stats;
+        match Listen.on_segment(&arrived.segment) {
+            ListenDisposition::Ignore => {}
+            ListenDisposition::SendReset(reset) => {
+                drop(inner);
+                wire::emit_stray(&*self.host, now, arrived.flow, reset);
+            }
+            ListenDisposition::Request => match queue.admit() {
+                Admission::Admit => {
+                    queue.begin();
+                    let child = self.begin_handshake(now, &mut inner, &arrived);
+                    if let (None, Role::Listener(queue)) = (&child, &mut inner.role) {
+                        queue.give_up();
+                        stats.tcp_ext.listen_drops.inc();
+                    }
+                    drop(inner);
+                    if let Some(child) = child {
+                        child.flush(now);
+                    }
+                }
+                Admission::AcceptQueueFull => {
+                    stats.tcp_ext.listen_overflows.inc();
+                    stats.tcp_ext.listen_drops.inc();
+                }
+                Admission::SynQueueFull => stats.tcp_ext.listen_drops.inc(),
+            },
+        }
+    }
+
+    /// Makes the connection for a SYN. The SYN-ACK goes out once the listener's lock is free.
+    fn begin_handshake(
+        &self,
+        now: Instant,
+        inner: &mut Inner,
+        arrived: &Arrived,
+    ) -> Option<Arc<TcpEndpoint>> {
+        let shared = self.host.shared();
+        let flow = arrived.flow;
+        let query =
+            RouteQuery { src: Some(flow.local.ip()), dst: flow.remote.ip(), nic: inner.socket.nic };
+        let route = self.host.route(now, &query).ok()?;
+        let child = TcpEndpoint::new(self.host.clone(), self.family, Holder::Listener);
+        let key = Key::connected(PROTO_TCP, flow.local, flow.remote);
+        let nic = inner.socket.nic;
+        let place = shared.demux.insert(key, child.clone(), nic, Sharing::Exclusive).ok()?;
+        let mut young = child.inner.lock();
+        young.role = Role::Stream(Box::new(Connection::from_syn(
+            now,
+            shared.tcp.config(),
+            inner.settings.clone(),
+            shared.tcp.keys.secrets(now, flow.local, flow.remote),
+            wire::limits(&route),
+            &arrived.segment,
+        )));
+        young.local = Some(flow.local);
+        young.peer = Some(flow.remote);
+        young.places.push(place);
+        young.lease = inner.lease.as_ref().and_then(|lease| shared.ports.share(lease));
+        young.socket = inner.socket.clone();
+        young.connecting = Connecting::Told;
+        young.parent = Some(self.me.clone());
+        drop(young);
+        Some(child)
+    }
+
+    /// A segment for a connection.
+    fn on_segment(
+        &self,
+        now: Instant,
+        info: &IpInfo,
+        mut inner: MutexGuard<'_, Inner>,
+        arrived: Arrived,
+        copy: PacketBuffer,
+    ) {
+        if self.must_wait(now, &inner, &arrived) {
+            self.host.shared().stats.tcp_ext.listen_overflows.inc();
+            return;
+        }
+        let Role::Stream(connection) = &mut inner.role else { return };
+        let received = connection.received();
+        let state = connection.state_name();
+        let disposition = connection.on_segment(now, arrived.segment);
+        let moved = connection.received() != received || connection.state_name() != state;
+        inner.news |= moved;
+        self.count(state, &disposition);
+        match disposition {
+            Disposition::Established => {
+                inner.connecting = match inner.connecting {
+                    Connecting::Pending => Connecting::Pending,
+                    Connecting::No | Connecting::Told => Connecting::Told,
+                };
+                let parent = inner.parent.take();
+                drop(inner);
+                self.flush(now);
+                if let Some(parent) = parent {
+                    self.join(now, parent.upgrade());
+                }
+                return;
+            }
+            Disposition::SendReset(reset) => {
+                drop(inner);
+                wire::emit_stray(&*self.host, now, arrived.flow, *reset);
+            }
+            Disposition::Reopen => {
+                if let Role::Stream(connection) = &mut inner.role {
+                    connection.abort();
+                }
+                self.release(&mut inner, Keep::BoundPort);
+                drop(inner);
+                hand_to_listener(&*self.host, now, info, arrived.flow, copy);
+            }
+            Disposition::Accepted | Disposition::Ignored(_) | Disposition::Ended => drop(inner),
+        }
+        self.flush(now);
+    }
+
+    /// Whether the acknowledgment of our SYN-ACK must come again: Linux drops it while the accept queue is full,
+    /// and with TCP_DEFER_ACCEPT while it brings no data.
+    fn must_wait(&self, now: Instant, inner: &Inner, arrived: &Arrived) -> bool {
+        let Role::Stream(connection) = &inner.role else { return false };
+        let segment = &arrived.segment;
+        if connection.state_name() != StateName::SynReceived || segment.rst() || segment.syn() {
+            return false;
+        }
+        let Some(parent) = inner.parent.as_ref().and_then(|parent| parent.upgrade()) else {
+            return false;
+        };
+        if segment.is_empty() && connection.defers_accept(now) {
+            return true;
+        }
+        let parent = parent.inner.lock();
+        matches!(&parent.role, Role::Listener(queue) if queue.is_full())
+    }
+
+    /// The handshake is complete: the connection waits to be accepted.
+    fn join(&self, now: Instant, parent: Option<Arc<TcpEndpoint>>) {
+        let taken = parent.is_some_and(|parent| {
+            let Some(me) = self.me.upgrade() else { return false };
+            let mut inner = parent.inner.lock();
+            let Role::Listener(queue) = &mut inner.role else { return false };
+            queue.complete(me);
+            inner.news = true;
+            drop(inner);
+            parent.refresh();
+            true
+        });
+        if taken {
+            self.host.shared().stats.tcp.passive_opens.inc();
+        } else {
+            self.abort(now);
+        }
+    }
+
+    fn count(&self, before: StateName, disposition: &Disposition) {
+        let stats = &self.host.shared().stats;
+        match disposition {
+            Disposition::Ignored(DropReason::Paws) => stats.tcp_ext.paws_estab.inc(),
+            Disposition::Ignored(DropReason::Challenged) => stats.tcp_ext.tcp_challenge_ack.inc(),
+            Disposition::Ended if before == StateName::SynSent => stats.tcp.attempt_fails.inc(),
+            Disposition::Ended
+                if matches!(before, StateName::Established | StateName::CloseWait) =>
+            {
+                stats.tcp.estab_resets.inc();
+            }
+            Disposition::SendReset(_)
+                if matches!(before, StateName::FinWait1 | StateName::FinWait2) =>
+            {
+                stats.tcp_ext.tcp_abort_on_data.inc();
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! How a socket gets its ends: bind, connect, listen, accept.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::TcpSocket;
+use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
+use super::wire::{self, Flow};
+use crate::ip::{Cast, Family, PROTO_TCP, RouteQuery};
+use crate::socket::{
+    AcceptError, BindError, Connect, ConnectError, ListenError, SocketError, from_mapped, scope_of,
+};
+use crate::time::Instant;
+use crate::transport::tcp::Connection;
+use crate::transport::tcp::listen::ListenQueue;
+use crate::transport::{DualStack, Key, PortRequest, Reuse, Sharing};
+
+impl TcpSocket {
+    /// Takes an address and a port; port 0 takes an ephemeral one.
+    pub fn bind(&self, address: SocketAddr) -> Result<(), BindError> {
+        let endpoint = &self.0;
+        let mut inner = endpoint.inner.lock();
+        if inner.local.is_some() || !matches!(inner.role, Role::Idle) {
+            return Err(BindError::AlreadyBound);
+        }
+        let address = endpoint.own_family(&inner, address).ok_or(BindError::Family)?;
+        let ip = address.ip();
+        if !ip.is_unspecified() && !inner.socket.free_bind && !endpoint.host.is_local(ip) {
+            return Err(BindError::AddressNotAvailable);
+        }
+        if address.port() == 0 && inner.socket.bind_no_port {
+            // IP_BIND_ADDRESS_NO_PORT: connect chooses the port, knowing the peer.
+            inner.local = Some(address);
+            return Ok(());
+        }
+        let mut request = endpoint.port_request(&inner, ip);
+        request.port = address.port();
+        let lease = endpoint.host.shared().ports.reserve(&request)?;
+        inner.local = Some(SocketAddr::new(ip, lease.port()));
+        inner.lease = Some(lease);
+        inner.bound = true;
+        Ok(())
+    }
+
+    /// Opens a connection. [`Connect::InProgress`] ends with readiness OUT, or ERR and a pending error.
+    pub fn connect(&self, now: Instant, address: SocketAddr) -> Result<Connect, ConnectError> {
+        let endpoint = &self.0;
+        let mut inner = endpoint.inner.lock();
+        if let Some(known) = endpoint.check_connecting(&mut inner) {
+            return known;
+        }
+        endpoint.begin_connect(now, &mut inner, address)?;
+        drop(inner);
+        endpoint.flush(now);
+        let mut inner = endpoint.inner.lock();
+        match endpoint.check_connecting(&mut inner) {
+            None | Some(Err(ConnectError::Already)) => Ok(Connect::InProgress),
+            Some(known) => known,
+        }
+    }
+
+    /// Begins to accept connections, or changes the backlog.
+    pub fn listen(&self, backlog: usize) -> Result<(), ListenError> {
+        let endpoint = &self.0;
+        let mut inner = endpoint.inner.lock();
+        match &mut inner.role {
+            Role::Listener(queue) => {
+                queue.set_backlog(backlog);
+                return Ok(());
+            }
+            Role::Stream(_) => return Err(ListenError::Invalid),
+            Role::Idle => {}
+        }
+        endpoint.begin_listen(&mut inner, backlog)?;
+        drop(inner);
+        endpoint.refresh();
+        Ok(())
+    }
+
+    /// Takes the oldest connection that waits.
+    pub fn accept(&self, _now: Instant) -> Result<TcpSocket, AcceptError> {
+        let endpoint = &self.0;
+        let mut inner = endpoint.inner.lock();
+        let Role::Listener(queue) = &mut inner.role else { return Err(AcceptError::NotListening) };
+        let child = queue.accept().ok_or(AcceptError::WouldBlock)?;
+        drop(inner);
+        child.inner.lock().holder = Holder::Program;
+        endpoint.refresh();
+        child.refresh();
+        Ok(TcpSocket(child))
+    }
+}
+
+impl TcpEndpoint {
+    /// The address as the stack uses it, where this socket may use it.
+    fn own_family(&self, inner: &Inner, address: SocketAddr) -> Option<SocketAddr> {
+        let address = from_mapped(address);
+        let fits = match (self.family, Family::of(address.ip())) {
+            (Family::V6, Family::V4) => !inner.socket.v6_only,
+            (own, theirs) => own == theirs,
+        };
+        fits.then_some(address)
+    }
+
+    fn port_request(&self, inner: &Inner, ip: IpAddr) -> PortRequest {
+        let both = self.family == Family::V6 && !inner.socket.v6_only && ip.is_unspecified();
+        PortRequest {
+            dual_stack: if both && ip.is_ipv6() { DualStack::Yes } else { DualStack::No },
+            reuse_address: Reuse::from(inner.socket.reuse_address),
+            reuse_port: Reuse::from(inner.socket.reuse_port),
+            nic: inner.socket.nic,
+            ..PortRequest::new(PROTO_TCP, ip, 0)
+        }
+    }
+
+    /// The answer to a connect that is not the first; None where a new one may begin.
+    fn check_connecting(&self, inner: &mut Inner) -> Option<Result<Connect, ConnectError>> {
+        let connection = match &mut inner.role {
+            Role::Idle => return None,
+            Role::Listener(_) => return Some(Err(ConnectError::IsConnected)),
+            Role::Stream(connection) => connection,
+        };
+        match inner.connecting {
+            Connecting::Pending if connection.is_connecting() => Some(Err(ConnectError::Already)),
+            Connecting::Pending => {
+                let error = connection.take_error();
+                if !connection.is_closed() || error.is_none() && connection.was_established() {
+                    inner.connecting = Connecting::Told;
+                    return Some(Ok(Connect::Done));
+                }
+                self.forget(inner);
+                // A failure that the program took from SO_ERROR before leaves a socket that may try again.
+                error.map(|error| Err(ConnectError::Network(error.into())))
+            }
+            Connecting::No | Connecting::Told => Some(Err(ConnectError::IsConnected)),
+        }
+    }
+
+    /// A failed connect leaves the socket as it was before.
+    fn forget(&self, inner: &mut Inner) {
+        self.release(inner, Keep::BoundPort);
+        inner.role = Role::Idle;
+        inner.connecting = Connecting::No;
+        inner.peer = None;
+        if !inner.bound {
+            inner.local = None;
+        }
+    }
+
+    fn begin_connect(
+        &self,
+        now: Instant,
+        inner: &mut Inner,
+        address: SocketAddr,
+    ) -> Result<(), ConnectError> {
+        let address = self.own_family(inner, address).ok_or(ConnectError::Family)?;
+        let remote = SocketAddr::new(loopback_for_any(address.ip()), address.port());
+        let query = RouteQuery {
+            src: inner.local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified()),
+            dst: remote.ip(),
+            nic: inner.socket.nic.or(scope_of(address)),
+        };
+        let route = self.host.route(now, &query).map_err(SocketError::from)?;
+        if route.cast != Cast::Unicast {
+            return Err(ConnectError::Network(SocketError::NetworkUnreachable));
+        }
+        let shared = self.host.shared();
+        let port = match &inner.lease {
+            Some(lease) => lease.port(),
+            None => {
+                let request = self.port_request(inner, route.src);
+                let free = |port| {
+                    let local = SocketAddr::new(route.src, port);
+                    !shared.demux.contains(&Key::connected(PROTO_TCP, local, remote))
+                };
+                let far = (remote.ip(), remote.port());
+                let lease = shared.ports.reserve_for_connect(&request, far, &mut { free });
+                let lease = lease.map_err(|_| ConnectError::AddressNotAvailable)?;
+                let port = lease.port();
+                inner.lease = Some(lease);
+                port
+            }
+        };
+        let local = SocketAddr::new(route.src, port);
+        let key = Key::connected(PROTO_TCP, local, remote);
+        let me = self.me.upgrade().ok_or(ConnectError::Invalid)?;
+        let place = shared
+            .demux
+            .insert(key, me, inner.socket.nic, Sharing::Exclusive)
+            .map_err(|_| ConnectError::AddressNotAvailable)?;
+        inner.places.push(place);
+        inner.local = Some(local);
+        inner.peer = Some(remote);
+        inner.connecting = Connecting::Pending;
+        let secrets = shared.tcp.keys.secrets(now, local, remote);
+        inner.role = Role::Stream(Box::new(Connection::connect(
+            now,
+            shared.tcp.config(),
+            inner.settings.clone(),
+            secrets,
+            wire::limits(&route),
+        )));
+        shared.stats.tcp.active_opens.inc();
+        debug_assert_eq!(inner.flow(), Some(Flow { local, remote }));
+        Ok(())
+    }
+
+    fn begin_listen(&self, inner: &mut Inner, backlog: usize) -> Result<(), ListenError> {
+        let shared = self.host.shared();
+        if inner.lease.is_none() {
+            // As on Linux, a listener that was not bound takes an ephemeral port on all addresses.
+            let ip = inner.local.map_or(self.family.unspecified(), |local| local.ip());
+            let lease = shared.ports.reserve(&self.port_request(inner, ip));
+            let lease = lease.map_err(|_| ListenError::InUse)?;
+            inner.local = Some(SocketAddr::new(ip, lease.port()));
+            inner.lease = Some(lease);
+        }
+        let (Some(lease), Some(local)) = (&inner.lease, inner.local) else {
+            return Err(ListenError::Invalid);
+        };
+        shared.ports.listen(lease).map_err(|_| ListenError::InUse)?;
+        let families: &[Family] = match (local.ip(), inner.socket.v6_only) {
+            (IpAddr::V6(ip), false) if ip.is_unspecified() => &[Family::V6, Family::V4],
+            (IpAddr::V6(_), _) => &[Family::V6],
+            (IpAddr::V4(_), _) => &[Family::V4],
+        };
+        let keys = match local.ip().is_unspecified() {
+            true => Key::wildcard(PROTO_TCP, local.port(), families),
+            false => vec![Key::bound(PROTO_TCP, local)],
+        };
+        let sharing = match inner.socket.reuse_port {
+            true => Sharing::Balanced,
+            // The port table has agreed that the address is free of other listeners.
+            false => Sharing::Shared,
+        };
+        let me: Arc<TcpEndpoint> = self.me.upgrade().ok_or(ListenError::Invalid)?;
+        for key in keys {
+            match shared.demux.insert(key, me.clone(), inner.socket.nic, sharing) {
+                Ok(place) => inner.places.push(place),
+                Err(_) => {
+                    inner.places.drain(..).for_each(|place| shared.demux.remove(&place));
+                    return Err(ListenError::InUse);
+                }
+            }
+        }
+        inner.role = Role::Listener(ListenQueue::new(backlog));
+        Ok(())
+    }
+
+    /// Stops accepting: connections that wait are reset, handshakes end by themselves.
+    pub(super) fn stop_listening(&self, now: Instant) {
+        let mut inner = self.inner.lock();
+        let Role::Listener(queue) = &mut inner.role else { return };
+        let waiting = queue.drain();
+        inner.role = Role::Idle;
+        let shared = self.host.shared();
+        inner.places.drain(..).for_each(|place| shared.demux.remove(&place));
+        if let Some(lease) = &inner.lease {
+            shared.ports.unlisten(lease);
+        }
+        drop(inner);
+        waiting.iter().for_each(|child| child.abort(now));
+        self.refresh();
+    }
+}
+
+/// As on Linux, connecting to "any" connects to this host.
+fn loopback_for_any(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        other => other,
+    }
+}

@@ -1,0 +1,278 @@
+//! Options of a TCP socket.
+
+use super::TcpSocket;
+use super::endpoint::{Inner, Role};
+use crate::ip::RouteQuery;
+use crate::socket::options::{CongestionKind, MtuDiscover};
+use crate::socket::{
+    IpOption, IpOptionKind, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
+    TcpOption, TcpOptionKind,
+};
+use crate::time::{Duration, Instant};
+use crate::transport::tcp::{Info, Settings};
+
+/// Linux's bounds of TCP_MAXSEG (TCP_MIN_MSS, MAX_TCP_WINDOW).
+const MAX_SEGMENT: core::ops::RangeInclusive<u16> = 88..=32_767;
+/// Linux's bounds of TCP_KEEPIDLE and TCP_KEEPINTVL in seconds, and of the counts.
+const KEEP_SECONDS: core::ops::RangeInclusive<u64> = 1..=32_767;
+const COUNTS: core::ops::RangeInclusive<u8> = 1..=127;
+
+impl TcpSocket {
+    /// Sets an option.
+    pub fn set_option(
+        &self,
+        now: Instant,
+        value: impl Into<OptionValue>,
+    ) -> Result<(), OptionError> {
+        let endpoint = &self.0;
+        let mut inner = endpoint.inner.lock();
+        match value.into() {
+            OptionValue::SocketOption(value) => set_socket(&mut inner, now, value)?,
+            OptionValue::IpOption(value) => set_ip(&mut inner, value)?,
+            OptionValue::TcpOption(value) => set_tcp(&mut inner, now, value)?,
+        }
+        drop(inner);
+        endpoint.flush(now);
+        Ok(())
+    }
+
+    /// Reads an option.
+    pub fn option(
+        &self,
+        now: Instant,
+        kind: impl Into<OptionKind>,
+    ) -> Result<OptionValue, OptionError> {
+        let inner = self.0.inner.lock();
+        match kind.into() {
+            OptionKind::SocketOption(kind) => self.socket_option(&inner, kind).map(Into::into),
+            OptionKind::IpOption(IpOptionKind::Mtu) => {
+                let flow = inner.flow().ok_or(OptionError::NotConnected)?;
+                let query =
+                    RouteQuery { nic: inner.socket.nic, ..RouteQuery::to(flow.remote.ip()) };
+                let route = self.0.host.route(now, &query);
+                let mtu = route.map_err(|_| OptionError::NotConnected)?.mtu;
+                Ok(IpOption::Mtu(mtu).into())
+            }
+            OptionKind::IpOption(kind) => ip_option(&inner, kind).map(Into::into),
+            OptionKind::TcpOption(kind) => self.tcp_option(&inner, kind).map(Into::into),
+        }
+    }
+
+    /// TCP_INFO; None before a connection.
+    pub fn info(&self) -> Option<Info> {
+        match &self.0.inner.lock().role {
+            Role::Stream(connection) => Some(connection.info()),
+            Role::Idle | Role::Listener(_) => None,
+        }
+    }
+
+    fn socket_option(
+        &self,
+        inner: &Inner,
+        kind: SocketOptionKind,
+    ) -> Result<SocketOption, OptionError> {
+        let settings = inner.settings();
+        let config = self.0.host.shared().tcp.config();
+        let info = match &inner.role {
+            Role::Stream(connection) => Some(connection.info()),
+            Role::Idle | Role::Listener(_) => None,
+        };
+        Ok(match kind {
+            SocketOptionKind::ReuseAddress => {
+                SocketOption::ReuseAddress(inner.socket.reuse_address)
+            }
+            SocketOptionKind::ReusePort => SocketOption::ReusePort(inner.socket.reuse_port),
+            SocketOptionKind::Broadcast => SocketOption::Broadcast(inner.socket.broadcast),
+            SocketOptionKind::KeepAlive => SocketOption::KeepAlive(settings.keep_alive),
+            SocketOptionKind::OobInline => SocketOption::OobInline(inner.socket.oob_inline),
+            SocketOptionKind::ReceiveBuffer => SocketOption::ReceiveBuffer(
+                info.map_or(settings.receive_buffer.unwrap_or(config.receive_buffer), |info| {
+                    info.receive_capacity
+                }),
+            ),
+            SocketOptionKind::SendBuffer => SocketOption::SendBuffer(
+                info.map_or(settings.send_buffer.unwrap_or(config.send_buffer), |info| {
+                    info.send_capacity
+                }),
+            ),
+            SocketOptionKind::ReceiveLowWater => {
+                SocketOption::ReceiveLowWater(inner.socket.receive_low_water)
+            }
+            SocketOptionKind::Linger => SocketOption::Linger(settings.linger),
+            SocketOptionKind::BindToDevice => SocketOption::BindToDevice(inner.socket.nic),
+            _ => return Err(OptionError::NotSupported),
+        })
+    }
+
+    fn tcp_option(&self, inner: &Inner, kind: TcpOptionKind) -> Result<TcpOption, OptionError> {
+        let settings = inner.settings();
+        let config = self.0.host.shared().tcp.config();
+        let info = match &inner.role {
+            Role::Stream(connection) => Some(connection.info()),
+            Role::Idle | Role::Listener(_) => None,
+        };
+        Ok(match kind {
+            TcpOptionKind::NoDelay => TcpOption::NoDelay(settings.no_delay),
+            TcpOptionKind::Cork => TcpOption::Cork(settings.cork),
+            TcpOptionKind::QuickAck => TcpOption::QuickAck(info.is_none_or(|info| info.quick_ack)),
+            TcpOptionKind::MaxSegment => TcpOption::MaxSegment(match info {
+                Some(info) => info.mss.min(usize::from(u16::MAX)) as u16,
+                None => settings.max_segment.unwrap_or(536),
+            }),
+            TcpOptionKind::KeepIdle => TcpOption::KeepIdle(settings.keep_idle),
+            TcpOptionKind::KeepInterval => TcpOption::KeepInterval(settings.keep_interval),
+            TcpOptionKind::KeepCount => TcpOption::KeepCount(settings.keep_count.min(127) as u8),
+            TcpOptionKind::SynCount => {
+                TcpOption::SynCount(settings.syn_count.unwrap_or(config.syn_retries).min(127) as u8)
+            }
+            TcpOptionKind::Linger2 => {
+                TcpOption::Linger2(Some(settings.fin_timeout.unwrap_or(config.fin_timeout)))
+            }
+            TcpOptionKind::DeferAccept => {
+                TcpOption::DeferAccept(settings.defer_accept.unwrap_or_default())
+            }
+            TcpOptionKind::UserTimeout => {
+                TcpOption::UserTimeout(settings.user_timeout.unwrap_or_default())
+            }
+            TcpOptionKind::Congestion => TcpOption::Congestion(CongestionKind::Reno),
+            TcpOptionKind::NotSentLowWater => TcpOption::NotSentLowWater(
+                inner
+                    .socket
+                    .not_sent_low_water
+                    .map_or(0, |bytes| bytes.min(u32::MAX as usize) as u32),
+            ),
+            TcpOptionKind::WindowClamp => return Err(OptionError::NotSupported),
+        })
+    }
+}
+
+impl Inner {
+    fn settings(&self) -> &Settings {
+        match &self.role {
+            Role::Stream(connection) => connection.settings(),
+            Role::Idle | Role::Listener(_) => &self.settings,
+        }
+    }
+
+    fn configure(&mut self, now: Instant, change: impl FnOnce(&mut Settings)) {
+        match &mut self.role {
+            Role::Stream(connection) => connection.configure(now, change),
+            Role::Idle | Role::Listener(_) => change(&mut self.settings),
+        }
+    }
+}
+
+fn set_socket(inner: &mut Inner, now: Instant, value: SocketOption) -> Result<(), OptionError> {
+    match value {
+        SocketOption::ReuseAddress(on) => inner.socket.reuse_address = on,
+        SocketOption::ReusePort(on) => inner.socket.reuse_port = on,
+        SocketOption::Broadcast(on) => inner.socket.broadcast = on,
+        SocketOption::KeepAlive(on) => inner.configure(now, |settings| settings.keep_alive = on),
+        SocketOption::OobInline(on) => inner.socket.oob_inline = on,
+        SocketOption::ReceiveBuffer(bytes) => {
+            inner.configure(now, |settings| settings.receive_buffer = Some(bytes));
+        }
+        SocketOption::SendBuffer(bytes) => {
+            inner.configure(now, |settings| settings.send_buffer = Some(bytes));
+        }
+        SocketOption::ReceiveLowWater(bytes) => inner.socket.receive_low_water = bytes.max(1),
+        SocketOption::Linger(time) => inner.configure(now, |settings| settings.linger = time),
+        SocketOption::BindToDevice(nic) => inner.socket.nic = nic,
+        SocketOption::Priority(_)
+        | SocketOption::Mark(_)
+        | SocketOption::DontRoute(_)
+        | SocketOption::Timestamp(_)
+        | SocketOption::NoCheck(_) => return Err(OptionError::NotSupported),
+    }
+    Ok(())
+}
+
+fn set_ip(inner: &mut Inner, value: IpOption) -> Result<(), OptionError> {
+    match value {
+        IpOption::Ttl(Some(0)) => return Err(OptionError::Invalid),
+        IpOption::Ttl(ttl) => inner.socket.ip.ttl = ttl,
+        // The ECN bits of a stream are TCP's.
+        IpOption::Tos(tos) | IpOption::TrafficClass(tos) => inner.socket.ip.tos = tos & !3,
+        IpOption::V6Only(on) => match inner.local {
+            None => inner.socket.v6_only = on,
+            Some(_) => return Err(OptionError::Invalid),
+        },
+        IpOption::FreeBind(on) => inner.socket.free_bind = on,
+        IpOption::BindAddressNoPort(on) => inner.socket.bind_no_port = on,
+        // A stream never lets its packets be cut, as Linux's default.
+        IpOption::MtuDiscover(MtuDiscover::Want | MtuDiscover::Do) => {}
+        _ => return Err(OptionError::NotSupported),
+    }
+    Ok(())
+}
+
+fn ip_option(inner: &Inner, kind: IpOptionKind) -> Result<IpOption, OptionError> {
+    Ok(match kind {
+        IpOptionKind::Ttl => IpOption::Ttl(inner.socket.ip.ttl),
+        IpOptionKind::Tos => IpOption::Tos(inner.socket.ip.tos),
+        IpOptionKind::TrafficClass => IpOption::TrafficClass(inner.socket.ip.tos),
+        IpOptionKind::V6Only => IpOption::V6Only(inner.socket.v6_only),
+        IpOptionKind::FreeBind => IpOption::FreeBind(inner.socket.free_bind),
+        IpOptionKind::BindAddressNoPort => IpOption::BindAddressNoPort(inner.socket.bind_no_port),
+        IpOptionKind::MtuDiscover => IpOption::MtuDiscover(MtuDiscover::Want),
+        _ => return Err(OptionError::NotSupported),
+    })
+}
+
+fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), OptionError> {
+    let some = |time: Duration| (!time.is_zero()).then_some(time);
+    let in_bounds = |time: Duration| match KEEP_SECONDS.contains(&time.as_secs()) {
+        true => Ok(time),
+        false => Err(OptionError::Invalid),
+    };
+    match value {
+        TcpOption::NoDelay(on) => inner.configure(now, |settings| settings.no_delay = on),
+        TcpOption::Cork(on) => inner.configure(now, |settings| settings.cork = on),
+        TcpOption::QuickAck(on) => {
+            if let Role::Stream(connection) = &mut inner.role {
+                if on { connection.quick_ack() } else { connection.delayed_ack() }
+            }
+        }
+        TcpOption::MaxSegment(0) => inner.configure(now, |settings| settings.max_segment = None),
+        TcpOption::MaxSegment(bytes) if MAX_SEGMENT.contains(&bytes) => {
+            inner.configure(now, |settings| settings.max_segment = Some(bytes));
+        }
+        TcpOption::KeepIdle(time) => {
+            let time = in_bounds(time)?;
+            inner.configure(now, |settings| settings.keep_idle = time);
+        }
+        TcpOption::KeepInterval(time) => {
+            let time = in_bounds(time)?;
+            inner.configure(now, |settings| settings.keep_interval = time);
+        }
+        TcpOption::KeepCount(count) if COUNTS.contains(&count) => {
+            inner.configure(now, |settings| settings.keep_count = u32::from(count));
+        }
+        TcpOption::SynCount(count) if COUNTS.contains(&count) => {
+            inner.configure(now, |settings| settings.syn_count = Some(u32::from(count)));
+        }
+        TcpOption::Linger2(time) => {
+            let time = time.unwrap_or_default();
+            inner.configure(now, |settings| settings.fin_timeout = Some(time));
+        }
+        TcpOption::DeferAccept(time) => {
+            inner.configure(now, |settings| settings.defer_accept = some(time));
+        }
+        TcpOption::UserTimeout(time) => {
+            inner.configure(now, |settings| settings.user_timeout = some(time));
+        }
+        TcpOption::NotSentLowWater(bytes) => {
+            inner.socket.not_sent_low_water = (bytes != 0).then_some(bytes as usize);
+        }
+        TcpOption::Congestion(CongestionKind::Reno) => {
+            inner.configure(now, |settings| settings.congestion = Some("reno"));
+        }
+        TcpOption::Congestion(_) | TcpOption::WindowClamp(_) => {
+            return Err(OptionError::NotSupported);
+        }
+        TcpOption::MaxSegment(_) | TcpOption::KeepCount(_) | TcpOption::SynCount(_) => {
+            return Err(OptionError::Invalid);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! Bytes go through a connection, and it ends: send, receive, shutdown, close.
+
+use super::TcpSocket;
+use super::endpoint::{Holder, Keep, Role, TcpEndpoint};
+use crate::buffer::Chain;
+use crate::socket::{
+    How, RecvError, RecvFlags, SendError, SendFlags, ShutdownError, Sink, SocketError, Source,
+};
+use crate::time::Instant;
+use crate::transport::tcp::{Connection, State};
+
+/// Sends up to this size are copied into the tail of the queue instead of a slab of their own.
+const SMALL_SEND: usize = 1024;
+/// How much one turn of a send takes before the network gets its turn.
+const SEND_STEP: usize = 256 << 10;
+
+impl TcpSocket {
+    /// Queues what fits of the source and sends what may go; returns how many bytes were taken.
+    pub fn send(
+        &self,
+        now: Instant,
+        source: &mut dyn Source,
+        flags: SendFlags,
+    ) -> Result<usize, SendError> {
+        if flags.contains(SendFlags::OOB) {
+            return Err(SendError::Invalid);
+        }
+        let endpoint = &self.0;
+        let mut taken = 0;
+        loop {
+            let step = endpoint.send_step(source, flags);
+            if taken > 0 || step.is_ok() {
+                endpoint.flush(now);
+            }
+            match step {
+                Ok(n) => taken += n,
+                Err(_) if taken > 0 => return Ok(taken),
+                Err(error) => return Err(error),
+            }
+            if source.remaining() == 0 {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Copies what can be read to the sink; 0 is the end of the stream (or a sink without room).
+    pub fn recv(
+        &self,
+        now: Instant,
+        sink: &mut dyn Sink,
+        flags: RecvFlags,
+    ) -> Result<usize, RecvError> {
+        if flags.contains(RecvFlags::OOB) {
+            return Err(RecvError::Invalid);
+        }
+        let endpoint = &self.0;
+        let turn = endpoint.reading.lock();
+        let wanted = sink.room();
+        let data = {
+            let mut inner = endpoint.inner.lock();
+            let Role::Stream(connection) = &mut inner.role else {
+                return Err(RecvError::NotConnected);
+            };
+            if connection.readable() == 0 {
+                return end_of_data(connection);
+            }
+            connection.receive_queue().range(0, wanted)
+        };
+        let discards = flags.contains(RecvFlags::TRUNC);
+        let copied = if discards { Ok(data.len()) } else { data.write_to(sink) };
+        drop(data);
+        let n = copied?;
+        if !flags.contains(RecvFlags::PEEK) && n > 0 {
+            let acknowledges = {
+                let mut inner = endpoint.inner.lock();
+                match &mut inner.role {
+                    Role::Stream(connection) => {
+                        connection.consume(now, n);
+                        connection.owes_ack()
+                    }
+                    Role::Idle | Role::Listener(_) => false,
+                }
+            };
+            drop(turn);
+            if acknowledges { endpoint.flush(now) } else { endpoint.refresh() }
+        }
+        Ok(n)
+    }
+
+    /// Ends one or both directions.
+    pub fn shutdown(&self, now: Instant, how: How) -> Result<(), ShutdownError> {
+        let endpoint = &self.0;
+        let mut inner = endpoint.inner.lock();
+        match &mut inner.role {
+            Role::Idle => return Err(ShutdownError::NotConnected),
+            Role::Listener(_) => {
+                drop(inner);
+                if how.reads() {
+                    endpoint.stop_listening(now);
+                }
+                return Ok(());
+            }
+            Role::Stream(connection) => {
+                if matches!(connection.state(), State::Closed(_)) {
+                    return Err(ShutdownError::NotConnected);
+                }
+                if how.reads() {
+                    connection.shutdown_read();
+                }
+                if how.writes() {
+                    connection.shutdown_write(now);
+                }
+            }
+        }
+        inner.news = true;
+        drop(inner);
+        endpoint.flush(now);
+        Ok(())
+    }
+
+    /// The program has closed its last descriptor. What is queued is still sent, unless SO_LINGER says otherwise
+    /// or data was left unread.
+    pub fn close(&self, now: Instant) {
+        let endpoint = &self.0;
+        endpoint.set_waker(None);
+        endpoint.stop_listening(now);
+        let mut inner = endpoint.inner.lock();
+        inner.holder = Holder::Nobody;
+        match &mut inner.role {
+            Role::Stream(connection) => {
+                let unread = connection.readable() > 0;
+                connection.close(now);
+                if unread {
+                    endpoint.host.shared().stats.tcp_ext.tcp_abort_on_close.inc();
+                }
+            }
+            Role::Idle | Role::Listener(_) => endpoint.release(&mut inner, Keep::Nothing),
+        }
+        drop(inner);
+        endpoint.flush(now);
+    }
+
+    /// Ends the connection with a reset, and the socket with it.
+    pub fn abort(&self, now: Instant) {
+        self.0.set_waker(None);
+        self.0.stop_listening(now);
+        self.0.abort(now);
+        self.0.release(&mut self.0.inner.lock(), Keep::Nothing);
+    }
+}
+
+/// What a receive without data says.
+fn end_of_data(connection: &mut Connection) -> Result<usize, RecvError> {
+    if let Some(error) = connection.take_error() {
+        return Err(RecvError::Network(error.into()));
+    }
+    if connection.is_receive_shut() {
+        return match connection.was_established() {
+            true => Ok(0),
+            false => Err(RecvError::NotConnected),
+        };
+    }
+    Err(RecvError::WouldBlock)
+}
+
+impl TcpEndpoint {
+    /// One turn of a send: copies what fits. The program's memory is read without the lock.
+    fn send_step(&self, source: &mut dyn Source, flags: SendFlags) -> Result<usize, SendError> {
+        let room = self.send_room(flags)?;
+        let wanted = source.remaining();
+        if wanted == 0 {
+            return Ok(0);
+        }
+        if room == 0 {
+            return Err(SendError::WouldBlock);
+        }
+        if wanted <= SMALL_SEND {
+            let mut bytes = [0; SMALL_SEND];
+            let n = source.read(&mut bytes[..wanted.min(room)])?;
+            return self.queue(n, |queue| queue.push_copy(&bytes[..n]));
+        }
+        let data = Chain::from_source(source, room.min(SEND_STEP))?;
+        let n = data.len();
+        self.queue(n, |queue| queue.append(data))
+    }
+
+    fn queue(&self, n: usize, put: impl FnOnce(&mut Chain)) -> Result<usize, SendError> {
+        let mut inner = self.inner.lock();
+        let Role::Stream(connection) = &mut inner.role else { return Err(SendError::Shutdown) };
+        match connection.send_queue() {
+            Some(queue) => put(queue),
+            // It ended while the bytes were copied.
+            None => return Err(self.why_closed(connection)),
+        }
+        Ok(n)
+    }
+
+    fn why_closed(&self, connection: &mut Connection) -> SendError {
+        match connection.take_error() {
+            Some(error) => SendError::Network(SocketError::from(error)),
+            None => SendError::Shutdown,
+        }
+    }
+
+    /// How much may be queued, or why nothing may.
+    fn send_room(&self, flags: SendFlags) -> Result<usize, SendError> {
+        let mut inner = self.inner.lock();
+        let Role::Stream(connection) = &mut inner.role else { return Err(SendError::Shutdown) };
+        if connection.is_connecting() {
+            return Err(SendError::WouldBlock);
+        }
+        if connection.error().is_some() || connection.is_send_shut() {
+            return Err(self.why_closed(connection));
+        }
+        connection.settings_mut().more = flags.contains(SendFlags::MORE);
+        Ok(connection.send_room())
+    }
+}

@@ -1,0 +1,151 @@
+//! Between segments and packets: the header is added or read, the checksum left to the device or checked.
+
+use core::net::SocketAddr;
+
+use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
+use crate::ip::{
+    Cast, Family, Fragment, IpError, IpInfo, IpMeta, PROTO_TCP, RouteInfo, RouteQuery,
+};
+use crate::time::Instant;
+use crate::transport::Host;
+use crate::transport::tcp::{PathLimits, Segment};
+use crate::wire::checksum::Checksum;
+use crate::wire::tcp::{self, CHECKSUM_OFFSET, HEADER_LEN, Header, MAX_OPTIONS_LEN};
+
+/// The two ends of a flow, ours first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flow {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+impl Flow {
+    /// The flow of a received packet.
+    fn of(info: &IpInfo, header: &Header) -> Flow {
+        Flow {
+            local: SocketAddr::new(info.dst, header.dst_port),
+            remote: SocketAddr::new(info.src, header.src_port),
+        }
+    }
+}
+
+/// A received segment with the flow it belongs to.
+pub(super) struct Arrived {
+    pub flow: Flow,
+    pub segment: Segment,
+}
+
+/// Reads a packet whose front is a TCP header; counts it where it is broken.
+pub(super) fn parse(host: &dyn Host, info: &IpInfo, mut packet: PacketBuffer) -> Option<Arrived> {
+    let stats = &host.shared().stats;
+    if !packet.offload.rx_verified && !is_intact(info, &packet) {
+        stats.tcp.in_csum_errors.inc();
+        stats.tcp.in_errs.inc();
+        return None;
+    }
+    let parsed = packet
+        .pull(HEADER_LEN)
+        .and_then(|bytes| tcp::header_len(bytes).ok())
+        .and_then(|len| Header::parse(packet.pull(len)?).ok());
+    let Some(parsed) = parsed else {
+        stats.tcp.in_errs.inc();
+        return None;
+    };
+    packet.advance(parsed.header_len);
+    let segment = Segment::from_wire(&parsed.header, packet.into_chain());
+    Some(Arrived { flow: Flow::of(info, &parsed.header), segment })
+}
+
+fn is_intact(info: &IpInfo, packet: &PacketBuffer) -> bool {
+    if let ChecksumOffload::Partial { .. } = packet.offload.checksum {
+        // It never left this machine: the sender's device would have filled the checksum in.
+        return true;
+    }
+    let mut sum = Checksum::pseudo_header(info.src, info.dst, PROTO_TCP, packet.len());
+    sum.add(packet.sum_from(0));
+    sum.finish() == 0
+}
+
+/// What the path of a route allows.
+pub(super) fn limits(route: &RouteInfo) -> PathLimits {
+    let ip_header = match Family::of(route.dst) {
+        Family::V4 => 20,
+        Family::V6 => 40,
+    };
+    let mss = (route.mtu as usize).saturating_sub(ip_header + HEADER_LEN);
+    PathLimits { mss, gso_max: route.max_gso as usize }
+}
+
+/// What a socket asks of the IP header.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IpSettings {
+    pub ttl: Option<u8>,
+    pub tos: u8,
+}
+
+/// Sends one segment over a route. No lock of an endpoint may be held.
+pub(super) fn emit(
+    host: &dyn Host,
+    now: Instant,
+    route: &RouteInfo,
+    flow: Flow,
+    ip: IpSettings,
+    segment: Segment,
+) -> Result<(), IpError> {
+    let stats = &host.shared().stats.tcp;
+    let header = segment.to_header(flow.local.port(), flow.remote.port());
+    let (payload_len, mss) = (segment.payload.len(), segment.mss);
+    let pieces = if payload_len > mss { payload_len.div_ceil(mss) as u64 } else { 1 };
+    stats.out_segs.add(pieces);
+    if segment.retransmission {
+        stats.retrans_segs.add(pieces);
+    }
+    if segment.rst() {
+        stats.out_rsts.inc();
+    }
+    let packet = pack(flow, header, segment.payload, mss);
+    let meta =
+        IpMeta { ttl: ip.ttl, tos: ip.tos, fragment: Fragment::Never, ..IpMeta::new(PROTO_TCP) };
+    host.send(now, route, &meta, packet)
+}
+
+fn pack(flow: Flow, mut header: Header, payload: Chain, mss: usize) -> PacketBuffer {
+    let (header_len, payload_len) = (header.len(), payload.len());
+    let sum = Checksum::pseudo_header(
+        flow.local.ip(),
+        flow.remote.ip(),
+        PROTO_TCP,
+        header_len + payload_len,
+    );
+    header.checksum = sum.partial();
+    let mut bytes = [0; HEADER_LEN + MAX_OPTIONS_LEN];
+    header.emit(&mut bytes);
+    let mut packet = PacketBuffer::new(payload);
+    packet.prepend_slice(&bytes[..header_len]);
+    packet.offload.checksum = ChecksumOffload::Partial { start: 0, offset: CHECKSUM_OFFSET as u16 };
+    if payload_len > mss {
+        let kind = if flow.local.is_ipv4() { GsoKind::Tcp4 } else { GsoKind::Tcp6 };
+        packet.offload.gso = Some(Gso { kind, size: mss.min(usize::from(u16::MAX)) as u16 });
+    }
+    packet
+}
+
+/// Sends a segment that belongs to no connection: a reset, or the acknowledgment of a remnant.
+pub(super) fn emit_stray(host: &dyn Host, now: Instant, flow: Flow, segment: Segment) {
+    let query = RouteQuery { src: Some(flow.local.ip()), ..RouteQuery::to(flow.remote.ip()) };
+    if let Ok(route) = host.route(now, &query) {
+        // What cannot be sent is lost, as any segment may be.
+        let _ = emit(host, now, &route, flow, IpSettings::default(), segment);
+    }
+}
+
+/// Answers a packet that no endpoint wants by a reset (RFC 9293 section 3.10.7.1).
+pub fn refuse(host: &dyn Host, now: Instant, info: &IpInfo, packet: PacketBuffer) {
+    let Some(arrived) = parse(host, info, packet) else { return };
+    if info.cast != Cast::Unicast {
+        return;
+    }
+    if let Some(reset) = arrived.segment.answer_with_reset() {
+        emit_stray(host, now, arrived.flow, reset);
+    }
+}
