@@ -21,6 +21,7 @@ pub mod cred;
 pub mod error;
 pub mod file;
 pub mod io;
+pub mod loader;
 pub mod mm;
 pub mod socket;
 pub mod sync;

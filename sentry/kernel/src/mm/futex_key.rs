@@ -5,28 +5,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use sentry_abi::{Errno, UserAddr};
 
 use crate::error::Result;
+use crate::futex::FutexKey;
 use crate::mm::fault::{Extent, Refused};
 use crate::mm::manager::{MemoryManager, memory_error};
 use crate::mm::pages::Want;
-
-/// Names a futex word: equal where two addresses (of one or of several programs) are the same word.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum FutexKey {
-    /// A word that only one address space has.
-    Private {
-        /// [`MemoryManager::id`].
-        mm: u64,
-        /// Its address.
-        addr: u64,
-    },
-    /// A word of a mapped object.
-    Shared {
-        /// [`crate::mm::Mappable::identity`].
-        object: u64,
-        /// Offset in bytes.
-        offset: u64,
-    },
-}
 
 /// How far a futex reaches (FUTEX_PRIVATE_FLAG).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +25,7 @@ impl MemoryManager {
         if !addr.0.is_multiple_of(4) {
             return Err(Errno::EINVAL.into());
         }
-        let private = FutexKey::Private { mm: self.id(), addr: addr.0 };
+        let private = FutexKey::Private { space: self.id(), addr: addr.0 };
         let map = self.map.read();
         if scope == FutexScope::Private {
             // futex(2): the word need not be mapped, but its address must be one that could be.

@@ -23,7 +23,7 @@ pub use advise::Invalidate;
 pub use area::{Backing, Label, Vma, VmaFlags};
 pub use copy::{RW_MAX, UserSink, UserSource};
 pub use fault::FaultSignal;
-pub use futex_key::{FutexKey, FutexScope};
+pub use futex_key::FutexScope;
 pub use layout::{Layout, LayoutRandom, MemoryLimits};
 pub use manager::{ImageRanges, MapEntry, MemoryManager, MemoryUsage, new_identity};
 pub use map::{MapSource, MmapArgs};
