@@ -20,6 +20,7 @@
 pub mod cred;
 pub mod error;
 pub mod file;
+pub mod futex;
 pub mod io;
 pub mod loader;
 pub mod mm;

@@ -141,7 +141,8 @@ impl FutexTable {
         // Two buckets: the lower index first, so that two requeues cannot wait for each other.
         let mut low = self.buckets[a.min(b)].lock();
         let mut high = self.buckets[a.max(b)].lock();
-        let (source, target) = if a < b { (&mut *low, &mut *high) } else { (&mut *high, &mut *low) };
+        let (source, target) =
+            if a < b { (&mut *low, &mut *high) } else { (&mut *high, &mut *low) };
         let woken = Self::wake_in(source, from, wake, u32::MAX);
         let moved = Self::take_from(source, from, requeue);
         let count = moved.len() as u32;

@@ -135,13 +135,7 @@ fn map_segment(
     Ok(())
 }
 
-fn map_at(
-    mm: &MemoryManager,
-    addr: u64,
-    len: u64,
-    prot: Prot,
-    source: MapSource,
-) -> Result<()> {
+fn map_at(mm: &MemoryManager, addr: u64, len: u64, prot: Prot, source: MapSource) -> Result<()> {
     let args = MmapArgs {
         addr: UserAddr(addr),
         len,

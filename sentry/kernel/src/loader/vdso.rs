@@ -8,7 +8,7 @@ use sentry_abi::{Errno, UserAddr};
 
 use crate::error::Result;
 use crate::mm::{
-    Label, Mappable, MapSource, MemoryManager, MmapArgs, PageRun, Touch, new_identity,
+    Label, MapSource, Mappable, MemoryManager, MmapArgs, PageRun, Touch, new_identity,
 };
 
 /// Pages of the memory file that hold the vDSO. They live as long as the kernel.
