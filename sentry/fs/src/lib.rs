@@ -10,6 +10,7 @@
 
 pub mod host;
 pub mod listing;
+pub mod overlay;
 pub mod pages;
 pub mod services;
 pub mod tmpfs;

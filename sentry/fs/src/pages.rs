@@ -11,7 +11,7 @@ use platform::{FileRange, MemoryError, MemoryFile};
 use sentry_abi::Errno;
 use sentry_kernel::error::Result;
 use sentry_kernel::io::{Sink, Source};
-use sentry_kernel::mm::{MemoryManager, PageRun};
+use sentry_kernel::mm::{Invalidate, MemoryManager, PageRun};
 use sentry_kernel::sync::{Mutex, Rank};
 
 /// Bytes of a page.
@@ -202,19 +202,19 @@ impl FilePages {
         self.mappers.lock().iter().any(|manager| manager.strong_count() > 0)
     }
 
-    fn forget_mappings(&self, from: u64, to: u64) {
+    fn forget_mappings(&self, from: u64, to: u64, what: Invalidate) {
         let mappers: Vec<_> = self.mappers.lock().iter().filter_map(Weak::upgrade).collect();
         for manager in mappers {
-            invalidate(&manager, self.identity, from, to.saturating_sub(from));
+            manager.invalidate(self.identity, from, to.saturating_sub(from), what);
         }
     }
 
     /// Takes `removed` away from everybody: programs first, then the memory itself.
-    fn release(&self, removed: Vec<Extent>, from: u64, to: u64) {
-        if removed.is_empty() {
+    fn release(&self, removed: Vec<Extent>, from: u64, to: u64, what: Invalidate) {
+        if removed.is_empty() && what == Invalidate::Pages {
             return;
         }
-        self.forget_mappings(from, to);
+        self.forget_mappings(from, to, what);
         for extent in removed {
             self.memory.decref(range(extent));
             if let Some(quota) = &self.quota {
@@ -393,7 +393,8 @@ impl FilePages {
             self.zero_part(&map, size, size.next_multiple_of(PAGE))?;
             (old, map.remove(size.div_ceil(PAGE), u64::MAX / PAGE))
         };
-        self.release(removed, size.next_multiple_of(PAGE), old.next_multiple_of(PAGE));
+        let (from, to) = (size.next_multiple_of(PAGE), old.next_multiple_of(PAGE));
+        self.release(removed, from, to, Invalidate::PagesAndCopies);
         Ok(())
     }
 
@@ -422,7 +423,7 @@ impl FilePages {
                 map.remove(first, last)
             }
         };
-        self.release(removed, first * PAGE, last * PAGE);
+        self.release(removed, first * PAGE, last * PAGE, Invalidate::Pages);
         Ok(())
     }
 
@@ -533,7 +534,7 @@ impl FilePages {
     /// Drops every page, for content that changed elsewhere.
     pub fn clear(&self) {
         let removed = self.map.lock().remove(0, u64::MAX / PAGE);
-        self.release(removed, 0, MAX_SIZE);
+        self.release(removed, 0, MAX_SIZE, Invalidate::Pages);
     }
 
     /// For a fault: makes the page at `offset` resident. Errors: ENXIO past the end.
@@ -565,8 +566,4 @@ impl Drop for FilePages {
             quota.release(map.resident);
         }
     }
-}
-
-fn invalidate(manager: &Arc<MemoryManager>, identity: u64, from: u64, len: u64) {
-    let _ = (manager, identity, from, len);
 }
