@@ -2,6 +2,10 @@
 //! trait through which transports send. It must not know sockets or the stack.
 
 pub mod cidr;
+pub mod fragment;
+pub mod neigh;
+pub mod pmtu;
+pub mod route;
 
 use core::net::IpAddr;
 
@@ -10,6 +14,7 @@ use crate::link::NicId;
 use crate::time::Instant;
 
 pub use cidr::IpCidr;
+pub use route::Route;
 
 /// ICMP for IPv4.
 pub const PROTO_ICMP: u8 = 1;
@@ -92,21 +97,25 @@ pub struct IpMeta {
     pub fragment: Fragment,
     /// The flow label of IPv6 (20 bits); 0 for none.
     pub flow_label: u32,
+    /// Whether a multicast packet also comes back to our own members of the group.
+    pub multicast_loop: bool,
 }
 
 impl IpMeta {
     /// The defaults for a protocol.
     pub const fn new(protocol: u8) -> IpMeta {
-        IpMeta { protocol, ttl: None, tos: 0, fragment: Fragment::Allow, flow_label: 0 }
+        IpMeta { protocol, ttl: None, tos: 0, fragment: Fragment::Allow, flow_label: 0, multicast_loop: true }
     }
 }
 
 /// Whether IP may cut a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Fragment {
-    /// Cut here when it exceeds the path's MTU; routers may cut IPv4.
+    /// Cut here when it exceeds the path's MTU; routers may not cut, so that the path's MTU is learned.
     #[default]
     Allow,
+    /// Cut here when it exceeds the path's MTU; routers may cut IPv4 too (IP_PMTUDISC_DONT).
+    Anywhere,
     /// Never: the Don't Fragment bit of IPv4 is set and a packet over the path's MTU is refused.
     Never,
     /// As Never, but the path's MTU that we learned is ignored (IP_PMTUDISC_PROBE).

@@ -1,0 +1,88 @@
+//! What is known of paths' MTUs (RFC 1191, RFC 8201), learned from ICMP and forgotten after ten minutes.
+
+use core::net::IpAddr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use crate::rng::KeyedState;
+use crate::time::{Duration, Instant};
+
+/// How long a lowered MTU holds (`mtu_expires`).
+const LIFETIME: Duration = Duration::from_secs(600);
+/// The smallest MTU that ICMP can impose on IPv4 (`min_pmtu`): smaller ones are an attack on throughput.
+const MIN_V4: u32 = 552;
+/// RFC 8201 section 4: "A node MUST NOT reduce its estimate of the Path MTU below the IPv6 minimum link MTU".
+const MIN_V6: u32 = 1280;
+/// How many paths are remembered.
+const MAX_PATHS: usize = 4096;
+
+/// The cache.
+pub struct PathMtus {
+    paths: Mutex<HashMap<IpAddr, (u32, Instant), KeyedState>>,
+    // Read before the lock, so that a stack without lowered paths pays nothing.
+    count: AtomicUsize,
+}
+
+impl PathMtus {
+    /// Nothing known.
+    pub fn new(hasher: KeyedState) -> PathMtus {
+        PathMtus { paths: Mutex::new(HashMap::with_hasher(hasher)), count: AtomicUsize::new(0) }
+    }
+
+    /// Learns that packets to `dst` must not exceed `mtu` bytes; returns the MTU that holds from now on.
+    pub fn lower(&self, now: Instant, dst: IpAddr, mtu: u32) -> u32 {
+        let mtu = mtu.max(if dst.is_ipv4() { MIN_V4 } else { MIN_V6 });
+        let mut paths = self.paths.lock();
+        if paths.len() >= MAX_PATHS && !paths.contains_key(&dst) {
+            let oldest = paths.iter().min_by_key(|(at, (_, until))| (*until, **at));
+            if let Some(at) = oldest.map(|(at, _)| *at) {
+                paths.remove(&at);
+            }
+        }
+        let known = paths.get(&dst).filter(|(_, until)| *until > now).map(|(known, _)| *known);
+        let mtu = known.map_or(mtu, |known| known.min(mtu));
+        paths.insert(dst, (mtu, now + LIFETIME));
+        self.count.store(paths.len(), Ordering::Relaxed);
+        mtu
+    }
+
+    /// The MTU to `dst`, at most that of the link.
+    pub fn mtu(&self, now: Instant, dst: IpAddr, link_mtu: u32) -> u32 {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return link_mtu;
+        }
+        let mut paths = self.paths.lock();
+        match paths.get(&dst) {
+            Some((mtu, until)) if *until > now => (*mtu).min(link_mtu),
+            Some(_) => {
+                paths.remove(&dst);
+                self.count.store(paths.len(), Ordering::Relaxed);
+                link_mtu
+            }
+            None => link_mtu,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::SipKey;
+
+    #[test]
+    fn a_path_is_lowered_bounded_and_forgotten() {
+        let paths = PathMtus::new(KeyedState::new(SipKey::new(1, 1)));
+        let dst = IpAddr::from([10, 0, 0, 9]);
+        let now = Instant::from_secs(1);
+        assert_eq!(paths.mtu(now, dst, 1500), 1500);
+        assert_eq!(paths.lower(now, dst, 1400), 1400);
+        assert_eq!(paths.lower(now, dst, 1450), 1400, "an MTU is never raised by ICMP");
+        assert_eq!(paths.mtu(now, dst, 1500), 1400);
+        assert_eq!(paths.mtu(now, dst, 1300), 1300);
+        assert_eq!(paths.lower(now, dst, 68), MIN_V4);
+        assert_eq!(paths.mtu(now + LIFETIME, dst, 1500), 1500);
+        assert_eq!(paths.lower(now, "fd00::1".parse().unwrap(), 100), MIN_V6);
+    }
+}
