@@ -13,6 +13,7 @@ pub mod ip;
 pub mod link;
 pub mod rng;
 pub mod socket;
+pub mod stack;
 pub mod stats;
 pub mod time;
 pub mod transport;

@@ -104,7 +104,14 @@ pub struct IpMeta {
 impl IpMeta {
     /// The defaults for a protocol.
     pub const fn new(protocol: u8) -> IpMeta {
-        IpMeta { protocol, ttl: None, tos: 0, fragment: Fragment::Allow, flow_label: 0, multicast_loop: true }
+        IpMeta {
+            protocol,
+            ttl: None,
+            tos: 0,
+            fragment: Fragment::Allow,
+            flow_label: 0,
+            multicast_loop: true,
+        }
     }
 }
 

@@ -105,16 +105,24 @@ pub struct Claim {
 /// The cache.
 pub struct Neighbours {
     entries: HashMap<IpAddr, Entry, KeyedState>,
+    // No later than the earliest deadline of an entry; exact after `on_timer`.
+    earliest: Option<Instant>,
 }
 
 impl Neighbours {
     /// An empty cache.
     pub fn new(hasher: KeyedState) -> Neighbours {
-        Neighbours { entries: HashMap::with_hasher(hasher) }
+        Neighbours { entries: HashMap::with_hasher(hasher), earliest: None }
     }
 
     /// Finds the link-layer address for a packet, or keeps it until the address is known.
     pub fn resolve(&mut self, now: Instant, address: IpAddr, packet: PacketBuffer) -> Resolution {
+        let resolution = self.look_up(now, address, packet);
+        self.note_deadline(address);
+        resolution
+    }
+
+    fn look_up(&mut self, now: Instant, address: IpAddr, packet: PacketBuffer) -> Resolution {
         if !self.entries.contains_key(&address) && !self.make_room() {
             return Resolution::Full(packet);
         }
@@ -228,7 +236,9 @@ impl Neighbours {
             }
             _ => {}
         }
-        (entry.mac, core::mem::take(&mut entry.waiting))
+        let answer = (entry.mac, core::mem::take(&mut entry.waiting));
+        self.note_deadline(address);
+        answer
     }
 
     /// A transport made progress with the neighbour.
@@ -237,6 +247,7 @@ impl Neighbours {
             && matches!(entry.state, State::Reachable | State::Stale | State::Delay | State::Probe)
         {
             entry.confirm(now, true);
+            self.note_deadline(address);
         }
     }
 
@@ -271,21 +282,33 @@ impl Neighbours {
                 self.entries.remove(&address);
             }
         }
+        self.earliest = self.entries.values().filter_map(|entry| entry.deadline).min();
         actions
     }
 
-    /// When `on_timer` next has something to do.
+    /// When `on_timer` next has something to do; perhaps nothing when a deadline was moved later.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.entries.values().filter_map(|entry| entry.deadline).min()
+        self.earliest
+    }
+
+    /// Notes that the entry of an address may have a new deadline.
+    fn note_deadline(&mut self, address: IpAddr) {
+        let new = self.entries.get(&address).and_then(|entry| entry.deadline);
+        self.earliest = [self.earliest, new].into_iter().flatten().min();
     }
 
     /// The entries, by address.
     pub fn list(&self) -> Vec<Neighbour> {
-        let mut all: Vec<Neighbour> = self.entries.iter().map(|(address, entry)| Neighbour {
-            address: *address,
-            mac: Some(entry.mac).filter(|_| !matches!(entry.state, State::Incomplete | State::Failed)),
-            state: entry.state,
-        }).collect();
+        let mut all: Vec<Neighbour> = self
+            .entries
+            .iter()
+            .map(|(address, entry)| Neighbour {
+                address: *address,
+                mac: Some(entry.mac)
+                    .filter(|_| !matches!(entry.state, State::Incomplete | State::Failed)),
+                state: entry.state,
+            })
+            .collect();
         all.sort_unstable_by_key(|neighbour| neighbour.address);
         all
     }

@@ -66,9 +66,8 @@ impl RouteTable {
         let network = route.dst.address();
         let level = self.family_mut(network).entry(128 - route.dst.prefix_len()).or_default();
         let routes = level.entry(network).or_default();
-        let same = |old: &Route| {
-            (old.via, old.nic, old.metric) == (route.via, route.nic, route.metric)
-        };
+        let same =
+            |old: &Route| (old.via, old.nic, old.metric) == (route.via, route.nic, route.metric);
         if routes.iter().any(same) {
             return false;
         }
@@ -126,7 +125,8 @@ mod tests {
     #[test]
     fn the_longest_prefix_wins_then_the_lowest_metric() {
         let mut table = RouteTable::default();
-        for new in [route("0.0.0.0/0", 1, 0), route("10.0.0.0/8", 2, 5), route("10.1.0.0/16", 3, 9)] {
+        for new in [route("0.0.0.0/0", 1, 0), route("10.0.0.0/8", 2, 5), route("10.1.0.0/16", 3, 9)]
+        {
             assert!(table.add(new));
         }
         assert!(table.add(route("10.0.0.0/8", 4, 1)));

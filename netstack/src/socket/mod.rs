@@ -1,6 +1,7 @@
 //! What sockets share: errors, readiness, wakers, flags, typed options, and where bytes come from and go to.
 //! Its files hold the sockets themselves. Nothing here blocks: an operation that would is told so.
 
+pub mod datagram;
 pub mod options;
 pub mod tcp;
 
@@ -12,6 +13,7 @@ use crate::ip::{Family, IpError};
 use crate::transport::PortError;
 
 pub use crate::buffer::{Fault, Sink, Source};
+pub use datagram::{Ancillary, Datagram, ErrorReport, PingSocket, RawSocket, Received, UdpSocket};
 pub use options::{
     IpOption, IpOptionKind, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
     TcpOption, TcpOptionKind,

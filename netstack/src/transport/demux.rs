@@ -249,14 +249,15 @@ impl Demux {
             Key::bound(protocol, local),
             Key::bound(protocol, any),
         ];
-        let mut found = Vec::new();
-        for key in keys {
-            let shard = self.shard(&key).read();
-            let members = shard.get(&key).map(Vec::as_slice).unwrap_or_default();
-            let fitting = members.iter().filter(|member| member.nic.is_none_or(|only| only == nic));
-            found.extend(fitting.map(|member| member.endpoint.clone()));
-        }
-        found
+        keys.iter().flat_map(|key| self.members(key, nic)).collect()
+    }
+
+    /// All endpoints of one key.
+    pub fn members(&self, key: &Key, nic: NicId) -> Vec<Arc<dyn Endpoint>> {
+        let shard = self.shard(key).read();
+        let members = shard.get(key).map(Vec::as_slice).unwrap_or_default();
+        let fitting = members.iter().filter(|member| member.nic.is_none_or(|only| only == nic));
+        fitting.map(|member| member.endpoint.clone()).collect()
     }
 
     /// Every endpoint, each once per registration; for shutting a stack down and for listings.

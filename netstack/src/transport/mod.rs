@@ -5,9 +5,11 @@
 //! No lock is held across [`crate::ip::IpOutput::send`] or a waker.
 
 pub mod demux;
+pub mod icmp_echo;
 pub mod ports;
 pub mod tcp;
 pub mod timers;
+pub mod udp;
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -69,6 +71,8 @@ pub enum Severity {
 pub struct Shared {
     /// From packets to endpoints.
     pub demux: Demux,
+    /// Raw sockets, by protocol and family alone: each gets a copy.
+    pub raw: Demux,
     /// Which local ports are taken.
     pub ports: Ports,
     /// Deadlines of endpoints.
@@ -88,6 +92,7 @@ impl Shared {
     pub fn new(seed: Seed) -> Shared {
         Shared {
             demux: Demux::new(KeyedState::new(SipKey::derive(&seed, 1))),
+            raw: Demux::new(KeyedState::new(SipKey::derive(&seed, 5))),
             ports: Ports::new(SipKey::derive(&seed, 2), Rng::new(&seed, 3)),
             timers: Timers::new(),
             tcp: tcp::TcpShared::new(&seed),

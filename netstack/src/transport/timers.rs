@@ -112,6 +112,19 @@ impl Timers {
     pub fn arm(&self, timer: &TimerHandle, deadline: Option<Instant>) {
         let at = deadline.map_or(NEVER, |at| at.nanos().min(NEVER - 1));
         timer.0.deadline.store(at, Ordering::SeqCst);
+        self.queue(timer, at);
+    }
+
+    /// Arms a timer, or moves it earlier; never later.
+    pub fn arm_earlier(&self, timer: &TimerHandle, deadline: Instant) {
+        let at = deadline.nanos().min(NEVER - 1);
+        if timer.0.deadline.fetch_min(at, Ordering::SeqCst) > at {
+            self.queue(timer, at);
+        }
+    }
+
+    /// Makes sure that an entry comes up no later than `at`.
+    fn queue(&self, timer: &TimerHandle, at: u64) {
         // An entry that comes up no later will see the new deadline. Together with `take_due`, which clears
         // `queued` before it reads `deadline`, one of the two always sees the other's store.
         if timer.0.queued.load(Ordering::SeqCst) <= at {

@@ -7,9 +7,9 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
+pub mod tcp;
 #[cfg(test)]
 mod tests;
-pub mod tcp;
 pub mod udp;
 
 /// Two bytes at an offset, in network order; None past the end.

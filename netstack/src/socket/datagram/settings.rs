@@ -1,0 +1,279 @@
+//! The options of message sockets.
+
+use super::{Datagram, Kind};
+use crate::ip::{Family, IpError, RouteQuery};
+use crate::link::NicId;
+use crate::socket::options::{
+    IpOption, IpOptionKind, Membership, MtuDiscover, OptionError, OptionKind, OptionValue,
+    SocketOption, SocketOptionKind,
+};
+use crate::time::Instant;
+
+/// The default size of a receive or send buffer (`rmem_default`, `wmem_default`).
+const DEFAULT_BUFFER: usize = 212_992;
+
+pub(super) struct Settings {
+    pub reuse_address: bool,
+    pub reuse_port: bool,
+    pub broadcast: bool,
+    pub keep_alive: bool,
+    pub receive_buffer: usize,
+    pub send_buffer: usize,
+    pub receive_low_water: usize,
+    pub device: Option<NicId>,
+    pub priority: u32,
+    pub mark: u32,
+    pub dont_route: bool,
+    pub timestamp: bool,
+    pub no_check: bool,
+    pub ttl: Option<u8>,
+    pub tos: u8,
+    pub traffic_class: u8,
+    pub v6_only: bool,
+    pub header_included: bool,
+    pub mtu_discover: MtuDiscover,
+    pub receive_errors: bool,
+    pub packet_info: bool,
+    pub receive_ttl: bool,
+    pub receive_tos: bool,
+    pub multicast_ttl: u8,
+    pub multicast_loop: bool,
+    pub multicast_nic: Option<NicId>,
+    pub bind_no_port: bool,
+    pub free_bind: bool,
+    pub checksum_offset: Option<u16>,
+    pub icmp_filter: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            reuse_address: false,
+            reuse_port: false,
+            broadcast: false,
+            keep_alive: false,
+            receive_buffer: DEFAULT_BUFFER,
+            send_buffer: DEFAULT_BUFFER,
+            receive_low_water: 1,
+            device: None,
+            priority: 0,
+            mark: 0,
+            dont_route: false,
+            timestamp: false,
+            no_check: false,
+            ttl: None,
+            tos: 0,
+            traffic_class: 0,
+            v6_only: false,
+            header_included: false,
+            mtu_discover: MtuDiscover::Want,
+            receive_errors: false,
+            packet_info: false,
+            receive_ttl: false,
+            receive_tos: false,
+            multicast_ttl: 1,
+            multicast_loop: true,
+            multicast_nic: None,
+            bind_no_port: false,
+            free_bind: false,
+            checksum_offset: None,
+            icmp_filter: 0,
+        }
+    }
+}
+
+impl Datagram {
+    /// Sets an option.
+    pub fn set_option(&self, now: Instant, value: OptionValue) -> Result<(), OptionError> {
+        match value {
+            OptionValue::SocketOption(value) => self.set_socket_option(value),
+            OptionValue::IpOption(IpOption::JoinGroup(group)) => self.join(now, group),
+            OptionValue::IpOption(IpOption::LeaveGroup(group)) => self.leave(now, group),
+            OptionValue::IpOption(value) => self.set_ip_option(value),
+            OptionValue::TcpOption(_) => Err(OptionError::NotSupported),
+        }
+    }
+
+    fn set_socket_option(&self, value: SocketOption) -> Result<(), OptionError> {
+        let mut state = self.state.lock();
+        let settings = &mut state.settings;
+        match value {
+            SocketOption::ReuseAddress(on) => settings.reuse_address = on,
+            SocketOption::ReusePort(on) => settings.reuse_port = on,
+            SocketOption::Broadcast(on) => settings.broadcast = on,
+            SocketOption::KeepAlive(on) => settings.keep_alive = on,
+            SocketOption::ReceiveBuffer(bytes) => settings.receive_buffer = bytes,
+            SocketOption::SendBuffer(bytes) => settings.send_buffer = bytes,
+            SocketOption::ReceiveLowWater(bytes) => settings.receive_low_water = bytes.max(1),
+            SocketOption::BindToDevice(nic) => {
+                settings.device = nic;
+                if !state.places.is_empty() {
+                    return self.register(&mut state).map_err(|_| OptionError::InUse);
+                }
+            }
+            SocketOption::Priority(priority) => settings.priority = priority,
+            SocketOption::Mark(mark) => settings.mark = mark,
+            SocketOption::DontRoute(on) => settings.dont_route = on,
+            SocketOption::Timestamp(on) => settings.timestamp = on,
+            SocketOption::NoCheck(on) => settings.no_check = on,
+            // A message socket has nothing to linger for, and urgent data is TCP's.
+            SocketOption::Linger(_) | SocketOption::OobInline(_) => {
+                return Err(OptionError::NotSupported);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_ip_option(&self, value: IpOption) -> Result<(), OptionError> {
+        let raw = matches!(self.kind, Kind::Raw(_));
+        let mut state = self.state.lock();
+        let bound = state.lease.is_some();
+        let settings = &mut state.settings;
+        match value {
+            IpOption::Ttl(Some(0)) => return Err(OptionError::Invalid),
+            IpOption::Ttl(ttl) => settings.ttl = ttl,
+            IpOption::Tos(tos) => settings.tos = tos,
+            IpOption::TrafficClass(class) => settings.traffic_class = class,
+            IpOption::V6Only(_) if bound || self.family == Family::V4 => {
+                return Err(OptionError::Invalid);
+            }
+            IpOption::V6Only(on) => settings.v6_only = on,
+            IpOption::HeaderIncluded(on) if raw => settings.header_included = on,
+            IpOption::MtuDiscover(how) => settings.mtu_discover = how,
+            IpOption::ReceiveErrors(on) => {
+                settings.receive_errors = on;
+                if !on {
+                    state.reports.clear();
+                }
+            }
+            IpOption::PacketInfo(on) => settings.packet_info = on,
+            IpOption::ReceiveTtl(on) => settings.receive_ttl = on,
+            IpOption::ReceiveTos(on) => settings.receive_tos = on,
+            IpOption::MulticastTtl(ttl) => settings.multicast_ttl = ttl,
+            IpOption::MulticastLoop(on) => settings.multicast_loop = on,
+            IpOption::MulticastInterface(nic) => settings.multicast_nic = nic,
+            IpOption::BindAddressNoPort(on) => settings.bind_no_port = on,
+            IpOption::FreeBind(on) => settings.free_bind = on,
+            IpOption::ChecksumOffset(offset) if raw => settings.checksum_offset = offset,
+            IpOption::IcmpFilter(filter) if raw => settings.icmp_filter = filter,
+            IpOption::HeaderIncluded(_)
+            | IpOption::ChecksumOffset(_)
+            | IpOption::IcmpFilter(_)
+            | IpOption::Mtu(_)
+            | IpOption::JoinGroup(_)
+            | IpOption::LeaveGroup(_) => return Err(OptionError::NotSupported),
+        }
+        Ok(())
+    }
+
+    fn join(&self, now: Instant, wanted: Membership) -> Result<(), OptionError> {
+        let mut state = self.state.lock();
+        let joined = self.host.join_group(now, wanted.group, wanted.nic);
+        let nic = joined.map_err(|error| match error {
+            IpError::NoDevice => OptionError::NoDevice,
+            _ => OptionError::Invalid,
+        })?;
+        let membership = Membership { group: wanted.group, nic: Some(nic) };
+        if state.groups.contains(&membership) {
+            let _ = self.host.leave_group(now, wanted.group, nic);
+            return Err(OptionError::InUse);
+        }
+        state.groups.push(membership);
+        Ok(())
+    }
+
+    fn leave(&self, now: Instant, wanted: Membership) -> Result<(), OptionError> {
+        let mut state = self.state.lock();
+        let fits = |known: &Membership| {
+            known.group == wanted.group && (wanted.nic.is_none() || known.nic == wanted.nic)
+        };
+        let at = state.groups.iter().position(fits).ok_or(OptionError::AddressNotAvailable)?;
+        let known = state.groups.remove(at);
+        drop(state);
+        if let Some(nic) = known.nic {
+            // The interface may be gone, and the membership with it.
+            let _ = self.host.leave_group(now, known.group, nic);
+        }
+        Ok(())
+    }
+
+    /// Reads an option.
+    pub fn option(&self, now: Instant, kind: OptionKind) -> Result<OptionValue, OptionError> {
+        match kind {
+            OptionKind::SocketOption(kind) => self.socket_option(kind).map(OptionValue::from),
+            OptionKind::IpOption(IpOptionKind::Mtu) => self.path_mtu(now).map(OptionValue::from),
+            OptionKind::IpOption(kind) => self.ip_option(kind).map(OptionValue::from),
+            OptionKind::TcpOption(_) => Err(OptionError::NotSupported),
+        }
+    }
+
+    fn path_mtu(&self, now: Instant) -> Result<IpOption, OptionError> {
+        let state = self.state.lock();
+        let remote = state.remote.ok_or(OptionError::NotConnected)?;
+        let query = RouteQuery {
+            src: Some(state.local.ip()),
+            dst: remote.ip(),
+            nic: state.settings.device,
+        };
+        drop(state);
+        let route = self.host.route(now, &query).map_err(|_| OptionError::NotConnected)?;
+        Ok(IpOption::Mtu(route.mtu))
+    }
+
+    fn socket_option(&self, kind: SocketOptionKind) -> Result<SocketOption, OptionError> {
+        let state = self.state.lock();
+        let settings = &state.settings;
+        Ok(match kind {
+            SocketOptionKind::ReuseAddress => SocketOption::ReuseAddress(settings.reuse_address),
+            SocketOptionKind::ReusePort => SocketOption::ReusePort(settings.reuse_port),
+            SocketOptionKind::Broadcast => SocketOption::Broadcast(settings.broadcast),
+            SocketOptionKind::KeepAlive => SocketOption::KeepAlive(settings.keep_alive),
+            SocketOptionKind::ReceiveBuffer => SocketOption::ReceiveBuffer(settings.receive_buffer),
+            SocketOptionKind::SendBuffer => SocketOption::SendBuffer(settings.send_buffer),
+            SocketOptionKind::ReceiveLowWater => {
+                SocketOption::ReceiveLowWater(settings.receive_low_water)
+            }
+            SocketOptionKind::BindToDevice => SocketOption::BindToDevice(settings.device),
+            SocketOptionKind::Priority => SocketOption::Priority(settings.priority),
+            SocketOptionKind::Mark => SocketOption::Mark(settings.mark),
+            SocketOptionKind::DontRoute => SocketOption::DontRoute(settings.dont_route),
+            SocketOptionKind::Timestamp => SocketOption::Timestamp(settings.timestamp),
+            SocketOptionKind::NoCheck => SocketOption::NoCheck(settings.no_check),
+            SocketOptionKind::Linger | SocketOptionKind::OobInline => {
+                return Err(OptionError::NotSupported);
+            }
+        })
+    }
+
+    fn ip_option(&self, kind: IpOptionKind) -> Result<IpOption, OptionError> {
+        let raw = matches!(self.kind, Kind::Raw(_));
+        let state = self.state.lock();
+        let settings = &state.settings;
+        Ok(match kind {
+            IpOptionKind::Ttl => IpOption::Ttl(settings.ttl),
+            IpOptionKind::Tos => IpOption::Tos(settings.tos),
+            IpOptionKind::TrafficClass => IpOption::TrafficClass(settings.traffic_class),
+            IpOptionKind::V6Only => IpOption::V6Only(settings.v6_only),
+            IpOptionKind::HeaderIncluded if raw => {
+                IpOption::HeaderIncluded(settings.header_included)
+            }
+            IpOptionKind::MtuDiscover => IpOption::MtuDiscover(settings.mtu_discover),
+            IpOptionKind::ReceiveErrors => IpOption::ReceiveErrors(settings.receive_errors),
+            IpOptionKind::PacketInfo => IpOption::PacketInfo(settings.packet_info),
+            IpOptionKind::ReceiveTtl => IpOption::ReceiveTtl(settings.receive_ttl),
+            IpOptionKind::ReceiveTos => IpOption::ReceiveTos(settings.receive_tos),
+            IpOptionKind::MulticastTtl => IpOption::MulticastTtl(settings.multicast_ttl),
+            IpOptionKind::MulticastLoop => IpOption::MulticastLoop(settings.multicast_loop),
+            IpOptionKind::MulticastInterface => {
+                IpOption::MulticastInterface(settings.multicast_nic)
+            }
+            IpOptionKind::BindAddressNoPort => IpOption::BindAddressNoPort(settings.bind_no_port),
+            IpOptionKind::FreeBind => IpOption::FreeBind(settings.free_bind),
+            IpOptionKind::ChecksumOffset if raw => {
+                IpOption::ChecksumOffset(settings.checksum_offset)
+            }
+            IpOptionKind::IcmpFilter if raw => IpOption::IcmpFilter(settings.icmp_filter),
+            _ => return Err(OptionError::NotSupported),
+        })
+    }
+}

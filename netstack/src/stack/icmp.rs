@@ -1,0 +1,437 @@
+//! ICMP of both families: echo, errors that came in, and errors that we send.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::Stack;
+use super::receive::{Headers, Rx};
+use crate::buffer::{Chain, PacketBuffer};
+use crate::ip::fragment::Expired;
+use crate::ip::{
+    Cast, Fragment, IpInfo, IpMeta, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, RouteQuery,
+};
+use crate::link::NicId;
+use crate::socket::SocketError;
+use crate::stats::IcmpStats;
+use crate::time::Instant;
+use crate::transport::icmp_echo::{encapsulate, protocol_of};
+use crate::transport::{IcmpError, Key, Severity};
+use crate::wire::checksum::Checksum;
+use crate::wire::icmp::{self, HEADER_LEN, Icmp, v4, v6};
+use crate::wire::ipv4::Ipv4;
+use crate::wire::ipv6::{self, FragmentHeader, Ipv6};
+
+/// Errors a second (`icmp_msgs_per_sec`), and at once (`icmp_msgs_burst`).
+const ERRORS_PER_SECOND: u64 = 1000;
+const ERRORS_AT_ONCE: u64 = 50;
+/// How much of a packet an ICMPv4 error quotes so that it stays within 576 bytes (RFC 1812 section 4.3.2.3).
+const QUOTE_V4: usize = 576 - 20 - HEADER_LEN;
+/// As much as fits the minimum IPv6 MTU (RFC 4443 section 2.4 c).
+const QUOTE_V6: usize = 1280 - 40 - HEADER_LEN;
+
+/// A bucket of tokens for ICMP errors (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
+#[derive(Default)]
+pub(super) struct RateLimit {
+    // Thousandths of a token that were used, and when that was right.
+    used: u64,
+    at: Instant,
+}
+
+impl RateLimit {
+    fn take(&mut self, now: Instant) -> bool {
+        let refilled = now.since(self.at).as_micros().min(u128::from(u32::MAX)) as u64
+            * ERRORS_PER_SECOND
+            / 1000;
+        self.used = self.used.saturating_sub(refilled);
+        self.at = self.at.max(now);
+        let free = self.used + 1000 <= ERRORS_AT_ONCE * 1000;
+        if free {
+            self.used += 1000;
+        }
+        free
+    }
+}
+
+impl Stack {
+    pub(super) fn icmp_stats(&self, address: IpAddr) -> &IcmpStats {
+        match address {
+            IpAddr::V4(_) => &self.shared.stats.icmp,
+            IpAddr::V6(_) => &self.shared.stats.icmp6,
+        }
+    }
+
+    /// Handles an ICMPv4 message.
+    pub(super) fn receive_icmp_v4(&self, rx: &Rx<'_>, info: &IpInfo, mut packet: PacketBuffer) {
+        let stats = &self.shared.stats.icmp;
+        stats.in_msgs.inc();
+        let Some(bytes) = packet.peek::<HEADER_LEN>() else { return stats.in_errors.inc() };
+        if !packet.offload.rx_verified && packet.sum_from(0).finish() != 0 {
+            stats.in_csum_errors.inc();
+            return stats.in_errors.inc();
+        }
+        let message = Icmp::parse(&bytes);
+        match message.kind {
+            v4::ECHO => {
+                stats.in_echos.inc();
+                // Linux's icmp_echo_ignore_broadcasts: an answer to a broadcast only serves attacks.
+                if info.cast == Cast::Unicast {
+                    self.echo(rx, info, packet, Icmp { kind: v4::ECHO_REPLY, ..message });
+                }
+            }
+            v4::ECHO_REPLY => {
+                stats.in_echo_reps.inc();
+                self.deliver_echo_reply(rx, info, &message, packet);
+            }
+            v4::UNREACHABLE | v4::TIME_EXCEEDED | v4::PARAMETER_PROBLEM => {
+                match message.kind {
+                    v4::UNREACHABLE => stats.in_dest_unreachs.inc(),
+                    v4::TIME_EXCEEDED => stats.in_time_excds.inc(),
+                    _ => stats.in_parm_probs.inc(),
+                }
+                packet.advance(HEADER_LEN);
+                let body = packet.to_vec_up_to(QUOTE_V4);
+                self.error_came(rx.now, info.nic, info.src, &message, &body);
+            }
+            v4::REDIRECT => stats.in_redirects.inc(),
+            _ => {}
+        }
+    }
+
+    /// Handles an ICMPv6 message.
+    pub(super) fn receive_icmp_v6(&self, rx: &Rx<'_>, info: &IpInfo, mut packet: PacketBuffer) {
+        let stats = &self.shared.stats.icmp6;
+        stats.in_msgs.inc();
+        let Some(bytes) = packet.peek::<HEADER_LEN>() else { return stats.in_errors.inc() };
+        let mut sum = packet.sum_from(0);
+        sum.add(Checksum::pseudo_header(info.src, info.dst, PROTO_ICMPV6, packet.len()));
+        if !packet.offload.rx_verified && sum.finish() != 0 {
+            stats.in_csum_errors.inc();
+            return stats.in_errors.inc();
+        }
+        let message = Icmp::parse(&bytes);
+        match message.kind {
+            v6::ECHO => {
+                stats.in_echos.inc();
+                self.echo(rx, info, packet, Icmp { kind: v6::ECHO_REPLY, ..message });
+            }
+            v6::ECHO_REPLY => {
+                stats.in_echo_reps.inc();
+                self.deliver_echo_reply(rx, info, &message, packet);
+            }
+            kind if icmp::is_error_v6(kind) => {
+                match kind {
+                    v6::UNREACHABLE => stats.in_dest_unreachs.inc(),
+                    v6::TOO_BIG => stats.in_pkt_too_bigs.inc(),
+                    v6::TIME_EXCEEDED => stats.in_time_excds.inc(),
+                    _ => stats.in_parm_probs.inc(),
+                }
+                packet.advance(HEADER_LEN);
+                let body = packet.to_vec_up_to(QUOTE_V6);
+                self.error_came(rx.now, info.nic, info.src, &message, &body);
+            }
+            v6::ROUTER_SOLICIT..=v6::REDIRECT => {
+                packet.advance(HEADER_LEN);
+                self.receive_ndp(rx, info, &message, &packet);
+            }
+            _ => {}
+        }
+    }
+
+    /// Answers an echo request with its own bytes.
+    fn echo(&self, rx: &Rx<'_>, info: &IpInfo, mut packet: PacketBuffer, reply: Icmp) {
+        packet.advance(HEADER_LEN);
+        let src = if info.cast == Cast::Unicast { Some(info.dst) } else { None };
+        let query = RouteQuery { src, dst: info.src, nic: scope(info) };
+        let Ok(route) = self.find_route(rx.now, rx.topology, &query) else { return };
+        let stats = self.icmp_stats(info.dst);
+        let answer = encapsulate(reply, route.src, route.dst, packet.into_chain());
+        let protocol = protocol_of(info.dst);
+        let meta = IpMeta { tos: info.tos, fragment: Fragment::Anywhere, ..IpMeta::new(protocol) };
+        if self.send_payload(rx.now, &route, &meta, answer).is_ok() {
+            stats.out_msgs.inc();
+            stats.out_echo_reps.inc();
+        }
+    }
+
+    /// Gives an echo reply to the ping socket whose identifier it carries.
+    fn deliver_echo_reply(&self, rx: &Rx<'_>, info: &IpInfo, message: &Icmp, packet: PacketBuffer) {
+        let local = SocketAddr::new(info.dst, message.ident());
+        let remote = SocketAddr::new(info.src, 0);
+        let protocol = protocol_of(info.dst);
+        if let Some(endpoint) = self.shared.demux.listener(protocol, local, remote, info.nic) {
+            endpoint.deliver(rx.now, info, packet);
+        }
+    }
+
+    /// Takes an error about a packet that we are said to have sent.
+    fn error_came(&self, now: Instant, nic: NicId, offender: IpAddr, message: &Icmp, body: &[u8]) {
+        let Some(quoted) = Quoted::parse(body) else {
+            return self.icmp_stats(offender).in_errors.inc();
+        };
+        // Only a packet of ours can have caused it.
+        if !self.topology().is_local(quoted.src) {
+            return;
+        }
+        let mtu = match offender {
+            IpAddr::V4(_)
+                if (message.kind, message.code) == (v4::UNREACHABLE, v4::CODE_FRAGMENTATION) =>
+            {
+                let told = u32::from(u16::from_be_bytes([message.rest[2], message.rest[3]]));
+                // RFC 1191 section 5: an old router tells nothing; guess from the packet's own length.
+                Some(if told == 0 { plateau(quoted.total_len) } else { told })
+            }
+            IpAddr::V6(_) if message.kind == v6::TOO_BIG => Some(u32::from_be_bytes(message.rest)),
+            _ => None,
+        };
+        let (error, severity) = match offender {
+            IpAddr::V4(_) => meaning_v4(message),
+            IpAddr::V6(_) => meaning_v6(message),
+        };
+        let icmp = Some((message.kind, message.code));
+        let told = Told { error, severity, offender, icmp, mtu };
+        self.report(now, nic, told, &quoted);
+    }
+
+    /// Tells the sender of an IP packet that its neighbour does not answer.
+    pub(super) fn report_unreachable(
+        &self,
+        now: Instant,
+        nic: NicId,
+        offender: IpAddr,
+        packet: PacketBuffer,
+    ) {
+        let bytes = packet.to_vec_up_to(QUOTE_V6);
+        let Some(quoted) = Quoted::parse(&bytes) else { return };
+        let icmp = match offender {
+            IpAddr::V4(_) => (v4::UNREACHABLE, v4::CODE_HOST),
+            IpAddr::V6(_) => (v6::UNREACHABLE, v6::CODE_ADDRESS),
+        };
+        let error = SocketError::HostUnreachable;
+        let told = Told { error, severity: Severity::Soft, offender, icmp: Some(icmp), mtu: None };
+        self.report(now, nic, told, &quoted);
+    }
+
+    /// Gives an error to the endpoint that sent the packet in question, and lowers the path's MTU.
+    fn report(&self, now: Instant, nic: NicId, told: Told, quoted: &Quoted<'_>) {
+        let mtu = told.mtu.map(|mtu| self.path_mtus.lower(now, quoted.dst, mtu));
+        let (local_port, remote_port) = quoted.ports();
+        let local = SocketAddr::new(quoted.src, local_port);
+        let remote = SocketAddr::new(quoted.dst, remote_port);
+        let error = IcmpError {
+            error: told.error,
+            severity: told.severity,
+            offender: told.offender,
+            icmp: told.icmp,
+            mtu,
+            local,
+            remote,
+            quoted: quoted.transport.to_vec(),
+        };
+        let demux = &self.shared.demux;
+        let endpoint = match quoted.protocol {
+            PROTO_TCP => demux.exact(&Key::connected(PROTO_TCP, local, remote), nic, 0),
+            protocol => demux.lookup(protocol, local, remote, nic),
+        };
+        if let Some(endpoint) = endpoint {
+            endpoint.icmp_error(now, &error);
+        }
+        if !self.shared.raw.is_empty() {
+            let any = SocketAddr::new(crate::ip::Family::of(quoted.src).unspecified(), 0);
+            for endpoint in self.shared.raw.members(&Key::bound(quoted.protocol, any), nic) {
+                endpoint.icmp_error(now, &error);
+            }
+        }
+    }
+
+    /// Sends an ICMP error about a packet, unless the rules forbid it. `despite_multicast` marks the two
+    /// ICMPv6 errors that may answer a multicast.
+    pub(super) fn send_error(
+        &self,
+        rx: &Rx<'_>,
+        info: &IpInfo,
+        headers: &Headers,
+        packet: &PacketBuffer,
+        (kind, code, rest): (u8, u8, [u8; 4]),
+        despite_multicast: bool,
+    ) {
+        let to_one = info.cast == Cast::Unicast && rx.link_cast == Cast::Unicast;
+        if !(to_one || despite_multicast) || !may_answer(info, packet) {
+            return;
+        }
+        let stats = self.icmp_stats(info.dst);
+        if !self.icmp_limit.lock().take(rx.now) {
+            return stats.out_rate_limited.inc();
+        }
+        let src = if info.cast == Cast::Unicast { Some(info.dst) } else { None };
+        let query = RouteQuery { src, dst: info.src, nic: scope(info) };
+        let Ok(route) = self.find_route(rx.now, rx.topology, &query) else {
+            return stats.out_errors.inc();
+        };
+        let bound = if info.dst.is_ipv4() { QUOTE_V4 } else { QUOTE_V6 };
+        let quote = Chain::from(headers.quote(packet, bound));
+        let message = encapsulate(Icmp::new(kind, code, rest), route.src, route.dst, quote);
+        let meta = IpMeta::new(protocol_of(info.dst));
+        if self.send_payload(rx.now, &route, &meta, message).is_ok() {
+            stats.out_msgs.inc();
+            if (info.dst.is_ipv4() && kind == v4::UNREACHABLE)
+                || (info.dst.is_ipv6() && kind == v6::UNREACHABLE)
+            {
+                stats.out_dest_unreachs.inc();
+            }
+        }
+    }
+
+    /// Gives up datagrams whose fragments did not all come, and tells their senders (RFC 1122 section 3.3.2).
+    pub(super) fn expire_fragments(&self, now: Instant) {
+        let mut table = self.reassembly.lock();
+        let expired = table.expire(now);
+        let deadline = table.next_deadline();
+        drop(table);
+        self.schedule(deadline);
+        let topology = self.topology();
+        for Expired { first, key } in expired {
+            let stats = self.ip_stats(key.dst);
+            stats.reasm_timeout.inc();
+            stats.reasm_fails.inc();
+            let (Some((header, start)), Some(nic)) = (first, topology.nic(key.nic)) else {
+                continue;
+            };
+            let rx = Rx { now, topology: &topology, nic, link_cast: Cast::Unicast };
+            let cast = if key.dst.is_multicast() { Cast::Multicast } else { Cast::Unicast };
+            let (ttl, tos, nic) = (0, 0, key.nic);
+            let protocol = key.protocol;
+            let info = IpInfo { src: key.src, dst: key.dst, protocol, ttl, tos, nic, cast };
+            let kind = if key.dst.is_ipv4() { v4::TIME_EXCEEDED } else { v6::TIME_EXCEEDED };
+            self.icmp_stats(key.dst).out_time_excds.inc();
+            let message = (kind, v4::CODE_REASSEMBLY, [0; 4]);
+            let packet = PacketBuffer::new(start);
+            self.send_error(&rx, &info, &Headers::new(&header), &packet, message, false);
+        }
+    }
+}
+
+/// What an error said.
+struct Told {
+    error: SocketError,
+    severity: Severity,
+    offender: IpAddr,
+    icmp: Option<(u8, u8)>,
+    mtu: Option<u32>,
+}
+
+/// The packet that an error quotes.
+pub(super) struct Quoted<'a> {
+    src: IpAddr,
+    dst: IpAddr,
+    protocol: u8,
+    total_len: u32,
+    transport: &'a [u8],
+}
+
+impl<'a> Quoted<'a> {
+    /// Reads a quoted packet with at least 8 bytes of its transport header. Later fragments tell no ports.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Quoted<'a>> {
+        if bytes.first()? >> 4 == 6 {
+            return Quoted::parse_v6(bytes);
+        }
+        let header = Ipv4::parse_quoted(bytes)?;
+        let transport = bytes.get(usize::from(header.header_len)..)?;
+        let (src, dst) = (header.src.into(), header.dst.into());
+        let total_len = u32::from(header.total_len);
+        let quoted = Quoted { src, dst, protocol: header.protocol, total_len, transport };
+        (header.fragment_offset == 0 && transport.len() >= 8).then_some(quoted)
+    }
+
+    fn parse_v6(bytes: &'a [u8]) -> Option<Quoted<'a>> {
+        let header = Ipv6::parse(bytes.first_chunk()?)?;
+        let mut protocol = header.next_header;
+        let mut transport = bytes.get(ipv6::HEADER_LEN..)?;
+        for _ in 0..8 {
+            let (next, len) = match protocol {
+                ipv6::NEXT_FRAGMENT => {
+                    let fragment = FragmentHeader::parse(transport.first_chunk()?);
+                    if fragment.offset != 0 {
+                        return None;
+                    }
+                    (fragment.next_header, ipv6::FRAGMENT_LEN)
+                }
+                ipv6::NEXT_HOP_BY_HOP | ipv6::NEXT_ROUTING | ipv6::NEXT_DESTINATION => {
+                    let [next, len] = *transport.first_chunk::<2>()?;
+                    (next, (usize::from(len) + 1) * 8)
+                }
+                _ => break,
+            };
+            protocol = next;
+            transport = transport.get(len..)?;
+        }
+        let (src, dst) = (header.src.into(), header.dst.into());
+        let total_len = u32::from(header.payload_len) + ipv6::HEADER_LEN as u32;
+        let quoted = Quoted { src, dst, protocol, total_len, transport };
+        (transport.len() >= 8).then_some(quoted)
+    }
+
+    /// Our port and the peer's; the identifier of an echo request counts as ours.
+    fn ports(&self) -> (u16, u16) {
+        let word = |at: usize| crate::wire::be16(self.transport, at).unwrap_or(0);
+        match self.protocol {
+            PROTO_UDP | PROTO_TCP => (word(0), word(2)),
+            PROTO_ICMP | PROTO_ICMPV6 => (word(4), 0),
+            _ => (0, 0),
+        }
+    }
+}
+
+/// Whether an error may be sent about a packet (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
+fn may_answer(info: &IpInfo, packet: &PacketBuffer) -> bool {
+    let first = packet.iter_slices().next().and_then(|bytes| bytes.first().copied());
+    let about_error = match info.protocol {
+        PROTO_ICMP => first.is_none_or(icmp::is_error_v4),
+        PROTO_ICMPV6 => first.is_none_or(icmp::is_error_v6),
+        _ => false,
+    };
+    !about_error && !info.src.is_unspecified() && !info.src.is_multicast()
+}
+
+/// What an ICMPv4 error means to a socket (RFC 1122 sections 3.2.2.1 and 4.2.3.9).
+fn meaning_v4(message: &Icmp) -> (SocketError, Severity) {
+    use SocketError as E;
+    match (message.kind, message.code) {
+        (v4::UNREACHABLE, 0 | 6 | 9 | 11) => {
+            let hard = matches!(message.code, 6 | 9);
+            (E::NetworkUnreachable, if hard { Severity::Hard } else { Severity::Soft })
+        }
+        (v4::UNREACHABLE, v4::CODE_PROTOCOL) => (E::ProtocolUnreachable, Severity::Hard),
+        (v4::UNREACHABLE, v4::CODE_PORT) => (E::ConnectionRefused, Severity::Hard),
+        (v4::UNREACHABLE, v4::CODE_FRAGMENTATION) => (E::MessageTooLong, Severity::Soft),
+        (v4::UNREACHABLE, 7) => (E::HostDown, Severity::Hard),
+        (v4::UNREACHABLE, 8 | 10 | 13 | 14 | 15) => (E::HostUnreachable, Severity::Hard),
+        (v4::PARAMETER_PROBLEM, _) => (E::Protocol, Severity::Hard),
+        _ => (E::HostUnreachable, Severity::Soft),
+    }
+}
+
+/// What an ICMPv6 error means to a socket.
+fn meaning_v6(message: &Icmp) -> (SocketError, Severity) {
+    use SocketError as E;
+    match (message.kind, message.code) {
+        (v6::UNREACHABLE, 0) => (E::NetworkUnreachable, Severity::Soft),
+        (v6::UNREACHABLE, 1 | 5 | 6) => (E::AccessDenied, Severity::Hard),
+        (v6::UNREACHABLE, v6::CODE_PORT) => (E::ConnectionRefused, Severity::Hard),
+        (v6::TOO_BIG, _) => (E::MessageTooLong, Severity::Soft),
+        (v6::PARAMETER_PROBLEM, _) => (E::Protocol, Severity::Hard),
+        _ => (E::HostUnreachable, Severity::Soft),
+    }
+}
+
+/// The next lower MTU that links have, for a router that does not tell (RFC 1191 section 7.1).
+fn plateau(len: u32) -> u32 {
+    let plateaus = [32_000, 17_914, 8_166, 4_352, 2_002, 1_492, 1_006, 508, 296];
+    plateaus.into_iter().find(|plateau| *plateau < len).unwrap_or(68)
+}
+
+/// The interface that an answer must take: the one the packet came on, when its source is link-local.
+fn scope(info: &IpInfo) -> Option<NicId> {
+    match info.src {
+        IpAddr::V6(src) if src.is_unicast_link_local() => Some(info.nic),
+        _ => None,
+    }
+}

@@ -1,0 +1,210 @@
+//! The stack: it owns interfaces, addresses, routes and all that endpoints share, and joins the layers.
+//!
+//! `handle_frame(now, nic, frame)` takes a frame in, `poll(now)` does what time brings, `next_deadline()` tells
+//! when that is. No lock is held while a frame goes to a link, a packet to an endpoint, or a waker is called.
+
+mod admin;
+mod deliver;
+mod icmp;
+mod ndp;
+mod neighbours;
+mod receive;
+mod receive_v6;
+mod route;
+mod send;
+mod sockets;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::buffer::PacketBuffer;
+use crate::ip::fragment::Reassembly;
+use crate::ip::pmtu::PathMtus;
+use crate::link::{Direction, Nic, NicId, Tap, Tapped};
+use crate::rng::{KeyedState, Seed, SipKey};
+use crate::stats::Snapshot;
+use crate::time::Instant;
+use crate::transport::{DeadlineHook, Host, OnTimer, Shared, TimerHandle};
+
+pub use admin::{AddressError, NicConfig, NicError, NicInfo, RouteError};
+pub use topology::Topology;
+
+/// What a stack is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The secret behind every key and random number. In production from the operating system.
+    pub seed: Seed,
+    /// The default time to live and hop limit (`ip_default_ttl`).
+    pub default_ttl: u8,
+}
+
+impl Config {
+    /// The defaults with a seed.
+    pub fn new(seed: Seed) -> Config {
+        Config { seed, default_ttl: 64 }
+    }
+}
+
+type Taps = Arc<Vec<(Option<NicId>, Arc<dyn Tap>)>>;
+
+/// A TCP/IP stack.
+pub struct Stack {
+    config: Config,
+    shared: Shared,
+    topology: RwLock<Arc<Topology>>,
+    path_mtus: PathMtus,
+    reassembly: Mutex<Reassembly>,
+    icmp_limit: Mutex<icmp::RateLimit>,
+    idents: [AtomicU32; 64],
+    ident_key: SipKey,
+    hasher: KeyedState,
+    taps: RwLock<Taps>,
+    tapped: AtomicBool,
+    looped: Mutex<VecDeque<(NicId, PacketBuffer)>>,
+    draining: AtomicBool,
+    maintenance: TimerHandle,
+}
+
+impl Stack {
+    /// A stack without interfaces.
+    pub fn new(config: Config) -> Arc<Stack> {
+        let seed = config.seed;
+        let hasher = KeyedState::new(SipKey::derive(&seed, 16));
+        let shared = Shared::new(seed);
+        Arc::new_cyclic(|me: &std::sync::Weak<Stack>| {
+            let maintenance = shared.timers.timer(me.clone());
+            Stack {
+                shared,
+                topology: RwLock::new(Arc::new(Topology::new(hasher.clone()))),
+                path_mtus: PathMtus::new(hasher.clone()),
+                reassembly: Mutex::new(Reassembly::new(hasher.clone())),
+                icmp_limit: Mutex::new(icmp::RateLimit::default()),
+                idents: [const { AtomicU32::new(0) }; 64],
+                ident_key: SipKey::derive(&seed, 17),
+                hasher,
+                taps: RwLock::default(),
+                tapped: AtomicBool::new(false),
+                looped: Mutex::default(),
+                draining: AtomicBool::new(false),
+                maintenance,
+                config,
+            }
+        })
+    }
+
+    /// The interfaces, addresses and routes as they are now.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.topology.read().clone()
+    }
+
+    /// Takes in one frame that a driver received on an interface. Everything it causes happens before this
+    /// returns: endpoints get their data, wakers are called, replies are sent.
+    pub fn handle_frame(&self, now: Instant, nic: NicId, frame: PacketBuffer) {
+        let topology = self.topology();
+        let Some(nic) = topology.nic(nic) else { return };
+        if nic.capabilities.filters_received {
+            nic.link.filter_received(now, frame, &mut |frame| self.receive(now, nic, frame));
+            self.schedule(nic.link.next_deadline());
+        } else {
+            self.receive(now, nic, frame);
+        }
+        self.drain_looped(now);
+    }
+
+    /// Does what is due: timers of endpoints, neighbour probes, delayed frames.
+    pub fn poll(&self, now: Instant) {
+        self.shared.timers.fire(now);
+        self.drain_looped(now);
+    }
+
+    /// When `poll` next has something to do. It may be early, never late.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.shared.timers.next_deadline()
+    }
+
+    /// Sets who is told when the next deadline moves earlier.
+    pub fn set_deadline_hook(&self, hook: Arc<dyn DeadlineHook>) {
+        self.shared.timers.set_hook(Some(hook));
+    }
+
+    /// Shows every frame of one interface, or of all, to a tap.
+    pub fn add_tap(&self, nic: Option<NicId>, tap: Arc<dyn Tap>) {
+        let mut taps = self.taps.write();
+        let mut more = Vec::clone(&taps);
+        more.push((nic, tap));
+        *taps = Arc::new(more);
+        self.tapped.store(true, Ordering::Release);
+    }
+
+    /// Removes all taps.
+    pub fn clear_taps(&self) {
+        *self.taps.write() = Arc::default();
+        self.tapped.store(false, Ordering::Release);
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Snapshot {
+        self.shared.stats.snapshot()
+    }
+
+    /// How many endpoints are registered and how many ports are held: both zero when nothing leaked.
+    pub fn usage(&self) -> (usize, usize) {
+        (self.shared.demux.len() + self.shared.raw.len(), self.shared.ports.len())
+    }
+
+    /// Forgets every endpoint and interface, for the end of a network namespace: frames and sockets that
+    /// are still around find nothing any more.
+    pub fn shut_down(&self) {
+        self.shared.demux.clear();
+        self.shared.raw.clear();
+        self.looped.lock().clear();
+        *self.topology.write() = Arc::new(Topology::new(self.hasher.clone()));
+    }
+
+    /// Shows a frame to the taps.
+    fn tap(&self, now: Instant, nic: &Nic, direction: Direction, frame: &PacketBuffer) {
+        if !self.tapped.load(Ordering::Acquire) {
+            return;
+        }
+        let taps = self.taps.read().clone();
+        for (only, tap) in taps.iter() {
+            if only.is_none_or(|only| only == nic.id) {
+                tap.frame(&Tapped { now, nic: nic.id, kind: nic.kind, direction, frame });
+            }
+        }
+    }
+
+    /// Sees to it that `on_timer` runs by a deadline.
+    fn schedule(&self, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline {
+            self.shared.timers.arm_earlier(&self.maintenance, deadline);
+        }
+    }
+}
+
+impl OnTimer for Stack {
+    fn on_timer(&self, now: Instant) {
+        let topology = self.topology();
+        for nic in topology.nics() {
+            if nic.capabilities.filters_received {
+                nic.link.poll(now, &mut |frame| self.receive(now, nic, frame));
+                self.schedule(nic.link.next_deadline());
+            }
+            self.age_neighbours(now, &topology, nic);
+        }
+        self.expire_fragments(now);
+    }
+}
+
+impl Host for Stack {
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}

@@ -1,0 +1,301 @@
+//! Frames and IPv4 packets on their way in.
+
+use core::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::Stack;
+use super::topology::Topology;
+use crate::buffer::PacketBuffer;
+use crate::ip::fragment::{FragmentKey, Outcome, Piece};
+use crate::ip::{Cast, IpInfo};
+use crate::link::{Direction, MacAddr, Nic, NicKind};
+use crate::time::Instant;
+use crate::wire::ethernet::{self, Ethernet, TYPE_ARP, TYPE_IPV4, TYPE_IPV6};
+use crate::wire::ipv4::{HEADER_LEN, Ipv4, Malformed};
+
+/// Where a packet came from, for everything that handles it.
+#[derive(Clone, Copy)]
+pub(super) struct Rx<'a> {
+    pub now: Instant,
+    pub topology: &'a Topology,
+    pub nic: &'a Arc<Nic>,
+    /// How the frame was addressed.
+    pub link_cast: Cast,
+}
+
+/// The IP headers of a packet, kept for ICMP errors and raw sockets. A plain header allocates nothing.
+#[derive(Clone)]
+pub(super) struct Headers {
+    fixed: [u8; 60],
+    fixed_len: usize,
+    more: Vec<u8>,
+}
+
+impl Headers {
+    pub(super) fn new(fixed: &[u8]) -> Headers {
+        let mut headers =
+            Headers { fixed: [0; 60], fixed_len: fixed.len().min(60), more: Vec::new() };
+        let len = headers.fixed_len;
+        headers.fixed[..len].copy_from_slice(&fixed[..len]);
+        headers
+    }
+
+    pub(super) fn push(&mut self, extension: &[u8]) {
+        self.more.extend_from_slice(extension);
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        [&self.fixed[..self.fixed_len], &self.more].concat()
+    }
+
+    /// The headers and what follows, at most `max` bytes: what an ICMP error quotes.
+    pub(super) fn quote(&self, packet: &PacketBuffer, max: usize) -> Vec<u8> {
+        let mut quoted = self.to_vec();
+        quoted.truncate(max);
+        quoted.extend(packet.to_vec_up_to(max - quoted.len()));
+        quoted
+    }
+}
+
+impl Stack {
+    /// Handles a frame that passed the link's filter.
+    pub(super) fn receive(&self, now: Instant, nic: &Arc<Nic>, mut frame: PacketBuffer) {
+        if !nic.is_up() {
+            nic.stats.rx_dropped.inc();
+            return;
+        }
+        nic.stats.rx_packets.inc();
+        nic.stats.rx_bytes.add(frame.len() as u64);
+        self.tap(now, nic, Direction::Received, &frame);
+        let topology = self.topology();
+        if nic.kind == NicKind::Loopback {
+            let rx = Rx { now, topology: &topology, nic, link_cast: Cast::Unicast };
+            return self.receive_ip(&rx, frame);
+        }
+        let Some(header) = frame.peek::<{ ethernet::HEADER_LEN }>() else {
+            nic.stats.rx_errors.inc();
+            return;
+        };
+        let header = Ethernet::parse(&header);
+        let link_cast = match header.dst {
+            MacAddr::BROADCAST => Cast::Broadcast,
+            dst if dst.is_multicast() => Cast::Multicast,
+            dst if dst == nic.mac => Cast::Unicast,
+            _ => {
+                nic.stats.rx_other_host.inc();
+                return;
+            }
+        };
+        if link_cast == Cast::Multicast {
+            nic.stats.rx_multicast.inc();
+        }
+        frame.advance(ethernet::HEADER_LEN);
+        let rx = Rx { now, topology: &topology, nic, link_cast };
+        match header.ethertype {
+            TYPE_IPV4 => self.receive_ipv4(&rx, frame),
+            TYPE_IPV6 => self.receive_ipv6(&rx, frame),
+            TYPE_ARP => self.receive_arp(now, &topology, nic, frame),
+            _ => nic.stats.rx_dropped.inc(),
+        }
+    }
+
+    /// Handles a packet that we sent to ourselves.
+    pub(super) fn receive_looped(
+        &self,
+        now: Instant,
+        topology: &Topology,
+        nic: &Arc<Nic>,
+        packet: PacketBuffer,
+    ) {
+        if nic.is_loopback() {
+            nic.stats.rx_packets.inc();
+            nic.stats.rx_bytes.add(packet.len() as u64);
+        }
+        let rx = Rx { now, topology, nic, link_cast: Cast::Unicast };
+        self.receive_ip(&rx, packet);
+    }
+
+    fn receive_ip(&self, rx: &Rx<'_>, mut packet: PacketBuffer) {
+        match packet.peek::<1>() {
+            Some([first]) if first >> 4 == 4 => self.receive_ipv4(rx, packet),
+            Some([first]) if first >> 4 == 6 => self.receive_ipv6(rx, packet),
+            _ => rx.nic.stats.rx_errors.inc(),
+        }
+    }
+
+    /// Handles an IPv4 packet.
+    fn receive_ipv4(&self, rx: &Rx<'_>, mut packet: PacketBuffer) {
+        let stats = &self.shared.stats.ip;
+        stats.in_receives.inc();
+        let available = packet.len();
+        let header_len = packet.peek::<1>().and_then(|[first]| Ipv4::header_len(first));
+        let Some(bytes) = header_len.and_then(|len| packet.pull(len)) else {
+            stats.in_hdr_errors.inc();
+            return;
+        };
+        let header = match Ipv4::parse(bytes, available) {
+            Ok(header) => header,
+            Err(Malformed::Truncated) => return stats.in_truncated_pkts.inc(),
+            Err(Malformed::Header) => return stats.in_hdr_errors.inc(),
+            Err(Malformed::Checksum) => {
+                stats.in_csum_errors.inc();
+                return stats.in_hdr_errors.inc();
+            }
+        };
+        let headers = Headers::new(bytes);
+        if has_source_route(bytes) {
+            // RFC 7126 section 4.3: packets with source routes are dropped.
+            return stats.in_hdr_errors.inc();
+        }
+        packet.truncate(usize::from(header.total_len));
+        let Some(cast) = self.judge_v4(rx, &header) else {
+            return stats.in_addr_errors.inc();
+        };
+        self.count_cast(rx, cast);
+        if header.is_fragment() {
+            self.reassemble_v4(rx, cast, &header, headers, packet);
+        } else {
+            self.deliver_ipv4(rx, cast, &header, headers, packet);
+        }
+    }
+
+    pub(super) fn count_cast(&self, rx: &Rx<'_>, cast: Cast) {
+        let stats = if rx.link_cast == Cast::Unicast { None } else { Some(&self.shared.stats.ip) };
+        match (cast, stats) {
+            (Cast::Broadcast, Some(stats)) => stats.in_bcast_pkts.inc(),
+            (Cast::Multicast, Some(stats)) => stats.in_mcast_pkts.inc(),
+            _ => {}
+        }
+    }
+
+    /// Whether a packet is for us, and how addressed (RFC 1122 section 3.2.1.3).
+    fn judge_v4(&self, rx: &Rx<'_>, header: &Ipv4) -> Option<Cast> {
+        let (src, dst) = (header.src, header.dst);
+        let loopback = rx.nic.is_loopback();
+        if src.is_multicast() || src.is_broadcast() || rx.topology.is_broadcast(rx.nic.id, src) {
+            return None;
+        }
+        // "Addresses of this form MUST NOT appear outside a host", and our own address from outside is forged;
+        // copies of our own multicasts come without an Ethernet header, as unicast frames of ourselves.
+        if !loopback && (src.is_loopback() || dst.is_loopback()) {
+            return None;
+        }
+        if src.is_unspecified() && dst != Ipv4Addr::BROADCAST && !dst.is_multicast() {
+            return None;
+        }
+        rx.topology.accepts_v4(rx.nic, dst)
+    }
+
+    fn reassemble_v4(
+        &self,
+        rx: &Rx<'_>,
+        cast: Cast,
+        header: &Ipv4,
+        headers: Headers,
+        mut packet: PacketBuffer,
+    ) {
+        let key = FragmentKey {
+            src: header.src.into(),
+            dst: header.dst.into(),
+            ident: u32::from(header.ident),
+            protocol: header.protocol,
+            nic: rx.nic.id,
+        };
+        packet.advance(usize::from(header.header_len));
+        let piece = Piece {
+            offset: u32::from(header.fragment_offset),
+            more: header.more_fragments,
+            header: headers.to_vec(),
+            protocol: header.protocol,
+            payload: packet.into_chain(),
+        };
+        let Some((first, _, payload)) = self.reassemble(rx, key, piece) else { return };
+        let Some(mut whole) = Ipv4::parse_quoted(&first) else { return };
+        let total = payload.len() + HEADER_LEN;
+        let Ok(total_len) = u16::try_from(total) else {
+            return self.shared.stats.ip.reasm_fails.inc();
+        };
+        // The options of the first fragment have been looked at; the datagram goes on without them.
+        whole.header_len = HEADER_LEN as u8;
+        whole.total_len = total_len;
+        whole.more_fragments = false;
+        whole.fragment_offset = 0;
+        let mut packet = PacketBuffer::new(payload);
+        let mut bytes = [0; HEADER_LEN];
+        whole.emit(&mut bytes);
+        packet.prepend_slice(&bytes);
+        self.deliver_ipv4(rx, cast, &whole, Headers::new(&bytes), packet);
+    }
+
+    /// Adds a fragment; gives the datagram when it is whole.
+    pub(super) fn reassemble(
+        &self,
+        rx: &Rx<'_>,
+        key: FragmentKey,
+        piece: Piece,
+    ) -> Option<(Vec<u8>, u8, crate::buffer::Chain)> {
+        let stats = self.ip_stats(key.dst);
+        stats.reasm_reqds.inc();
+        let mut table = self.reassembly.lock();
+        let outcome = table.add(rx.now, key, piece);
+        let deadline = table.next_deadline();
+        drop(table);
+        self.schedule(deadline);
+        match outcome {
+            Outcome::Waiting => None,
+            Outcome::Complete { header, protocol, payload } => {
+                stats.reasm_oks.inc();
+                Some((header, protocol, payload))
+            }
+            Outcome::Overlap => {
+                stats.reasm_overlaps.inc();
+                stats.reasm_fails.inc();
+                None
+            }
+            Outcome::Invalid => {
+                stats.reasm_fails.inc();
+                None
+            }
+        }
+    }
+
+    /// Gives a whole IPv4 packet to raw sockets and its transport.
+    fn deliver_ipv4(
+        &self,
+        rx: &Rx<'_>,
+        cast: Cast,
+        header: &Ipv4,
+        headers: Headers,
+        mut packet: PacketBuffer,
+    ) {
+        let info = IpInfo {
+            src: IpAddr::V4(header.src),
+            dst: IpAddr::V4(header.dst),
+            protocol: header.protocol,
+            ttl: header.ttl,
+            tos: header.tos,
+            nic: rx.nic.id,
+            cast,
+        };
+        let raw = self.deliver_raw(rx, &info, &packet);
+        packet.advance(usize::from(header.header_len));
+        self.deliver(rx, &info, headers, packet, raw);
+    }
+}
+
+/// Whether the options hold a loose or strict source route.
+fn has_source_route(header: &[u8]) -> bool {
+    let mut options = header.get(HEADER_LEN..).unwrap_or_default();
+    while let [kind, rest @ ..] = options {
+        match (kind, rest) {
+            (0, _) => return false,
+            (1, _) => options = rest,
+            (131 | 137, _) => return true,
+            (_, [len, ..]) if *len >= 2 => {
+                options = options.get(usize::from(*len)..).unwrap_or_default();
+            }
+            _ => return false,
+        }
+    }
+    false
+}

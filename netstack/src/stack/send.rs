@@ -1,0 +1,421 @@
+//! Packets on their way out: IP headers, fragments, and the frame on the link.
+
+use core::net::IpAddr;
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use super::Stack;
+use super::topology::Topology;
+use crate::buffer::{Chain, ChecksumOffload, PacketBuffer};
+use crate::ip::{Cast, Family, Fragment, IpError, IpMeta, IpOutput, RouteInfo, RouteQuery};
+use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, Nic, NicId, NicKind};
+use crate::stats::IpStats;
+use crate::time::Instant;
+use crate::wire::ethernet::{Ethernet, TYPE_IPV4, TYPE_IPV6};
+use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::ipv6::{self, FragmentHeader, Ipv6, NEXT_FRAGMENT};
+
+/// How many packets may wait on the loopback interface (they are handled at once; this bounds a storm).
+const MAX_LOOPED: usize = 16_384;
+/// The largest IP packet.
+const MAX_PACKET: usize = 65_535;
+
+impl IpOutput for Stack {
+    fn route(&self, now: Instant, query: &RouteQuery) -> Result<RouteInfo, IpError> {
+        let topology = self.topology();
+        let found = self.find_route(now, &topology, query);
+        if matches!(found, Err(IpError::NetworkUnreachable)) {
+            self.ip_stats(query.dst).out_no_routes.inc();
+        }
+        found
+    }
+
+    fn send(
+        &self,
+        now: Instant,
+        route: &RouteInfo,
+        meta: &IpMeta,
+        packet: PacketBuffer,
+    ) -> Result<(), IpError> {
+        let sent = self.send_payload(now, route, meta, packet);
+        self.drain_looped(now);
+        sent
+    }
+
+    fn send_with_header(
+        &self,
+        now: Instant,
+        route: &RouteInfo,
+        packet: PacketBuffer,
+    ) -> Result<(), IpError> {
+        if packet.len() > route.link_mtu as usize {
+            return Err(IpError::MessageTooLong { mtu: route.link_mtu });
+        }
+        let topology = self.topology();
+        let nic = topology.nic(route.nic).ok_or(IpError::NetworkUnreachable)?;
+        self.ip_stats(route.dst).out_requests.inc();
+        let sent = self.emit(now, nic, route, packet);
+        self.drain_looped(now);
+        sent
+    }
+
+    fn confirm(&self, now: Instant, route: &RouteInfo) {
+        let topology = self.topology();
+        if let Some(nic) = topology.nic(route.nic).filter(|nic| !nic.is_loopback()) {
+            nic.neighbours.lock().confirm(now, route.next_hop);
+        }
+    }
+
+    fn is_local(&self, address: IpAddr) -> bool {
+        self.topology().is_local(address)
+    }
+
+    fn join_group(
+        &self,
+        now: Instant,
+        group: IpAddr,
+        nic: Option<NicId>,
+    ) -> Result<NicId, IpError> {
+        if !group.is_multicast() {
+            return Err(IpError::Invalid);
+        }
+        let route = RouteQuery { src: None, dst: group, nic };
+        let topology = self.topology();
+        let id = match nic {
+            Some(id) => id,
+            None => self.find_route(now, &topology, &route).map_err(|_| IpError::NoDevice)?.nic,
+        };
+        topology.nic(id).ok_or(IpError::NoDevice)?.join(group);
+        Ok(id)
+    }
+
+    fn leave_group(&self, _now: Instant, group: IpAddr, nic: NicId) -> Result<(), IpError> {
+        let topology = self.topology();
+        topology.nic(nic).ok_or(IpError::NoDevice)?.leave(group);
+        Ok(())
+    }
+}
+
+impl Stack {
+    /// The counters of a family.
+    pub(super) fn ip_stats(&self, address: IpAddr) -> &IpStats {
+        match address {
+            IpAddr::V4(_) => &self.shared.stats.ip,
+            IpAddr::V6(_) => &self.shared.stats.ip6,
+        }
+    }
+
+    /// As `send`, without handling what came back over loopback: for use while a frame is being handled.
+    pub(super) fn send_payload(
+        &self,
+        now: Instant,
+        route: &RouteInfo,
+        meta: &IpMeta,
+        packet: PacketBuffer,
+    ) -> Result<(), IpError> {
+        let topology = self.topology();
+        let nic = topology.nic(route.nic).ok_or(IpError::NetworkUnreachable)?;
+        let stats = self.ip_stats(route.dst);
+        stats.out_requests.inc();
+        let header_len = match route.dst {
+            IpAddr::V4(_) => ipv4::HEADER_LEN,
+            IpAddr::V6(_) => ipv6::HEADER_LEN,
+        };
+        let total = packet.len() + header_len;
+        let payload_bound = if header_len == ipv4::HEADER_LEN { total } else { packet.len() };
+        if payload_bound > MAX_PACKET {
+            return Err(IpError::MessageTooLong { mtu: route.mtu });
+        }
+        let mtu = if meta.fragment == Fragment::Probe { route.link_mtu } else { route.mtu };
+        if total <= mtu as usize || packet.offload.gso.is_some() {
+            let packet = self.add_header(route, meta, packet);
+            return self.emit_looping(now, &topology, nic, (route, meta), packet);
+        }
+        if !matches!(meta.fragment, Fragment::Allow | Fragment::Anywhere) {
+            stats.frag_fails.inc();
+            return Err(IpError::MessageTooLong { mtu });
+        }
+        self.send_fragments(now, (&topology, nic), (route, meta), packet)
+    }
+
+    /// Cuts a packet into fragments that fit the path and sends them.
+    fn send_fragments(
+        &self,
+        now: Instant,
+        (topology, nic): (&Topology, &Arc<Nic>),
+        (route, meta): (&RouteInfo, &IpMeta),
+        mut packet: PacketBuffer,
+    ) -> Result<(), IpError> {
+        let stats = self.ip_stats(route.dst);
+        packet.complete_checksum();
+        let overhead = match route.dst {
+            IpAddr::V4(_) => ipv4::HEADER_LEN,
+            IpAddr::V6(_) => ipv6::HEADER_LEN + ipv6::FRAGMENT_LEN,
+        };
+        let room = (route.mtu as usize).saturating_sub(overhead) & !7;
+        if room == 0 {
+            stats.frag_fails.inc();
+            return Err(IpError::MessageTooLong { mtu: route.mtu });
+        }
+        let ident = self.next_ident(route, meta.protocol);
+        let mut rest = packet.into_chain();
+        let mut offset = 0;
+        while !rest.is_empty() {
+            let part = rest.split_to(room);
+            let len = part.len();
+            let place = Place { ident, offset, more: !rest.is_empty() };
+            let fragment = self.fragment(route, meta, part, place);
+            offset += len;
+            stats.frag_creates.inc();
+            self.emit_looping(now, topology, nic, (route, meta), fragment)?;
+        }
+        stats.frag_oks.inc();
+        Ok(())
+    }
+
+    /// One fragment with its headers.
+    fn fragment(
+        &self,
+        route: &RouteInfo,
+        meta: &IpMeta,
+        part: Chain,
+        place: Place,
+    ) -> PacketBuffer {
+        let mut packet = PacketBuffer::new(part);
+        match (route.src, route.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let header = Ipv4 {
+                    header_len: ipv4::HEADER_LEN as u8,
+                    tos: meta.tos,
+                    total_len: (packet.len() + ipv4::HEADER_LEN) as u16,
+                    ident: place.ident as u16,
+                    dont_fragment: false,
+                    more_fragments: place.more,
+                    fragment_offset: place.offset as u16,
+                    ttl: self.ttl(route, meta),
+                    protocol: meta.protocol,
+                    src,
+                    dst,
+                };
+                header.emit(packet.prepend());
+            }
+            _ => {
+                let header = FragmentHeader {
+                    next_header: meta.protocol,
+                    offset: place.offset as u16,
+                    more: place.more,
+                    ident: place.ident,
+                };
+                header.emit(packet.prepend());
+                let meta = IpMeta { protocol: NEXT_FRAGMENT, ..*meta };
+                packet = self.add_header(route, &meta, packet);
+            }
+        }
+        packet
+    }
+
+    /// Puts the IP header before a packet.
+    pub(super) fn add_header(
+        &self,
+        route: &RouteInfo,
+        meta: &IpMeta,
+        mut packet: PacketBuffer,
+    ) -> PacketBuffer {
+        let ttl = self.ttl(route, meta);
+        match (route.src, route.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let dont_fragment = meta.fragment != Fragment::Anywhere;
+                // RFC 6864 section 4: the identification of an atomic datagram may have any value.
+                let ident = if dont_fragment { 0 } else { self.next_ident(route, meta.protocol) };
+                let header = Ipv4 {
+                    header_len: ipv4::HEADER_LEN as u8,
+                    tos: meta.tos,
+                    total_len: (packet.len() + ipv4::HEADER_LEN) as u16,
+                    ident: ident as u16,
+                    dont_fragment,
+                    more_fragments: false,
+                    fragment_offset: 0,
+                    ttl,
+                    protocol: meta.protocol,
+                    src,
+                    dst,
+                };
+                header.emit(packet.prepend());
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let header = Ipv6 {
+                    traffic_class: meta.tos,
+                    flow_label: meta.flow_label,
+                    payload_len: packet.len() as u16,
+                    next_header: meta.protocol,
+                    hop_limit: ttl,
+                    src,
+                    dst,
+                };
+                header.emit(packet.prepend());
+            }
+            // A route never mixes families: `find_route` refuses it.
+            _ => {}
+        }
+        packet
+    }
+
+    fn ttl(&self, route: &RouteInfo, meta: &IpMeta) -> u8 {
+        let default = if route.cast == Cast::Multicast { 1 } else { self.config.default_ttl };
+        meta.ttl.unwrap_or(default)
+    }
+
+    /// The next identification between two addresses: counters behind a keyed hash, so that one pair tells
+    /// nothing of another (RFC 7739 section 5.3).
+    fn next_ident(&self, route: &RouteInfo, protocol: u8) -> u32 {
+        let hash = self.ident_key.hash_one((route.src, route.dst, protocol));
+        let counter = &self.idents[(hash >> 58) as usize % self.idents.len()];
+        (hash as u32).wrapping_add(counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Emits a packet, and gives our own members of a group or receivers of a broadcast a copy.
+    fn emit_looping(
+        &self,
+        now: Instant,
+        topology: &Topology,
+        nic: &Arc<Nic>,
+        (route, meta): (&RouteInfo, &IpMeta),
+        packet: PacketBuffer,
+    ) -> Result<(), IpError> {
+        let to_us = match (route.cast, route.dst) {
+            (Cast::Unicast, _) => false,
+            (_, IpAddr::V4(dst)) => topology.accepts_v4(nic, dst).is_some(),
+            (_, IpAddr::V6(dst)) => topology.accepts_v6(nic, dst).is_some(),
+        };
+        let loops = route.cast == Cast::Broadcast || meta.multicast_loop;
+        if to_us && loops && !nic.is_loopback() && !route.src.is_unspecified() {
+            self.loop_back(nic, packet.clone());
+        }
+        self.emit(now, nic, route, packet)
+    }
+
+    /// Sends an IP packet over an interface.
+    pub(super) fn emit(
+        &self,
+        now: Instant,
+        nic: &Arc<Nic>,
+        route: &RouteInfo,
+        packet: PacketBuffer,
+    ) -> Result<(), IpError> {
+        if !nic.is_up() {
+            return Err(IpError::NetworkDown);
+        }
+        match (nic.kind, route.cast) {
+            (NicKind::Loopback, _) => {
+                self.count_sent(nic, &packet);
+                self.tap(now, nic, Direction::Sent, &packet);
+                self.loop_back(nic, packet);
+                Ok(())
+            }
+            (NicKind::Ethernet, Cast::Unicast) => {
+                self.send_to_neighbour(now, nic, route.next_hop, packet)
+            }
+            (NicKind::Ethernet, Cast::Multicast) => {
+                let mac = MacAddr::of_multicast(route.dst);
+                self.transmit_ip(now, nic, mac, Family::of(route.dst), packet)
+            }
+            (NicKind::Ethernet, Cast::Broadcast) => {
+                self.transmit_ip(now, nic, MacAddr::BROADCAST, Family::V4, packet)
+            }
+        }
+    }
+
+    /// Puts the Ethernet header before an IP packet and transmits.
+    pub(super) fn transmit_ip(
+        &self,
+        now: Instant,
+        nic: &Arc<Nic>,
+        dst: MacAddr,
+        family: Family,
+        packet: PacketBuffer,
+    ) -> Result<(), IpError> {
+        let ethertype = match family {
+            Family::V4 => TYPE_IPV4,
+            Family::V6 => TYPE_IPV6,
+        };
+        self.transmit(now, nic, dst, ethertype, packet)
+    }
+
+    /// Puts the Ethernet header before a packet and gives the frame to the link.
+    pub(super) fn transmit(
+        &self,
+        now: Instant,
+        nic: &Arc<Nic>,
+        dst: MacAddr,
+        ethertype: u16,
+        mut packet: PacketBuffer,
+    ) -> Result<(), IpError> {
+        Ethernet { dst, src: nic.mac, ethertype }.emit(packet.prepend());
+        if nic.capabilities.checksum == ChecksumSupport::Software {
+            packet.complete_checksum();
+        }
+        self.tap(now, nic, Direction::Sent, &packet);
+        let sent = nic.link.transmit(now, &packet);
+        if nic.capabilities.filters_received {
+            self.schedule(nic.link.next_deadline());
+        }
+        match sent {
+            Ok(()) => {
+                self.count_sent(nic, &packet);
+                Ok(())
+            }
+            Err(error) => {
+                nic.stats.tx_dropped.inc();
+                Err(match error {
+                    LinkError::Full => IpError::NoBuffers,
+                    LinkError::Down => IpError::NetworkDown,
+                    LinkError::TooLarge => IpError::MessageTooLong { mtu: nic.mtu() },
+                })
+            }
+        }
+    }
+
+    fn count_sent(&self, nic: &Nic, frame: &PacketBuffer) {
+        nic.stats.tx_packets.inc();
+        nic.stats.tx_bytes.add(frame.len() as u64);
+    }
+
+    /// Queues an IP packet for ourselves; `drain_looped` handles it once no lock is held.
+    fn loop_back(&self, nic: &Nic, mut packet: PacketBuffer) {
+        // The packet never left our memory: its checksum needs neither computing nor checking.
+        packet.offload.rx_verified = packet.offload.checksum != ChecksumOffload::None;
+        let mut looped = self.looped.lock();
+        if looped.len() < MAX_LOOPED {
+            looped.push_back((nic.id, packet));
+        } else {
+            drop(looped);
+            nic.stats.rx_dropped.inc();
+        }
+    }
+
+    /// Handles the packets that we sent to ourselves, and those that they cause. One thread at a time does;
+    /// a send within it only queues.
+    pub(super) fn drain_looped(&self, now: Instant) {
+        loop {
+            if self.looped.lock().is_empty() || self.draining.swap(true, Ordering::Acquire) {
+                return;
+            }
+            loop {
+                let next = self.looped.lock().pop_front();
+                let Some((nic, packet)) = next else { break };
+                let topology = self.topology();
+                if let Some(nic) = topology.nic(nic) {
+                    self.receive_looped(now, &topology, nic, packet);
+                }
+            }
+            self.draining.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// Where a fragment lies in its datagram.
+struct Place {
+    ident: u32,
+    offset: usize,
+    more: bool,
+}

@@ -1,0 +1,24 @@
+//! Making sockets.
+
+use std::sync::Arc;
+
+use super::Stack;
+use crate::ip::Family;
+use crate::socket::{PingSocket, RawSocket, UdpSocket};
+
+impl Stack {
+    /// A UDP socket.
+    pub fn udp_socket(self: &Arc<Self>, family: Family) -> UdpSocket {
+        UdpSocket::new(self.clone(), family)
+    }
+
+    /// A ping socket (SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6).
+    pub fn ping_socket(self: &Arc<Self>, family: Family) -> PingSocket {
+        PingSocket::new(self.clone(), family)
+    }
+
+    /// A raw socket of a protocol; 255 only sends.
+    pub fn raw_socket(self: &Arc<Self>, family: Family, protocol: u8) -> RawSocket {
+        RawSocket::new(self.clone(), family, protocol)
+    }
+}

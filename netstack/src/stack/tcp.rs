@@ -1,0 +1,26 @@
+//! Where TCP segments meet the stack.
+
+use core::net::SocketAddr;
+
+use super::Stack;
+use super::receive::Rx;
+use crate::buffer::PacketBuffer;
+use crate::ip::{Cast, IpInfo, PROTO_TCP};
+
+impl Stack {
+    /// Gives a segment to its connection or listener.
+    pub(super) fn deliver_tcp(&self, rx: &Rx<'_>, info: &IpInfo, mut packet: PacketBuffer) {
+        let stats = &self.shared.stats.tcp;
+        stats.in_segs.inc();
+        // RFC 9293 MUST-57: a SYN to a broadcast or multicast address is ignored; so is everything else there.
+        let Some([s0, s1, d0, d1]) = packet.peek::<4>().filter(|_| info.cast == Cast::Unicast)
+        else {
+            return stats.in_errs.inc();
+        };
+        let local = SocketAddr::new(info.dst, u16::from_be_bytes([d0, d1]));
+        let remote = SocketAddr::new(info.src, u16::from_be_bytes([s0, s1]));
+        if let Some(endpoint) = self.shared.demux.lookup(PROTO_TCP, local, remote, info.nic) {
+            endpoint.deliver(rx.now, info, packet);
+        }
+    }
+}
