@@ -8,9 +8,36 @@
 //! Shared by them: [`services`] (memory and clock as arguments), [`pages`] (a file's pages), [`pseudo`] (generated files).
 #![forbid(unsafe_code)]
 
+pub mod dev;
 pub mod host;
 pub mod listing;
 pub mod overlay;
 pub mod pages;
 pub mod services;
+pub mod sys;
 pub mod tmpfs;
+pub mod tree;
+
+use std::sync::Arc;
+
+use sentry_kernel::error::Result;
+use sentry_kernel::vfs::FileSystem;
+
+use services::Services;
+use tmpfs::{Options, Tmpfs};
+
+/// A /dev with its nodes, links and mount points.
+pub fn new_dev(services: &Services) -> Result<Arc<dyn FileSystem>> {
+    let options = Options { mode: 0o755, ..Options::default() };
+    let tmpfs = Tmpfs::with_type(services, options, "devtmpfs")?;
+    dev::populate(&tmpfs.root())?;
+    Ok(tmpfs)
+}
+
+/// A /sys of a machine with `cpus` processors.
+pub fn new_sys(services: &Services, cpus: usize) -> Result<Arc<dyn FileSystem>> {
+    let options = Options { mode: 0o555, ..Options::default() };
+    let tmpfs = Tmpfs::with_type(services, options, "sysfs")?;
+    sys::populate(&tmpfs.root(), cpus)?;
+    Ok(tmpfs)
+}

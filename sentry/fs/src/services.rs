@@ -41,12 +41,12 @@ impl Services {
 
     /// A device number (major 0) for a filesystem without a device, unused so far.
     pub fn anonymous_device(&self) -> u64 {
-        make_device(0, self.devices.fetch_add(1, Ordering::Relaxed) as u32)
+        makedev(0, self.devices.fetch_add(1, Ordering::Relaxed) as u32)
     }
 }
 
 /// A device number as makedev(3) encodes it.
-pub const fn make_device(major: u32, minor: u32) -> u64 {
+pub const fn makedev(major: u32, minor: u32) -> u64 {
     let (major, minor) = (major as u64, minor as u64);
     (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12
 }

@@ -88,7 +88,7 @@ pub struct Kernel {
     uts: Uts,
     stats: Stats,
     devices: Devices,
-    fs_types: RwLock<Vec<&'static FsType>>,
+    fs_types: RwLock<Vec<Arc<FsType>>>,
     families: RwLock<Vec<Arc<dyn SocketFamily>>>,
     mounts: OnceLock<Arc<MountNamespace>>,
     boot: Instant,
@@ -197,18 +197,19 @@ impl Kernel {
     }
 
     /// Registers a filesystem for mount(2) and /proc/filesystems.
-    pub fn register_fs_type(&self, fs_type: &'static FsType) {
+    pub fn register_fs_type(&self, fs_type: Arc<FsType>) {
         self.fs_types.write().push(fs_type);
     }
 
     /// The filesystem of this name. Errors: ENODEV.
-    pub fn fs_type(&self, name: &[u8]) -> Result<&'static FsType> {
+    pub fn fs_type(&self, name: &[u8]) -> Result<Arc<FsType>> {
         let types = self.fs_types.read();
-        types.iter().find(|t| t.name.as_bytes() == name).copied().ok_or(Errno::ENODEV.into())
+        let found = types.iter().find(|t| t.name.as_bytes() == name).cloned();
+        found.ok_or(Errno::ENODEV.into())
     }
 
     /// All registered filesystems.
-    pub fn fs_types(&self) -> Vec<&'static FsType> {
+    pub fn fs_types(&self) -> Vec<Arc<FsType>> {
         self.fs_types.read().clone()
     }
 

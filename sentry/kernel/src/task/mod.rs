@@ -1,43 +1,32 @@
 //! Tasks (threads), thread groups, process groups, sessions and the pid namespace; the run loop of each task.
+//!
+//! One host thread runs one task: it owns a [`CurrentTask`], switches to program code, and answers what that does. Others see a [`Task`]
+//! and reach it only through its attention bits. Who is whose parent or group is in [`PidNamespace`], under one lock.
 
-use std::ops::Deref;
-use std::sync::Arc;
+mod clone;
+mod current;
+mod exec;
+mod exit;
+mod group;
+mod namespace;
+mod run;
+mod session;
+mod status;
+#[expect(clippy::module_inception, reason = "the type's own file")]
+mod task;
+mod times;
+mod vfork;
+mod wait;
+mod waker;
 
-use crate::cred::Credentials;
-use crate::sync::{Rank, RwLock};
-
-/// A task, as others see it.
-pub struct Task {
-    credentials: RwLock<Arc<Credentials>>,
-}
-
-impl Task {
-    /// A task with this identity.
-    pub fn new(credentials: Arc<Credentials>) -> Self {
-        Self { credentials: RwLock::new(Rank::TASK, credentials) }
-    }
-
-    /// Its identity now.
-    pub fn credentials(&self) -> Arc<Credentials> {
-        self.credentials.read().clone()
-    }
-}
-
-/// A task on its own thread: what a system call runs on behalf of.
-pub struct CurrentTask {
-    task: Arc<Task>,
-}
-
-impl CurrentTask {
-    /// The task as others see it.
-    pub fn task(&self) -> &Arc<Task> {
-        &self.task
-    }
-}
-
-impl Deref for CurrentTask {
-    type Target = Task;
-    fn deref(&self) -> &Task {
-        &self.task
-    }
-}
+pub use clone::CloneRequest;
+pub use current::{CurrentTask, RestartBlock, Unblocked, current};
+pub use exec::{ExecRequest, InitArgs};
+pub use group::{ThreadGroup, Usage};
+pub use namespace::{INIT_PID, PID_MAX, PidNamespace};
+pub use session::{ControllingTerminal, ProcessGroup, Session};
+pub use status::WaitStatus;
+pub use task::{Attention, Details, Resources, Scheduling, Task, TaskInit};
+pub use times::{Account, CpuTime, Mode};
+pub use wait::{WaitSelect, Waited};
+pub use waker::TaskWaker;
