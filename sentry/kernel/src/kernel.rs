@@ -10,6 +10,7 @@ use sentry_abi::Errno;
 use crate::device::Devices;
 use crate::error::Result;
 use crate::futex::FutexTable;
+use crate::loader::Vdso;
 use crate::log::{Level, Log};
 use crate::socket::SocketFamily;
 use crate::stats::{Seen, Stats};
@@ -64,6 +65,8 @@ pub struct KernelConfig {
     pub hostname: String,
     /// How many processors programs see.
     pub cpus: usize,
+    /// The vDSO that programs get, where there is one.
+    pub vdso: Option<Vdso>,
 }
 
 /// How a guest ended.
@@ -93,6 +96,7 @@ pub struct Kernel {
     mounts: OnceLock<Arc<MountNamespace>>,
     boot: Instant,
     cpus: usize,
+    vdso: Option<Vdso>,
     ended: Mutex<Option<Ended>>,
     /// Set with `ended`; whoever waits for the end polls it under its own parking.
     over: AtomicBool,
@@ -120,6 +124,7 @@ impl Kernel {
             mounts: OnceLock::new(),
             boot,
             cpus: config.cpus.max(1),
+            vdso: config.vdso,
             ended: Mutex::new(Rank::LEAF, None),
             over: AtomicBool::new(false),
             waiters: Mutex::new(Rank::LEAF, Vec::new()),
@@ -184,6 +189,11 @@ impl Kernel {
     /// Takes lines for the operator.
     pub fn log(&self) -> &Arc<dyn Log> {
         &self.log
+    }
+
+    /// The vDSO that programs get.
+    pub fn vdso(&self) -> Option<&Vdso> {
+        self.vdso.as_ref()
     }
 
     /// How many processors programs see.

@@ -18,15 +18,23 @@
 #![forbid(unsafe_code)]
 
 pub mod cred;
+pub mod device;
 pub mod error;
 pub mod file;
 pub mod futex;
 pub mod io;
+pub mod kernel;
+pub mod limits;
 pub mod loader;
+pub mod log;
 pub mod mm;
+pub mod signal;
 pub mod socket;
+pub mod stats;
 pub mod sync;
 pub mod task;
+pub mod time;
+pub mod uts;
 pub mod vfs;
 pub mod wait;
 

@@ -14,7 +14,8 @@ impl Default for Limits {
     fn default() -> Self {
         let unlimited = Rlimit { cur: RLIM_INFINITY, max: RLIM_INFINITY };
         let mut limits = Self([unlimited; RLIM_NLIMITS]);
-        let mut set = |resource: Resource, cur, max| limits.0[resource as usize] = Rlimit { cur, max };
+        let mut set =
+            |resource: Resource, cur, max| limits.0[resource as usize] = Rlimit { cur, max };
         set(Resource::Stack, 8 << 20, RLIM_INFINITY);
         set(Resource::Core, 0, RLIM_INFINITY);
         set(Resource::Nproc, 16_384, 16_384);

@@ -23,7 +23,9 @@ pub enum DefaultAction {
 pub const fn default_action(signal: Signal) -> DefaultAction {
     match signal {
         Signal::SIGCHLD | Signal::SIGURG | Signal::SIGWINCH => DefaultAction::Ignore,
-        Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => DefaultAction::Stop,
+        Signal::SIGSTOP | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => {
+            DefaultAction::Stop
+        }
         Signal::SIGCONT => DefaultAction::Continue,
         _ => DefaultAction::Terminate,
     }
@@ -103,7 +105,10 @@ mod tests {
         handlers.set_action(Signal::SIGTERM, at(0x1000));
         assert!(handlers.ignores(Signal::SIGINT) && !handlers.ignores(Signal::SIGTERM));
         let after = handlers.fork_for_exec();
-        assert_eq!(after.action(Signal::SIGINT), SigAction { handler: SIG_IGN, ..Default::default() });
+        assert_eq!(
+            after.action(Signal::SIGINT),
+            SigAction { handler: SIG_IGN, ..Default::default() }
+        );
         assert_eq!(after.action(Signal::SIGTERM), SigAction::default());
         assert!(after.ignores(Signal::SIGCHLD), "ignored by default");
     }

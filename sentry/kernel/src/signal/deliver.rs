@@ -1,13 +1,13 @@
 //! Delivery: which signal comes next, what its action is, the frame on the program's stack, and the way back (rt_sigreturn).
 
-use platform::arch::signal_frame::{self, AltStack, FrameInput};
 use platform::FpuState;
+use platform::arch::signal_frame::{self, AltStack, FrameInput};
+use sentry_abi::Errno;
 use sentry_abi::UserAddr;
 use sentry_abi::signal::{
     SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SS_AUTODISARM,
     SS_DISABLE, SS_ONSTACK, SigAction, SigInfo, SigSet, Signal, StackT,
 };
-use sentry_abi::Errno;
 use zerocopy::IntoBytes;
 
 use crate::error::{Restart, Result};
@@ -54,12 +54,18 @@ impl CurrentTask {
                 SIG_DFL | SIG_IGN => match self.default_disposition(signal) {
                     DefaultAction::Ignore | DefaultAction::Continue => continue,
                     DefaultAction::Stop => {
-                        self.kernel().syscalls().clone().trace_event(self, TraceEvent::Signal(info));
+                        self.kernel()
+                            .syscalls()
+                            .clone()
+                            .trace_event(self, TraceEvent::Signal(info));
                         group.begin_stop(signal);
                         return Ok(Next::Again);
                     }
                     DefaultAction::Terminate => {
-                        self.kernel().syscalls().clone().trace_event(self, TraceEvent::Signal(info));
+                        self.kernel()
+                            .syscalls()
+                            .clone()
+                            .trace_event(self, TraceEvent::Signal(info));
                         group.begin_exit(WaitStatus::Signaled(signal));
                         return Ok(Next::Again);
                     }
@@ -143,8 +149,7 @@ impl CurrentTask {
         };
         let rsp = self.registers.rsp;
         let on_alt = is_on(&alt, rsp);
-        let switch_stack =
-            action.flags & SA_ONSTACK != 0 && alt.flags & SS_DISABLE == 0 && !on_alt;
+        let switch_stack = action.flags & SA_ONSTACK != 0 && alt.flags & SS_DISABLE == 0 && !on_alt;
         let stack_top = if switch_stack {
             alt.sp.wrapping_add(alt.size)
         } else {
@@ -165,10 +170,12 @@ impl CurrentTask {
             alt_stack: AltStack { sp: alt.sp, flags: shown_flags(&alt, rsp), size: alt.size },
             trap: self.trap,
         });
-        let fits = |addr: u64| !(switch_stack || on_alt && alt.flags & SS_AUTODISARM == 0) || addr >= alt.sp;
-        let written = frame.filter(|f| fits(f.addr)).filter(|f| {
-            self.mm().write(UserAddr(f.addr), &f.bytes).is_ok()
-        });
+        let fits = |addr: u64| {
+            !(switch_stack || on_alt && alt.flags & SS_AUTODISARM == 0) || addr >= alt.sp
+        };
+        let written = frame
+            .filter(|f| fits(f.addr))
+            .filter(|f| self.mm().write(UserAddr(f.addr), &f.bytes).is_ok());
         let Some(frame) = written else {
             self.frame_failed(signal);
             return Ok(());
@@ -195,7 +202,9 @@ impl CurrentTask {
     fn frame_failed(&self, signal: Signal) {
         let group = self.task.thread_group();
         if signal == Signal::SIGSEGV {
-            group.handlers().set_action(signal, SigAction { handler: SIG_DFL, ..SigAction::default() });
+            group
+                .handlers()
+                .set_action(signal, SigAction { handler: SIG_DFL, ..SigAction::default() });
         }
         self.task.force_signal(Signal::SIGSEGV, SigInfo::new(Signal::SIGSEGV, SI_KERNEL));
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use sentry_abi::Errno;
-use sentry_abi::signal::{SI_KERNEL, SI_USER, SigInfo, SigSet, Signal};
+use sentry_abi::signal::{SI_KERNEL, SI_TIMER, SI_USER, SigInfo, SigSet, Signal};
 
 use crate::error::Result;
 
@@ -24,6 +24,16 @@ impl PendingSignals {
     /// that the signal is pending. Errors: EAGAIN where a queued real-time signal (sigqueue, timer) finds no room.
     pub fn push(&mut self, signal: Signal, info: SigInfo, limit: u64) -> Result<()> {
         if !signal.is_realtime() && self.set.contains(signal) {
+            return Ok(());
+        }
+        if info.code == SI_TIMER
+            && let Some(queued) = self.queue.iter_mut().find(|i| {
+                i.signo == info.signo && i.code == SI_TIMER && i.timer_id() == info.timer_id()
+            })
+        {
+            // timer_getoverrun(2): a timer has one signal queued at most; more expiries count as overruns.
+            let total = queued.overrun().saturating_add(info.overrun()).saturating_add(1);
+            *queued = SigInfo::timer(signal, info.timer_id(), total, info.value());
             return Ok(());
         }
         let room = (self.queue.len() as u64) < limit || info.code == SI_KERNEL;

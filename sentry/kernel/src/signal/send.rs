@@ -38,7 +38,10 @@ impl ThreadGroup {
                 let own = judge.signals.lock();
                 own.blocked.union(own.waiting_for)
             };
-            if !hidden.contains(signal) && self.handlers().ignores(signal) && !signal.eq(&Signal::SIGKILL) {
+            if !hidden.contains(signal)
+                && self.handlers().ignores(signal)
+                && !signal.eq(&Signal::SIGKILL)
+            {
                 return Ok(());
             }
             match target {
@@ -236,7 +239,12 @@ impl Task {
     }
 
     /// Signals one group after the permission check. Errors: EPERM, EAGAIN.
-    pub fn kill_group(&self, group: &ThreadGroup, signal: Option<Signal>, info: SigInfo) -> Result<()> {
+    pub fn kill_group(
+        &self,
+        group: &ThreadGroup,
+        signal: Option<Signal>,
+        info: SigInfo,
+    ) -> Result<()> {
         let pids = self.kernel().pids();
         if let Some(target) = pids.task(group.pid()) {
             let same_session = || {

@@ -30,7 +30,9 @@ impl ThreadGroup {
         let members = self.members.lock();
         let mut signals = self.signals.lock();
         let Job::Stopping(signal) = signals.job else { return None };
-        if members.tasks.is_empty() || !members.tasks.iter().all(|t| t.stopped.load(Ordering::SeqCst)) {
+        if members.tasks.is_empty()
+            || !members.tasks.iter().all(|t| t.stopped.load(Ordering::SeqCst))
+        {
             return None;
         }
         signals.job = Job::Stopped(signal);

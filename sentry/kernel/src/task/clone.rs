@@ -205,7 +205,12 @@ impl CurrentTask {
         Ok(())
     }
 
-    fn start(&mut self, child: &Arc<Task>, resources: Resources, request: &CloneRequest) -> Result<()> {
+    fn start(
+        &mut self,
+        child: &Arc<Task>,
+        resources: Resources,
+        request: &CloneRequest,
+    ) -> Result<()> {
         let mut registers = self.registers;
         registers.rax = 0;
         registers.orig_rax = platform::arch::registers::NO_SYSCALL;

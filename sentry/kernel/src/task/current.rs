@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use platform::{Context, Registers};
 use platform::arch::signal_frame::Trap;
+use platform::{Context, Registers};
 use sentry_abi::Errno;
 use sentry_abi::signal::{SigInfo, SigSet, Signal};
 
@@ -72,7 +72,12 @@ pub fn current() -> Option<Arc<Task>> {
 
 impl CurrentTask {
     /// Binds a task to the calling host thread.
-    pub(crate) fn bind(task: Arc<Task>, context: Box<dyn Context>, registers: Registers, resources: Resources) -> Self {
+    pub(crate) fn bind(
+        task: Arc<Task>,
+        context: Box<dyn Context>,
+        registers: Registers,
+        resources: Resources,
+    ) -> Self {
         task.waker().bind();
         task.bind_kick(context.kick_handle());
         CURRENT.set(Some(task.clone()));
@@ -297,7 +302,8 @@ impl CurrentTask {
         if !controls || foreground.is_none() || foreground == Some(own.id()) {
             return Ok(());
         }
-        let deaf = self.blocked().contains(signal) || self.thread_group().handlers().ignores(signal);
+        let deaf =
+            self.blocked().contains(signal) || self.thread_group().handlers().ignores(signal);
         if deaf {
             // POSIX: a write goes through, a read fails.
             return if signal == Signal::SIGTTIN { Err(Errno::EIO.into()) } else { Ok(()) };

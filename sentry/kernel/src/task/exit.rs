@@ -49,9 +49,8 @@ pub(super) fn end_unstarted(task: &Arc<Task>, resources: Resources) {
 }
 
 pub(super) fn release_user_memory(task: &Task, mm: &Arc<MemoryManager>) {
-    let (robust, clear) = task.details(|d| {
-        (std::mem::take(&mut d.robust_list), std::mem::take(&mut d.clear_child_tid))
-    });
+    let (robust, clear) = task
+        .details(|d| (std::mem::take(&mut d.robust_list), std::mem::take(&mut d.clear_child_tid)));
     if robust != 0 {
         walk_robust_list(task, mm, robust);
     }

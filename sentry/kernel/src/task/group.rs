@@ -278,7 +278,10 @@ impl ThreadGroup {
     /// CPU time of all its tasks, living and ended.
     pub fn cpu_time(&self) -> CpuTime {
         let now = self.kernel.now();
-        let living = self.tasks().iter().fold(CpuTime::default(), |t, task| t.plus(task.account().read(now)));
+        let living = self
+            .tasks()
+            .iter()
+            .fold(CpuTime::default(), |t, task| t.plus(task.account().read(now)));
         living.plus(self.used.lock().0.cpu)
     }
 

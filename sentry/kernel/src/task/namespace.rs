@@ -95,9 +95,10 @@ impl Tree {
     fn is_free(&self, id: u32) -> bool {
         !self.tasks.contains_key(&id)
             && !self.nodes.contains_key(&id)
-            && !self.nodes.values().any(|n| {
-                n.process_group.id() == id || n.process_group.session().id() == id
-            })
+            && !self
+                .nodes
+                .values()
+                .any(|n| n.process_group.id() == id || n.process_group.session().id() == id)
     }
 }
 
@@ -150,8 +151,14 @@ impl PidNamespace {
             None => ProcessGroup::new(pid, Session::new(pid)),
         };
         let group = task.thread_group().clone();
-        let node =
-            Node { group, parent, children: Vec::new(), process_group, zombie: None, job_event: None };
+        let node = Node {
+            group,
+            parent,
+            children: Vec::new(),
+            process_group,
+            zombie: None,
+            job_event: None,
+        };
         tree.nodes.insert(pid, node);
     }
 

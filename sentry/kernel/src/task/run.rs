@@ -34,7 +34,11 @@ impl CurrentTask {
         }
         // The end itself may find broken state after a panic: that must not take the process down either.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.end())) {
-            kernel.abort(format!("the kernel failed at the end of task {}: {}", task.tid(), panic_text(&*panic)));
+            kernel.abort(format!(
+                "the kernel failed at the end of task {}: {}",
+                task.tid(),
+                panic_text(&*panic)
+            ));
         }
         CurrentTask::unbind();
     }
@@ -145,7 +149,8 @@ impl CurrentTask {
     /// Ends the program with SIGSEGV, whatever it handles: it cannot go on (execve past the point of no return).
     pub(crate) fn kill_by_segv(&self) {
         let handlers = self.thread_group().handlers();
-        handlers.set_action(Signal::SIGSEGV, SigAction { handler: SIG_DFL, ..SigAction::default() });
+        handlers
+            .set_action(Signal::SIGSEGV, SigAction { handler: SIG_DFL, ..SigAction::default() });
         self.task.force_signal(Signal::SIGSEGV, SigInfo::new(Signal::SIGSEGV, SI_KERNEL));
     }
 

@@ -1,8 +1,6 @@
 //! How a task ended or changed, as wait(2) tells it.
 
-use sentry_abi::signal::{
-    CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, Signal,
-};
+use sentry_abi::signal::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, Signal};
 
 /// A child's change of state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +45,6 @@ impl WaitStatus {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

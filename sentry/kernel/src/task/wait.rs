@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use sentry_abi::Errno;
-use sentry_abi::signal::{
-    SA_NOCLDSTOP, SA_NOCLDWAIT, SI_KERNEL, SIG_IGN, SigInfo, Signal,
-};
+use sentry_abi::signal::{SA_NOCLDSTOP, SA_NOCLDWAIT, SI_KERNEL, SIG_IGN, SigInfo, Signal};
 use sentry_abi::time::{NSEC_PER_SEC, USER_HZ};
 use sentry_abi::wait::WaitOptions;
 
@@ -72,8 +70,8 @@ fn eligible(node: &Node, select: WaitSelect, options: WaitOptions) -> bool {
     };
     // wait(2): a "clone child" tells another signal than SIGCHLD, or none.
     let is_clone = node.group.exit_signal() != Some(Signal::SIGCHLD);
-    let wanted = options.contains(WaitOptions::ALL)
-        || is_clone == options.contains(WaitOptions::CLONE);
+    let wanted =
+        options.contains(WaitOptions::ALL) || is_clone == options.contains(WaitOptions::CLONE);
     chosen && wanted
 }
 
@@ -130,9 +128,9 @@ impl PidNamespace {
         }
         match reap {
             Some((pid, Zombie { status, uid, usage })) => {
-                let gone = if keep { None } else { tree.reap(pid) };
-                drop(tree);
-                drop(gone);
+                if !keep {
+                    tree.reap(pid);
+                }
                 Ok(Some(Waited { pid, uid, status, usage }))
             }
             None if any => Ok(None),
@@ -156,14 +154,13 @@ impl PidNamespace {
         node.job_event = None;
         let parent_pid = node.parent;
         let parent = tree.node(parent_pid).filter(|n| n.zombie.is_none()).map(|n| n.group.clone());
-        let reaped = match &parent {
+        match &parent {
             Some(parent) => tell_end(&mut tree, parent, group, uid, status, usage),
             // Init has no parent: its keeper has heard.
-            None if group.pid() != INIT_PID => tree.reap(group.pid()),
-            None => None,
-        };
+            None if group.pid() != INIT_PID => _ = tree.reap(group.pid()),
+            None => {}
+        }
         drop(tree);
-        drop(reaped);
         if let Some(heir) = heir {
             heir.children_changed().notify(Events::IN);
         }
@@ -196,9 +193,7 @@ impl PidNamespace {
             let status = WaitStatus::Signaled(Signal::SIGKILL);
             node.zombie = Some(Zombie { status, uid: 0, usage: Usage::default() });
         }
-        let gone = tree.reap(pid);
-        drop(tree);
-        drop(gone);
+        tree.reap(pid);
     }
 }
 
@@ -210,8 +205,8 @@ fn tell_end(
     uid: u32,
     status: WaitStatus,
     usage: Usage,
-) -> Option<Zombie> {
-    let exit_signal = group.exit_signal()?;
+) {
+    let Some(exit_signal) = group.exit_signal() else { return };
     let action = parent.handlers().action(Signal::SIGCHLD);
     let chld = exit_signal == Signal::SIGCHLD;
     let careless = chld && (action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0);
@@ -220,7 +215,9 @@ fn tell_end(
         info.signo = exit_signal.number();
         let _ = parent.send_signal(exit_signal, info);
     }
-    if careless { tree.reap(group.pid()) } else { None }
+    if careless {
+        tree.reap(group.pid());
+    }
 }
 
 /// Gives the children to the nearest living subreaper, or to init (prctl(2), PR_SET_CHILD_SUBREAPER).
@@ -248,8 +245,11 @@ fn reparent_children(tree: &mut Tree, group: &ThreadGroup) -> Option<Arc<ThreadG
             return None;
         }
     };
-    let zombies: Vec<_> =
-        children.iter().filter_map(|c| tree.node(*c)).filter_map(|n| Some((n.group.clone(), n.zombie?))).collect();
+    let zombies: Vec<_> = children
+        .iter()
+        .filter_map(|c| tree.node(*c))
+        .filter_map(|n| Some((n.group.clone(), n.zombie?)))
+        .collect();
     for (child, zombie) in zombies {
         tell_end(tree, &heir, &child, zombie.uid, zombie.status, zombie.usage);
     }
@@ -283,7 +283,11 @@ fn tell_orphaned_groups(tree: &Tree, ended: &ThreadGroup) {
     let mut candidates: Vec<u32> = tree
         .nodes()
         .filter(|n| n.process_group.session().id() == session && n.zombie.is_none())
-        .filter(|n| n.parent == ended.pid() || n.process_group.id() == own.process_group.id() || n.parent == INIT_PID)
+        .filter(|n| {
+            n.parent == ended.pid()
+                || n.process_group.id() == own.process_group.id()
+                || n.parent == INIT_PID
+        })
         .map(|n| n.process_group.id())
         .collect();
     candidates.sort_unstable();

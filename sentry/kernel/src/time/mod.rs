@@ -54,7 +54,10 @@ impl ClockKind {
             CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_REALTIME_ALARM | CLOCK_TAI => {
                 Ok(Self::Realtime)
             }
-            CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME
+            CLOCK_MONOTONIC
+            | CLOCK_MONOTONIC_RAW
+            | CLOCK_MONOTONIC_COARSE
+            | CLOCK_BOOTTIME
             | CLOCK_BOOTTIME_ALARM => Ok(Self::Monotonic),
             _ => Err(Errno::EINVAL.into()),
         }
