@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::sync::Arc;
 
+use platform::MemoryFile;
 use sentry_abi::uio::{IoVec, UIO_MAXIOV};
 use sentry_abi::{Errno, PAGE_SIZE, UserAddr, UserPtr, UserSlice};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -72,6 +73,28 @@ impl MemoryManager {
         let memory = &self.memory;
         let done = self.walk(addr, bytes.len(), Want::Write, |offset, part| {
             sound &= memory.write_at(offset, &bytes[part]).is_ok();
+        });
+        if sound { done } else { 0 }
+    }
+
+    /// Copies `len` bytes at `offset` of the memory file to the program; returns the bytes copied.
+    fn write_memory_partial(&self, addr: UserAddr, offset: u64, len: usize) -> usize {
+        let mut sound = true;
+        let memory = &self.memory;
+        let done = self.walk(addr, len, Want::Write, |to, part| {
+            let from = offset + part.start as u64;
+            sound &= memory.copy_within(from, to, part.len() as u64).is_ok();
+        });
+        if sound { done } else { 0 }
+    }
+
+    /// Copies `len` bytes from the program to `offset` of the memory file; returns the bytes copied.
+    fn read_memory_partial(&self, addr: UserAddr, offset: u64, len: usize) -> usize {
+        let mut sound = true;
+        let memory = &self.memory;
+        let done = self.walk(addr, len, Want::Read, |from, part| {
+            let to = offset + part.start as u64;
+            sound &= memory.copy_within(from, to, part.len() as u64).is_ok();
         });
         if sound { done } else { 0 }
     }
@@ -239,7 +262,7 @@ impl UserBuffers {
             let part = room.min(len - done);
             if part > 0 {
                 let at = UserAddr(buffer.base.wrapping_add(self.used));
-                // An address that wraps reaches no area: it ends at the top of the user range.
+                // An address that wraps ends below the lowest area: a fault.
                 let moved = copy(&self.mm, at, done..done + part);
                 done += moved;
                 self.used += moved as u64;
@@ -273,6 +296,13 @@ impl Sink for UserSink {
     fn write_zeros(&mut self, len: usize) -> Result<usize> {
         self.buffers.advance(len, |mm, at, part| mm.zero_partial(at, part.len()))
     }
+
+    fn write_memory(&mut self, memory: &MemoryFile, offset: u64, len: usize) -> Result<usize> {
+        debug_assert!(core::ptr::eq(memory, &*self.buffers.mm.memory), "one memory file a sandbox");
+        self.buffers.advance(len, |mm, at, part| {
+            mm.write_memory_partial(at, offset + part.start as u64, part.len())
+        })
+    }
 }
 
 /// Program buffers that give bytes: what write(2) and its like read.
@@ -287,5 +317,12 @@ impl Source for UserSource {
 
     fn read(&mut self, dst: &mut [u8]) -> Result<usize> {
         self.buffers.advance(dst.len(), |mm, at, part| mm.read_partial(at, &mut dst[part]))
+    }
+
+    fn read_memory(&mut self, memory: &MemoryFile, offset: u64, len: usize) -> Result<usize> {
+        debug_assert!(core::ptr::eq(memory, &*self.buffers.mm.memory), "one memory file a sandbox");
+        self.buffers.advance(len, |mm, at, part| {
+            mm.read_memory_partial(at, offset + part.start as u64, part.len())
+        })
     }
 }

@@ -30,3 +30,6 @@ pub use map::{MapSource, MmapArgs};
 pub use mappable::{Mappable, PageRun, Touch};
 pub use remap::MremapArgs;
 pub use shared::SharedMemory;
+
+#[cfg(test)]
+mod tests;
