@@ -1,5 +1,320 @@
 //! poll, ppoll, select, pselect6.
 
+use std::sync::Arc;
+
+use sentry_abi::poll::PollFd;
+use sentry_abi::resource::Resource;
+use sentry_abi::signal::SigSet;
+use sentry_abi::time::{TimeSpec, TimeVal};
+use sentry_abi::{Errno, UserPtr, UserSlice};
+use sentry_kernel::error::Restart;
+use sentry_kernel::file::FileDescription;
+use sentry_kernel::task::CurrentTask;
+use sentry_kernel::time::Instant;
+use sentry_kernel::wait::{Events, Sharing, WaitKey};
+use sentry_kernel::{Error, Result};
+
+use crate::common::{deadline_after, deadline_ms, read_mask};
 use crate::rows;
 
-rows! {}
+rows! {
+    poll = 7 full;
+    select = 23 full;
+    pselect6 = 270 full;
+    ppoll = 271 full;
+}
+
+/// One file that is polled.
+struct Entry {
+    /// `None` for a descriptor that is not open.
+    file: Option<Arc<FileDescription>>,
+    wanted: Events,
+    ready: Events,
+}
+
+impl Entry {
+    fn look(&mut self) -> bool {
+        self.ready = match &self.file {
+            Some(file) => file.ops().readiness() & (self.wanted | Events::ALWAYS),
+            None => Events::NVAL,
+        };
+        !self.ready.is_empty()
+    }
+}
+
+/// Registrations on wait queues, ended when this goes.
+struct Registered<'a> {
+    on: Vec<(&'a Arc<FileDescription>, WaitKey)>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        for (file, key) in &self.on {
+            if let Some(queue) = file.ops().wait_queue() {
+                queue.remove(*key);
+            }
+        }
+    }
+}
+
+/// Waits until an entry is ready or the deadline has come; returns how many are ready.
+fn wait_for_any(task: &CurrentTask, entries: &mut [Entry], deadline: Option<Instant>) -> Result<usize> {
+    let look = |entries: &mut [Entry]| entries.iter_mut().filter_map(|e| e.look().then_some(())).count();
+    let ready = look(entries);
+    if ready > 0 || deadline.is_some_and(|d| d <= task.kernel().now()) {
+        return Ok(ready);
+    }
+    let files: Vec<_> = entries.iter().map(|e| (e.file.clone(), e.wanted)).collect();
+    let mut registered = Registered { on: Vec::with_capacity(files.len()) };
+    for (file, wanted) in &files {
+        if let Some(file) = file
+            && let Some(queue) = file.ops().wait_queue()
+        {
+            let key = queue.add(*wanted, Sharing::All, task.waker().clone());
+            registered.on.push((file, key));
+        }
+    }
+    loop {
+        let ready = look(entries);
+        if ready > 0 {
+            return Ok(ready);
+        }
+        match task.block(deadline) {
+            Ok(()) => {}
+            Err(e) if e.is(Errno::ETIMEDOUT) => return Ok(look(entries)),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn poll_with(
+    task: &CurrentTask,
+    fds: UserPtr<PollFd>,
+    count: u64,
+    deadline: Option<Instant>,
+) -> Result<usize> {
+    if count > task.soft_limit(Resource::Nofile) {
+        return Err(Errno::EINVAL.into());
+    }
+    let mut polled = task.mm().read_slice(UserSlice::<PollFd>::new(fds.addr().0, count), count as usize)?;
+    let table = task.fds();
+    let asked: Vec<usize> = (0..polled.len()).filter(|i| polled[*i].fd >= 0).collect();
+    let mut entries: Vec<Entry> = asked
+        .iter()
+        .map(|i| Entry {
+            file: table.file(polled[*i].fd).ok(),
+            wanted: Events::from_bits_truncate(u32::from(polled[*i].events)),
+            ready: Events::empty(),
+        })
+        .collect();
+    let ready = wait_for_any(task, &mut entries, deadline)?;
+    for fd in &mut polled {
+        fd.revents = 0;
+    }
+    for (i, entry) in asked.iter().zip(&entries) {
+        polled[*i].revents = entry.ready.bits() as u16;
+    }
+    // Only revents changes: the rest may be written by another thread meanwhile, and Linux leaves it alone.
+    for (i, fd) in polled.iter().enumerate() {
+        let at = fds.element(i as u64)?.addr().offset(6)?;
+        task.mm().write_obj(UserPtr::new(at.0), &fd.revents)?;
+    }
+    Ok(ready)
+}
+
+fn poll(task: &mut CurrentTask, fds: UserPtr<PollFd>, count: u64, timeout_ms: i32) -> Result<usize> {
+    let deadline = deadline_ms(task, timeout_ms);
+    poll_with(task, fds, u64::from(count as u32), deadline).map_err(|e| task.restart_or_handler(e))
+}
+
+fn ppoll(
+    task: &mut CurrentTask,
+    fds: UserPtr<PollFd>,
+    count: u64,
+    timeout: UserPtr<TimeSpec>,
+    mask: UserPtr<SigSet>,
+    mask_size: u64,
+) -> Result<usize> {
+    let deadline = deadline_after(task, timeout)?;
+    let mask = read_mask(task, mask, mask_size)?;
+    let result = with_mask(task, mask, |task| poll_with(task, fds, u64::from(count as u32), deadline));
+    store_rest(task, timeout, deadline)?;
+    result
+}
+
+/// ppoll and pselect write back the time that is left, and are not restarted by a handler.
+fn store_rest(task: &CurrentTask, timeout: UserPtr<TimeSpec>, deadline: Option<Instant>) -> Result<()> {
+    let (Some(at), Some(deadline)) = (timeout.non_null(), deadline) else { return Ok(()) };
+    let rest = TimeSpec::from_ns(deadline.since_ns(task.kernel().now()));
+    // A time-out in read-only memory is no error.
+    let _ = task.mm().write_obj(at, &rest);
+    Ok(())
+}
+
+/// The three sets of select(2), and the events that each stands for.
+struct Sets {
+    at: [UserPtr<u64>; 3],
+    words: [Option<Vec<u64>>; 3],
+}
+
+const READS: Events = Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::HUP).union(Events::ERR);
+const WRITES: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND).union(Events::ERR);
+const EXCEPTS: Events = Events::PRI;
+const MEANINGS: [Events; 3] = [READS, WRITES, EXCEPTS];
+
+impl Sets {
+    fn read(task: &CurrentTask, count: usize, at: [UserPtr<u64>; 3]) -> Result<Self> {
+        let words = count.div_ceil(64);
+        let mut sets = [None, None, None];
+        for (set, at) in sets.iter_mut().zip(at) {
+            if let Some(at) = at.non_null() {
+                let slice = UserSlice::<u64>::new(at.addr().0, words as u64);
+                *set = Some(task.mm().read_slice(slice, words)?);
+            }
+        }
+        Ok(Self { at, words: sets })
+    }
+
+    fn wanted(&self, fd: usize) -> Events {
+        let mut wanted = Events::empty();
+        for (set, meaning) in self.words.iter().zip(MEANINGS) {
+            if set.as_ref().is_some_and(|w| w[fd / 64] >> (fd % 64) & 1 == 1) {
+                wanted |= meaning;
+            }
+        }
+        wanted
+    }
+
+    /// Keeps of each set what is ready; returns the number of bits set.
+    fn store(self, task: &CurrentTask, ready: &[(usize, Events)]) -> Result<usize> {
+        let mut bits = 0;
+        for ((set, at), meaning) in self.words.into_iter().zip(self.at).zip(MEANINGS) {
+            let Some(asked) = set else { continue };
+            let mut kept = vec![0u64; asked.len()];
+            for (fd, events) in ready {
+                let bit = 1 << (fd % 64);
+                if asked[fd / 64] & bit != 0 && events.intersects(meaning) {
+                    kept[fd / 64] |= bit;
+                    bits += 1;
+                }
+            }
+            task.mm().write_slice(at, &kept)?;
+        }
+        Ok(bits)
+    }
+}
+
+fn select_with(
+    task: &CurrentTask,
+    count: i32,
+    at: [UserPtr<u64>; 3],
+    deadline: Option<Instant>,
+) -> Result<usize> {
+    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
+    // Numbers beyond the open descriptors are not looked at, as on Linux.
+    let table = task.fds();
+    let highest = table.list().last().map_or(0, |fd| *fd as usize + 1);
+    let count = count.min(highest.next_multiple_of(64).max(64));
+    let sets = Sets::read(task, count, at)?;
+    let mut numbers = Vec::new();
+    let mut entries = Vec::new();
+    for fd in 0..count {
+        let wanted = sets.wanted(fd);
+        if !wanted.is_empty() {
+            numbers.push(fd);
+            entries.push(Entry { file: Some(table.file(fd as i32)?), wanted, ready: Events::empty() });
+        }
+    }
+    drop(table);
+    loop {
+        wait_for_any(task, &mut entries, deadline)?;
+        let ready: Vec<_> = numbers.iter().copied().zip(entries.iter().map(|e| e.ready)).collect();
+        let counts = entries.iter().any(|e| e.ready.intersects(e.wanted));
+        let over = deadline.is_some_and(|d| d <= task.kernel().now());
+        if counts || over {
+            return sets.store(task, &ready);
+        }
+        // A hang-up that the sets do not ask for: nothing to tell; wait for what they ask for.
+        for entry in &mut entries {
+            entry.wanted |= entry.ready;
+        }
+        return sets.store(task, &ready);
+    }
+}
+
+fn select(
+    task: &mut CurrentTask,
+    count: i32,
+    reads: UserPtr<u64>,
+    writes: UserPtr<u64>,
+    excepts: UserPtr<u64>,
+    timeout: UserPtr<TimeVal>,
+) -> Result<usize> {
+    let deadline = match timeout.non_null() {
+        // select(2) takes microseconds beyond a second as Linux does: they carry over.
+        Some(at) => {
+            let TimeVal { sec, usec } = task.mm().read_obj(at)?;
+            let carry = TimeVal { sec: sec.saturating_add(usec.div_euclid(1_000_000)), usec: usec.rem_euclid(1_000_000) };
+            if usec < 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            Some(task.kernel().now().after_ns(carry.to_ns()?))
+        }
+        None => None,
+    };
+    let result = select_with(task, count, [reads, writes, excepts], deadline);
+    if let (Some(at), Some(deadline)) = (timeout.non_null(), deadline) {
+        let rest = TimeVal::from_ns(deadline.since_ns(task.kernel().now()));
+        let _ = task.mm().write_obj(at, &rest);
+    }
+    result.map_err(no_restart)
+}
+
+/// select and ppoll end with EINTR when a handler ran, whatever its SA_RESTART.
+fn no_restart(error: Error) -> Error {
+    match error.cause() {
+        sentry_kernel::error::Cause::Interrupted(_) => Error::interrupted(Restart::NoHandler),
+        _ => error,
+    }
+}
+
+fn pselect6(
+    task: &mut CurrentTask,
+    count: i32,
+    reads: UserPtr<u64>,
+    writes: UserPtr<u64>,
+    excepts: UserPtr<u64>,
+    timeout: UserPtr<TimeSpec>,
+    mask: UserPtr<[u64; 2]>,
+) -> Result<usize> {
+    let deadline = deadline_after(task, timeout)?;
+    // The sixth argument points at a pointer to the mask and its size.
+    let mask = match mask.non_null() {
+        Some(at) => {
+            let [mask, size] = task.mm().read_obj(at)?;
+            read_mask(task, UserPtr::new(mask), size)?
+        }
+        None => None,
+    };
+    let result = with_mask(task, mask, |task| {
+        select_with(task, count, [reads, writes, excepts], deadline)
+    });
+    store_rest(task, timeout, deadline)?;
+    result
+}
+
+/// Runs a waiting call under another signal mask. The mask comes back after the signal that ended it was delivered.
+pub fn with_mask<T>(
+    task: &mut CurrentTask,
+    mask: Option<SigSet>,
+    act: impl FnOnce(&CurrentTask) -> Result<T>,
+) -> Result<T> {
+    if let Some(mask) = mask {
+        task.set_temporary_mask(mask);
+    }
+    let result = act(task).map_err(no_restart);
+    if mask.is_some() && !matches!(&result, Err(e) if matches!(e.cause(), sentry_kernel::error::Cause::Interrupted(_))) {
+        task.restore_mask();
+    }
+    result
+}
