@@ -34,7 +34,7 @@ pub fn read_path(task: &CurrentTask, at: UserPtr<u8>) -> Result<Vec<u8>> {
 
 /// On whose behalf paths are walked.
 pub fn resolve_cx(task: &CurrentTask) -> ResolveCx {
-    ResolveCx::new(&task.fs(), task.credentials())
+    task.resolve_cx()
 }
 
 /// Where a path given with `dirfd` starts; an absolute path does not look at it. Errors: EBADF.
@@ -64,12 +64,12 @@ pub fn install(task: &CurrentTask, file: Arc<FileDescription>, on_exec: OnExec) 
 
 /// RLIMIT_NOFILE.
 pub fn nofile(task: &CurrentTask) -> u64 {
-    task.soft_limit(Resource::Nofile)
+    task.thread_group().soft_limit(Resource::Nofile)
 }
 
 /// RLIMIT_FSIZE in bytes.
 pub fn fsize(task: &CurrentTask) -> u64 {
-    task.soft_limit(Resource::Fsize)
+    task.thread_group().soft_limit(Resource::Fsize)
 }
 
 /// Opens device nodes through the kernel's registry.

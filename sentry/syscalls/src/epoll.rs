@@ -5,6 +5,7 @@ use sentry_abi::signal::SigSet;
 use sentry_abi::time::TimeSpec;
 use sentry_abi::{Errno, UserPtr};
 use sentry_kernel::Result;
+use sentry_kernel::error::Cause;
 use sentry_kernel::file::OnExec;
 use sentry_kernel::file::epoll::{Epoll, Interest};
 use sentry_kernel::task::CurrentTask;
@@ -14,7 +15,7 @@ use sentry_kernel::wait::Events;
 
 use crate::args::Fd;
 use crate::common::{deadline_after, deadline_ms, file, install, read_mask, wait_on};
-use crate::poll::with_mask;
+
 use crate::rows;
 
 rows! {
@@ -97,19 +98,36 @@ fn wait_with(
     Ok(records.len())
 }
 
+/// A wait under another signal mask. epoll_wait(2) ends with EINTR whenever a signal came, never restarted.
+fn masked(
+    task: &CurrentTask,
+    mask: Option<SigSet>,
+    epfd: Fd,
+    (events, max): (UserPtr<EpollEvent>, i32),
+    deadline: Option<Instant>,
+) -> Result<usize> {
+    if let Some(mask) = mask {
+        task.set_temporary_mask(mask);
+    }
+    wait_with(task, epfd, events, max, deadline).map_err(|e| match e.cause() {
+        Cause::Interrupted(_) => Errno::EINTR.into(),
+        Cause::Errno(_) => e,
+    })
+}
+
 fn epoll_wait(
-    task: &mut CurrentTask,
+    task: &CurrentTask,
     epfd: Fd,
     events: UserPtr<EpollEvent>,
     max: i32,
     timeout_ms: i32,
 ) -> Result<usize> {
     let deadline = deadline_ms(task, timeout_ms);
-    with_mask(task, None, |task| wait_with(task, epfd, events, max, deadline))
+    masked(task, None, epfd, (events, max), deadline)
 }
 
 fn epoll_pwait(
-    task: &mut CurrentTask,
+    task: &CurrentTask,
     epfd: Fd,
     events: UserPtr<EpollEvent>,
     max: i32,
@@ -119,11 +137,11 @@ fn epoll_pwait(
 ) -> Result<usize> {
     let deadline = deadline_ms(task, timeout_ms);
     let mask = read_mask(task, mask, mask_size)?;
-    with_mask(task, mask, |task| wait_with(task, epfd, events, max, deadline))
+    masked(task, mask, epfd, (events, max), deadline)
 }
 
 fn epoll_pwait2(
-    task: &mut CurrentTask,
+    task: &CurrentTask,
     epfd: Fd,
     events: UserPtr<EpollEvent>,
     max: i32,
@@ -133,5 +151,5 @@ fn epoll_pwait2(
 ) -> Result<usize> {
     let deadline = deadline_after(task, timeout)?;
     let mask = read_mask(task, mask, mask_size)?;
-    with_mask(task, mask, |task| wait_with(task, epfd, events, max, deadline))
+    masked(task, mask, epfd, (events, max), deadline)
 }

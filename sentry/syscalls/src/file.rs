@@ -134,7 +134,7 @@ fn close(task: &CurrentTask, fd: Fd) -> Result<()> {
     task.fds().close(fd.0)
 }
 
-fn close_range(task: &CurrentTask, first: u32, last: u32, flags: u32) -> Result<()> {
+fn close_range(task: &mut CurrentTask, first: u32, last: u32, flags: u32) -> Result<()> {
     if first > last || flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 {
         return Err(Errno::EINVAL.into());
     }

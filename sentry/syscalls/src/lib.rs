@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod common;
 pub mod table;
 
 mod cred;

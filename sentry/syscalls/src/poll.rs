@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use sentry_abi::poll::PollFd;
-use sentry_abi::resource::Resource;
 use sentry_abi::signal::SigSet;
 use sentry_abi::time::{TimeSpec, TimeVal};
 use sentry_abi::{Errno, UserPtr, UserSlice};
-use sentry_kernel::error::Restart;
+use sentry_kernel::error::{Cause, Restart};
 use sentry_kernel::file::FileDescription;
-use sentry_kernel::task::CurrentTask;
+use sentry_kernel::task::{CurrentTask, Unblocked};
 use sentry_kernel::time::Instant;
 use sentry_kernel::wait::{Events, Sharing, WaitKey};
 use sentry_kernel::{Error, Result};
 
-use crate::common::{deadline_after, deadline_ms, read_mask};
+use crate::common::{deadline_after, deadline_ms, nofile, read_mask};
 use crate::rows;
 
 rows! {
@@ -70,7 +69,7 @@ fn wait_for_any(task: &CurrentTask, entries: &mut [Entry], deadline: Option<Inst
         if let Some(file) = file
             && let Some(queue) = file.ops().wait_queue()
         {
-            let key = queue.add(*wanted, Sharing::All, task.waker().clone());
+            let key = queue.add(*wanted, Sharing::All, task.wake_handle());
             registered.on.push((file, key));
         }
     }
@@ -81,8 +80,8 @@ fn wait_for_any(task: &CurrentTask, entries: &mut [Entry], deadline: Option<Inst
         }
         match task.block(deadline) {
             Ok(()) => {}
-            Err(e) if e.is(Errno::ETIMEDOUT) => return Ok(look(entries)),
-            Err(e) => return Err(e),
+            Err(Unblocked::TimedOut) => return Ok(look(entries)),
+            Err(reason) => return Err(reason.into()),
         }
     }
 }
@@ -93,7 +92,7 @@ fn poll_with(
     count: u64,
     deadline: Option<Instant>,
 ) -> Result<usize> {
-    if count > task.soft_limit(Resource::Nofile) {
+    if count > nofile(task) {
         return Err(Errno::EINVAL.into());
     }
     let mut polled = task.mm().read_slice(UserSlice::<PollFd>::new(fds.addr().0, count), count as usize)?;
@@ -124,11 +123,29 @@ fn poll_with(
 
 fn poll(task: &mut CurrentTask, fds: UserPtr<PollFd>, count: u64, timeout_ms: i32) -> Result<usize> {
     let deadline = deadline_ms(task, timeout_ms);
-    poll_with(task, fds, u64::from(count as u32), deadline).map_err(|e| task.restart_or_handler(e))
+    poll_until(task, fds, u64::from(count as u32), deadline)
+}
+
+/// poll(2) goes on by restart_syscall(2) where no handler ran, with what is left of its time-out.
+fn poll_until(
+    task: &mut CurrentTask,
+    fds: UserPtr<PollFd>,
+    count: u64,
+    deadline: Option<Instant>,
+) -> Result<usize> {
+    match poll_with(task, fds, count, deadline) {
+        Err(e) if matches!(e.cause(), Cause::Interrupted(_)) => {
+            task.set_restart_block(Box::new(move |task| {
+                poll_until(task, fds, count, deadline).map(|ready| ready as u64)
+            }));
+            Err(Error::interrupted(Restart::Block))
+        }
+        result => result,
+    }
 }
 
 fn ppoll(
-    task: &mut CurrentTask,
+    task: &CurrentTask,
     fds: UserPtr<PollFd>,
     count: u64,
     timeout: UserPtr<TimeSpec>,
@@ -226,24 +243,13 @@ fn select_with(
         }
     }
     drop(table);
-    loop {
-        wait_for_any(task, &mut entries, deadline)?;
-        let ready: Vec<_> = numbers.iter().copied().zip(entries.iter().map(|e| e.ready)).collect();
-        let counts = entries.iter().any(|e| e.ready.intersects(e.wanted));
-        let over = deadline.is_some_and(|d| d <= task.kernel().now());
-        if counts || over {
-            return sets.store(task, &ready);
-        }
-        // A hang-up that the sets do not ask for: nothing to tell; wait for what they ask for.
-        for entry in &mut entries {
-            entry.wanted |= entry.ready;
-        }
-        return sets.store(task, &ready);
-    }
+    wait_for_any(task, &mut entries, deadline)?;
+    let ready: Vec<_> = numbers.into_iter().zip(entries.iter().map(|e| e.ready)).collect();
+    sets.store(task, &ready)
 }
 
 fn select(
-    task: &mut CurrentTask,
+    task: &CurrentTask,
     count: i32,
     reads: UserPtr<u64>,
     writes: UserPtr<u64>,
@@ -273,13 +279,13 @@ fn select(
 /// select and ppoll end with EINTR when a handler ran, whatever its SA_RESTART.
 fn no_restart(error: Error) -> Error {
     match error.cause() {
-        sentry_kernel::error::Cause::Interrupted(_) => Error::interrupted(Restart::NoHandler),
+        Cause::Interrupted(_) => Error::interrupted(Restart::NoHandler),
         _ => error,
     }
 }
 
 fn pselect6(
-    task: &mut CurrentTask,
+    task: &CurrentTask,
     count: i32,
     reads: UserPtr<u64>,
     writes: UserPtr<u64>,
@@ -303,18 +309,14 @@ fn pselect6(
     result
 }
 
-/// Runs a waiting call under another signal mask. The mask comes back after the signal that ended it was delivered.
+/// Runs a waiting call under another signal mask, which the kernel takes back at the end of the call or when a handler was set up.
 pub fn with_mask<T>(
-    task: &mut CurrentTask,
+    task: &CurrentTask,
     mask: Option<SigSet>,
     act: impl FnOnce(&CurrentTask) -> Result<T>,
 ) -> Result<T> {
     if let Some(mask) = mask {
         task.set_temporary_mask(mask);
     }
-    let result = act(task).map_err(no_restart);
-    if mask.is_some() && !matches!(&result, Err(e) if matches!(e.cause(), sentry_kernel::error::Cause::Interrupted(_))) {
-        task.restore_mask();
-    }
-    result
+    act(task).map_err(no_restart)
 }

@@ -1,13 +1,17 @@
 //! Open files: what can be asked of one ([`FileOps`]), the description that descriptors share, the table of descriptors,
-//! and the files that the kernel itself implements (pipes, epoll, eventfd).
+//! and the files that the kernel itself implements (pipes, epoll, eventfd, timerfd, signalfd, pidfd, memfd).
 
 pub mod description;
 pub mod epoll;
 pub mod eventfd;
 pub mod locks;
+pub mod memfd;
 pub mod ops;
+pub mod pidfd;
 pub mod pipe;
+pub mod signalfd;
 pub mod table;
+pub mod timerfd;
 
 pub use description::{FileDescription, SETTABLE_FLAGS, Whence};
 pub use ops::{FileKind, FileOps, PathOnly, WriteAt, Written};

@@ -140,6 +140,17 @@ pub trait FileOps: Send + Sync {
         Err(Errno::ENOTTY.into())
     }
 
+    /// F_GET_SEALS. Errors: EINVAL where a file cannot be sealed.
+    fn seals(&self) -> Result<u32> {
+        Err(Errno::EINVAL.into())
+    }
+
+    /// F_ADD_SEALS. Errors: EINVAL, EPERM where no more may be added, EBUSY.
+    fn add_seals(&self, seals: u32) -> Result<()> {
+        let _ = seals;
+        Err(Errno::EINVAL.into())
+    }
+
     /// What /proc/PID/fd shows after `anon_inode:` for a file without a path, such as `[eventfd]`.
     fn label(&self) -> &'static str {
         "[file]"
