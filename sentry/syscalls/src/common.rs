@@ -11,7 +11,9 @@ use sentry_kernel::io::Source;
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::time::Instant;
 use sentry_kernel::vfs::lookup::PATH_MAX;
-use sentry_kernel::vfs::{self, DirRef, FileType, LookupFlags, OpenFlags, OpenSpecial, Path, ResolveCx};
+use sentry_kernel::vfs::{
+    self, DirRef, FileType, LookupFlags, OpenFlags, OpenSpecial, Path, ResolveCx,
+};
 use sentry_kernel::wait::{Events, WaitQueue};
 use sentry_kernel::{Error, Result};
 
@@ -165,10 +167,7 @@ pub fn short_or(task: &CurrentTask, done: usize, error: Error) -> Result<usize> 
 }
 
 /// The deadline of an optional relative time-out. `None` waits for ever. Errors: EFAULT, EINVAL.
-pub fn deadline_after(
-    task: &CurrentTask,
-    timeout: UserPtr<TimeSpec>,
-) -> Result<Option<Instant>> {
+pub fn deadline_after(task: &CurrentTask, timeout: UserPtr<TimeSpec>) -> Result<Option<Instant>> {
     let Some(at) = timeout.non_null() else { return Ok(None) };
     let ns = task.mm().read_obj(at)?.to_ns()?;
     Ok(Some(task.kernel().now().after_ns(ns)))

@@ -7,7 +7,7 @@ use sentry_abi::{Errno, UserPtr};
 use sentry_kernel::Result;
 use sentry_kernel::error::Cause;
 use sentry_kernel::file::OnExec;
-use sentry_kernel::file::epoll::{Epoll, Interest};
+use sentry_kernel::file::epoll::{Epoll, Interest, Ready};
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::time::Instant;
 use sentry_kernel::vfs::OpenFlags;
@@ -41,7 +41,13 @@ fn epoll_create1(task: &CurrentTask, flags: u32) -> Result<Fd> {
     install(task, Epoll::create(), OnExec::from_flags(OpenFlags::from_bits_truncate(flags)))
 }
 
-fn epoll_ctl(task: &CurrentTask, epfd: Fd, operation: i32, fd: Fd, event: UserPtr<EpollEvent>) -> Result<()> {
+fn epoll_ctl(
+    task: &CurrentTask,
+    epfd: Fd,
+    operation: i32,
+    fd: Fd,
+    event: UserPtr<EpollEvent>,
+) -> Result<()> {
     let interest = match operation {
         EPOLL_CTL_DEL => None,
         _ => {
@@ -77,9 +83,9 @@ fn wait_with(
     let max = usize::try_from(max).ok().filter(|m| (1..=most).contains(m)).ok_or(Errno::EINVAL)?;
     let file = file(task, epfd)?;
     let epoll = Epoll::of(&**file.ops())?;
-    let take = || match epoll.take_ready(max.min(4096)) {
-        ready if ready.is_empty() => Err(Errno::EAGAIN.into()),
-        ready => Ok(ready),
+    let take = || -> Result<Vec<Ready>> {
+        let ready = epoll.take_ready(max.min(4096));
+        if ready.is_empty() { Err(Errno::EAGAIN.into()) } else { Ok(ready) }
     };
     let ready = match take() {
         Err(e) if e.is(Errno::EAGAIN) => {

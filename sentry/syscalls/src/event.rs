@@ -113,7 +113,13 @@ fn signalfd(task: &CurrentTask, fd: Fd, mask: UserPtr<SigSet>, size: u64) -> Res
     signalfd4(task, fd, mask, size, 0)
 }
 
-fn signalfd4(task: &CurrentTask, fd: Fd, mask: UserPtr<SigSet>, size: u64, flags: u32) -> Result<Fd> {
+fn signalfd4(
+    task: &CurrentTask,
+    fd: Fd,
+    mask: UserPtr<SigSet>,
+    size: u64,
+    flags: u32,
+) -> Result<Fd> {
     let flags = common_flags(flags)?;
     if size != size_of::<SigSet>() as u64 {
         return Err(Errno::EINVAL.into());
@@ -134,9 +140,10 @@ fn memfd_create(task: &CurrentTask, name: UserPtr<u8>, flags: u32) -> Result<Fd>
         return Err(Errno::EINVAL.into());
     }
     // memfd_create(2): 249 bytes, for the prefix "memfd:" counts.
-    let name = task.mm().read_cstring(name.addr(), 250).map_err(|e| {
-        if e.is(Errno::ENAMETOOLONG) { Errno::EINVAL.into() } else { e }
-    })?;
+    let name = task
+        .mm()
+        .read_cstring(name.addr(), 250)
+        .map_err(|e| if e.is(Errno::ENAMETOOLONG) { Errno::EINVAL.into() } else { e })?;
     let (permissions, seals) = match (flags & MFD_NOEXEC_SEAL, flags & MFD_ALLOW_SEALING) {
         (0, 0) => (0o777, memfd::SEAL_SEAL),
         (0, _) => (0o777, 0),

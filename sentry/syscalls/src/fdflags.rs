@@ -37,7 +37,7 @@ fn fcntl(task: &CurrentTask, fd: Fd, command: i32, arg: u64) -> Result<u64> {
             task.fds().set_on_exec(fd.0, on_exec).map(|()| 0)
         }
         F_GETFL => Ok(u64::from((any_file(task, fd)?.flags() | OpenFlags::LARGEFILE).bits())),
-        F_SETFL => set_flags(task, &file(task, fd)?, arg as u32),
+        F_SETFL => set_flags(task, &*file(task, fd)?, arg as u32),
         F_GETLK | F_OFD_GETLK => query_lock(task, fd, command, UserPtr::new(arg)),
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => {
             set_lock(task, fd, command, UserPtr::new(arg))
@@ -155,7 +155,8 @@ fn query_lock(task: &CurrentTask, fd: Fd, command: i32, at: UserPtr<Flock>) -> R
             flock.kind = if found.kind == LockKind::Read { F_RDLCK } else { F_WRLCK };
             flock.whence = SEEK_SET;
             flock.start = found.start as i64;
-            flock.len = if found.end == u64::MAX { 0 } else { (found.end - found.start + 1) as i64 };
+            flock.len =
+                if found.end == u64::MAX { 0 } else { (found.end - found.start + 1) as i64 };
             flock.pid = found.pid;
         }
     }

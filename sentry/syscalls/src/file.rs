@@ -12,7 +12,9 @@ use sentry_kernel::vfs::{self, FileType, LookupFlags, OpenFlags, OpenHow};
 use sentry_kernel::wait::Events;
 
 use crate::args::Fd;
-use crate::common::{Devices, any_file, dir_ref, file, install, nofile, read_path, resolve_cx, wait_on};
+use crate::common::{
+    Devices, any_file, dir_ref, file, install, nofile, read_path, resolve_cx, wait_on,
+};
 use crate::rows;
 
 rows! {
@@ -79,12 +81,14 @@ fn openat2(
     size: u64,
 ) -> Result<Fd> {
     let raw = read_how(task, how, size)?;
-    let flags = u32::try_from(raw.flags).ok().and_then(OpenFlags::from_bits).ok_or(Errno::EINVAL)?;
+    let flags =
+        u32::try_from(raw.flags).ok().and_then(OpenFlags::from_bits).ok_or(Errno::EINVAL)?;
     let creates = flags.intersects(OpenFlags::CREAT | OpenFlags::TMPFILE_BIT);
     if raw.mode & !0o7777 != 0 || (raw.mode != 0 && !creates) {
         return Err(Errno::EINVAL.into());
     }
-    let beside_path = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
+    let beside_path =
+        OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
     if flags.contains(OpenFlags::PATH) && !beside_path.contains(flags) {
         return Err(Errno::EINVAL.into());
     }
@@ -187,7 +191,12 @@ fn ioctl(task: &CurrentTask, fd: Fd, request: u32, arg: UserAddr) -> Result<u64>
     }
 }
 
-fn set_flag(task: &CurrentTask, file: &FileDescription, flag: OpenFlags, arg: UserAddr) -> Result<u64> {
+fn set_flag(
+    task: &CurrentTask,
+    file: &FileDescription,
+    flag: OpenFlags,
+    arg: UserAddr,
+) -> Result<u64> {
     let on = task.mm().read_obj(UserPtr::<i32>::new(arg.0))? != 0;
     let mut flags = file.flags();
     flags.set(flag, on);

@@ -160,7 +160,12 @@ fn readlink(task: &CurrentTask, path: UserPtr<u8>, buf: UserSlice<u8>) -> Result
     readlinkat(task, Fd::CWD, path, buf)
 }
 
-fn readlinkat(task: &CurrentTask, dirfd: Fd, path: UserPtr<u8>, buf: UserSlice<u8>) -> Result<usize> {
+fn readlinkat(
+    task: &CurrentTask,
+    dirfd: Fd,
+    path: UserPtr<u8>,
+    buf: UserSlice<u8>,
+) -> Result<usize> {
     if buf.len() as i32 <= 0 {
         return Err(Errno::EINVAL.into());
     }

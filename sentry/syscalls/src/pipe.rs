@@ -65,7 +65,8 @@ fn pipe_of(file: &Arc<FileDescription>, direction: Direction) -> Option<Arc<Pipe
 fn peek(task: &CurrentTask, pipe: &Arc<Pipe>, len: usize, wait: Wait) -> Result<Vec<u8>> {
     match (pipe.peek(len), wait) {
         (Err(e), Wait::Yes) if e.is(Errno::EAGAIN) => {
-            wait_on(task, pipe.queue(), Events::IN, None, || pipe.peek(len))?.ok_or(Errno::EAGAIN.into())
+            wait_on(task, pipe.queue(), Events::IN, None, || pipe.peek(len))?
+                .ok_or(Errno::EAGAIN.into())
         }
         (result, _) => result,
     }
@@ -201,7 +202,13 @@ fn tee(task: &CurrentTask, input: Fd, out: Fd, len: u64, flags: u32) -> Result<u
     write_at(task, &to, UserPtr::new(0), &bytes, wait)
 }
 
-fn vmsplice(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u64, flags: u32) -> Result<usize> {
+fn vmsplice(
+    task: &CurrentTask,
+    fd: Fd,
+    iov: UserPtr<IoVec>,
+    count: u64,
+    flags: u32,
+) -> Result<usize> {
     if flags & !SPLICE_F_ALL != 0 {
         return Err(Errno::EINVAL.into());
     }

@@ -57,8 +57,13 @@ impl Drop for Registered<'_> {
 }
 
 /// Waits until an entry is ready or the deadline has come; returns how many are ready.
-fn wait_for_any(task: &CurrentTask, entries: &mut [Entry], deadline: Option<Instant>) -> Result<usize> {
-    let look = |entries: &mut [Entry]| entries.iter_mut().filter_map(|e| e.look().then_some(())).count();
+fn wait_for_any(
+    task: &CurrentTask,
+    entries: &mut [Entry],
+    deadline: Option<Instant>,
+) -> Result<usize> {
+    let look =
+        |entries: &mut [Entry]| entries.iter_mut().filter_map(|e| e.look().then_some(())).count();
     let ready = look(entries);
     if ready > 0 || deadline.is_some_and(|d| d <= task.kernel().now()) {
         return Ok(ready);
@@ -95,7 +100,8 @@ fn poll_with(
     if count > nofile(task) {
         return Err(Errno::EINVAL.into());
     }
-    let mut polled = task.mm().read_slice(UserSlice::<PollFd>::new(fds.addr().0, count), count as usize)?;
+    let mut polled =
+        task.mm().read_slice(UserSlice::<PollFd>::new(fds.addr().0, count), count as usize)?;
     let table = task.fds();
     let asked: Vec<usize> = (0..polled.len()).filter(|i| polled[*i].fd >= 0).collect();
     let mut entries: Vec<Entry> = asked
@@ -121,7 +127,12 @@ fn poll_with(
     Ok(ready)
 }
 
-fn poll(task: &mut CurrentTask, fds: UserPtr<PollFd>, count: u64, timeout_ms: i32) -> Result<usize> {
+fn poll(
+    task: &mut CurrentTask,
+    fds: UserPtr<PollFd>,
+    count: u64,
+    timeout_ms: i32,
+) -> Result<usize> {
     let deadline = deadline_ms(task, timeout_ms);
     poll_until(task, fds, u64::from(count as u32), deadline)
 }
@@ -154,13 +165,18 @@ fn ppoll(
 ) -> Result<usize> {
     let deadline = deadline_after(task, timeout)?;
     let mask = read_mask(task, mask, mask_size)?;
-    let result = with_mask(task, mask, |task| poll_with(task, fds, u64::from(count as u32), deadline));
+    let result =
+        with_mask(task, mask, |task| poll_with(task, fds, u64::from(count as u32), deadline));
     store_rest(task, timeout, deadline)?;
     result
 }
 
 /// ppoll and pselect write back the time that is left, and are not restarted by a handler.
-fn store_rest(task: &CurrentTask, timeout: UserPtr<TimeSpec>, deadline: Option<Instant>) -> Result<()> {
+fn store_rest(
+    task: &CurrentTask,
+    timeout: UserPtr<TimeSpec>,
+    deadline: Option<Instant>,
+) -> Result<()> {
     let (Some(at), Some(deadline)) = (timeout.non_null(), deadline) else { return Ok(()) };
     let rest = TimeSpec::from_ns(deadline.since_ns(task.kernel().now()));
     // A time-out in read-only memory is no error.
@@ -174,7 +190,8 @@ struct Sets {
     words: [Option<Vec<u64>>; 3],
 }
 
-const READS: Events = Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::HUP).union(Events::ERR);
+const READS: Events =
+    Events::IN.union(Events::RDNORM).union(Events::RDBAND).union(Events::HUP).union(Events::ERR);
 const WRITES: Events = Events::OUT.union(Events::WRNORM).union(Events::WRBAND).union(Events::ERR);
 const EXCEPTS: Events = Events::PRI;
 const MEANINGS: [Events; 3] = [READS, WRITES, EXCEPTS];
@@ -239,10 +256,13 @@ fn select_with(
         let wanted = sets.wanted(fd);
         if !wanted.is_empty() {
             numbers.push(fd);
-            entries.push(Entry { file: Some(table.file(fd as i32)?), wanted, ready: Events::empty() });
+            entries.push(Entry {
+                file: Some(table.file(fd as i32)?),
+                wanted,
+                ready: Events::empty(),
+            });
         }
     }
-    drop(table);
     wait_for_any(task, &mut entries, deadline)?;
     let ready: Vec<_> = numbers.into_iter().zip(entries.iter().map(|e| e.ready)).collect();
     sets.store(task, &ready)
@@ -260,7 +280,10 @@ fn select(
         // select(2) takes microseconds beyond a second as Linux does: they carry over.
         Some(at) => {
             let TimeVal { sec, usec } = task.mm().read_obj(at)?;
-            let carry = TimeVal { sec: sec.saturating_add(usec.div_euclid(1_000_000)), usec: usec.rem_euclid(1_000_000) };
+            let carry = TimeVal {
+                sec: sec.saturating_add(usec.div_euclid(1_000_000)),
+                usec: usec.rem_euclid(1_000_000),
+            };
             if usec < 0 {
                 return Err(Errno::EINVAL.into());
             }
@@ -302,9 +325,8 @@ fn pselect6(
         }
         None => None,
     };
-    let result = with_mask(task, mask, |task| {
-        select_with(task, count, [reads, writes, excepts], deadline)
-    });
+    let result =
+        with_mask(task, mask, |task| select_with(task, count, [reads, writes, excepts], deadline));
     store_rest(task, timeout, deadline)?;
     result
 }

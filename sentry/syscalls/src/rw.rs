@@ -90,14 +90,26 @@ fn pwrite64(task: &CurrentTask, fd: Fd, buf: UserSlice<u8>, offset: i64) -> Resu
     pwrite_from(task, fd, offset_of(offset)?, &mut task.mm().user_source_one(buf))
 }
 
-fn preadv(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u64, offset: i64) -> Result<usize> {
+fn preadv(
+    task: &CurrentTask,
+    fd: Fd,
+    iov: UserPtr<IoVec>,
+    count: u64,
+    offset: i64,
+) -> Result<usize> {
     let offset = offset_of(offset)?;
     let file = file(task, fd)?;
     let mut dst = task.mm().user_sink(task.mm().iovecs(iov, count)?);
     blocking(task, &file, Events::IN, || file.pread(offset, &mut dst))
 }
 
-fn pwritev(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u64, offset: i64) -> Result<usize> {
+fn pwritev(
+    task: &CurrentTask,
+    fd: Fd,
+    iov: UserPtr<IoVec>,
+    count: u64,
+    offset: i64,
+) -> Result<usize> {
     let offset = offset_of(offset)?;
     file(task, fd)?;
     let buffers = task.mm().iovecs(iov, count)?;
@@ -252,7 +264,13 @@ impl Cursor {
     }
 }
 
-fn sendfile(task: &CurrentTask, out: Fd, input: Fd, offset: UserPtr<i64>, count: u64) -> Result<usize> {
+fn sendfile(
+    task: &CurrentTask,
+    out: Fd,
+    input: Fd,
+    offset: UserPtr<i64>,
+    count: u64,
+) -> Result<usize> {
     let (from, to) = (file(task, input)?, file(task, out)?);
     if !from.flags().readable() || !to.flags().writable() {
         return Err(Errno::EBADF.into());
@@ -397,7 +415,9 @@ fn check_overlap(
     if a.identity() != b.identity() {
         return Ok(());
     }
-    let start = |cursor: &Cursor, file: &FileDescription| cursor.offset.unwrap_or_else(|| *file.position().lock());
+    let start = |cursor: &Cursor, file: &FileDescription| {
+        cursor.offset.unwrap_or_else(|| *file.position().lock())
+    };
     let (x, y) = (start(from_at, from), start(to_at, to));
     let overlap = x < y.saturating_add(len) && y < x.saturating_add(len);
     if overlap { Err(Errno::EINVAL.into()) } else { Ok(()) }

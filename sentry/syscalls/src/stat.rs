@@ -14,8 +14,8 @@ use sentry_kernel::device::{major, minor};
 use sentry_kernel::file::{FileDescription, FileKind};
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::vfs::{
-    Access, Attributes, Change, DirRef, FileSystem, FileType, LookupFlags, Mount, Path, SetTime, Timespec,
-    modify, permission, resolve,
+    Access, Attributes, Change, DirRef, FileSystem, FileType, LookupFlags, Mount, Path, SetTime,
+    Timespec, modify, permission, resolve,
 };
 
 use crate::args::Fd;
@@ -241,7 +241,14 @@ fn fstatfs(task: &CurrentTask, fd: Fd, out: UserPtr<Statfs>) -> Result<()> {
         None => {
             let socket = matches!(file.ops().kind(), FileKind::Socket(_));
             let magic = if socket { 0x534F_434B } else { 0x0904_1934 };
-            let statfs = Statfs { magic, bsize: 4096, frsize: 4096, namelen: 255, flags: abi::ST_VALID, ..Statfs::default() };
+            let statfs = Statfs {
+                magic,
+                bsize: 4096,
+                frsize: 4096,
+                namelen: 255,
+                flags: abi::ST_VALID,
+                ..Statfs::default()
+            };
             task.mm().write_obj(out, &statfs)
         }
     }
@@ -269,7 +276,13 @@ fn real_credentials(creds: &Credentials) -> Arc<Credentials> {
     Arc::new(real)
 }
 
-fn faccessat2(task: &CurrentTask, dirfd: Fd, path: UserPtr<u8>, mode: u32, flags: u32) -> Result<()> {
+fn faccessat2(
+    task: &CurrentTask,
+    dirfd: Fd,
+    path: UserPtr<u8>,
+    mode: u32,
+    flags: u32,
+) -> Result<()> {
     let wanted = Access::from_bits(mode).ok_or(Errno::EINVAL)?;
     check_flags(flags, AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
     let mut cx = resolve_cx(task);
@@ -300,7 +313,13 @@ fn fchmodat(task: &CurrentTask, dirfd: Fd, path: UserPtr<u8>, mode: u32) -> Resu
     fchmodat2(task, dirfd, path, mode, 0)
 }
 
-fn fchmodat2(task: &CurrentTask, dirfd: Fd, path: UserPtr<u8>, mode: u32, flags: u32) -> Result<()> {
+fn fchmodat2(
+    task: &CurrentTask,
+    dirfd: Fd,
+    path: UserPtr<u8>,
+    mode: u32,
+    flags: u32,
+) -> Result<()> {
     check_flags(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
     let at = named(task, dirfd, path, flags)?.into_path()?;
     modify::chmod(&task.credentials(), &at, mode)

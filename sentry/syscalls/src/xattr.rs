@@ -43,9 +43,10 @@ fn of_fd(task: &CurrentTask, fd: Fd) -> Result<Path> {
 }
 
 fn read_name(task: &CurrentTask, name: UserPtr<u8>) -> Result<Vec<u8>> {
-    let name = task.mm().read_cstring(name.addr(), NAME_MAX + 1).map_err(|e| {
-        if e.is(Errno::ENAMETOOLONG) { Errno::ERANGE.into() } else { e }
-    })?;
+    let name = task
+        .mm()
+        .read_cstring(name.addr(), NAME_MAX + 1)
+        .map_err(|e| if e.is(Errno::ENAMETOOLONG) { Errno::ERANGE.into() } else { e })?;
     if name.is_empty() { Err(Errno::ERANGE.into()) } else { Ok(name) }
 }
 
@@ -73,7 +74,8 @@ fn check(at: &Path, name: &[u8], access: Access, creds: &Credentials) -> Result<
         return permission::check(&**at.inode(), access, creds);
     }
     if name.starts_with(b"security.") || name.starts_with(b"system.") {
-        return match writes && !creds.has(Capabilities::SYS_ADMIN) && name.starts_with(b"security.") {
+        return match writes && !creds.has(Capabilities::SYS_ADMIN) && name.starts_with(b"security.")
+        {
             true => Err(Errno::EPERM.into()),
             false => Ok(()),
         };
@@ -101,15 +103,33 @@ fn set(
     at.inode().set_xattr(&name, &bytes, flags)
 }
 
-fn setxattr(task: &CurrentTask, path: UserPtr<u8>, name: UserPtr<u8>, value: UserSlice<u8>, flags: u32) -> Result<()> {
+fn setxattr(
+    task: &CurrentTask,
+    path: UserPtr<u8>,
+    name: UserPtr<u8>,
+    value: UserSlice<u8>,
+    flags: u32,
+) -> Result<()> {
     set(task, &followed(task, path)?, name, value, flags)
 }
 
-fn lsetxattr(task: &CurrentTask, path: UserPtr<u8>, name: UserPtr<u8>, value: UserSlice<u8>, flags: u32) -> Result<()> {
+fn lsetxattr(
+    task: &CurrentTask,
+    path: UserPtr<u8>,
+    name: UserPtr<u8>,
+    value: UserSlice<u8>,
+    flags: u32,
+) -> Result<()> {
     set(task, &itself(task, path)?, name, value, flags)
 }
 
-fn fsetxattr(task: &CurrentTask, fd: Fd, name: UserPtr<u8>, value: UserSlice<u8>, flags: u32) -> Result<()> {
+fn fsetxattr(
+    task: &CurrentTask,
+    fd: Fd,
+    name: UserPtr<u8>,
+    value: UserSlice<u8>,
+    flags: u32,
+) -> Result<()> {
     set(task, &of_fd(task, fd)?, name, value, flags)
 }
 
@@ -131,11 +151,21 @@ fn value(task: &CurrentTask, at: &Path, name: UserPtr<u8>, out: UserSlice<u8>) -
     store(task, &at.inode().xattr(&name)?, out)
 }
 
-fn getxattr(task: &CurrentTask, path: UserPtr<u8>, name: UserPtr<u8>, out: UserSlice<u8>) -> Result<usize> {
+fn getxattr(
+    task: &CurrentTask,
+    path: UserPtr<u8>,
+    name: UserPtr<u8>,
+    out: UserSlice<u8>,
+) -> Result<usize> {
     value(task, &followed(task, path)?, name, out)
 }
 
-fn lgetxattr(task: &CurrentTask, path: UserPtr<u8>, name: UserPtr<u8>, out: UserSlice<u8>) -> Result<usize> {
+fn lgetxattr(
+    task: &CurrentTask,
+    path: UserPtr<u8>,
+    name: UserPtr<u8>,
+    out: UserSlice<u8>,
+) -> Result<usize> {
     value(task, &itself(task, path)?, name, out)
 }
 

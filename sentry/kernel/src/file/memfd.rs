@@ -69,7 +69,8 @@ impl Memfd {
     fn check_size(&self, size: u64) -> Result<()> {
         let now = self.inode.attributes()?.size;
         let seals = self.seals();
-        let forbidden = (size < now && seals & SEAL_SHRINK != 0) || (size > now && seals & SEAL_GROW != 0);
+        let forbidden =
+            (size < now && seals & SEAL_SHRINK != 0) || (size > now && seals & SEAL_GROW != 0);
         if forbidden { Err(Errno::EPERM.into()) } else { Ok(()) }
     }
 

@@ -25,7 +25,11 @@ pub struct SignalFd {
 
 impl SignalFd {
     /// signalfd4(2). `flags` may hold O_NONBLOCK.
-    pub fn create(group: &Arc<ThreadGroup>, mask: SigSet, flags: OpenFlags) -> Arc<FileDescription> {
+    pub fn create(
+        group: &Arc<ThreadGroup>,
+        mask: SigSet,
+        flags: OpenFlags,
+    ) -> Arc<FileDescription> {
         let mask = Mutex::new(Rank::LEAF, mask.without(SigSet::UNBLOCKABLE));
         let ops = Arc::new(Self { mask, group: group.clone() });
         FileDescription::new(ops, None, OpenFlags::RDWR | (flags & OpenFlags::NONBLOCK))

@@ -81,7 +81,11 @@ pub struct TimerFd {
 
 impl TimerFd {
     /// timerfd_create(2): disarmed. `flags` may hold O_NONBLOCK.
-    pub fn create(kernel: &Arc<Kernel>, clock: ClockKind, flags: OpenFlags) -> Arc<FileDescription> {
+    pub fn create(
+        kernel: &Arc<Kernel>,
+        clock: ClockKind,
+        flags: OpenFlags,
+    ) -> Arc<FileDescription> {
         let state = Mutex::new(Rank::FILE, State::default());
         let shared = Arc::new(Shared { state, queue: WaitQueue::new() });
         let ops = Arc::new(Self { kernel: kernel.clone(), clock, shared });
@@ -127,7 +131,10 @@ impl TimerFd {
             self.kernel.timers().cancel(key);
         }
         if let Some(at) = next {
-            let key = self.kernel.timers().arm(at, Arc::new(Arming { shared: self.shared.clone(), setting }));
+            let key = self
+                .kernel
+                .timers()
+                .arm(at, Arc::new(Arming { shared: self.shared.clone(), setting }));
             self.shared.state.lock().key = Some(key);
         }
         old
