@@ -20,6 +20,9 @@ mod areas;
 mod pages;
 
 pub use advise::Invalidate;
+/// Rights to pages.
+pub use platform::Prot;
+
 pub use area::{Backing, Label, Vma, VmaFlags};
 pub use copy::{RW_MAX, UserSink, UserSource};
 pub use fault::FaultSignal;

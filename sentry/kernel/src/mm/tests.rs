@@ -6,7 +6,7 @@ mod model;
 use std::sync::{Arc, Weak};
 
 use platform::fake::{FakeAddressSpace, FakePlatform};
-use platform::{Access, FileRange, MapOp, MemoryFile, Platform, Prot};
+use platform::{Access, FileRange, MapOp, MemoryFile, Platform};
 use sentry_abi::mman::{Advice, LockAllFlags, LockFlags, MapFlags, MapType, RemapFlags};
 use sentry_abi::uio::IoVec;
 use sentry_abi::{Errno, PAGE_SIZE, UserAddr, UserPtr, UserSlice};

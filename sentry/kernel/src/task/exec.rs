@@ -354,6 +354,14 @@ impl CurrentTask {
 }
 
 impl Task {
+    /// Tells the memory manager the limits of now: after setrlimit(2), and before calls that depend on capabilities too.
+    pub fn update_memory_limits(&self) {
+        if let Some(resources) = self.resources() {
+            let limits = memory_limits(&self.thread_group().limits(), &self.credentials());
+            resources.mm.set_limits(limits);
+        }
+    }
+
     fn vfork_done(&self) {
         if let Some(done) = self.vfork.lock().take() {
             done.complete();

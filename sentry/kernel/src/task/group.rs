@@ -171,7 +171,11 @@ impl ThreadGroup {
 
     /// Sets a limit. Errors: as [`Limits::set`].
     pub fn set_limit(&self, resource: Resource, new: Rlimit, privilege: Privilege) -> Result<()> {
-        self.limits.write().set(resource, new, privilege)
+        self.limits.write().set(resource, new, privilege)?;
+        for task in self.tasks() {
+            task.update_memory_limits();
+        }
+        Ok(())
     }
 
     /// Told (IN) when a child ends, stops or goes on.
