@@ -4,10 +4,8 @@
 //! all state is in registers, which threads of the guest in the same address space cannot reach.
 //! It is copied to a file page and mapped R-X at an address that is random for each sandbox.
 
-/// Bytes of the region: code (R-X), commands (R--), responses (RW-).
+/// Bytes of the region: a page each of code (R-X), commands (R--) and responses (RW-).
 pub(super) const REGION_SIZE: u64 = 3 * 4096;
-pub(super) const COMMANDS: u64 = 4096;
-pub(super) const RESPONSES: u64 = 2 * 4096;
 /// Where in the code page the `sock_fprog` of the seccomp filter lies, and its instructions.
 pub(super) const FILTER_PROGRAM: usize = 0xc00;
 pub(super) const FILTER_CODE: usize = 0xc10;

@@ -1,0 +1,160 @@
+//! Tests of the vDSO: the code runs natively here, from a mapping laid out as in a guest.
+
+use super::*;
+use crate::PAGE_SIZE;
+use crate::host::clock as host;
+use crate::mem::MemoryOptions;
+
+/// The parameters and the image, mapped in this process and executable.
+struct Mapped {
+    base: *mut libc::c_void,
+    len: usize,
+}
+
+impl Mapped {
+    fn new(memory: &MemoryFile, range: FileRange) -> Mapped {
+        use std::os::fd::AsRawFd;
+        let prot = libc::PROT_READ | libc::PROT_EXEC;
+        let (len, fd) = (range.len as usize, memory.fd().as_raw_fd());
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_SHARED, fd, range.start as i64)
+        };
+        assert_ne!(base, libc::MAP_FAILED);
+        Mapped { base, len }
+    }
+
+    fn address(&self, name: &str) -> usize {
+        let functions = functions();
+        let function = functions.iter().find(|function| function.name == name).unwrap();
+        self.base as usize + (PAGE_SIZE + CODE_OFFSET + function.offset) as usize
+    }
+
+    fn clock_gettime(&self, clock: i32) -> u64 {
+        type ClockGettime = extern "sysv64" fn(i32, *mut [u64; 2]) -> i64;
+        // SAFETY: the address is that of the function in an executable mapping, with its signature.
+        let function: ClockGettime = unsafe { std::mem::transmute(self.address("clock_gettime")) };
+        let mut time = [0, 0];
+        assert_eq!(function(clock, &mut time), 0);
+        assert!(time[1] < 1_000_000_000);
+        time[0] * 1_000_000_000 + time[1]
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`; nothing refers to it any more.
+        unsafe { libc::munmap(self.base, self.len) };
+    }
+}
+
+fn vdso() -> (Arc<MemoryFile>, Vdso, Mapped) {
+    let options = MemoryOptions { size_bytes: 1 << 30, ..MemoryOptions::default() };
+    let memory = Arc::new(MemoryFile::new(options).unwrap());
+    let vdso = Vdso::install(&memory).unwrap();
+    let mapped = Mapped::new(&memory, vdso.range);
+    (memory, vdso, mapped)
+}
+
+/// Refreshes until the counter is used; false where it never will be.
+fn make_usable(vdso: &Vdso) -> bool {
+    while vdso.state() == TscState::Measuring {
+        vdso.refresh();
+    }
+    vdso.state() == TscState::Used
+}
+
+#[test]
+fn clocks_are_right_before_and_after_the_counter_is_used() {
+    let (_memory, vdso, mapped) = vdso();
+    let clocks: [(i32, GuestClock, fn() -> u64); 5] = [
+        (libc::CLOCK_MONOTONIC, GuestClock::Monotonic, host::monotonic_ns),
+        (libc::CLOCK_REALTIME, GuestClock::Realtime, host::realtime_ns),
+        (libc::CLOCK_BOOTTIME, GuestClock::Boottime, host::boottime_ns),
+        (libc::CLOCK_MONOTONIC_COARSE, GuestClock::Monotonic, host::monotonic_ns),
+        (libc::CLOCK_REALTIME_COARSE, GuestClock::Realtime, host::realtime_ns),
+    ];
+    for round in 0..2 {
+        for (clock, guest, host) in clocks {
+            let coarse = matches!(clock, libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_REALTIME_COARSE);
+            if round == 0 && coarse {
+                // Answered by the host's coarse clock here.
+                continue;
+            }
+            let before = host().saturating_sub(5_000_000);
+            let (first, second) = (mapped.clock_gettime(clock), vdso.now_ns(guest));
+            assert!(before <= first && first <= second, "{clock}: {before} {first} {second}");
+            assert!(second <= host() + 5_000_000, "{clock}");
+        }
+        make_usable(&vdso);
+    }
+}
+
+#[test]
+fn time_never_goes_back_between_the_two_ways_while_refreshes_go_on() {
+    let (_memory, vdso, mapped) = vdso();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut last = 0;
+                    for _ in 0..200_000 {
+                        for now in [
+                            mapped_or_kernel(&mapped, &vdso),
+                            vdso.now_ns(GuestClock::Monotonic),
+                        ] {
+                            assert!(now >= last, "{now} after {last}");
+                            last = now;
+                        }
+                    }
+                })
+            })
+            .collect();
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            vdso.refresh();
+        }
+    });
+}
+
+/// What a program sees: the code's own answer, or the kernel's where it makes a system call. Natively
+/// the call would reach the host's clock, so here the parameters decide as the code does.
+fn mapped_or_kernel(mapped: &Mapped, vdso: &Vdso) -> u64 {
+    let memory = &vdso.clock;
+    if memory.is_being_written() {
+        return vdso.now_ns(GuestClock::Monotonic);
+    }
+    let seen = mapped.clock_gettime(libc::CLOCK_MONOTONIC);
+    if memory.is_being_written() { vdso.now_ns(GuestClock::Monotonic) } else { seen }
+}
+
+#[test]
+fn the_other_functions_answer() {
+    let (_memory, vdso, mapped) = vdso();
+    for _ in 0..2 {
+        type Time = extern "sysv64" fn(*mut u64) -> u64;
+        type Gettimeofday = extern "sysv64" fn(*mut [u64; 2], usize) -> i64;
+        type Getcpu = extern "sysv64" fn(*mut u32, *mut u32, usize) -> i64;
+        // SAFETY: the addresses are those of functions with these signatures.
+        let (time, gettimeofday, getcpu) = unsafe {
+            (
+                std::mem::transmute::<usize, Time>(mapped.address("time")),
+                std::mem::transmute::<usize, Gettimeofday>(mapped.address("gettimeofday")),
+                std::mem::transmute::<usize, Getcpu>(mapped.address("getcpu")),
+            )
+        };
+        let seconds = host::realtime_ns() / 1_000_000_000;
+        let mut stored = 0;
+        let returned = time(&mut stored);
+        assert!(returned == stored && (seconds..seconds + 2).contains(&returned));
+        assert!((seconds..seconds + 3).contains(&time(std::ptr::null_mut())));
+        let mut timeval = [0, u64::MAX];
+        assert_eq!(gettimeofday(&mut timeval, 0), 0);
+        assert!((seconds..seconds + 3).contains(&timeval[0]) && timeval[1] < 1_000_000);
+        let (mut cpu, mut node) = (u32::MAX, u32::MAX);
+        assert_eq!(getcpu(&mut cpu, &mut node, 0), 0);
+        assert!(cpu < 8192 && node < 1024);
+        assert_eq!(getcpu(std::ptr::null_mut(), std::ptr::null_mut(), 0), 0);
+        make_usable(&vdso);
+        vdso.expose_host_cpu_numbers();
+    }
+}
