@@ -136,6 +136,12 @@ pub trait Context: Send {
 
     /// Replaces the FPU and vector state from the next switch on.
     fn load_fpu(&mut self, state: &FpuState) -> Result<(), PlatformError>;
+
+    /// CPU time that the guest's own code has used in this context, in nanoseconds, summed over the
+    /// address spaces that it visited. What the sentry used on its behalf is not in it.
+    fn cpu_ns(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Interrupts a running context from any thread.

@@ -19,14 +19,15 @@ pub(super) fn classify(regs: &Registers, code: &[u8], addr: u64) -> Access {
     }
     let mut factory = InstructionInfoFactory::new();
     let info = factory.info(&instruction);
-    let mut writes = false;
-    for memory in info.used_memory() {
-        let write = is_write(memory.access());
-        writes |= write;
-        if touches(regs, memory, addr) {
-            return if write { Access::Write } else { Access::Read };
+    // First the operands' own sizes, then those without a fixed size (xsave, repeated strings),
+    // which may be a few pages.
+    for unsized_bytes in [8, 16384] {
+        let touched = info.used_memory().iter().find(|at| touches(regs, at, addr, unsized_bytes));
+        if let Some(memory) = touched {
+            return if is_write(memory.access()) { Access::Write } else { Access::Read };
         }
     }
+    let writes = info.used_memory().iter().any(|memory| is_write(memory.access()));
     if fetch {
         Access::Execute
     } else if writes {
@@ -44,11 +45,10 @@ fn is_write(access: OpAccess) -> bool {
 }
 
 /// Whether the memory operand covers the address. Vector-indexed operands are not computed.
-fn touches(regs: &Registers, memory: &UsedMemory, addr: u64) -> bool {
+fn touches(regs: &Registers, memory: &UsedMemory, addr: u64, unsized_bytes: u64) -> bool {
     let start = memory.virtual_address(0, |register, _, _| register_value(regs, register));
-    // Operands without a fixed size (xsave and such) are at most a few pages.
     let size = match memory.memory_size().size() {
-        0 => 16384,
+        0 => unsized_bytes,
         size => size as u64,
     };
     start.is_some_and(|start| addr.wrapping_sub(start) < size)

@@ -1,5 +1,7 @@
 //! A context: a thread in the stub process, traced by the sentry thread that runs the task.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,12 +49,16 @@ pub(super) struct PtraceContext {
     xstate_size: usize,
     /// The last fault if nothing else happened since: the same again means that the guess was wrong.
     last_fault: Option<(u64, u64, Access)>,
+    /// CPU time of the stub threads that are gone.
+    past_cpu_ns: u64,
 }
 
 /// A seized thread, stopped whenever `switch` does not run.
 struct StubThread {
     tid: i32,
     space: Arc<dyn AddressSpace>,
+    /// Its schedstat file, once it was asked for.
+    statistics: Option<File>,
 }
 
 /// The kick handle.
@@ -94,6 +100,7 @@ impl PtraceContext {
             pending_fpu: Some(FpuState::initial()),
             xstate_size: 0,
             last_fault: None,
+            past_cpu_ns: 0,
         }
     }
 
@@ -119,6 +126,7 @@ impl PtraceContext {
         self.check_owner()?;
         if self.thread.is_some() {
             self.pending_fpu = Some(self.save_fpu()?);
+            self.past_cpu_ns = self.cpu_ns();
             self.leave_space();
         }
         let tid = target.spawn_thread()?;
@@ -131,7 +139,7 @@ impl PtraceContext {
                 errno => PlatformError::Host { what: "ptrace of a stub thread", errno },
             });
         }
-        self.thread = Some(StubThread { tid, space: space.clone() });
+        self.thread = Some(StubThread { tid, space: space.clone(), statistics: None });
         *self.kick.target.lock() = Some((target.pid(), tid));
         match self.core {
             Some(core) => self.shared.cores.pin(core, tid),
@@ -376,6 +384,28 @@ impl Context for PtraceContext {
         self.pending_fpu = Some(state.clone());
         Ok(())
     }
+
+    fn cpu_ns(&mut self) -> u64 {
+        let Some(thread) = &mut self.thread else { return self.past_cpu_ns };
+        if thread.statistics.is_none()
+            && let Ok(space) = stub_of(&thread.space)
+        {
+            let path = format!("/proc/{}/task/{}/schedstat", space.pid(), thread.tid);
+            thread.statistics = File::open(path).ok();
+        }
+        let used = thread.statistics.as_ref().and_then(|file| read_cpu_ns(file).ok());
+        self.past_cpu_ns.saturating_add(used.unwrap_or(0))
+    }
+}
+
+/// The first number of a schedstat file: nanoseconds on a core.
+fn read_cpu_ns(file: &File) -> Result<u64, Errno> {
+    let mut text = [0; 64];
+    let read = crate::host::file::read_at(file.as_fd(), 0, &mut text)?;
+    let digits = text[..read].iter().take_while(|byte| byte.is_ascii_digit());
+    Ok(digits.fold(0u64, |sum, digit| {
+        sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
+    }))
 }
 
 impl PtraceContext {

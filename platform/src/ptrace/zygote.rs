@@ -174,12 +174,7 @@ impl Drop for Zygote {
         }
         self.socket = None;
         // It exits at the end of its socket; that it is our child makes the pid ours until here.
-        loop {
-            match nix::sys::wait::waitpid(self.pid, None) {
-                Err(Errno::EINTR) => continue,
-                _ => break,
-            }
-        }
+        while let Err(Errno::EINTR) = nix::sys::wait::waitpid(self.pid, None) {}
     }
 }
 

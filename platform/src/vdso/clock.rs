@@ -118,7 +118,7 @@ impl Clock {
     /// The value of the line at that count, with the words that are in the page now.
     fn line_at(&self, tsc: u64, base: u64) -> u64 {
         let ticks = tsc.saturating_sub(self.load_u64(params::TSC_BASE));
-        let scaled = u128::from(ticks) * u128::from(self.load_u64(params::SCALE)) >> 32;
+        let scaled = (u128::from(ticks) * u128::from(self.load_u64(params::SCALE))) >> 32;
         (scaled as u64).wrapping_add(self.load_u64(base))
     }
 

@@ -63,7 +63,9 @@ pub fn image() -> Vec<u8> {
     put_hash(&mut bytes, &names);
     let versions = bytes.align();
     bytes.u16(0);
-    names.iter().for_each(|_| drop(bytes.u16(2)));
+    for _ in &names {
+        bytes.u16(2);
+    }
     let definitions = bytes.align();
     let soname = put_definitions(&mut bytes, &mut strings);
     let table = bytes.align();
@@ -81,7 +83,9 @@ pub fn image() -> Vec<u8> {
         (0x6fff_fffd, 2),             // DT_VERDEFNUM
         (0, 0),
     ];
-    entries.iter().for_each(|(tag, value)| drop(bytes.u64(*tag).u64(*value)));
+    for (tag, value) in entries {
+        bytes.u64(tag).u64(value);
+    }
     let dynamic_size = 16 * entries.len() as u64;
     let headers = headers(len as u64, dynamic, dynamic_size);
     bytes.0[..headers.len()].copy_from_slice(&headers);
@@ -172,5 +176,32 @@ mod tests {
         let image = image();
         assert_eq!(image.len() % PAGE_SIZE as usize, 0);
         assert_eq!(&image[CODE_OFFSET as usize..][..code().len()], code());
+    }
+
+    #[test]
+    fn a_dynamic_linker_finds_every_function_by_both_names() {
+        let image = image();
+        let elf = goblin::elf::Elf::parse(&image).unwrap();
+        assert_eq!(elf.soname, Some(SONAME));
+        let found: Vec<(&str, u64)> = elf
+            .dynsyms
+            .iter()
+            .filter(|symbol| symbol.st_value != 0)
+            .map(|symbol| (elf.dynstrtab.get_at(symbol.st_name).unwrap(), symbol.st_value))
+            .collect();
+        for function in functions() {
+            let at = CODE_OFFSET + function.offset;
+            assert!(function.size > 0);
+            for name in [function.name.to_string(), format!("__vdso_{}", function.name)] {
+                assert!(found.contains(&(name.as_str(), at)), "{name} in {found:?}");
+            }
+        }
+        let dynamic = elf.dynamic.unwrap();
+        let at = |tag| dynamic.dyns.iter().find(|entry| entry.d_tag == tag).unwrap().d_val as usize;
+        // The second definition, 28 bytes on: its index and its hash.
+        let second = &image[at(0x6fff_fffc) + 28..];
+        assert_eq!((second[4], &second[8..12]), (2, &elf_hash(VERSION).to_le_bytes()[..]));
+        let first_symbol = &image[at(0x6fff_fff0) + 2..];
+        assert_eq!(first_symbol[0], 2, "every symbol has that version");
     }
 }

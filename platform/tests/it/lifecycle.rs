@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use platform::{Event, Platform, PlatformError, Registers};
 
-use crate::fixture::{CODE, Guest, SYSCALL, map_guest};
+use crate::fixture::{CODE, Guest, SYSCALL, map_guest, program};
 
 crate::platform_tests!(
     many_spaces_leave_nothing_behind,
     a_context_is_bound_to_its_thread,
     a_context_can_be_made_on_one_thread_and_run_on_another,
     one_context_visits_many_spaces,
+    cpu_time_of_the_guest_is_counted,
 );
 
 /// The processes in the session that this platform's helpers lead: found by their own name and by
@@ -111,6 +112,23 @@ fn one_context_visits_many_spaces(platform: Arc<dyn Platform>) {
         guest.space = next;
         guest.regs = Registers { rax: number, ..Registers::at_entry(CODE, 0) };
         guest.expect_syscall(number);
+    }
+}
+
+fn cpu_time_of_the_guest_is_counted(platform: Arc<dyn Platform>) {
+    // 1: dec rcx; jnz 1b; syscall
+    let code = program(&[&[0x48, 0xff, 0xc9, 0x75, 0xfb], &SYSCALL]);
+    let mut guest = Guest::new(platform, &code);
+    let mut last = guest.context.cpu_ns();
+    for _ in 0..2 {
+        let next = guest.platform.new_address_space().unwrap();
+        map_guest(&*next, guest.code, guest.data);
+        guest.space = next;
+        guest.regs = Registers { rcx: 3_000_000, ..Registers::at_entry(CODE, 0) };
+        guest.expect_syscall(0);
+        let used = guest.context.cpu_ns();
+        assert!(used > last + 100_000, "{used} after {last}");
+        last = used;
     }
 }
 
