@@ -73,17 +73,23 @@ fn main() -> Result<(), PlatformError> {
     // mov [rbx], al, which faults each time: map a page, then go to the next one.
     memory.write_at(code.start, &[0x88, 0x03, 0xeb, 0xfc])?;
     let mut page = 0;
-    bench.run(&mut *context, &space, 10_000, "fault that maps one page", |space, event, regs| {
-        if let Event::Fault { .. } = event {
-            let file = bench.data.start + page % 512 * PAGE_SIZE;
-            let at = DATA + page * PAGE_SIZE;
-            page += 1;
-            regs.rbx = DATA + page * PAGE_SIZE;
-            let prot = Prot::READ | Prot::WRITE;
-            space.map_file(at, PAGE_SIZE, file, prot, Populate::Lazy)?;
-        }
-        Ok(())
-    })?;
+    bench.run(
+        &mut *context,
+        &space,
+        10_000,
+        "fault that maps one page",
+        |space, event, regs| {
+            if let Event::Fault { .. } = event {
+                let file = bench.data.start + page % 512 * PAGE_SIZE;
+                let at = DATA + page * PAGE_SIZE;
+                page += 1;
+                regs.rbx = DATA + page * PAGE_SIZE;
+                let prot = Prot::READ | Prot::WRITE;
+                space.map_file(at, PAGE_SIZE, file, prot, Populate::Lazy)?;
+            }
+            Ok(())
+        },
+    )?;
     let start = Instant::now();
     for _ in 0..10_000 {
         space.map_file(DATA, PAGE_SIZE, data.start, Prot::READ, Populate::Lazy)?;

@@ -38,9 +38,7 @@ pub fn open_at(
     let rule = match resolve {
         Resolve::Beneath => ResolveFlag::RESOLVE_BENEATH,
         Resolve::InRoot => ResolveFlag::RESOLVE_IN_ROOT,
-        Resolve::BeneathNoLinks => {
-            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS
-        }
+        Resolve::BeneathNoLinks => ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS,
     };
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
@@ -73,9 +71,8 @@ pub fn statx(dir: BorrowedFd<'_>, name: &CStr, mask: u32) -> Result<libc::statx,
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH | libc::AT_STATX_SYNC_AS_STAT;
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the name is a C string and the kernel writes at most one `statx` structure.
-    let result = unsafe {
-        libc::statx(dir.as_raw_fd(), name.as_ptr(), flags, mask, found.as_mut_ptr())
-    };
+    let result =
+        unsafe { libc::statx(dir.as_raw_fd(), name.as_ptr(), flags, mask, found.as_mut_ptr()) };
     Errno::result(result)?;
     // SAFETY: the structure is plain integers and was zeroed before the kernel filled it.
     Ok(unsafe { found.assume_init() })

@@ -51,11 +51,7 @@ pub fn settings(fd: BorrowedFd<'_>) -> Result<KernelTermios, Errno> {
 }
 
 /// Changes the terminal's settings (TCSETS, TCSETSW, TCSETSF).
-pub fn set_settings(
-    fd: BorrowedFd<'_>,
-    settings: &KernelTermios,
-    when: When,
-) -> Result<(), Errno> {
+pub fn set_settings(fd: BorrowedFd<'_>, settings: &KernelTermios, when: When) -> Result<(), Errno> {
     let request = match when {
         When::Now => libc::TCSETS,
         When::Drain => libc::TCSETSW,

@@ -101,8 +101,7 @@ mod tests {
     fn poll_says_which_descriptor_is_ready() {
         let (first, second) = (Waker::new().unwrap(), Waker::new().unwrap());
         second.wake();
-        let mut watches =
-            [&first, &second].map(|waker| Watch::new(waker.fd(), PollFlags::POLLIN));
+        let mut watches = [&first, &second].map(|waker| Watch::new(waker.fd(), PollFlags::POLLIN));
         assert_eq!(poll(&mut watches, None), Ok(1));
         assert!(watches[0].ready.is_empty() && !watches[1].ready.is_empty());
     }

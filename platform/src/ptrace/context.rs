@@ -403,9 +403,7 @@ fn read_cpu_ns(file: &File) -> Result<u64, Errno> {
     let mut text = [0; 64];
     let read = crate::host::file::read_at(file.as_fd(), 0, &mut text)?;
     let digits = text[..read].iter().take_while(|byte| byte.is_ascii_digit());
-    Ok(digits.fold(0u64, |sum, digit| {
-        sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-    }))
+    Ok(digits.fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))))
 }
 
 impl PtraceContext {

@@ -77,7 +77,8 @@ fn clocks_are_right_before_and_after_the_counter_is_used() {
     ];
     for round in 0..2 {
         for (clock, guest, host) in clocks {
-            let coarse = matches!(clock, libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_REALTIME_COARSE);
+            let coarse =
+                matches!(clock, libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_REALTIME_COARSE);
             if round == 0 && coarse {
                 // Answered by the host's coarse clock here.
                 continue;

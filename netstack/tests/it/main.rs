@@ -1,0 +1,3 @@
+//! Tests of whole stacks. Everything runs in virtual time from seeds that are printed.
+
+mod tcp;
