@@ -4,9 +4,15 @@ use std::sync::Arc;
 
 use super::Stack;
 use crate::ip::Family;
+use crate::socket::tcp::TcpSocket;
 use crate::socket::{PingSocket, RawSocket, UdpSocket};
 
 impl Stack {
+    /// A TCP socket.
+    pub fn tcp_socket(self: &Arc<Self>, family: Family) -> TcpSocket {
+        TcpSocket::new(self.clone(), family)
+    }
+
     /// A UDP socket.
     pub fn udp_socket(self: &Arc<Self>, family: Family) -> UdpSocket {
         UdpSocket::new(self.clone(), family)

@@ -6,6 +6,7 @@ use super::Stack;
 use super::receive::Rx;
 use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, IpInfo, PROTO_TCP};
+use crate::socket::tcp::refuse;
 
 impl Stack {
     /// Gives a segment to its connection or listener.
@@ -19,8 +20,9 @@ impl Stack {
         };
         let local = SocketAddr::new(info.dst, u16::from_be_bytes([d0, d1]));
         let remote = SocketAddr::new(info.src, u16::from_be_bytes([s0, s1]));
-        if let Some(endpoint) = self.shared.demux.lookup(PROTO_TCP, local, remote, info.nic) {
-            endpoint.deliver(rx.now, info, packet);
+        match self.shared.demux.lookup(PROTO_TCP, local, remote, info.nic) {
+            Some(endpoint) => endpoint.deliver(rx.now, info, packet),
+            None => refuse(self, rx.now, info, packet),
         }
     }
 }

@@ -68,11 +68,12 @@ fn is_intact(info: &IpInfo, packet: &PacketBuffer) -> bool {
 
 /// What the path of a route allows.
 pub(super) fn limits(route: &RouteInfo) -> PathLimits {
-    let ip_header = match Family::of(route.dst) {
-        Family::V4 => 20,
-        Family::V6 => 40,
+    // The total length of IPv4 has 16 bits, one less than Linux's loopback takes.
+    let (ip_header, most) = match Family::of(route.dst) {
+        Family::V4 => (20, usize::from(u16::MAX)),
+        Family::V6 => (40, usize::from(u16::MAX) + 40),
     };
-    let mss = (route.mtu as usize).saturating_sub(ip_header + HEADER_LEN);
+    let mss = (route.mtu as usize).min(most).saturating_sub(ip_header + HEADER_LEN);
     PathLimits { mss, gso_max: route.max_gso as usize }
 }
 

@@ -10,6 +10,7 @@ use netstack::socket::{AcceptError, How, RecvError, RecvFlags, SendError, SendFl
 use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::Instant;
 use netstack::transport::Host;
+use netstack::transport::tcp::StateName;
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub struct StackNode {
     pub nic: NicId,
     pub program: Program,
     wire: Arc<Wire>,
+    target: Option<SocketAddr>,
 }
 
 /// The addresses of node `index`.
@@ -75,7 +77,7 @@ impl StackNode {
         };
         let nic = stack.add_nic(config).unwrap();
         for (family, prefix) in [(Family::V4, 24), (Family::V6, 64)] {
-            let cidr = IpCidr::new(address(family, index), prefix).unwrap();
+            let cidr = IpCidr::new(address(family, index), prefix);
             stack.add_address(nic, cidr).unwrap();
         }
         let program = Program {
@@ -89,11 +91,11 @@ impl StackNode {
             closes: true,
             shut: false,
         };
-        StackNode { stack, nic, program, wire }
+        StackNode { stack, nic, program, wire, target: None }
     }
 
     pub fn socket(&self, family: Family) -> TcpSocket {
-        self.stack.tcp_socket(family).unwrap()
+        self.stack.tcp_socket(family)
     }
 
     /// Starts a listener on a port.
@@ -109,12 +111,14 @@ impl StackNode {
         let socket = self.socket(Family::of(to.ip()));
         socket.connect(now, to).unwrap();
         self.program.socket = Some(socket);
+        self.target = Some(to);
     }
 
-    /// Closes the listener.
-    pub fn stop_listening(&mut self, now: Instant) {
-        if let Some(listener) = self.program.listener.take() {
-            listener.close(now);
+    /// On a bad link the neighbour's answers may all be lost: then a program tries again.
+    fn connect_again(&mut self, now: Instant) {
+        if let (Some(SocketError::HostUnreachable), Some(to)) = (self.program.error, self.target) {
+            self.program.error = None;
+            self.connect(now, to);
         }
     }
 
@@ -150,7 +154,8 @@ impl Program {
                 Err(_) => return,
             }
         }
-        if self.closes && !self.shut && socket.shutdown(now, How::Write).is_ok() {
+        let connected = !matches!(socket.state(), StateName::SynSent | StateName::SynReceived);
+        if self.closes && connected && !self.shut && socket.shutdown(now, How::Write).is_ok() {
             self.shut = true;
         }
     }
@@ -190,10 +195,27 @@ impl Node for StackNode {
     fn work(&mut self, now: Instant) {
         self.stack.poll(now);
         self.program.run(now);
+        self.connect_again(now);
     }
 
     fn next_deadline(&mut self, _now: Instant) -> Option<Instant> {
         self.stack.next_deadline()
+    }
+
+    fn describe(&self) -> String {
+        let program = &self.program;
+        let connection = program.socket.as_ref().map(|socket| (socket.state(), socket.info()));
+        let keys: Vec<_> =
+            self.stack.shared().demux.endpoints().into_iter().map(|(key, _)| key).collect();
+        format!(
+            "sent {} of {}, received {}, shut {}, {} endpoints, {} ports, {connection:?} {keys:?}",
+            program.sent,
+            program.to_send.len(),
+            program.received.len(),
+            program.shut,
+            self.stack.shared().demux.len(),
+            self.stack.shared().ports.len(),
+        )
     }
 
     fn take_frames(&mut self) -> Vec<Vec<u8>> {

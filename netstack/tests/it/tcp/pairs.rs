@@ -35,7 +35,7 @@ fn exchange(seed: u64, captures: bool) -> Vec<Captured> {
 
 #[test]
 fn bytes_are_equal_and_nothing_leaks_for_every_seed() {
-    let count = seeds("NETCELL_SIM_SEEDS", 200);
+    let count = seeds("NETCELL_SIM_SEEDS", 1000);
     println!("seeds 0..{count}");
     for seed in 0..count {
         exchange(seed, false);

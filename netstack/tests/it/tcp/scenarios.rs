@@ -65,7 +65,8 @@ fn a_port_without_listener_refuses_at_once() {
         let socket = world.a.socket(family);
         assert_eq!(socket.connect(world.now, server(family)), Ok(Connect::InProgress));
         world.run_for(Duration::from_millis(100));
-        let all = Readiness::IN | Readiness::OUT | Readiness::ERR | Readiness::HUP | Readiness::RDHUP;
+        let all =
+            Readiness::IN | Readiness::OUT | Readiness::ERR | Readiness::HUP | Readiness::RDHUP;
         assert_eq!(ready(&socket), all);
         assert_eq!(socket.take_error(), Some(SocketError::ConnectionRefused));
         assert_eq!(socket.take_error(), None);
@@ -108,7 +109,7 @@ fn a_full_accept_queue_drops_syns_until_there_is_room() {
     // One more than the backlog waits, as on Linux.
     assert_eq!((up(&clients), listener.backlog()), (2, Some((2, 1))));
     let stats = world.b.stack.stats();
-    assert!(stats.value("TcpExt", "ListenOverflows") >= Some(3), "{stats:?}");
+    assert!(stats.value("TcpExt", "ListenOverflows") >= 3, "{stats:?}");
     let mut accepted = Vec::new();
     for _ in 0..40 {
         world.run_for(Duration::from_millis(500));
@@ -207,8 +208,10 @@ fn stacks_may_open_to_each_other_at_once() {
     let ends = [world.a.socket(Family::V4), world.b.socket(Family::V4)];
     let at = |index: u8| SocketAddr::new(address(Family::V4, index), 5000 + u16::from(index));
     // The neighbours must know each other first, or the second SYN waits for the first.
-    world.a.connect(world.now, SocketAddr::new(address(Family::V4, 1), 1));
+    let refused = world.a.socket(Family::V4);
+    refused.connect(world.now, SocketAddr::new(address(Family::V4, 1), 1)).unwrap();
     world.run_for(Duration::from_millis(100));
+    refused.close(world.now);
     ends[0].bind(at(0)).unwrap();
     ends[1].bind(at(1)).unwrap();
     ends[0].connect(world.now, at(1)).unwrap();
@@ -219,12 +222,10 @@ fn stacks_may_open_to_each_other_at_once() {
     world.run_for(Duration::from_millis(100));
     assert_eq!(recv(&ends[1], world.now).unwrap(), b"hello");
     // And close at once.
-    ends.each_ref().map(|end| end.close(world.now));
+    ends.iter().for_each(|end| end.close(world.now));
     world.run_for(Duration::from_secs(1));
     assert!(world.a.held() + world.b.held() > 0, "TIME-WAIT holds the ports");
     world.run_for(Duration::from_secs(70));
-    let error = world.a.program.socket.take().and_then(|socket| socket.take_error());
-    assert!(world.a.program.error.or(error).is_some());
     assert_eq!(world.a.held() + world.b.held(), 0);
 }
 
@@ -248,7 +249,7 @@ fn a_four_tuple_in_time_wait_serves_a_new_connection() {
         world.run_for(Duration::from_millis(50));
     }
     let stats = world.b.stack.stats();
-    assert_eq!(stats.value("TcpExt", "TWRecycled"), Some(2));
+    assert_eq!(stats.value("TcpExt", "TWRecycled"), 2);
     listener.close(world.now);
     world.run_for(Duration::from_secs(70));
     assert_eq!(world.a.held() + world.b.held(), 0);
@@ -273,7 +274,10 @@ fn linger_zero_and_unread_data_end_with_a_reset() {
         }
         client.close(world.now);
         world.run_for(Duration::from_millis(50));
-        assert_eq!(recv(&accepted, world.now), Err(RecvError::Network(SocketError::ConnectionReset)));
+        assert_eq!(
+            recv(&accepted, world.now),
+            Err(RecvError::Network(SocketError::ConnectionReset))
+        );
         accepted.close(world.now);
     }
     assert_eq!(world.a.held(), 0);
@@ -283,7 +287,7 @@ fn linger_zero_and_unread_data_end_with_a_reset() {
 fn loopback_connects_within_the_call_and_carries_megabytes() {
     let stack = alone();
     let now = Instant::from_secs(5);
-    let listener = stack.tcp_socket(Family::V6).unwrap();
+    let listener = stack.tcp_socket(Family::V6);
     listener.bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))).unwrap();
     listener.listen(8).unwrap();
     let targets: [(Family, IpAddr); 3] = [
@@ -292,7 +296,7 @@ fn loopback_connects_within_the_call_and_carries_megabytes() {
         (Family::V6, Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()),
     ];
     for (family, target) in targets {
-        let client = stack.tcp_socket(family).unwrap();
+        let client = stack.tcp_socket(family);
         let done = client.connect(now, SocketAddr::new(target, PORT));
         assert_eq!(done, Ok(Connect::Done), "{target}");
         let accepted = listener.accept(now).unwrap();
@@ -333,11 +337,11 @@ fn readiness_is_that_of_linux_and_the_waker_hears_of_arrivals() {
     }
     let stack = alone();
     let now = Instant::from_secs(5);
-    let fresh = stack.tcp_socket(Family::V4).unwrap();
+    let fresh = stack.tcp_socket(Family::V4);
     assert_eq!(ready(&fresh), Readiness::OUT | Readiness::HUP);
     assert_eq!(recv(&fresh, now), Err(RecvError::NotConnected));
     assert_eq!(send(&fresh, now, b"x"), Err(SendError::Shutdown));
-    let listener = stack.tcp_socket(Family::V4).unwrap();
+    let listener = stack.tcp_socket(Family::V4);
     listener.listen(1).unwrap();
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().port()));
     assert_eq!(ready(&listener), Readiness::empty());
@@ -373,9 +377,9 @@ fn readiness_is_that_of_linux_and_the_waker_hears_of_arrivals() {
 fn peeking_leaves_the_bytes_and_truncating_drops_them() {
     let stack = alone();
     let now = Instant::from_secs(5);
-    let listener = stack.tcp_socket(Family::V4).unwrap();
+    let listener = stack.tcp_socket(Family::V4);
     listener.listen(1).unwrap();
-    let client = stack.tcp_socket(Family::V4).unwrap();
+    let client = stack.tcp_socket(Family::V4);
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().port()));
     client.connect(now, target).unwrap();
     let accepted = listener.accept(now).unwrap();
@@ -393,14 +397,16 @@ fn peeking_leaves_the_bytes_and_truncating_drops_them() {
 fn options_are_kept_checked_and_inherited() {
     let stack = alone();
     let now = Instant::from_secs(5);
-    let listener = stack.tcp_socket(Family::V4).unwrap();
+    let listener = stack.tcp_socket(Family::V4);
     listener.set_option(now, TcpOption::NoDelay(true)).unwrap();
     listener.set_option(now, SocketOption::ReceiveBuffer(50_000)).unwrap();
-    for bad in [TcpOption::KeepCount(0), TcpOption::MaxSegment(10), TcpOption::KeepIdle(Duration::ZERO)] {
+    for bad in
+        [TcpOption::KeepCount(0), TcpOption::MaxSegment(10), TcpOption::KeepIdle(Duration::ZERO)]
+    {
         assert_eq!(listener.set_option(now, bad), Err(OptionError::Invalid), "{bad:?}");
     }
     listener.listen(1).unwrap();
-    let client = stack.tcp_socket(Family::V4).unwrap();
+    let client = stack.tcp_socket(Family::V4);
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().port()));
     client.connect(now, target).unwrap();
     let accepted = listener.accept(now).unwrap();

@@ -147,6 +147,12 @@ impl Node for SmolNode {
         Some(at.max(now + Duration::from_micros(1)))
     }
 
+    fn describe(&self) -> String {
+        let socket = self.sockets.get::<tcp::Socket<'_>>(self.handle);
+        let (sent, all) = (self.sent, self.to_send.len());
+        format!("{}: sent {sent} of {all}, received {}", socket.state(), self.received.len())
+    }
+
     fn take_frames(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.device.sent)
     }

@@ -44,7 +44,7 @@ fn exchange(seed: u64) {
 
 #[test]
 fn bytes_are_equal_against_smoltcp_for_every_seed() {
-    let count = seeds("NETCELL_SIM_PEER_SEEDS", 60);
+    let count = seeds("NETCELL_SIM_PEER_SEEDS", 500);
     println!("seeds 0..{count}");
     for seed in 0..count {
         exchange(seed);

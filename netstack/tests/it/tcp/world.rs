@@ -13,6 +13,8 @@ pub trait Node {
     fn work(&mut self, now: Instant);
     /// When there is something to do without a frame.
     fn next_deadline(&mut self, now: Instant) -> Option<Instant>;
+    /// How it stands, for the message of a failure.
+    fn describe(&self) -> String;
     /// The frames that it sent since the last call.
     fn take_frames(&mut self) -> Vec<Vec<u8>>;
 }
@@ -142,12 +144,21 @@ impl<A: Node, B: Node> World<A, B> {
     }
 
     /// Runs until `done`, or fails after so much virtual time.
-    pub fn run_until(&mut self, what: &str, limit: Duration, done: impl Fn(&mut A, &mut B) -> bool) {
+    pub fn run_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        done: impl Fn(&mut A, &mut B) -> bool,
+    ) {
         let until = self.now + limit;
         let mut steps = 0u64;
         while !done(&mut self.a, &mut self.b) {
             steps += 1;
-            assert!(self.step(until) && steps < 3_000_000, "{what}: stuck at {}", self.now);
+            let more = self.step(until) && steps < 3_000_000;
+            if !more && !done(&mut self.a, &mut self.b) {
+                let (a, b) = (self.a.describe(), self.b.describe());
+                panic!("{what}: stuck at {}\na: {a}\nb: {b}", self.now);
+            }
         }
     }
 
