@@ -4,7 +4,6 @@
 
 pub mod errno;
 pub mod identity;
-pub mod inet;
 mod ioctl;
 pub mod sockopt;
 pub mod unix;

@@ -27,7 +27,7 @@ impl FileOps for UnixSocket {
     }
 
     fn write(&self, _: WriteAt, src: &mut dyn Source) -> Result<Written> {
-        let out = Outgoing { cred: self.owner, ..Outgoing::default() };
+        let out = Outgoing { cred: identity::current_or(self.owner), ..Outgoing::default() };
         let len = match self.kind {
             Kind::Stream => self.send_stream(src, out)?,
             _ => self.send_datagram(None, src, out)?,
@@ -106,9 +106,6 @@ impl UnixSocket {
     fn own_option(&self, name: i32) -> Option<Vec<u8>> {
         let mut state = self.state.lock();
         Some(match name {
-            SO_TYPE => value::from_int(self.kind.number()),
-            SO_DOMAIN => value::from_int(AF_UNIX),
-            SO_PROTOCOL => value::from_int(0),
             SO_ERROR => value::from_int(state.error.take().map_or(0, Errno::number)),
             SO_ACCEPTCONN => value::from_flag(matches!(state.role, Role::Listening(_))),
             SO_PEERCRED => {

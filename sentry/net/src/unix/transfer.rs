@@ -222,12 +222,12 @@ impl UnixSocket {
     /// Control messages for a message, given whether credentials are wanted.
     fn control(&self, cred: UCred, files: Vec<Arc<FileDescription>>) -> Vec<Control> {
         let mut control = Vec::new();
-        if !files.is_empty() {
-            control.push(Control::Rights(files));
-        }
         if self.options.passes_credentials() {
             let UCred { pid, uid, gid } = cred;
             control.push(Control::Credentials { pid: pid as u32, uid, gid });
+        }
+        if !files.is_empty() {
+            control.push(Control::Rights(files));
         }
         control
     }
