@@ -8,6 +8,7 @@ pub mod args;
 mod common;
 pub mod table;
 
+mod cmsg;
 mod cred;
 mod dir;
 mod epoll;

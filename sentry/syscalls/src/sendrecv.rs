@@ -207,8 +207,7 @@ fn send(
         let mut attempt = || {
             // Only the first bytes carry the control messages.
             let control = if done == 0 { envelope.control.clone() } else { Vec::new() };
-            let message =
-                SendMessage { to: envelope.to.clone(), control, flags: envelope.flags };
+            let message = SendMessage { to: envelope.to.clone(), control, flags: envelope.flags };
             socket.send(task, src, message)
         };
         let result = match envelope.flags & MSG_DONTWAIT {
