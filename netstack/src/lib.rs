@@ -12,6 +12,7 @@ pub mod buffer;
 pub mod ip;
 pub mod link;
 pub mod rng;
+pub mod sim;
 pub mod socket;
 pub mod stack;
 pub mod stats;

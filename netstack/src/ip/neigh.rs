@@ -2,7 +2,7 @@
 //! (RFC 4861 section 7.3), used for ARP too. Frames and probes come out as values.
 
 use core::net::IpAddr;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::buffer::PacketBuffer;
 use crate::link::MacAddr;
@@ -19,8 +19,10 @@ const REACHABLE: Duration = Duration::from_secs(30);
 const DELAY: Duration = Duration::from_secs(5);
 /// How long a failed entry is remembered.
 const FAILED: Duration = Duration::from_secs(3);
-/// How many packets wait for one address; the oldest gives way (Linux bounds their bytes).
-const MAX_WAITING: usize = 16;
+/// How many bytes wait for one address; the oldest packets give way (`unres_qlen_bytes`).
+const MAX_WAITING: usize = 212_992;
+/// What a waiting packet costs besides its bytes.
+const OVERHEAD: usize = 512;
 /// How many addresses are cached (`gc_thresh3`).
 const MAX_ENTRIES: usize = 1024;
 
@@ -50,7 +52,8 @@ struct Entry {
     deadline: Option<Instant>,
     probes: u8,
     used: Instant,
-    waiting: Vec<PacketBuffer>,
+    waiting: VecDeque<PacketBuffer>,
+    waiting_cost: usize,
 }
 
 /// One entry as a listing shows it.
@@ -132,7 +135,8 @@ impl Neighbours {
             deadline: None,
             probes: 0,
             used: now,
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
+            waiting_cost: 0,
         });
         entry.used = now;
         match entry.state {
@@ -147,17 +151,14 @@ impl Neighbours {
                 Resolution::Send(entry.mac, packet)
             }
             State::Incomplete => {
-                if entry.waiting.len() >= MAX_WAITING {
-                    entry.waiting.remove(0);
-                }
-                entry.waiting.push(packet);
+                entry.wait(packet);
                 Resolution::Waiting(None)
             }
             State::Failed => {
                 entry.state = State::Incomplete;
                 entry.probes = 1;
                 entry.deadline = Some(now + RETRANS);
-                entry.waiting.push(packet);
+                entry.wait(packet);
                 Resolution::Waiting(Some(Probe { address, mac: None }))
             }
         }
@@ -189,19 +190,20 @@ impl Neighbours {
             deadline: None,
             probes: 0,
             used: now,
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
+            waiting_cost: 0,
         });
         if entry.state == State::Permanent || (entry.mac == mac && entry.state != State::Failed) {
             if entry.state == State::Incomplete {
                 entry.state = State::Stale;
                 entry.deadline = None;
             }
-            return core::mem::take(&mut entry.waiting);
+            return entry.take_waiting();
         }
         entry.mac = mac;
         entry.state = State::Stale;
         entry.deadline = None;
-        core::mem::take(&mut entry.waiting)
+        entry.take_waiting()
     }
 
     /// Takes an answer (RFC 4861 section 7.2.5). An answer about an address nobody asked for is ignored.
@@ -236,7 +238,7 @@ impl Neighbours {
             }
             _ => {}
         }
-        let answer = (entry.mac, core::mem::take(&mut entry.waiting));
+        let answer = (entry.mac, entry.take_waiting());
         self.note_deadline(address);
         answer
     }
@@ -254,8 +256,9 @@ impl Neighbours {
     /// Sets an entry by hand.
     pub fn set_permanent(&mut self, now: Instant, address: IpAddr, mac: MacAddr) {
         let state = State::Permanent;
-        let waiting = Vec::new();
-        let entry = Entry { state, mac, deadline: None, probes: 0, used: now, waiting };
+        let (waiting, waiting_cost) = (VecDeque::new(), 0);
+        let entry =
+            Entry { state, mac, deadline: None, probes: 0, used: now, waiting, waiting_cost };
         self.entries.insert(address, entry);
     }
 
@@ -321,6 +324,21 @@ enum Fate {
 }
 
 impl Entry {
+    fn wait(&mut self, packet: PacketBuffer) {
+        self.waiting_cost += packet.len() + OVERHEAD;
+        self.waiting.push_back(packet);
+        while self.waiting_cost > MAX_WAITING
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.waiting_cost -= oldest.len() + OVERHEAD;
+        }
+    }
+
+    fn take_waiting(&mut self) -> Vec<PacketBuffer> {
+        self.waiting_cost = 0;
+        core::mem::take(&mut self.waiting).into()
+    }
+
     fn confirm(&mut self, now: Instant, solicited: bool) {
         self.probes = 0;
         (self.state, self.deadline) = match solicited {
@@ -350,7 +368,7 @@ impl Entry {
             State::Incomplete | State::Probe => {
                 self.state = State::Failed;
                 self.deadline = Some(now + FAILED);
-                actions.push(Action::Failed(address, core::mem::take(&mut self.waiting)));
+                actions.push(Action::Failed(address, self.take_waiting()));
             }
             State::Failed => return Fate::Forgotten,
             State::Stale | State::Permanent => self.deadline = None,
@@ -446,12 +464,13 @@ mod tests {
     #[test]
     fn the_cache_and_its_queues_are_bounded() {
         let mut cache = cache();
-        for n in 0..100 {
-            cache.resolve(secs(0), PEER, packet(n));
+        for n in 0..500u32 {
+            cache.resolve(secs(0), PEER, packet((n % 256) as u8));
         }
         let (_, waiting) = cache.claim(secs(0), PEER, answer(MAC));
-        assert_eq!(waiting.len(), MAX_WAITING);
-        assert_eq!(waiting[0].to_vec(), [84]);
+        let fit = MAX_WAITING / (OVERHEAD + 1);
+        assert_eq!(waiting.len(), fit);
+        assert_eq!(waiting[0].to_vec(), [((500 - fit) % 256) as u8]);
         for n in 0..3000u32 {
             cache.learn(secs(1), IpAddr::V4(n.into()), MAC);
         }

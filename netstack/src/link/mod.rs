@@ -1,6 +1,7 @@
 //! Links: what carries frames, what a link can do for us, and taps that see every frame.
 //! It must not know IP addresses or sockets.
 
+pub mod fault;
 pub mod nic;
 
 use crate::buffer::PacketBuffer;
