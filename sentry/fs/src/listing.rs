@@ -31,7 +31,7 @@ pub struct Listing {
 
 impl Default for Listing {
     fn default() -> Self {
-        Self { taken: Mutex::new(Rank::FILE, None) }
+        Self { taken: Mutex::new(Rank::INODE, None) }
     }
 }
 

@@ -25,13 +25,13 @@ pub(super) fn os(name: &[u8]) -> &OsStr {
 
 /// Opens `name` in `dir` without following anything or leaving it.
 pub(super) fn open_beneath(dir: impl AsFd, name: &[u8], flags: OFlag) -> Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY)
-        .resolve(
-            ResolveFlag::RESOLVE_BENEATH
-                | ResolveFlag::RESOLVE_NO_MAGICLINKS
-                | ResolveFlag::RESOLVE_NO_SYMLINKS,
-        );
+    // openat2 refuses O_NOCTTY together with O_PATH.
+    let quiet = if flags.contains(OFlag::O_PATH) { OFlag::empty() } else { OFlag::O_NOCTTY };
+    let how = OpenHow::new().flags(flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | quiet).resolve(
+        ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS
+            | ResolveFlag::RESOLVE_NO_SYMLINKS,
+    );
     loop {
         match nix::fcntl::openat2(dir.as_fd(), os(name), how) {
             // A rename elsewhere raced with the walk: the kernel asks for another try.

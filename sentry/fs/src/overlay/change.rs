@@ -1,8 +1,10 @@
 //! Changes of attributes and moves in an overlay.
 
+use std::sync::Arc;
+
 use sentry_abi::Errno;
 use sentry_kernel::error::Result;
-use sentry_kernel::vfs::{Change, FileType, RenameFlags};
+use sentry_kernel::vfs::{Change, FileType, Inode, RenameFlags};
 
 use super::names::purge_whiteouts;
 use super::node::OverlayNode;
@@ -58,14 +60,14 @@ impl OverlayNode {
         if merged(&node) || exchange && target.as_ref().is_some_and(|target| merged(target)) {
             return Err(Errno::EXDEV.into());
         }
-        let moving = node.copy_up_locked()?;
+        let moving = self.copy_up_name(name, &node)?;
         new_dir.mark_opaque(&moving)?;
         let (from, to) = (self.copy_up_locked()?, new_dir.copy_up_locked()?);
         let here = self.this.upgrade().map(|dir| (dir, Box::from(name)));
         let there = new_dir.this.upgrade().map(|dir| (dir, Box::from(new_name)));
         if exchange {
             let Some(target) = target else { return Err(Errno::ENOENT.into()) };
-            self.mark_opaque(&target.copy_up_locked()?)?;
+            self.mark_opaque(&new_dir.copy_up_name(new_name, &target)?)?;
             from.rename(name, &to, new_name, RenameFlags::EXCHANGE)?;
             target.set_place(here);
             node.set_place(there);
@@ -91,6 +93,16 @@ impl OverlayNode {
             target.lost_name();
         }
         Ok(())
+    }
+
+    /// Copies `node` up, and this name of it: a lower file with several names may have been copied up under another one.
+    fn copy_up_name(&self, name: &[u8], node: &OverlayNode) -> Result<Arc<dyn Inode>> {
+        let inode = node.copy_up_locked()?;
+        let directory = self.copy_up_locked()?;
+        if optional(directory.lookup(name))?.is_none() {
+            directory.link(name, &inode)?;
+        }
+        Ok(inode)
     }
 
     /// Errors: ENOTDIR, EISDIR, ENOTEMPTY where this cannot take the other's name.

@@ -79,18 +79,20 @@ impl OverlayNode {
             // Keeps the upper inode linkable whichever of its names goes.
             self.shared.work.link(format!("#{number}").as_bytes(), &upper)?;
         }
-        {
+        let nlink_delta = {
             let mut state = self.state();
             state.upper = Some(upper.clone());
             state.data_below = data_below;
-        }
+            state.nlink_delta
+        };
         let this = self.this.upgrade();
         let mut nodes = self.shared.nodes.lock();
         nodes.by_upper.insert(number, self.this.clone());
-        let origin = Origin { ino: self.ino, key: *key, lower: lower.clone(), data_below };
+        let (ino, key, lower) = (self.ino, *key, lower.clone());
+        let origin = Origin { ino, key, lower, data_below, nlink_delta };
         nodes.origins.insert(number, origin);
         if shared && let Some(this) = this {
-            nodes.pinned.insert(*key, this);
+            nodes.pinned.insert(key, this);
         }
         drop(nodes);
         self.content_moved();

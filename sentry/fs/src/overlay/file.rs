@@ -32,7 +32,7 @@ impl OpenFile {
     ) -> Result<Self> {
         let generation = node.generation.load(Ordering::Acquire);
         let real = node.real_content()?.open(flags, creds)?;
-        let real = Mutex::new(Rank::FILE, (generation, real));
+        let real = Mutex::new(Rank::INODE, (generation, real));
         Ok(Self { node, flags, creds: creds.clone(), real })
     }
 

@@ -42,6 +42,8 @@ struct Origin {
     lower: Arc<dyn Inode>,
     /// The content is still the lower one's.
     data_below: bool,
+    /// As in the node's state.
+    nlink_delta: i64,
 }
 
 /// The nodes that are known, and what must be remembered while they are not.
@@ -80,6 +82,14 @@ impl Shared {
         let mut nodes = self.nodes.lock();
         let next = FOREIGN_INO + nodes.foreign.len() as u64;
         *nodes.foreign.entry(key).or_insert(next)
+    }
+
+    /// Remembers a copied-up file's count of names beyond its node's life.
+    fn keep_nlink(&self, upper: Option<Arc<dyn Inode>>, delta: i64) {
+        let Some(upper) = upper.and_then(|upper| upper.attributes().ok()) else { return };
+        if let Some(origin) = self.nodes.lock().origins.get_mut(&upper.ino) {
+            origin.nlink_delta = delta;
+        }
     }
 
     /// The number that programs see for an upper inode.

@@ -152,6 +152,9 @@ impl OverlayNode {
         if state.place.is_none() {
             state.place = this.map(|this| (this, Box::from(name)));
         }
+        let delta = state.nlink_delta;
+        drop(state);
+        self.shared.keep_nlink(Some(below), delta);
         Ok(())
     }
 
@@ -200,6 +203,8 @@ impl OverlayNode {
                 below.saturating_add_signed(state.nlink_delta)
             }
         };
+        let delta = self.state().nlink_delta;
+        self.shared.keep_nlink(self.upper(), delta);
         let gone = self.is_dir() || nlink == 0;
         let place = {
             let mut state = self.state();

@@ -165,6 +165,7 @@ impl OverlayNode {
         let file_type = upper.file_type();
         let data_below = origin.as_ref().is_some_and(|origin| origin.data_below);
         let ino = origin.as_ref().map_or(UPPER_INO + number, |origin| origin.ino);
+        let nlink_delta = origin.as_ref().map_or(0, |origin| origin.nlink_delta);
         let mut lower = origin.map(|origin| (origin.key, origin.lower));
         if lower.is_none()
             && file_type == FileType::Directory
@@ -177,7 +178,7 @@ impl OverlayNode {
             lower = Some(((attributes.dev, attributes.ino), found));
         }
         let upper = Some(upper);
-        let state = State { upper, data_below, place, nlink_delta: 0, dead: false };
+        let state = State { upper, data_below, place, nlink_delta, dead: false };
         let node = Self::new(&self.shared, ino, file_type, lower, state);
         self.shared.nodes.lock().by_upper.insert(number, Arc::downgrade(&node));
         Ok(node)

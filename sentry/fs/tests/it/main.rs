@@ -1,0 +1,5 @@
+//! Behaviours that every filesystem here shares, and a randomized comparison with the host's own filesystem.
+
+mod model;
+mod suite;
+mod world;
