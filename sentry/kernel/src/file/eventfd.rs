@@ -57,7 +57,8 @@ impl FileOps for EventFd {
 
     fn write(&self, _: WriteAt, src: &mut dyn Source) -> Result<Written> {
         let mut bytes = [0; 8];
-        if src.remaining() < 8 || src.read(&mut bytes)? < 8 {
+        // eventfd(2): exactly eight bytes, as Linux has checked since 6.9.
+        if src.remaining() != 8 || src.read(&mut bytes)? < 8 {
             return Err(Errno::EINVAL.into());
         }
         let value = u64::from_ne_bytes(bytes);

@@ -13,6 +13,9 @@ pub mod signalfd;
 pub mod table;
 pub mod timerfd;
 
+#[cfg(test)]
+mod tests;
+
 pub use description::{FileDescription, SETTABLE_FLAGS, Whence};
 pub use ops::{FileKind, FileOps, PathOnly, WriteAt, Written};
 pub use table::{FdTable, OnExec};

@@ -14,6 +14,11 @@ pub mod path;
 pub mod permission;
 pub mod superblock;
 
+#[cfg(test)]
+pub(crate) mod memfs;
+#[cfg(test)]
+mod tests;
+
 pub use context::FsContext;
 pub use dentry::Dentry;
 pub use inode::{
