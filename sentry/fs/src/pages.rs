@@ -11,7 +11,7 @@ use platform::{FileRange, MemoryError, MemoryFile};
 use sentry_abi::Errno;
 use sentry_kernel::error::Result;
 use sentry_kernel::io::{Sink, Source};
-use sentry_kernel::mm::{Invalidate, MemoryManager, PageRun};
+use sentry_kernel::mm::{Invalidate, MemoryManager, PageRun, new_identity};
 use sentry_kernel::sync::{Mutex, Rank};
 
 /// Bytes of a page.
@@ -157,12 +157,11 @@ fn range(extent: Extent) -> FileRange {
 impl FilePages {
     /// An empty file.
     pub fn new(memory: Arc<MemoryFile>, quota: Option<Arc<Quota>>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         let map = Map { size: 0, extents: BTreeMap::new(), ahead: None, resident: 0 };
         Self {
             memory,
             quota,
-            identity: NEXT.fetch_add(1, Ordering::Relaxed),
+            identity: new_identity(),
             map: Mutex::new(Rank::PAGE_CACHE, map),
             mappers: Mutex::new(Rank::MAPPINGS, Vec::new()),
         }

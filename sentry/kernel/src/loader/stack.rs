@@ -21,7 +21,7 @@ pub struct ArgBudget {
 impl ArgBudget {
     /// A quarter of the stack's limit (bytes), in bounds.
     pub fn new(stack_limit: u64) -> Self {
-        Self { left: (stack_limit / 4).min(TOTAL_MAX).max(TOTAL_MIN) }
+        Self { left: (stack_limit / 4).clamp(TOTAL_MIN, TOTAL_MAX) }
     }
 
     /// Takes a string of `len` bytes without its NUL and its pointer. Errors: E2BIG.

@@ -100,7 +100,7 @@ mod tests {
                     let l = Layout::new(0..end, stack, random);
                     assert!(l.user.start < l.image_base && l.image_base < l.user.end, "{l:x?}");
                     assert!(l.user.start < l.mmap_top && l.mmap_top < l.stack_top, "{l:x?}");
-                    assert!(l.stack_top <= l.user.end && l.stack_top % PAGE_SIZE == 0);
+                    assert!(l.stack_top <= l.user.end && l.stack_top.is_multiple_of(PAGE_SIZE));
                 }
             }
         }
