@@ -116,6 +116,8 @@ pub(super) struct Inner {
     pub parent: Option<Weak<TcpEndpoint>>,
     /// Something happened that edge-triggered waiters must hear of though the readiness is the same.
     pub news: bool,
+    /// The peer made progress: its neighbour entry is fresh.
+    pub confirmed: bool,
     told: Readiness,
     transmitting: bool,
     counted: bool,
@@ -151,6 +153,7 @@ impl TcpEndpoint {
                 holder,
                 parent: None,
                 news: false,
+                confirmed: false,
                 told: Readiness::empty(),
                 transmitting: false,
                 counted: false,
@@ -179,6 +182,9 @@ impl TcpEndpoint {
             Some((flow, self.host.route(now, &query).ok()?))
         });
         if let Some((flow, route)) = route {
+            if core::mem::take(&mut inner.confirmed) {
+                MutexGuard::unlocked(&mut inner, || self.host.confirm(now, &route));
+            }
             let limits = wire::limits(&route);
             while let Role::Stream(connection) = &mut inner.role
                 && let Some(segment) = connection.poll_transmit(now, limits)
@@ -275,7 +281,7 @@ impl TcpEndpoint {
     }
 
     /// A handshake of this listener ended without a connection.
-    fn handshake_failed(&self) {
+    pub(super) fn handshake_failed(&self) {
         if let Role::Listener(queue) = &mut self.inner.lock().role {
             queue.give_up();
         }
@@ -315,9 +321,9 @@ impl OnTimer for TcpEndpoint {
     fn on_timer(&self, now: Instant) {
         let mut inner = self.inner.lock();
         if let Role::Stream(connection) = &mut inner.role {
-            let before = connection.info().counters;
+            let before = connection.counters();
             connection.on_timeout(now);
-            let after = connection.info().counters;
+            let after = connection.counters();
             let stats = &self.host.shared().stats.tcp_ext;
             stats.tcp_timeouts.add(u64::from(after.timeouts - before.timeouts));
             stats.tcp_loss_probes.add(u64::from(after.loss_probes - before.loss_probes));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
+use super::endpoint::{Connecting, Holder, Inner, Keep, Role, SocketSettings, TcpEndpoint};
 use super::remnant::hand_to_listener;
 use super::wire::{self, Arrived, Flow};
 use crate::buffer::PacketBuffer;
@@ -13,8 +13,10 @@ use crate::socket::SocketError;
 use crate::time::Instant;
 use crate::transport::tcp::listen::Admission;
 use crate::transport::tcp::state::{Listen, ListenDisposition};
-use crate::transport::tcp::{Connection, Disposition, DropReason, Error, Report, Seq, StateName};
-use crate::transport::{Endpoint, IcmpError, Key, Sharing};
+use crate::transport::tcp::{
+    Connection, Disposition, DropReason, Error, Report, SendCounters, Seq, Settings, StateName,
+};
+use crate::transport::{Endpoint, IcmpError, Key, PortLease, Sharing};
 
 impl Endpoint for TcpEndpoint {
     fn deliver(&self, now: Instant, info: &IpInfo, packet: PacketBuffer) {
@@ -72,6 +74,13 @@ fn meaning(error: SocketError) -> Error {
     }
 }
 
+/// What a listener hands to the connections that it takes.
+struct Heritage {
+    settings: Settings,
+    socket: SocketSettings,
+    lease: Option<PortLease>,
+}
+
 impl TcpEndpoint {
     /// A segment for a listener.
     fn on_request(&self, now: Instant, mut inner: MutexGuard<'_, Inner>, arrived: Arrived) {
@@ -86,14 +95,19 @@ impl TcpEndpoint {
             ListenDisposition::Request => match queue.admit() {
                 Admission::Admit => {
                     queue.begin();
-                    let child = self.begin_handshake(now, &mut inner, &arrived);
-                    if let (None, Role::Listener(queue)) = (&child, &mut inner.role) {
-                        queue.give_up();
-                        stats.tcp_ext.listen_drops.inc();
-                    }
+                    let heritage = Heritage {
+                        settings: inner.settings.clone(),
+                        socket: inner.socket.clone(),
+                        lease: inner.lease,
+                    };
+                    // The lock order is child, then listener: let go of this one.
                     drop(inner);
-                    if let Some(child) = child {
-                        child.flush(now);
+                    match self.begin_handshake(now, heritage, &arrived) {
+                        Some(child) => child.flush(now),
+                        None => {
+                            stats.tcp_ext.listen_drops.inc();
+                            self.handshake_failed();
+                        }
                     }
                 }
                 Admission::AcceptQueueFull => {
@@ -105,37 +119,37 @@ impl TcpEndpoint {
         }
     }
 
-    /// Makes the connection for a SYN. The SYN-ACK goes out once the listener's lock is free.
+    /// Makes the connection for a SYN; its first flush sends the SYN-ACK.
     fn begin_handshake(
         &self,
         now: Instant,
-        inner: &mut Inner,
+        heritage: Heritage,
         arrived: &Arrived,
     ) -> Option<Arc<TcpEndpoint>> {
         let shared = self.host.shared();
         let flow = arrived.flow;
-        let query =
-            RouteQuery { src: Some(flow.local.ip()), dst: flow.remote.ip(), nic: inner.socket.nic };
+        let nic = heritage.socket.nic;
+        let query = RouteQuery { src: Some(flow.local.ip()), dst: flow.remote.ip(), nic };
         let route = self.host.route(now, &query).ok()?;
         let child = TcpEndpoint::new(self.host.clone(), self.family, Holder::Listener);
-        let key = Key::connected(PROTO_TCP, flow.local, flow.remote);
-        let nic = inner.socket.nic;
-        let place = shared.demux.insert(key, child.clone(), nic, Sharing::Exclusive).ok()?;
         let mut young = child.inner.lock();
         young.role = Role::Stream(Box::new(Connection::from_syn(
             now,
             shared.tcp.config(),
-            inner.settings.clone(),
+            heritage.settings,
             shared.tcp.keys.secrets(now, flow.local, flow.remote),
             wire::limits(&route),
             &arrived.segment,
         )));
         young.local = Some(flow.local);
         young.peer = Some(flow.remote);
-        young.places.push(place);
-        young.lease = inner.lease.as_ref().and_then(|lease| shared.ports.share(lease));
-        young.socket = inner.socket.clone();
+        young.socket = heritage.socket;
         young.connecting = Connecting::Told;
+        // In the demux only once it is whole: the next segment may come on another thread.
+        let key = Key::connected(PROTO_TCP, flow.local, flow.remote);
+        let place = shared.demux.insert(key, child.clone(), nic, Sharing::Exclusive).ok()?;
+        young.places.push(place);
+        young.lease = heritage.lease.as_ref().and_then(|lease| shared.ports.share(lease));
         young.parent = Some(self.me.clone());
         drop(young);
         Some(child)
@@ -156,11 +170,14 @@ impl TcpEndpoint {
         }
         let Role::Stream(connection) = &mut inner.role else { return };
         let received = connection.received();
-        let state = connection.state_name();
+        let (state, counters) = (connection.state_name(), connection.counters());
         let disposition = connection.on_segment(now, arrived.segment);
         let moved = connection.received() != received || connection.state_name() != state;
+        let progress = connection.counters();
         inner.news |= moved;
+        inner.confirmed |= moved || progress.bytes_acked != counters.bytes_acked;
         self.count(state, &disposition);
+        self.count_recovery(counters, progress);
         match disposition {
             Disposition::Established => {
                 inner.connecting = match inner.connecting {
@@ -226,6 +243,16 @@ impl TcpEndpoint {
             self.host.shared().stats.tcp.passive_opens.inc();
         } else {
             self.abort(now);
+        }
+    }
+
+    fn count_recovery(&self, before: SendCounters, after: SendCounters) {
+        let stats = &self.host.shared().stats.tcp_ext;
+        if before.recoveries != after.recoveries {
+            stats.tcp_sack_recovery.inc();
+        }
+        if before.duplicates_reported != after.duplicates_reported {
+            stats.tcp_dsack_recv.inc();
         }
     }
 

@@ -204,6 +204,11 @@ impl Connection {
         &mut self.tcb.settings
     }
 
+    /// Counters of the sending half.
+    pub fn counters(&self) -> super::send::SendCounters {
+        self.tcb.send.counters
+    }
+
     /// Whether an acknowledgment is to go out at once.
     pub fn owes_ack(&self) -> bool {
         self.tcb.receive.ack_due == super::receive::AckDue::Now

@@ -2,7 +2,7 @@
 //! one connection at a time, and must not know sockets, the stack, or how segments travel.
 //!
 //! `input`, `output` and `timer` are the three ways into a [`Connection`]; `state` holds a struct per state, `tcb`
-//! what they share; `send` and `receive` are the halves, with `sack`, `rack`, `rtt`, `congestion` on one side and
+//! what they share; `send` and `receive` are the halves, with `recovery`, `sack`, `rack`, `rtt`, `congestion` on one side and
 //! `reassembly` on the other. `listen` and `time_wait` hold what comes before and after a connection.
 
 mod config;
@@ -15,6 +15,7 @@ mod output;
 mod rack;
 mod reassembly;
 mod receive;
+mod recovery;
 mod rtt;
 mod sack;
 mod segment;
@@ -36,5 +37,7 @@ pub use shared::TcpShared;
 pub use state::{State, StateName};
 pub use time_wait::{Remnant, RemnantDisposition};
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;
