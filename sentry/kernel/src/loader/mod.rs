@@ -24,7 +24,7 @@ use crate::mm::{
 };
 
 pub use stack::{ArgBudget, read_strings};
-pub use vdso::{MappedVdso, Vdso, VdsoOrder};
+pub use vdso::{MappedVdso, Vdso};
 
 use elf::{Image, StackRights};
 use image::Placed;

@@ -16,16 +16,6 @@ use crate::mm::{
 pub struct Vdso {
     params: Arc<FixedPages>,
     image: Arc<FixedPages>,
-    order: VdsoOrder,
-}
-
-/// Where the parameters lie, as the image's code expects it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum VdsoOrder {
-    /// Directly before the image.
-    ParamsFirst,
-    /// Directly behind the image.
-    ImageFirst,
 }
 
 /// Where the vDSO was mapped.
@@ -36,20 +26,17 @@ pub struct MappedVdso {
 }
 
 impl Vdso {
-    /// The vDSO whose pages lie there in the memory file (whole pages).
-    pub fn new(params: FileRange, image: FileRange, order: VdsoOrder) -> Self {
-        Self { params: FixedPages::new(params), image: FixedPages::new(image), order }
+    /// The vDSO whose clock parameters and ELF image lie there in the memory file (whole pages).
+    pub fn new(params: FileRange, image: FileRange) -> Self {
+        Self { params: FixedPages::new(params), image: FixedPages::new(image) }
     }
 
-    /// Maps both parts next to each other where there is room.
+    /// Maps the image where there is room, and the parameters directly before it, where its code looks for them.
     pub(super) fn map(&self, mm: &MemoryManager) -> Result<MappedVdso> {
         let (params_len, image_len) = (self.params.range.len, self.image.range.len);
         let total = MmapArgs::anonymous(params_len + image_len, Prot::empty());
         let base = mm.mmap(total)?.0;
-        let (params, image) = match self.order {
-            VdsoOrder::ParamsFirst => (base, base + params_len),
-            VdsoOrder::ImageFirst => (base + image_len, base),
-        };
+        let (params, image) = (base, base + params_len);
         map_fixed(mm, params, &self.params, Prot::READ, "[vvar]")?;
         map_fixed(mm, image, &self.image, Prot::READ | Prot::EXEC, "[vdso]")?;
         Ok(MappedVdso { image: UserAddr(image) })

@@ -61,12 +61,10 @@ impl MemoryManager {
     }
 
     fn advise_drop(&self, start: u64, end: u64, advice: Advice) -> Result<()> {
-        // Areas must stay while their pages go; nobody may add pages between.
-        let map = self.map.write();
-        let parts: Vec<(u64, u64)> =
-            map.areas.range(start, end).map(|v| (v.start.max(start), v.end.min(end))).collect();
-        for (from, to) in parts {
-            let Some(vma) = map.areas.find(from) else { continue };
+        // Areas must stay while their pages go.
+        let map = self.map.read();
+        for vma in map.areas.range(start, end) {
+            let (from, to) = (vma.start.max(start), vma.end.min(end));
             let anonymous = matches!(vma.backing, Backing::Anonymous) && !vma.is_shared();
             let locked = vma.flags.contains(VmaFlags::LOCKED);
             if (locked && advice == Advice::DontNeed) || (advice == Advice::Free && !anonymous) {

@@ -200,6 +200,11 @@ impl MemoryManager {
         *self.limits.lock()
     }
 
+    /// True where `len` bytes of private memory are obviously more than there can ever be (vm.overcommit_memory 0).
+    pub(crate) fn is_overcommit(&self, len: u64) -> bool {
+        len > self.memory.size().min(self.memory.limit_bytes())
+    }
+
     /// Sets the limits, after setrlimit(2) or a change of capabilities.
     pub fn set_limits(&self, limits: MemoryLimits) {
         *self.limits.lock() = limits;
@@ -248,20 +253,28 @@ impl MemoryManager {
 
     /// The areas in order, for /proc/PID/maps and smaps.
     pub fn maps(&self) -> Vec<MapEntry> {
-        let map = self.map.read();
-        let pages = self.pages.read();
-        let held = |vma: &Vma| {
-            pages.range(vma.start, vma.end).map(|p| p.clip(vma.start, vma.end).len()).sum()
-        };
-        let entry = |vma: &Vma| {
-            let (offset, device_and_inode) = match &vma.backing {
-                Backing::Anonymous => (0, (0, 0)),
-                Backing::Object { object, offset } => (*offset, object.device_and_inode()),
+        let mut entries: Vec<MapEntry> = {
+            let map = self.map.read();
+            let pages = self.pages.read();
+            let held = |vma: &Vma| {
+                pages.range(vma.start, vma.end).map(|p| p.clip(vma.start, vma.end).len()).sum()
             };
-            let name = area_name(&map, vma);
-            MapEntry { vma: vma.clone(), offset, device_and_inode, name, resident: held(vma) }
+            let entry = |vma: &Vma| MapEntry {
+                vma: vma.clone(),
+                offset: vma.object_at(vma.start).map_or(0, |(_, offset)| offset),
+                device_and_inode: (0, 0),
+                name: area_name(&map, vma),
+                resident: held(vma),
+            };
+            map.areas.iter().map(entry).collect()
         };
-        map.areas.iter().map(entry).collect()
+        // Objects may take locks of their own for this.
+        for entry in &mut entries {
+            if let Backing::Object { object, .. } = &entry.vma.backing {
+                entry.device_and_inode = object.device_and_inode();
+            }
+        }
+        entries
     }
 }
 

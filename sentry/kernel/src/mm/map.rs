@@ -90,6 +90,9 @@ impl MemoryManager {
         let populate =
             args.flags.contains(MapFlags::POPULATE) && !args.flags.contains(MapFlags::NONBLOCK);
         let mut vma = self.new_vma(&args, len)?;
+        if vma.is_private_writable() && !vma.flags.contains(VmaFlags::NORESERVE) {
+            self.check_commit(len)?;
+        }
         let garbage;
         let locked;
         {
@@ -116,6 +119,10 @@ impl MemoryManager {
             let _ = self.populate(vma.start, vma.end, populate_want);
         }
         Ok(UserAddr(vma.start))
+    }
+
+    pub(crate) fn check_commit(&self, len: u64) -> Result<()> {
+        if self.is_overcommit(len) { Err(Errno::ENOMEM.into()) } else { Ok(()) }
     }
 
     /// The area for the arguments, without its place.

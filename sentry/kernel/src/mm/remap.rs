@@ -50,6 +50,7 @@ impl MemoryManager {
         if flags.contains(RemapFlags::DONTUNMAP) && old_len != new_len {
             return Err(Errno::EINVAL.into());
         }
+        self.check_commit(new_len.saturating_sub(old_len))?;
         let mut garbage = Vec::new();
         let grown;
         let at;
@@ -250,7 +251,8 @@ impl MemoryManager {
             && new <= map.layout.user.end
             && map.areas.len() < AREAS_MAX
             && map.areas.is_free(old, new)
-            && guard_is_free(map, new);
+            && guard_is_free(map, new)
+            && !self.is_overcommit(more);
         if !fine {
             return None;
         }

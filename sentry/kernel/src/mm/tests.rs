@@ -402,6 +402,9 @@ fn places_are_chosen_as_the_flags_say() {
         assert!(result.unwrap_err().is(Errno::ENOMEM), "{len:#x}");
     }
     assert!(g.map_with(|args| args.len = 0).unwrap_err().is(Errno::EINVAL));
+    let promised = |flags| g.map_with(|args| (args.len, args.flags) = (1 << 40, flags));
+    assert!(promised(MapFlags::empty()).unwrap_err().is(Errno::ENOMEM), "more than there is");
+    promised(MapFlags::NORESERVE).unwrap();
 }
 
 #[test]
