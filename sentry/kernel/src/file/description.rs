@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::file::epoll::{EpollCore, ItemKey};
 use crate::file::locks::{FileLocks, LockOwner};
 use crate::file::ops::{FileKind, FileOps, WriteAt};
+use crate::file::pipe::anonymous_place;
 use crate::io::{Sink, Source};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{Attributes, DirSink, FileType, OpenFlags, Path, Timespec};
@@ -129,6 +130,20 @@ impl FileDescription {
         let file_type = self.file_type();
         let permissions = if file_type == FileType::Socket { 0o777 } else { 0o600 };
         Ok(anonymous_attributes(file_type, permissions, self.id))
+    }
+
+    /// Where /proc/PID/fd/N leads: its path, or for a file without one a place that can be looked at but not opened (ENXIO), as on Linux.
+    pub fn place(&self) -> Path {
+        match (&self.path, self.ops.kind()) {
+            (Some(path), _) => path.clone(),
+            (None, FileKind::Socket(_)) => {
+                anonymous_place(FileType::Socket, 0o777, self.id, &format!("socket:[{}]", self.id))
+            }
+            (None, _) => {
+                let name = format!("anon_inode:{}", self.ops.label());
+                anonymous_place(FileType::Regular, 0o600, self.id, &name)
+            }
+        }
     }
 
     /// What /proc/PID/fd/N leads to, seen from `root`.

@@ -255,9 +255,13 @@ impl Pipe {
         if space == 0 || (wanted <= PIPE_BUF && space < wanted) {
             return Err(Errno::EAGAIN.into());
         }
+        // A larger write takes whole pages, so that it goes on when poll(2) says so.
+        let mut left = if wanted <= space { wanted } else { space / PIPE_BUF * PIPE_BUF };
+        if left == 0 {
+            return Err(Errno::EAGAIN.into());
+        }
         let capacity = state.capacity;
         state.ring.room_for(wanted, capacity);
-        let mut left = wanted.min(space);
         let mut done = 0;
         while left > 0 {
             let free = state.ring.free();
@@ -472,6 +476,35 @@ impl Inode for PipeInode {
     fn permission(&self, _: crate::vfs::Access, _: &Credentials) -> Option<Result<()>> {
         // Only its holders reach it, through their own /proc/PID/fd.
         Some(Ok(()))
+    }
+}
+
+/// A place that can be looked at but not opened: what stands for a socket or an eventfd in /proc/PID/fd.
+pub(crate) fn anonymous_place(file_type: FileType, permissions: u32, ino: u64, name: &str) -> Path {
+    nameless_path(Arc::new(AnonymousInode { file_type, permissions, ino }), name.as_bytes())
+}
+
+struct AnonymousInode {
+    file_type: FileType,
+    permissions: u32,
+    ino: u64,
+}
+
+impl Inode for AnonymousInode {
+    fn attributes(&self) -> Result<Attributes> {
+        Ok(anonymous_attributes(self.file_type, self.permissions, self.ino))
+    }
+
+    fn file_type(&self) -> FileType {
+        self.file_type
+    }
+
+    fn filesystem(&self) -> Arc<dyn FileSystem> {
+        Arc::new(Nameless)
+    }
+
+    fn open(self: Arc<Self>, _: OpenFlags, _: &Credentials) -> Result<Arc<dyn FileOps>> {
+        Err(Errno::ENXIO.into())
     }
 }
 

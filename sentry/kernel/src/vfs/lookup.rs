@@ -105,8 +105,7 @@ pub struct Parent {
 /// Walks to a path. Errors: ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG, EXDEV, EBADF.
 pub fn resolve(cx: &ResolveCx, dir: &DirRef, path: &[u8], flags: LookupFlags) -> Result<Path> {
     let mut walk = Walk::start(cx, dir, path, flags)?;
-    loop {
-        let Some(component) = walk.next_component()? else { break };
+    while let Some(component) = walk.next_component()? {
         let follow =
             !component.is_last || component.trailing_slash || flags.contains(LookupFlags::FOLLOW);
         let child = walk.step(&component.name)?.ok_or(Errno::ENOENT)?;
@@ -128,7 +127,7 @@ pub fn resolve_parent(
     flags: LookupFlags,
 ) -> Result<Parent> {
     let mut walk = Walk::start(cx, dir, path, flags - LookupFlags::EMPTY_PATH)?;
-    walk.to_last()
+    walk.walk_to_last()
 }
 
 struct Component {
@@ -172,7 +171,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Consumes up to the last component and returns it without looking it up.
-    pub(crate) fn to_last(&mut self) -> Result<Parent> {
+    pub(crate) fn walk_to_last(&mut self) -> Result<Parent> {
         loop {
             self.skip_slashes();
             if self.pos >= self.rest.len() {

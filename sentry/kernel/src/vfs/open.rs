@@ -103,14 +103,14 @@ fn open_at(
     if created == Created::No {
         check_open(cx, &at, flags, kind)?;
     }
+    if flags.contains(OpenFlags::TRUNC) && kind == FileType::Regular && created == Created::No {
+        truncate_at_open(cx, &at)?;
+    }
     let ops = match kind {
-        FileType::Fifo => {
-            if at.dentry.superblock().is_nameless() {
-                at.inode().clone().open(flags, &cx.creds)?
-            } else {
-                pipe::open_fifo(&at.dentry.superblock().fifo(&**at.inode())?, flags)?
-            }
-        }
+        FileType::Symlink => return Err(Errno::ELOOP.into()),
+        // A pipe, a memfd, a descriptor of the host: it has no place in a tree and opens itself.
+        _ if at.dentry.superblock().is_nameless() => at.inode().clone().open(flags, &cx.creds)?,
+        FileType::Fifo => pipe::open_fifo(&at.dentry.superblock().fifo(&**at.inode())?, flags)?,
         FileType::CharDevice | FileType::BlockDevice => {
             if at.mount.flags().contains(MountFlags::NODEV) {
                 return Err(Errno::EACCES.into());
@@ -118,16 +118,7 @@ fn open_at(
             special.open_device(kind, at.inode().attributes()?.rdev, flags)?
         }
         FileType::Socket => return Err(Errno::ENXIO.into()),
-        FileType::Symlink => return Err(Errno::ELOOP.into()),
-        FileType::Regular | FileType::Directory => {
-            if flags.contains(OpenFlags::TRUNC)
-                && kind == FileType::Regular
-                && created == Created::No
-            {
-                truncate_at_open(cx, &at)?;
-            }
-            at.inode().clone().open(flags, &cx.creds)?
-        }
+        FileType::Regular | FileType::Directory => at.inode().clone().open(flags, &cx.creds)?,
     };
     let kept = flags - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC);
     Ok(FileDescription::new(ops, Some(at), kept - OpenFlags::CLOEXEC))
@@ -152,8 +143,8 @@ fn check_open(cx: &ResolveCx, at: &Path, flags: OpenFlags, kind: FileType) -> Re
         {
             return Err(Errno::EISDIR.into());
         }
-        _ => attrs = at.inode().attributes()?,
-    }
+        _ => at.inode().attributes()?,
+    };
     if flags.contains(OpenFlags::DIRECTORY) && kind != FileType::Directory {
         return Err(Errno::ENOTDIR.into());
     }
@@ -188,7 +179,7 @@ fn find_or_create(
     }
     let mut walk = Walk::start(cx, dir, path, walk_flags)?;
     loop {
-        let parent = walk.to_last()?;
+        let parent = walk.walk_to_last()?;
         let (name, trailing_slash) = match parent.last {
             // A magic link may end the walk on a file.
             Last::Root if walk.at.file_type() != FileType::Directory => {
