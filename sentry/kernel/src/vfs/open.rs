@@ -135,8 +135,7 @@ fn truncate_at_open(cx: &ResolveCx, at: &Path) -> Result<()> {
 }
 
 fn check_open(cx: &ResolveCx, at: &Path, flags: OpenFlags, kind: FileType) -> Result<()> {
-    let attrs;
-    match kind {
+    let attrs = match kind {
         FileType::Symlink => return Err(Errno::ELOOP.into()),
         FileType::Directory
             if flags.writable() || flags.intersects(OpenFlags::TRUNC | OpenFlags::CREAT) =>
