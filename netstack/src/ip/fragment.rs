@@ -109,7 +109,7 @@ impl Reassembly {
         let end = u64::from(piece.offset) + u64::from(len);
         // RFC 8200 section 4.5: a length that is not a multiple of 8 with the M flag set is discarded, and so
         // is a fragment that reaches beyond 65,535 bytes.
-        if end > 65_535 || len == 0 || (piece.more && len % 8 != 0) {
+        if end > 65_535 || len == 0 || (piece.more && !len.is_multiple_of(8)) {
             return Outcome::Invalid;
         }
         self.make_room();

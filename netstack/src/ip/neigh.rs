@@ -221,11 +221,8 @@ impl Neighbours {
                 entry.mac = claim.mac;
                 entry.confirm(now, claim.solicited);
             }
-            _ if entry.mac == claim.mac => {
-                if claim.solicited {
-                    entry.confirm(now, true);
-                }
-            }
+            _ if entry.mac == claim.mac && claim.solicited => entry.confirm(now, true),
+            _ if entry.mac == claim.mac => {}
             _ if claim.override_cached => {
                 entry.mac = claim.mac;
                 entry.confirm(now, claim.solicited);

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::Stack;
-use super::receive::{Headers, Rx};
+use super::receive::{Headers, Origin, Rx};
 use crate::buffer::{Chain, PacketBuffer};
 use crate::ip::fragment::Expired;
 use crate::ip::{
@@ -295,7 +295,8 @@ impl Stack {
             let (Some((header, start)), Some(nic)) = (first, topology.nic(key.nic)) else {
                 continue;
             };
-            let rx = Rx { now, topology: &topology, nic, link_cast: Cast::Unicast };
+            let (link_cast, origin) = (Cast::Unicast, Origin::Wire);
+            let rx = Rx { now, topology: &topology, nic, link_cast, origin };
             let cast = if key.dst.is_multicast() { Cast::Multicast } else { Cast::Unicast };
             let (ttl, tos, nic) = (0, 0, key.nic);
             let protocol = key.protocol;

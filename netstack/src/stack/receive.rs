@@ -21,6 +21,17 @@ pub(super) struct Rx<'a> {
     pub nic: &'a Arc<Nic>,
     /// How the frame was addressed.
     pub link_cast: Cast,
+    /// Whether it came over the link or is a copy of what we sent.
+    pub origin: Origin,
+}
+
+/// Where a packet was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It came over the link.
+    Wire,
+    /// We sent it to ourselves.
+    Own,
 }
 
 /// The IP headers of a packet, kept for ICMP errors and raw sockets. A plain header allocates nothing.
@@ -69,7 +80,8 @@ impl Stack {
         self.tap(now, nic, Direction::Received, &frame);
         let topology = self.topology();
         if nic.kind == NicKind::Loopback {
-            let rx = Rx { now, topology: &topology, nic, link_cast: Cast::Unicast };
+            let (link_cast, origin) = (Cast::Unicast, Origin::Own);
+            let rx = Rx { now, topology: &topology, nic, link_cast, origin };
             return self.receive_ip(&rx, frame);
         }
         let Some(header) = frame.peek::<{ ethernet::HEADER_LEN }>() else {
@@ -90,7 +102,7 @@ impl Stack {
             nic.stats.rx_multicast.inc();
         }
         frame.advance(ethernet::HEADER_LEN);
-        let rx = Rx { now, topology: &topology, nic, link_cast };
+        let rx = Rx { now, topology: &topology, nic, link_cast, origin: Origin::Wire };
         match header.ethertype {
             TYPE_IPV4 => self.receive_ipv4(&rx, frame),
             TYPE_IPV6 => self.receive_ipv6(&rx, frame),
@@ -111,7 +123,8 @@ impl Stack {
             nic.stats.rx_packets.inc();
             nic.stats.rx_bytes.add(packet.len() as u64);
         }
-        let rx = Rx { now, topology, nic, link_cast: Cast::Unicast };
+        let (link_cast, origin) = (Cast::Unicast, Origin::Own);
+        let rx = Rx { now, topology, nic, link_cast, origin };
         self.receive_ip(&rx, packet);
     }
 
@@ -175,9 +188,9 @@ impl Stack {
         if src.is_multicast() || src.is_broadcast() || rx.topology.is_broadcast(rx.nic.id, src) {
             return None;
         }
-        // "Addresses of this form MUST NOT appear outside a host", and our own address from outside is forged;
-        // copies of our own multicasts come without an Ethernet header, as unicast frames of ourselves.
-        if !loopback && (src.is_loopback() || dst.is_loopback()) {
+        // "Addresses of this form MUST NOT appear outside a host", and our own address from outside is forged.
+        let forged = rx.origin == Origin::Wire && rx.topology.is_local(src.into());
+        if !loopback && (src.is_loopback() || dst.is_loopback() || forged) {
             return None;
         }
         if src.is_unspecified() && dst != Ipv4Addr::BROADCAST && !dst.is_multicast() {

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use super::Stack;
-use super::receive::{Headers, Rx};
+use super::receive::{Headers, Origin, Rx};
 use crate::buffer::PacketBuffer;
 use crate::ip::fragment::{FragmentKey, Piece};
 use crate::ip::{Cast, IpInfo};
@@ -67,6 +67,10 @@ impl Stack {
         let (src, dst) = (header.src, header.dst);
         let loopback = rx.nic.is_loopback();
         if src.is_multicast() || (!loopback && (src.is_loopback() || dst.is_loopback())) {
+            return None;
+        }
+        // Our own address from outside is forged.
+        if rx.origin == Origin::Wire && !loopback && rx.topology.is_local(src.into()) {
             return None;
         }
         // Interface-local groups never cross a link, and IPv4-mapped addresses never appear on the wire.
@@ -147,7 +151,7 @@ impl Stack {
         let stats = &self.shared.stats.ip6;
         let Some(bytes) = packet.peek::<FRAGMENT_LEN>() else { return stats.in_hdr_errors.inc() };
         let fragment = FragmentHeader::parse(&bytes);
-        if fragment.more && (packet.len() - FRAGMENT_LEN) % 8 != 0 {
+        if fragment.more && !(packet.len() - FRAGMENT_LEN).is_multiple_of(8) {
             // RFC 8200 section 4.5: a fragment of a length that is no multiple of 8 is discarded and a
             // Parameter Problem points to the payload length field.
             stats.reasm_fails.inc();

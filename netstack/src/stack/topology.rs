@@ -128,7 +128,7 @@ impl Topology {
 
     /// RFC 6724 section 5, the rules that apply without deprecated, temporary and home addresses.
     fn select_v6(&self, nic: NicId, dst: Ipv6Addr) -> Option<IpAddr> {
-        let mut best: Option<((bool, i8, bool, bool, u8), Ipv6Addr)> = None;
+        let mut best: Option<(Score, Ipv6Addr)> = None;
         for (owner, cidr) in
             self.addresses.iter().flat_map(|(id, all)| all.iter().map(|at| (*id, at)))
         {
@@ -158,6 +158,9 @@ impl Topology {
         best.map(|(_, own)| IpAddr::V6(own))
     }
 }
+
+/// How well a source fits, by the rules in their order.
+type Score = (bool, i8, bool, bool, u8);
 
 /// All nodes on the link.
 pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
