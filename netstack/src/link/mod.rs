@@ -2,13 +2,11 @@
 //! It must not know IP addresses or sockets.
 
 pub mod fault;
-pub mod nic;
 
 use crate::buffer::PacketBuffer;
 use crate::time::Instant;
 
 pub use crate::wire::ethernet::MacAddr;
-pub use nic::Nic;
 
 /// The number of a network interface in its stack, from 1 (the `ifindex` of Linux).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -1,5 +1,7 @@
 //! Scenarios of UDP, ping, ARP, NDP, fragments and errors, each a pure function of its seed.
 
+mod hostile;
+
 use core::net::{IpAddr, SocketAddr};
 
 use super::*;

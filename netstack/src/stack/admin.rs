@@ -4,12 +4,12 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::Stack;
+use super::nic::{Nic, NicState};
 use super::topology::Topology;
 use crate::ip::cidr::IpCidr;
 use crate::ip::neigh::Neighbour;
 use crate::ip::route::{Protocol, Route};
-use crate::link::nic::NicState;
-use crate::link::{Link, MacAddr, Nic, NicId, NicKind};
+use crate::link::{Link, MacAddr, NicId, NicKind};
 use crate::stats::Snapshot;
 use crate::time::Instant;
 

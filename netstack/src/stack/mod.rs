@@ -8,14 +8,13 @@ mod deliver;
 mod icmp;
 mod ndp;
 mod neighbours;
+mod nic;
 mod receive;
 mod receive_v6;
 mod route;
 mod send;
 mod sockets;
 mod tcp;
-#[cfg(test)]
-mod tests;
 mod topology;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -27,13 +26,14 @@ use parking_lot::{Mutex, RwLock};
 use crate::buffer::PacketBuffer;
 use crate::ip::fragment::Reassembly;
 use crate::ip::pmtu::PathMtus;
-use crate::link::{Direction, Nic, NicId, Tap, Tapped};
+use crate::link::{Direction, NicId, Tap, Tapped};
 use crate::rng::{KeyedState, Seed, SipKey};
 use crate::stats::Snapshot;
 use crate::time::Instant;
 use crate::transport::{DeadlineHook, Host, OnTimer, Shared, TimerHandle};
 
 pub use admin::{AddressError, NicConfig, NicError, NicInfo, RouteError};
+pub use nic::{Nic, NicState};
 pub use topology::Topology;
 
 /// What a stack is made with.
@@ -157,6 +157,11 @@ impl Stack {
     /// How many endpoints are registered and how many ports are held: both zero when nothing leaked.
     pub fn usage(&self) -> (usize, usize) {
         (self.shared.demux.len() + self.shared.raw.len(), self.shared.ports.len())
+    }
+
+    /// How many datagrams wait for fragments, and the bytes that they hold.
+    pub fn reassembly_usage(&self) -> (usize, usize) {
+        self.reassembly.lock().usage()
     }
 
     /// Forgets every endpoint and interface, for the end of a network namespace: frames and sockets that

@@ -4,12 +4,13 @@ use core::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::Stack;
+use super::nic::Nic;
 use super::receive::Rx;
 use super::topology::{ALL_NODES, Topology, solicited_node};
 use crate::buffer::{Chain, PacketBuffer};
 use crate::ip::neigh::Claim;
 use crate::ip::{Cast, Fragment, IpInfo, IpMeta, PROTO_ICMPV6, RouteInfo};
-use crate::link::{MacAddr, Nic};
+use crate::link::MacAddr;
 use crate::time::Instant;
 use crate::transport::icmp_echo::encapsulate;
 use crate::wire::icmp::{Icmp, v6};

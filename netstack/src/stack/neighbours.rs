@@ -4,11 +4,12 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::Stack;
+use super::nic::Nic;
 use super::topology::Topology;
 use crate::buffer::PacketBuffer;
 use crate::ip::neigh::{Action, Claim, Probe, Resolution};
 use crate::ip::{Family, IpError};
-use crate::link::{MacAddr, Nic};
+use crate::link::MacAddr;
 use crate::time::Instant;
 use crate::wire::arp::{self, Arp, Operation};
 use crate::wire::ethernet::TYPE_ARP;

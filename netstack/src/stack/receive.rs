@@ -4,11 +4,12 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::Stack;
+use super::nic::Nic;
 use super::topology::Topology;
 use crate::buffer::PacketBuffer;
 use crate::ip::fragment::{FragmentKey, Outcome, Piece};
 use crate::ip::{Cast, IpInfo};
-use crate::link::{Direction, MacAddr, Nic, NicKind};
+use crate::link::{Direction, MacAddr, NicKind};
 use crate::time::Instant;
 use crate::wire::ethernet::{self, Ethernet, TYPE_ARP, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{HEADER_LEN, Ipv4, Malformed};

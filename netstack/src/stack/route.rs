@@ -4,9 +4,9 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::Stack;
+use super::nic::Nic;
 use super::topology::Topology;
 use crate::ip::{Cast, Family, IpError, RouteInfo, RouteQuery};
-use crate::link::Nic;
 use crate::time::Instant;
 
 impl Stack {

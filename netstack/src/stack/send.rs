@@ -5,10 +5,11 @@ use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::Stack;
+use super::nic::Nic;
 use super::topology::Topology;
 use crate::buffer::{Chain, ChecksumOffload, PacketBuffer};
 use crate::ip::{Cast, Family, Fragment, IpError, IpMeta, IpOutput, RouteInfo, RouteQuery};
-use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, Nic, NicId, NicKind};
+use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
 use crate::stats::IpStats;
 use crate::time::Instant;
 use crate::wire::ethernet::{Ethernet, TYPE_IPV4, TYPE_IPV6};

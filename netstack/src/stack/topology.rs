@@ -4,10 +4,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::nic::Nic;
 use crate::ip::cidr::common_prefix;
 use crate::ip::route::RouteTable;
 use crate::ip::{Cast, IpCidr};
-use crate::link::{Nic, NicId};
+use crate::link::NicId;
 use crate::rng::KeyedState;
 
 /// What packets need to know of the control plane.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Capabilities, Link, MacAddr, NicId, NicKind};
 use crate::ip::neigh::Neighbours;
+use crate::link::{Capabilities, Link, MacAddr, NicId, NicKind};
 use crate::rng::KeyedState;
 use crate::stats::NicStats;
 

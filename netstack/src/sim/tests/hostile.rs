@@ -4,15 +4,20 @@ use core::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 
-use super::*;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::buffer::PacketBuffer;
 use crate::ip::{Family, IpCidr, Route};
 use crate::link::fault::Faults;
-use crate::link::nic::NicState;
-use crate::link::{Link, LinkError, MacAddr, NicKind, NullLink};
+use crate::link::{Direction, Link, LinkError, MacAddr, NicId, NicKind, NullLink, Tap, Tapped};
 use crate::rng::{Rng, seed_from};
 use crate::sim::{HostId, Sim};
 use crate::socket::{Ancillary, Readiness};
-use crate::time::Duration;
+use crate::stack::{AddressError, Config, NicConfig, NicError, NicState, RouteError, Stack};
+use crate::time::{Duration, Instant};
 use crate::transport::Host as _;
 use crate::wire::checksum;
 use crate::wire::ipv6::{FragmentHeader, Ipv6};
@@ -21,7 +26,7 @@ const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 
 /// Counts what leaves.
 #[derive(Default)]
-struct Count(core::sync::atomic::AtomicUsize);
+struct Count(AtomicUsize);
 
 impl Link for Count {
     fn transmit(&self, _now: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
@@ -77,7 +82,8 @@ fn corpus() -> Vec<Vec<u8>> {
         ping.send_to(sim.now(), &mut &request[..], to, &none).unwrap();
         sim.run_for(Duration::from_secs(10));
     }
-    let mut frames: Vec<_> = sim.capture().frames().iter().map(|frame| frame.bytes.clone()).collect();
+    let mut frames: Vec<_> =
+        sim.capture().frames().iter().map(|frame| frame.bytes.clone()).collect();
     // What b sent comes back to it as if a had: answers and errors of every kind.
     for frame in &mut frames {
         if frame[..6] != [0xff; 6] && frame[0] & 1 == 0 {
@@ -165,7 +171,8 @@ fn damaged_frames_are_counted_and_never_panic_or_fill_the_stack() {
     let (stack, eth, link) = target();
     let corpus = corpus();
     assert!(corpus.len() > 20);
-    let ping = corpus.iter().find(|frame| frame[12..14] == [8, 0] && frame[23] == 1 && frame[34] == 8);
+    let ping =
+        corpus.iter().find(|frame| frame[12..14] == [8, 0] && frame[23] == 1 && frame[34] == 8);
     let ping = ping.unwrap().clone();
     let mut now = Instant::from_secs(1);
     for round in 0..60_000u64 {
@@ -176,7 +183,10 @@ fn damaged_frames_are_counted_and_never_panic_or_fill_the_stack() {
             0 => PacketBuffer::from_vec(frame),
             _ => {
                 let cut = rng.below(frame.len().min(100) as u64 + 1) as usize;
-                PacketBuffer::from_parts(&frame[..cut], crate::buffer::Chain::from(frame[cut..].to_vec()))
+                PacketBuffer::from_parts(
+                    &frame[..cut],
+                    crate::buffer::Chain::from(frame[cut..].to_vec()),
+                )
             }
         };
         packet.offload.rx_verified = rng.below(2) == 0;
@@ -186,15 +196,19 @@ fn damaged_frames_are_counted_and_never_panic_or_fill_the_stack() {
             stack.poll(now);
         }
     }
-    let (datagrams, bytes) = stack.reassembly.lock().usage();
+    let (datagrams, bytes) = stack.reassembly_usage();
     assert!(datagrams <= 1024 && bytes < 5 << 20, "{datagrams} {bytes} seed {seed}");
     let stats = stack.stats();
-    for (group, name) in [("Ip", "InHdrErrors"), ("Ip6", "InAddrErrors"), ("Icmp", "InErrors"), ("Udp", "InErrors")] {
+    for (group, name) in
+        [("Ip", "InHdrErrors"), ("Ip6", "InAddrErrors"), ("Icmp", "InErrors"), ("Udp", "InErrors")]
+    {
         assert!(stats.value(group, name) > 0, "{group} {name} seed {seed}");
     }
     now += Duration::from_secs(100);
     stack.poll(now);
-    stack.add_neighbour(now, eth, "10.0.0.1".parse().unwrap(), MacAddr([2, 0, 0, 0, 0, 1])).unwrap();
+    stack
+        .add_neighbour(now, eth, "10.0.0.1".parse().unwrap(), MacAddr([2, 0, 0, 0, 0, 1]))
+        .unwrap();
     assert!(answers_ping(&stack, eth, &link, now, &ping), "seed {seed}");
 }
 
