@@ -198,4 +198,12 @@ impl Mappable for Mapping {
     fn device_and_inode(&self) -> (u64, u64) {
         (self.node.shared.dev, self.node.ino)
     }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
+        let Content::Regular(file) = &self.node.content else {
+            return Err(Errno::EINVAL.into());
+        };
+        let _writers = file.writers.lock();
+        self.pages.punch(offset, offset.saturating_add(len).min(MAX_SIZE))
+    }
 }

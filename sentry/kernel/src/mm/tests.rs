@@ -2,6 +2,7 @@
 
 mod areas;
 mod model;
+mod threads;
 
 use std::sync::{Arc, Weak};
 
