@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use bitflags::bitflags;
+use sentry_abi::Errno;
+
+use crate::error::Result;
 
 bitflags! {
     /// Capability sets, a bit a capability number (linux/capability.h).
@@ -167,5 +170,169 @@ impl Credentials {
     /// True where `gid` is the file-system group or a supplementary one.
     pub fn in_group(&self, gid: u32) -> bool {
         self.fsgid == gid || self.groups.contains(&gid)
+    }
+}
+
+/// SECBIT_NO_SETUID_FIXUP: changes of user ids leave capabilities alone.
+const SECBIT_NO_SETUID_FIXUP: u32 = 1 << 2;
+/// SECBIT_KEEP_CAPS: a change from root to another user keeps the permitted set.
+const SECBIT_KEEP_CAPS: u32 = 1 << 4;
+
+/// The capabilities that the file-system user id stands for.
+const FS_CAPABILITIES: Capabilities = Capabilities::CHOWN
+    .union(Capabilities::DAC_OVERRIDE)
+    .union(Capabilities::DAC_READ_SEARCH)
+    .union(Capabilities::FOWNER)
+    .union(Capabilities::FSETID)
+    .union(Capabilities::LINUX_IMMUTABLE)
+    .union(Capabilities::MAC_OVERRIDE)
+    .union(Capabilities::MKNOD);
+
+/// The three user or group ids of setresuid(2); `None` leaves one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct IdChange {
+    /// Real.
+    pub real: Option<u32>,
+    /// Effective (the file-system id follows).
+    pub effective: Option<u32>,
+    /// Saved.
+    pub saved: Option<u32>,
+}
+
+impl Credentials {
+    /// setresuid(2). Errors: EPERM for an id that is none of the present ones, without CAP_SETUID.
+    pub fn with_uids(&self, change: IdChange) -> Result<Self> {
+        let known = [self.uid, self.euid, self.suid];
+        check_ids(change, &known, self.has(Capabilities::SETUID))?;
+        let mut new = self.clone();
+        new.uid = change.real.unwrap_or(self.uid);
+        new.euid = change.effective.unwrap_or(self.euid);
+        new.suid = change.saved.unwrap_or(self.suid);
+        new.fsuid = new.euid;
+        new.fix_capabilities(self);
+        Ok(new)
+    }
+
+    /// setresgid(2). Errors: EPERM for an id that is none of the present ones, without CAP_SETGID.
+    pub fn with_gids(&self, change: IdChange) -> Result<Self> {
+        let known = [self.gid, self.egid, self.sgid];
+        check_ids(change, &known, self.has(Capabilities::SETGID))?;
+        let mut new = self.clone();
+        new.gid = change.real.unwrap_or(self.gid);
+        new.egid = change.effective.unwrap_or(self.egid);
+        new.sgid = change.saved.unwrap_or(self.sgid);
+        new.fsgid = new.egid;
+        Ok(new)
+    }
+
+    /// setfsuid(2); `None` where it is not allowed (the call has no error).
+    pub fn with_fsuid(&self, id: u32) -> Option<Self> {
+        let known = [self.uid, self.euid, self.suid, self.fsuid].contains(&id);
+        if !known && !self.has(Capabilities::SETUID) {
+            return None;
+        }
+        let mut new = self.clone();
+        new.fsuid = id;
+        new.fix_capabilities(self);
+        Some(new)
+    }
+
+    /// setfsgid(2); `None` where it is not allowed.
+    pub fn with_fsgid(&self, id: u32) -> Option<Self> {
+        let known = [self.gid, self.egid, self.sgid, self.fsgid].contains(&id);
+        if !known && !self.has(Capabilities::SETGID) {
+            return None;
+        }
+        Some(Self { fsgid: id, ..self.clone() })
+    }
+
+    /// capabilities(7), "Effect of user ID changes on capabilities".
+    fn fix_capabilities(&mut self, old: &Self) {
+        if self.securebits & SECBIT_NO_SETUID_FIXUP != 0 {
+            return;
+        }
+        let any_root = |c: &Self| c.uid == 0 || c.euid == 0 || c.suid == 0;
+        if any_root(old) && !any_root(self) {
+            if self.securebits & SECBIT_KEEP_CAPS == 0 {
+                self.permitted = Capabilities::empty();
+                self.effective = Capabilities::empty();
+            }
+            self.ambient = Capabilities::empty();
+        }
+        if old.euid == 0 && self.euid != 0 {
+            self.effective = Capabilities::empty();
+        }
+        if old.euid != 0 && self.euid == 0 {
+            self.effective = self.permitted;
+        }
+        if old.fsuid == 0 && self.fsuid != 0 {
+            self.effective -= FS_CAPABILITIES;
+        }
+        if old.fsuid != 0 && self.fsuid == 0 {
+            self.effective |= self.permitted & FS_CAPABILITIES;
+        }
+    }
+
+    /// capset(2). Errors: EPERM where a set would grow beyond what the manual allows.
+    pub fn with_capabilities(
+        &self,
+        effective: Capabilities,
+        permitted: Capabilities,
+        inheritable: Capabilities,
+    ) -> Result<Self> {
+        let may_inherit = self.inheritable | self.permitted;
+        let setpcap = self.has(Capabilities::SETPCAP);
+        let fine = self.permitted.contains(permitted)
+            && permitted.contains(effective)
+            && (self.inheritable | self.bounding).contains(inheritable)
+            && (setpcap || may_inherit.contains(inheritable));
+        if !fine {
+            return Err(Errno::EPERM.into());
+        }
+        let mut new = self.clone();
+        (new.effective, new.permitted, new.inheritable) = (effective, permitted, inheritable);
+        new.ambient &= permitted & inheritable;
+        Ok(new)
+    }
+}
+
+fn check_ids(change: IdChange, known: &[u32; 3], privileged: bool) -> Result<()> {
+    let wanted = [change.real, change.effective, change.saved];
+    let fine = privileged || wanted.iter().flatten().all(|id| known.contains(id));
+    if fine { Ok(()) } else { Err(Errno::EPERM.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(id: u32) -> IdChange {
+        IdChange { real: Some(id), effective: Some(id), saved: Some(id) }
+    }
+
+    #[test]
+    fn leaving_root_loses_capabilities_and_does_not_come_back() {
+        let user = Credentials::root().with_uids(all(1000)).unwrap();
+        assert!(user.permitted.is_empty() && user.effective.is_empty());
+        assert!(user.with_uids(all(0)).is_err());
+    }
+
+    #[test]
+    fn a_saved_root_gives_capabilities_back() {
+        let change = IdChange { effective: Some(1000), ..IdChange::default() };
+        let user = Credentials::root().with_uids(change).unwrap();
+        assert!(user.effective.is_empty() && !user.permitted.is_empty());
+        let back = IdChange { effective: Some(0), ..IdChange::default() };
+        assert_eq!(user.with_uids(back).unwrap().effective, Capabilities::all());
+    }
+
+    #[test]
+    fn capset_never_grows_the_permitted_set() {
+        let user = Credentials::user(1000, 1000, Arc::from([]));
+        let none = Capabilities::empty();
+        assert!(user.with_capabilities(none, Capabilities::KILL, none).is_err());
+        let root = Credentials::root();
+        let less = root.with_capabilities(none, Capabilities::KILL, none).unwrap();
+        assert!(less.with_capabilities(none, Capabilities::all(), none).is_err());
     }
 }

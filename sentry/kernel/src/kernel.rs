@@ -78,6 +78,9 @@ pub struct Ended {
     pub failure: Option<String>,
 }
 
+/// What is shown where no limit was set.
+const MEMORY_SHOWN_MAX: u64 = 64 << 30;
+
 /// The state that all tasks share.
 pub struct Kernel {
     platform: Arc<dyn Platform>,
@@ -194,6 +197,13 @@ impl Kernel {
     /// The vDSO that programs get.
     pub fn vdso(&self) -> Option<&Vdso> {
         self.vdso.as_ref()
+    }
+
+    /// Memory that programs can have and what is left of it, in bytes.
+    pub fn memory_sizes(&self) -> (u64, u64) {
+        let memory = self.platform.memory();
+        let total = memory.limit_bytes().min(MEMORY_SHOWN_MAX);
+        (total, total.saturating_sub(memory.used_bytes()))
     }
 
     /// How many processors programs see.

@@ -32,6 +32,11 @@ impl PidFd {
         }
     }
 
+    /// The process behind an open file; `None` where it is another kind.
+    pub fn group_of(file: &FileDescription) -> Option<Arc<ThreadGroup>> {
+        Self::of(&**file.ops()).ok().map(|pidfd| pidfd.group.clone())
+    }
+
     /// The process.
     pub fn group(&self) -> &Arc<ThreadGroup> {
         &self.group

@@ -134,7 +134,12 @@ impl Task {
         let group = self.thread_group().signals.lock();
         let own = self.signals.lock();
         group.continued
-            || !group.pending.set().union(own.pending.set()).without(own.blocked).is_empty()
+            || !group
+                .pending
+                .set()
+                .union(own.pending.set())
+                .without(own.blocked.without(own.waiting_for))
+                .is_empty()
     }
 
     /// Looks again whether something is deliverable, after the mask or the queues changed.
@@ -262,5 +267,49 @@ impl Task {
             Some(signal) => group.send_signal(signal, info),
             None => Ok(()),
         }
+    }
+}
+
+impl crate::task::CurrentTask {
+    /// sigtimedwait(2): takes a signal of `wanted`, waiting for one until `deadline`.
+    pub fn wait_for_signal(
+        &self,
+        wanted: SigSet,
+        deadline: Option<crate::time::Instant>,
+    ) -> Result<(Signal, SigInfo), crate::task::Unblocked> {
+        if let Some(found) = self.task().take_signal(wanted) {
+            return Ok(found);
+        }
+        // While it waits, a sender finds this task although it blocks the signal, and does not drop what is ignored.
+        self.task().signals.lock().waiting_for = wanted;
+        let result = loop {
+            if let Some(found) = self.task().take_signal(wanted) {
+                break Ok(found);
+            }
+            let ended = self.block_for_signal(wanted, deadline);
+            if let Err(reason) = ended {
+                break self.task().take_signal(wanted).ok_or(reason);
+            }
+        };
+        self.task().signals.lock().waiting_for = SigSet::EMPTY;
+        result
+    }
+
+    /// Sleeps until a signal of `wanted` is pending, or as [`Self::block`].
+    fn block_for_signal(
+        &self,
+        wanted: SigSet,
+        deadline: Option<crate::time::Instant>,
+    ) -> Result<(), crate::task::Unblocked> {
+        // The sender demands attention, which ends the block; where nothing else is deliverable, it was for us.
+        match self.block(deadline) {
+            Err(crate::task::Unblocked::Interrupted) if self.has_pending(wanted) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn has_pending(&self, set: SigSet) -> bool {
+        let all = self.thread_group().pending().union(self.task().pending());
+        !all.intersection(set).is_empty()
     }
 }
