@@ -14,6 +14,7 @@ pub mod fcntl;
 pub mod futex;
 pub mod if_;
 pub mod in_;
+pub mod inotify;
 pub mod ioctl;
 pub mod mman;
 pub mod netlink;

@@ -1,7 +1,11 @@
-//! eventfd, timerfd, signalfd, memfd_create.
+//! eventfd, timerfd, signalfd, inotify, memfd_create.
 
 use std::sync::Arc;
 
+use sentry_abi::inotify::{
+    IN_ALL_EVENTS, IN_DONT_FOLLOW, IN_EXCL_UNLINK, IN_MASK_ADD, IN_MASK_CREATE, IN_ONESHOT,
+    IN_ONLYDIR,
+};
 use sentry_abi::poll::{
     EFD_SEMAPHORE, MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_EXEC, MFD_NOEXEC_SEAL, TFD_TIMER_ABSTIME,
     TFD_TIMER_CANCEL_ON_SET,
@@ -12,18 +16,22 @@ use sentry_abi::{Errno, UserPtr};
 use sentry_kernel::Result;
 use sentry_kernel::cred::Capabilities;
 use sentry_kernel::file::eventfd::{EventFd, Taking};
+use sentry_kernel::file::inotify::Inotify;
 use sentry_kernel::file::signalfd::SignalFd;
 use sentry_kernel::file::timerfd::{Counting, Setting, TimerFd};
 use sentry_kernel::file::{FileDescription, OnExec, memfd};
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::time::ClockKind;
-use sentry_kernel::vfs::{MountOptions, OpenFlags};
+use sentry_kernel::vfs::{Access, LookupFlags, MountOptions, OpenFlags, permission};
 
 use crate::args::Fd;
-use crate::common::{file, install, read_mask};
+use crate::common::{file, install, path_at, read_mask};
 use crate::rows;
 
 rows! {
+    inotify_init = 253 full;
+    inotify_add_watch = 254 full;
+    inotify_rm_watch = 255 full;
     signalfd = 282 partial "after a fork, wake-ups come from the process that made it";
     timerfd_create = 283 full;
     eventfd = 284 full;
@@ -31,6 +39,7 @@ rows! {
     timerfd_gettime = 287 full;
     signalfd4 = 289 partial "after a fork, wake-ups come from the process that made it";
     eventfd2 = 290 full;
+    inotify_init1 = 294 full;
     memfd_create = 319 partial "MFD_HUGETLB answers EINVAL";
 }
 
@@ -153,4 +162,35 @@ fn memfd_create(task: &CurrentTask, name: UserPtr<u8>, flags: u32) -> Result<Fd>
     let file = memfd::create(&tmpfs, &name, permissions, seals, &task.credentials())?;
     let on_exec = if flags & MFD_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep };
     install(task, file, on_exec)
+}
+
+fn inotify_init(task: &CurrentTask) -> Result<Fd> {
+    inotify_init1(task, 0)
+}
+
+fn inotify_init1(task: &CurrentTask, flags: u32) -> Result<Fd> {
+    let flags = common_flags(flags)?;
+    install_with(task, Inotify::create(flags), flags)
+}
+
+fn inotify_add_watch(task: &CurrentTask, fd: Fd, path: UserPtr<u8>, mask: u32) -> Result<i32> {
+    let modes =
+        IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK | IN_MASK_CREATE | IN_MASK_ADD | IN_ONESHOT;
+    let both = IN_MASK_ADD | IN_MASK_CREATE;
+    if mask & IN_ALL_EVENTS == 0 || mask & !(IN_ALL_EVENTS | modes) != 0 || mask & both == both {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = file(task, fd)?;
+    let inotify = Inotify::of(&**file.ops())?;
+    let mut how = LookupFlags::empty();
+    how.set(LookupFlags::FOLLOW, mask & IN_DONT_FOLLOW == 0);
+    how.set(LookupFlags::DIRECTORY, mask & IN_ONLYDIR != 0);
+    let at = path_at(task, Fd::CWD, path, how)?;
+    permission::check_path(&at, Access::READ, &task.credentials())?;
+    inotify.watch(&at, mask)
+}
+
+fn inotify_rm_watch(task: &CurrentTask, fd: Fd, wd: i32) -> Result<()> {
+    let file = file(task, fd)?;
+    Inotify::of(&**file.ops())?.unwatch(wd)
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use sentry_abi::Errno;
+use sentry_abi::inotify::{IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY};
 
 use crate::error::Result;
 use crate::file::epoll::{EpollCore, ItemKey};
@@ -12,7 +13,7 @@ use crate::file::ops::{FileKind, FileOps, WriteAt};
 use crate::file::pipe::anonymous_place;
 use crate::io::{Sink, Source};
 use crate::sync::{Mutex, Rank};
-use crate::vfs::{Attributes, DirSink, FileType, OpenFlags, Path, Timespec};
+use crate::vfs::{Attributes, DirSink, FileType, OpenFlags, Path, Timespec, watch};
 
 /// The flags that fcntl(F_SETFL) changes.
 pub const SETTABLE_FLAGS: OpenFlags = OpenFlags::APPEND
@@ -155,6 +156,12 @@ impl FileDescription {
         }
     }
 
+    fn tell(&self, mask: u32) {
+        if let Some(path) = &self.path {
+            watch::file_event(&path.dentry, mask);
+        }
+    }
+
     fn check_readable(&self) -> Result<()> {
         if self.flags().readable() { Ok(()) } else { Err(Errno::EBADF.into()) }
     }
@@ -169,9 +176,13 @@ impl FileDescription {
         if !self.ops.is_seekable() {
             return self.ops.read(0, dst);
         }
-        let mut position = self.position.lock();
-        let n = self.ops.read(*position, dst)?;
-        *position += n as u64;
+        let n = {
+            let mut position = self.position.lock();
+            let n = self.ops.read(*position, dst)?;
+            *position += n as u64;
+            n
+        };
+        self.tell(IN_ACCESS);
         Ok(n)
     }
 
@@ -192,11 +203,15 @@ impl FileDescription {
         if !self.ops.is_seekable() {
             return Ok(self.ops.write(WriteAt::Offset(0), src)?.len);
         }
-        let mut position = self.position.lock();
-        let written = self.write_limited(*position, src, limit)?;
-        if written.len > 0 {
-            *position = written.end;
-        }
+        let written = {
+            let mut position = self.position.lock();
+            let written = self.write_limited(*position, src, limit)?;
+            if written.len > 0 {
+                *position = written.end;
+            }
+            written
+        };
+        self.tell(IN_MODIFY);
         Ok(written.len)
     }
 
@@ -207,7 +222,9 @@ impl FileDescription {
         if !self.ops.is_seekable() {
             return Err(Errno::ESPIPE.into());
         }
-        Ok(self.write_limited(offset, src, limit)?.len)
+        let written = self.write_limited(offset, src, limit)?;
+        self.tell(IN_MODIFY);
+        Ok(written.len)
     }
 
     fn write_limited(
@@ -313,6 +330,9 @@ impl Drop for FileDescription {
             if let Some(epoll) = epoll.upgrade() {
                 epoll.forget(key, self.ops.wait_queue());
             }
+        }
+        if !self.flags().contains(OpenFlags::PATH) {
+            self.tell(if self.flags().writable() { IN_CLOSE_WRITE } else { IN_CLOSE_NOWRITE });
         }
         if let Some(locks) = self.locks.get_mut().take() {
             locks.release(LockOwner::Description(self.id));

@@ -1,9 +1,10 @@
 //! Open files: what can be asked of one ([`FileOps`]), the description that descriptors share, the table of descriptors,
-//! and the files that the kernel itself implements (pipes, epoll, eventfd, timerfd, signalfd, pidfd, memfd).
+//! and the files that the kernel itself implements (pipes, epoll, eventfd, timerfd, signalfd, pidfd, memfd, inotify).
 
 pub mod description;
 pub mod epoll;
 pub mod eventfd;
+pub mod inotify;
 pub mod locks;
 pub mod memfd;
 pub mod ops;

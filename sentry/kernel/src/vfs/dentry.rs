@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use sentry_abi::Errno;
+use sentry_abi::inotify::{IN_CREATE, IN_DELETE, IN_DELETE_SELF};
 
 use crate::error::Result;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::vfs::inode::{FileType, Inode, NewNode, RenameFlags};
 use crate::vfs::superblock::SuperBlock;
+use crate::vfs::watch;
 
 /// Absent and unstable names kept for one directory.
 const SIDE_LIMIT: usize = 1024;
@@ -249,6 +251,7 @@ impl Dentry {
         let dentry = self.keep(&mut children, name, inode);
         drop(children);
         self.superblock.note(&dentry);
+        watch::entry_event(self, name, dentry.is_dir(), IN_CREATE);
         Ok(dentry)
     }
 
@@ -258,6 +261,8 @@ impl Dentry {
         self.check_new(&children, name)?;
         self.inode.link(name, target)?;
         children.by_name.remove(name);
+        drop(children);
+        watch::entry_event(self, name, false, IN_CREATE);
         Ok(())
     }
 
@@ -277,7 +282,7 @@ impl Dentry {
         self.inode.unlink(name)?;
         let gone = Self::forget_removed(&mut children, name);
         drop(children);
-        drop(gone);
+        self.tell_removed(name, gone, false);
         Ok(())
     }
 
@@ -287,8 +292,15 @@ impl Dentry {
         self.inode.rmdir(name)?;
         let gone = Self::forget_removed(&mut children, name);
         drop(children);
-        drop(gone);
+        self.tell_removed(name, gone, true);
         Ok(())
+    }
+
+    fn tell_removed(self: &Arc<Self>, name: &[u8], gone: Option<Arc<Dentry>>, was_dir: bool) {
+        watch::entry_event(self, name, was_dir, IN_DELETE);
+        if let Some(gone) = gone {
+            watch::self_event(&gone, IN_DELETE_SELF);
+        }
     }
 
     fn forget_removed(children: &mut Children, name: &[u8]) -> Option<Arc<Dentry>> {
@@ -322,7 +334,16 @@ impl Dentry {
             target.deleted.store(true, Ordering::Release);
         }
         drop((old, new));
-        drop((moved, target));
+        if let Some(moved) = &moved {
+            watch::move_event((self, name), (new_dir, new_name), moved);
+        }
+        match &target {
+            Some(target) if flags.contains(RenameFlags::EXCHANGE) => {
+                watch::move_event((new_dir, new_name), (self, name), target);
+            }
+            Some(target) => watch::self_event(target, IN_DELETE_SELF),
+            None => {}
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ pub mod open;
 pub mod path;
 pub mod permission;
 pub mod superblock;
+pub mod watch;
 
 #[cfg(test)]
 pub(crate) mod memfs;

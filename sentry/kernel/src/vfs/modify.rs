@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sentry_abi::Errno;
+use sentry_abi::inotify::{IN_ATTRIB, IN_MODIFY};
 
 use crate::cred::{Capabilities, Credentials};
 use crate::error::Result;
@@ -11,7 +12,7 @@ use crate::vfs::inode::{Access, Attributes, Change, FileType, NewNode, RenameFla
 use crate::vfs::lookup::{DirRef, Last, LookupFlags, Parent, ResolveCx, resolve_parent};
 use crate::vfs::open::may_mknod;
 use crate::vfs::path::Path;
-use crate::vfs::permission;
+use crate::vfs::{permission, watch};
 
 /// What to make with [`make`].
 #[derive(Clone, Copy, Debug)]
@@ -293,7 +294,9 @@ pub fn chmod(creds: &Credentials, at: &Path, mode: u32) -> Result<()> {
     if !keeps_setgid {
         permissions &= !0o2000;
     }
-    at.inode().set_attributes(&Change { permissions: Some(permissions), ..Change::default() })
+    at.inode().set_attributes(&Change { permissions: Some(permissions), ..Change::default() })?;
+    watch::file_event(&at.dentry, IN_ATTRIB);
+    Ok(())
 }
 
 /// chown(2); `None` leaves an id. Errors: EPERM, EROFS.
@@ -312,7 +315,9 @@ pub fn chown(creds: &Credentials, at: &Path, uid: Option<u32>, gid: Option<u32>)
     if attrs.file_type != FileType::Directory {
         permissions = cleared_setid(&attrs);
     }
-    at.inode().set_attributes(&Change { uid, gid, permissions, ..Change::default() })
+    at.inode().set_attributes(&Change { uid, gid, permissions, ..Change::default() })?;
+    watch::file_event(&at.dentry, IN_ATTRIB);
+    Ok(())
 }
 
 fn cleared_setid(attrs: &Attributes) -> Option<u32> {
@@ -350,7 +355,9 @@ pub fn set_times(
         }
         permission::check(&**at.inode(), Access::WRITE, creds)?;
     }
-    at.inode().set_attributes(&Change { atime, mtime, ..Change::default() })
+    at.inode().set_attributes(&Change { atime, mtime, ..Change::default() })?;
+    watch::file_event(&at.dentry, IN_ATTRIB);
+    Ok(())
 }
 
 /// truncate(2) by path. Errors: EISDIR, EINVAL, EACCES, EROFS, EFBIG.
@@ -367,5 +374,7 @@ pub fn truncate(creds: &Credentials, at: &Path, size: u64) -> Result<()> {
 /// Sets the size of a file that the caller may write (ftruncate(2), O_TRUNC).
 pub fn resize(creds: &Credentials, at: &Path, size: u64) -> Result<()> {
     let permissions = cleared_by_write(&at.inode().attributes()?, creds);
-    at.inode().set_attributes(&Change { size: Some(size), permissions, ..Change::default() })
+    at.inode().set_attributes(&Change { size: Some(size), permissions, ..Change::default() })?;
+    watch::file_event(&at.dentry, IN_MODIFY);
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sentry_abi::Errno;
+use sentry_abi::inotify::IN_OPEN;
 
 use crate::cred::Capabilities;
 use crate::error::Result;
@@ -12,7 +13,7 @@ use crate::vfs::inode::{Access, Attributes, Change, FileType, OpenFlags};
 use crate::vfs::lookup::{DirRef, Last, LookupFlags, ResolveCx, Walk, resolve};
 use crate::vfs::mount::MountFlags;
 use crate::vfs::path::Path;
-use crate::vfs::{modify, permission};
+use crate::vfs::{modify, permission, watch};
 
 /// Opens what no filesystem holds: device numbers, through the kernel's registries.
 pub trait OpenSpecial {
@@ -121,6 +122,7 @@ fn open_at(
         FileType::Regular | FileType::Directory => at.inode().clone().open(flags, &cx.creds)?,
     };
     let kept = flags - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC);
+    watch::file_event(&at.dentry, IN_OPEN);
     Ok(FileDescription::new(ops, Some(at), kept - OpenFlags::CLOEXEC))
 }
 

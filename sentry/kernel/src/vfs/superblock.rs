@@ -10,6 +10,7 @@ use crate::file::pipe::Pipe;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::vfs::dentry::Dentry;
 use crate::vfs::inode::{FileSystem, Inode};
+use crate::vfs::watch::Watches;
 
 /// Cached entries beyond this many are forgotten, oldest first.
 const CACHE_LIMIT: usize = 16 * 1024;
@@ -23,6 +24,7 @@ pub struct SuperBlock {
     recent: Mutex<VecDeque<Weak<Dentry>>>,
     fifos: Mutex<HashMap<u64, Weak<Pipe>>>,
     locks: Mutex<HashMap<u64, Weak<FileLocks>>>,
+    watches: Watches,
 }
 
 impl SuperBlock {
@@ -46,6 +48,7 @@ impl SuperBlock {
             recent: Mutex::new(Rank::LEAF, VecDeque::new()),
             fifos: Mutex::new(Rank::LEAF, HashMap::new()),
             locks: Mutex::new(Rank::LEAF, HashMap::new()),
+            watches: Watches::default(),
         })
     }
 
@@ -62,6 +65,11 @@ impl SuperBlock {
     /// True for the pseudo filesystems of pipes and the like.
     pub fn is_nameless(&self) -> bool {
         self.nameless
+    }
+
+    /// Who watches its inodes.
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.watches
     }
 
     /// Held while a rename changes the shape of the tree.

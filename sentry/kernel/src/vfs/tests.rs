@@ -380,3 +380,44 @@ fn absent_names_are_cached_until_they_are_made() {
     w.file("/d/x");
     assert!(w.follow("/d/x").is_ok());
 }
+
+#[test]
+fn a_watch_hears_what_happens_in_its_directory() {
+    use crate::file::inotify::Inotify;
+    use sentry_abi::inotify::*;
+    let w = World::new();
+    w.dir("/d");
+    let instance = Inotify::create(OpenFlags::empty());
+    let inotify = Inotify::of(&**instance.ops()).unwrap();
+    let wd = inotify.watch(&w.follow("/d").unwrap(), IN_ALL_EVENTS - IN_ACCESS).unwrap();
+    let file = w.open("/d/f", OpenFlags::CREAT | OpenFlags::WRONLY).unwrap();
+    file.write(&mut SliceSource::new(b"x"), u64::MAX).unwrap();
+    drop(file);
+    w.rename("/d/f", "/d/g", PLAIN).unwrap();
+    modify::unlink(&w.cx(), &DirRef::Cwd, b"/d/g").unwrap();
+    modify::rmdir(&w.cx(), &DirRef::Cwd, b"/d").unwrap();
+    let mut sink = VecSink::new(4096);
+    instance.read(&mut sink).unwrap();
+    let bytes = sink.into_vec();
+    let (mut masks, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let word = |i: usize| u32::from_ne_bytes(bytes[at + i..at + i + 4].try_into().unwrap());
+        assert_eq!(word(0), wd as u32);
+        masks.push(word(4));
+        at += EVENT_HEADER + word(12) as usize;
+    }
+    let expected = [
+        IN_CREATE,
+        IN_OPEN,
+        IN_MODIFY,
+        IN_CLOSE_WRITE,
+        IN_MOVED_FROM,
+        IN_MOVED_TO,
+        IN_DELETE,
+        IN_DELETE_SELF,
+        IN_IGNORED,
+    ];
+    assert_eq!(masks, expected);
+    assert_eq!(errno(inotify.unwatch(wd)), Some(Errno::EINVAL));
+    assert_eq!(errno(instance.read(&mut VecSink::new(64))), Some(Errno::EAGAIN));
+}
