@@ -13,7 +13,7 @@ use crate::socket::{
 use crate::time::Instant;
 use crate::transport::tcp::Connection;
 use crate::transport::tcp::listen::ListenQueue;
-use crate::transport::{DualStack, Key, PortRequest, Reuse, Sharing};
+use crate::transport::{DualStack, Key, PortRequest, Registration, Reuse, Sharing};
 
 impl TcpSocket {
     /// Takes an address and a port; port 0 takes an ephemeral one.
@@ -164,30 +164,9 @@ impl TcpEndpoint {
         if route.cast != Cast::Unicast {
             return Err(ConnectError::Network(SocketError::NetworkUnreachable));
         }
+        let place = self.claim(inner, route.src, remote)?;
+        let local = SocketAddr::new(route.src, place.key().local.1);
         let shared = self.host.shared();
-        let port = match &inner.lease {
-            Some(lease) => lease.port(),
-            None => {
-                let request = self.port_request(inner, route.src);
-                let free = |port| {
-                    let local = SocketAddr::new(route.src, port);
-                    !shared.demux.contains(&Key::connected(PROTO_TCP, local, remote))
-                };
-                let far = (remote.ip(), remote.port());
-                let lease = shared.ports.reserve_for_connect(&request, far, &mut { free });
-                let lease = lease.map_err(|_| ConnectError::AddressNotAvailable)?;
-                let port = lease.port();
-                inner.lease = Some(lease);
-                port
-            }
-        };
-        let local = SocketAddr::new(route.src, port);
-        let key = Key::connected(PROTO_TCP, local, remote);
-        let me = self.me.upgrade().ok_or(ConnectError::Invalid)?;
-        let place = shared
-            .demux
-            .insert(key, me, inner.socket.nic, Sharing::Exclusive)
-            .map_err(|_| ConnectError::AddressNotAvailable)?;
         inner.places.push(place);
         inner.local = Some(local);
         inner.peer = Some(remote);
@@ -203,6 +182,47 @@ impl TcpEndpoint {
         shared.stats.tcp.active_opens.inc();
         debug_assert_eq!(inner.flow(), Some(Flow { local, remote }));
         Ok(())
+    }
+
+    /// Takes the place of the four-tuple in the demux; chooses the port, where the program has not.
+    fn claim(
+        &self,
+        inner: &mut Inner,
+        src: IpAddr,
+        remote: SocketAddr,
+    ) -> Result<Registration, ConnectError> {
+        let shared = self.host.shared();
+        let me = self.me.upgrade().ok_or(ConnectError::Invalid)?;
+        let nic = inner.socket.nic;
+        let take = |port| {
+            let key = Key::connected(PROTO_TCP, SocketAddr::new(src, port), remote);
+            shared.demux.insert(key, me.clone(), nic, Sharing::Exclusive).ok()
+        };
+        if let Some(lease) = &inner.lease {
+            return take(lease.port()).ok_or(ConnectError::AddressNotAvailable);
+        }
+        // To look and to take must be one step: another thread may be looking, too.
+        let mut place: Option<Registration> = None;
+        let mut usable = |port| {
+            if let Some(unused) = place.take() {
+                shared.demux.remove(&unused);
+            }
+            place = take(port);
+            place.is_some()
+        };
+        let request = self.port_request(inner, src);
+        let far = (remote.ip(), remote.port());
+        let lease = shared.ports.reserve_for_connect(&request, far, &mut usable);
+        match (lease, place) {
+            (Ok(lease), Some(place)) => {
+                inner.lease = Some(lease);
+                Ok(place)
+            }
+            (_, place) => {
+                place.iter().for_each(|unused| shared.demux.remove(unused));
+                Err(ConnectError::AddressNotAvailable)
+            }
+        }
     }
 
     fn begin_listen(&self, inner: &mut Inner, backlog: usize) -> Result<(), ListenError> {

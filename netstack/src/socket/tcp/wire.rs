@@ -74,7 +74,9 @@ pub(super) fn limits(route: &RouteInfo) -> PathLimits {
         Family::V6 => (40, usize::from(u16::MAX) + 40),
     };
     let mss = (route.mtu as usize).min(most).saturating_sub(ip_header + HEADER_LEN);
-    PathLimits { mss, gso_max: route.max_gso as usize }
+    // Headers and payload of one packet must fit the IP length, too.
+    let gso_most = usize::from(u16::MAX) - ip_header - HEADER_LEN - MAX_OPTIONS_LEN;
+    PathLimits { mss, gso_max: (route.max_gso as usize).min(gso_most) }
 }
 
 /// What a socket asks of the IP header.

@@ -5,6 +5,7 @@ mod pairs;
 mod scenarios;
 mod smol;
 mod smoltcp_peer;
+mod threads;
 mod world;
 
 /// How many seeds to run: from the environment, or a number that takes a second.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Wire {
     frames: Mutex<Vec<Vec<u8>>>,
+    max_gso: u32,
 }
 
 impl Link for Wire {
@@ -28,7 +29,11 @@ impl Link for Wire {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { checksum: ChecksumSupport::Device, ..Capabilities::default() }
+        Capabilities {
+            checksum: ChecksumSupport::Device,
+            max_gso: self.max_gso,
+            ..Capabilities::default()
+        }
     }
 }
 
@@ -66,8 +71,13 @@ pub fn address(family: Family, index: u8) -> IpAddr {
 
 impl StackNode {
     pub fn new(seed: u64, index: u8, to_send: Vec<u8>) -> StackNode {
+        StackNode::with_gso(seed, index, to_send, 0)
+    }
+
+    /// A node whose link takes and gives frames with so much payload in one piece.
+    pub fn with_gso(seed: u64, index: u8, to_send: Vec<u8>, max_gso: u32) -> StackNode {
         let stack = Stack::new(Config::new(seed_from(seed ^ (u64::from(index) << 60))));
-        let wire = Arc::new(Wire::default());
+        let wire = Arc::new(Wire { max_gso, ..Wire::default() });
         let config = NicConfig {
             name: "eth0".into(),
             kind: NicKind::Ethernet,

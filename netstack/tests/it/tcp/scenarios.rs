@@ -36,7 +36,7 @@ fn ready(socket: &TcpSocket) -> Readiness {
 }
 
 /// A stack with nothing but its loopback.
-fn alone() -> Arc<Stack> {
+pub fn alone() -> Arc<Stack> {
     let stack = Stack::new(Config::new(seed_from(9)));
     let config = NicConfig {
         name: "lo".into(),
@@ -324,6 +324,58 @@ fn loopback_connects_within_the_call_and_carries_megabytes() {
     listener.close(now);
     stack.poll(now + Duration::from_secs(61));
     assert_eq!((stack.shared().demux.len(), stack.shared().ports.len()), (0, 0));
+}
+
+#[test]
+fn a_link_that_cuts_segments_gets_large_ones() {
+    for family in [Family::V4, Family::V6] {
+        let bytes = pattern(4_000_000, 3);
+        let a = StackNode::with_gso(1, 0, bytes, 65_535);
+        let b = StackNode::with_gso(1, 1, Vec::new(), 65_535);
+        let mut world = World::new(1, Faults { loss: 20_000, ..Faults::NONE }, a, b);
+        world.captures = true;
+        world.b.listen(family, PORT, 5);
+        world.a.connect(world.now, server(family));
+        world.run_until("all of it", Duration::from_secs(600), |a, b| {
+            b.program.received.len() == a.program.to_send.len()
+        });
+        assert!(world.b.program.received == world.a.program.to_send);
+        let largest = world.capture.iter().map(|captured| captured.frame.len()).max();
+        assert!(largest > Some(20_000) && largest <= Some(65_535 + 14 + 40), "{largest:?}");
+    }
+}
+
+#[test]
+fn a_deferred_accept_waits_for_data() {
+    let mut world = pair(Faults::NONE, 0, 0);
+    world.b.listen(Family::V4, PORT, 5);
+    let listener = world.b.program.listener.take().unwrap();
+    listener.set_option(world.now, TcpOption::DeferAccept(Duration::from_secs(5))).unwrap();
+    let client = world.a.socket(Family::V4);
+    client.connect(world.now, server(Family::V4)).unwrap();
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(client.state(), StateName::Established);
+    assert_eq!(ready(&listener), Readiness::empty());
+    send(&client, world.now, b"GET").unwrap();
+    world.run_for(Duration::from_millis(500));
+    let accepted = listener.accept(world.now).unwrap();
+    assert_eq!(recv(&accepted, world.now).unwrap(), b"GET");
+}
+
+#[test]
+fn a_router_that_takes_less_makes_segments_smaller() {
+    let mut world = pair(Faults::NONE, 100_000, 0);
+    world.captures = true;
+    world.b.listen(Family::V4, PORT, 5);
+    world.a.connect(world.now, server(Family::V4));
+    world.router_mtu = Some(900);
+    world.run_until("all of it", Duration::from_secs(60), |a, b| {
+        b.program.received.len() == a.program.to_send.len()
+    });
+    assert!(world.b.program.received == world.a.program.to_send);
+    let large = |captured: &&super::world::Captured| captured.frame.len() > 900 + 14;
+    let large = world.capture.iter().filter(large).count();
+    assert!((1..=30).contains(&large), "{large} frames were too large for the path");
 }
 
 #[test]

@@ -69,6 +69,8 @@ pub struct World<A, B> {
     pub b: B,
     pub faults: Faults,
     pub capture: Vec<Captured>,
+    /// Larger IPv4 packets are refused by a router on the way, which says so.
+    pub router_mtu: Option<u16>,
     /// Whether frames are kept in `capture`.
     pub captures: bool,
     rng: Rng,
@@ -85,6 +87,7 @@ impl<A: Node, B: Node> World<A, B> {
             faults,
             capture: Vec::new(),
             captures: false,
+            router_mtu: None,
             rng: Rng::new(&seed_from(seed), 77),
             flying: BinaryHeap::new(),
             order: 0,
@@ -94,6 +97,12 @@ impl<A: Node, B: Node> World<A, B> {
     fn send(&mut self, from: usize, frame: Vec<u8>) {
         if self.captures {
             self.capture.push(Captured { at: self.now, from, frame: frame.clone() });
+        }
+        if let Some(mtu) = self.router_mtu.filter(|mtu| frame.len() > usize::from(*mtu) + 14) {
+            self.order += 1;
+            let answer = fragmentation_needed(&frame, mtu);
+            self.flying.push(Reverse((self.now + self.faults.delay, self.order, from, answer)));
+            return;
         }
         let copies = 1 + usize::from(self.rng.chance_ppm(self.faults.duplication));
         for _ in 0..copies {
@@ -167,4 +176,21 @@ impl<A: Node, B: Node> World<A, B> {
         let until = self.now + time;
         while self.step(until) {}
     }
+}
+
+/// The ICMP error by which a router refuses an IPv4 packet in an Ethernet frame (RFC 1191).
+fn fragmentation_needed(frame: &[u8], mtu: u16) -> Vec<u8> {
+    let (dst, src) = (&frame[0..6], &frame[6..12]);
+    let packet = &frame[14..];
+    let mut icmp = vec![3, 4, 0, 0, 0, 0];
+    icmp.extend_from_slice(&mtu.to_be_bytes());
+    icmp.extend_from_slice(&packet[..28]);
+    let sum = netstack::wire::checksum::of(&icmp);
+    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut ip = vec![0x45, 0, 0, 20 + icmp.len() as u8, 0, 0, 0, 0, 64, 1, 0, 0];
+    ip.extend_from_slice(&packet[16..20]);
+    ip.extend_from_slice(&packet[12..16]);
+    let sum = netstack::wire::checksum::of(&ip);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    [src, dst, &[8, 0], &ip, &icmp].concat()
 }
