@@ -1,6 +1,6 @@
 //! The few requests of rtnetlink(7) that bring a device of the host up: link flags and MTU, addresses.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -136,7 +136,12 @@ fn address_body(ifindex: u32, address: IpAddr, prefix: u8) -> Vec<u8> {
     body
 }
 
-/// Whether the host already has this address on one of its interfaces.
+/// Whether the host already has this address on one of its interfaces. Where the host does not tell, it has none.
 pub fn is_host_address(address: IpAddr) -> bool {
-    !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok()
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return false };
+    interfaces.filter_map(|interface| interface.address).any(|own| {
+        let v4 = own.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        let v6 = own.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
+        v4.or(v6) == Some(address)
+    })
 }

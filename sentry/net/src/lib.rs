@@ -4,6 +4,10 @@
 
 pub mod errno;
 pub mod identity;
+pub mod inet;
 mod ioctl;
+pub mod netns;
 pub mod sockopt;
 pub mod unix;
+
+pub use netns::{Loopback, NetConfig, NetError, NetNamespace, NicLink, NicSetup, RouteSetup};

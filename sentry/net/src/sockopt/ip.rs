@@ -34,7 +34,7 @@ pub(super) fn mtu_discover(number: i32) -> Result<MtuDiscover> {
 }
 
 /// The interface of an index; 0 is none. Errors: EINVAL for a negative one.
-pub(super) fn nic(index: i32) -> Result<Option<NicId>> {
+pub fn nic(index: i32) -> Result<Option<NicId>> {
     let index = u32::try_from(index).map_err(|_| Errno::EINVAL)?;
     Ok((index != 0).then_some(NicId(index)))
 }

@@ -1,0 +1,170 @@
+//! An internet socket as the kernel sees it: the file and the socket traits over the endpoint.
+
+use std::sync::Arc;
+
+use netstack::ip::Family;
+use netstack::socket::{AcceptError, Connect, How, ListenError};
+use sentry_abi::Errno;
+use sentry_abi::UserAddr;
+use sentry_abi::socket::*;
+use sentry_kernel::Result;
+use sentry_kernel::cred::Capabilities;
+use sentry_kernel::file::{FileKind, FileOps, WriteAt, Written};
+use sentry_kernel::io::{Sink, Source};
+use sentry_kernel::socket::{Received, SendMessage, Shutdown, SockAddr, Socket};
+use sentry_kernel::task::CurrentTask;
+use sentry_kernel::wait::{Events, WaitQueue};
+
+use super::endpoint::Endpoint;
+use super::socket::{InetSocket, events_of};
+use super::{netdev, sockaddr};
+use crate::sockopt::Common;
+use crate::{errno, identity};
+
+/// net.ipv4.ip_unprivileged_port_start
+const UNPRIVILEGED_PORT_START: u16 = 1024;
+
+impl FileOps for InetSocket {
+    fn read(&self, _: u64, dst: &mut dyn Sink) -> Result<usize> {
+        Ok(self.take(dst, 0)?.len)
+    }
+
+    fn write(&self, _: WriteAt, src: &mut dyn Source) -> Result<Written> {
+        let len = self.give(src, SendMessage::default())?;
+        Ok(Written { len, end: 0 })
+    }
+
+    fn readiness(&self) -> Events {
+        events_of(self.endpoint.readiness())
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.waiters)
+    }
+
+    fn ioctl(&self, task: &CurrentTask, request: u32, arg: UserAddr) -> Result<u64> {
+        let queued = || -> Result<(usize, usize)> {
+            match &self.endpoint {
+                Endpoint::Tcp(socket) => match socket.backlog() {
+                    Some(_) => Err(Errno::EINVAL.into()),
+                    None => Ok(socket.queued()),
+                },
+                Endpoint::Udp(socket) => Ok((socket.next_len(), 0)),
+                Endpoint::Ping(socket) => Ok((socket.next_len(), 0)),
+                Endpoint::Raw(socket) => Ok((socket.next_len(), 0)),
+            }
+        };
+        match request {
+            FIONREAD => crate::ioctl::write_int(task, arg, queued()?.0),
+            SIOCOUTQ => crate::ioctl::write_int(task, arg, queued()?.1),
+            // Urgent data is not kept apart, so the reader is never at its mark.
+            SIOCATMARK => crate::ioctl::write_int(task, arg, 0),
+            _ => netdev::ioctl(self.net.stack(), task, request, arg),
+        }
+    }
+
+    fn kind(&self) -> FileKind<'_> {
+        FileKind::Socket(self)
+    }
+}
+
+impl Socket for InetSocket {
+    fn identity(&self) -> (i32, i32, i32) {
+        let domain = match self.family {
+            Family::V4 => AF_INET,
+            Family::V6 => AF_INET6,
+        };
+        (domain, self.kind, self.protocol)
+    }
+
+    fn bind(&self, task: &CurrentTask, addr: &SockAddr) -> Result<()> {
+        let address = sockaddr::decode(self.family, addr)?;
+        let has_ports = matches!(self.endpoint, Endpoint::Tcp(_) | Endpoint::Udp(_));
+        if has_ports
+            && (1..UNPRIVILEGED_PORT_START).contains(&address.port())
+            && !identity::credentials(task).has(Capabilities::NET_BIND_SERVICE)
+        {
+            return Err(Errno::EACCES.into());
+        }
+        self.endpoint.bind(self.net.now(), address).map_err(errno::of_bind)
+    }
+
+    fn connect(&self, _: &CurrentTask, addr: &SockAddr) -> Result<()> {
+        if sockaddr::is_unspec(addr) {
+            return self.disconnect();
+        }
+        let address = sockaddr::decode(self.family, addr)?;
+        match self.endpoint.connect(self.net.now(), address).map_err(errno::of_connect)? {
+            Connect::Done => Ok(()),
+            Connect::InProgress => Err(Errno::EINPROGRESS.into()),
+        }
+    }
+
+    fn listen(&self, backlog: i32) -> Result<()> {
+        let socket = self.endpoint.tcp().ok_or(Errno::EOPNOTSUPP)?;
+        // Linux takes the number as unsigned, so that -1 is the most.
+        let backlog = (backlog as u32).min(SOMAXCONN as u32) as usize;
+        socket.listen(backlog).map_err(|error| match error {
+            ListenError::InUse => Errno::EADDRINUSE.into(),
+            ListenError::Invalid => Errno::EINVAL.into(),
+        })
+    }
+
+    fn accept(&self) -> Result<(Arc<dyn Socket>, SockAddr)> {
+        let socket = self.endpoint.tcp().ok_or(Errno::EOPNOTSUPP)?;
+        let accepted = socket.accept(self.net.now()).map_err(|error| match error {
+            AcceptError::WouldBlock => Errno::EAGAIN,
+            AcceptError::NotListening => Errno::EINVAL,
+        })?;
+        // A connection that was reset before it was accepted has no peer any more.
+        let peer = accepted.peer_addr().unwrap_or(sockaddr::unspecified(self.family));
+        let (endpoint, identity) = (Endpoint::Tcp(accepted), (self.kind, self.protocol));
+        let options = Common::inherit(&self.options);
+        let new = InetSocket::with_options(&self.net, self.family, endpoint, identity, options);
+        Ok((new, sockaddr::encode(self.family, peer)))
+    }
+
+    fn send(&self, _: &CurrentTask, src: &mut dyn Source, message: SendMessage) -> Result<usize> {
+        self.give(src, message)
+    }
+
+    fn receive(
+        &self,
+        _: &CurrentTask,
+        dst: &mut dyn Sink,
+        flags: u32,
+        _: usize,
+    ) -> Result<Received> {
+        self.take(dst, flags)
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<()> {
+        let how = match how {
+            Shutdown::Read => How::Read,
+            Shutdown::Write => How::Write,
+            Shutdown::Both => How::Both,
+        };
+        self.endpoint.shutdown(self.net.now(), how).map_err(errno::of_shutdown)
+    }
+
+    fn local_address(&self) -> Result<SockAddr> {
+        Ok(sockaddr::encode(self.family, self.endpoint.local_addr()))
+    }
+
+    fn peer_address(&self) -> Result<SockAddr> {
+        let peer = self.endpoint.peer_addr().ok_or(Errno::ENOTCONN)?;
+        Ok(sockaddr::encode(self.family, peer))
+    }
+
+    fn set_option(&self, task: &CurrentTask, level: i32, name: i32, value: &[u8]) -> Result<()> {
+        self.store(&identity::credentials(task), level, name, value)
+    }
+
+    fn option(&self, _: &CurrentTask, level: i32, name: i32, _: &[u8]) -> Result<Vec<u8>> {
+        self.load(level, name)
+    }
+
+    fn timeouts_ns(&self) -> (Option<u64>, Option<u64>) {
+        self.options.timeouts_ns()
+    }
+}

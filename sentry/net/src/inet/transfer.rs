@@ -1,0 +1,258 @@
+//! Bytes and messages through internet sockets, with the control messages of ip(7) and ipv6(7).
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netstack::buffer::Fault;
+use netstack::ip::Family;
+use netstack::link::NicId;
+use netstack::socket::datagram::{Ancillary, Received as Told};
+use netstack::socket::options::{IpOption, IpOptionKind, OptionValue};
+use netstack::socket::{RecvFlags, SendFlags};
+use sentry_abi::Errno;
+use sentry_abi::in_::*;
+use sentry_abi::socket::*;
+use sentry_kernel::io::{Sink, Source};
+use sentry_kernel::socket::{Control, Received, SendMessage};
+use sentry_kernel::{Error, Result};
+use zerocopy::IntoBytes;
+
+use super::endpoint::Endpoint;
+use super::sockaddr;
+use super::socket::InetSocket;
+use crate::errno;
+use crate::sockopt::value;
+
+/// The kernel's source as the stack wants it; remembers the error behind a fault.
+struct FromProgram<'a> {
+    inner: &'a mut dyn Source,
+    error: Option<Error>,
+}
+
+impl netstack::buffer::Source for FromProgram<'_> {
+    fn remaining(&self) -> usize {
+        self.inner.remaining()
+    }
+
+    fn read(&mut self, dst: &mut [u8]) -> Result<usize, Fault> {
+        self.inner.read(dst).map_err(|error| {
+            self.error = Some(error);
+            Fault
+        })
+    }
+}
+
+/// The kernel's sink as the stack wants it.
+struct ToProgram<'a> {
+    inner: &'a mut dyn Sink,
+    error: Option<Error>,
+}
+
+impl netstack::buffer::Sink for ToProgram<'_> {
+    fn room(&self) -> usize {
+        self.inner.room()
+    }
+
+    fn write(&mut self, src: &[u8]) -> Result<usize, Fault> {
+        self.inner.write(src).map_err(|error| {
+            self.error = Some(error);
+            Fault
+        })
+    }
+}
+
+/// What a send's control messages ask for. Errors: EINVAL for broken ones and unknown ones of the IP levels.
+fn ancillary(control: &[Control]) -> Result<Ancillary> {
+    let mut out = Ancillary::default();
+    let byte = |data: &[u8]| -> Result<Option<u8>> {
+        Ok(Some(u8::try_from(value::int_or_byte(data)?).map_err(|_| Errno::EINVAL)?))
+    };
+    for message in control {
+        let Control::Raw { level, kind, data } = message else {
+            return Err(Errno::EINVAL.into());
+        };
+        match (*level, *kind) {
+            (SOL_IP, IP_PKTINFO) => {
+                let info: InPktInfo = value::object(data)?;
+                let src = Ipv4Addr::from(info.spec_dst);
+                out.src = (!src.is_unspecified()).then_some(IpAddr::V4(src));
+                out.nic = index(info.ifindex);
+            }
+            (SOL_IPV6, IPV6_PKTINFO) => {
+                let info: In6PktInfo = value::object(data)?;
+                let src = Ipv6Addr::from(info.addr);
+                out.src = (!src.is_unspecified()).then_some(IpAddr::V6(src));
+                out.nic = index(info.ifindex);
+            }
+            (SOL_IP, IP_TTL) | (SOL_IPV6, IPV6_HOPLIMIT) => out.ttl = byte(data)?,
+            (SOL_IP, IP_TOS) | (SOL_IPV6, IPV6_TCLASS) => out.tos = byte(data)?,
+            (SOL_IP | SOL_IPV6, _) => return Err(Errno::EINVAL.into()),
+            // Other levels are not ours; Linux skips them.
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+fn index(number: i32) -> Option<NicId> {
+    u32::try_from(number).ok().filter(|n| *n != 0).map(NicId)
+}
+
+fn raw(level: i32, kind: i32, data: Vec<u8>) -> Control {
+    Control::Raw { level, kind, data }
+}
+
+impl InetSocket {
+    /// connect(2) with AF_UNSPEC. Errors: EOPNOTSUPP for streams, whose connections end by shutdown and close.
+    pub(super) fn disconnect(&self) -> Result<()> {
+        match &self.endpoint {
+            Endpoint::Tcp(_) => return Err(Errno::EOPNOTSUPP.into()),
+            Endpoint::Udp(socket) => socket.disconnect(self.net.now()),
+            Endpoint::Ping(socket) => socket.disconnect(self.net.now()),
+            Endpoint::Raw(socket) => socket.disconnect(self.net.now()),
+        }
+        Ok(())
+    }
+
+    /// Sends: bytes of a stream or one message.
+    pub(super) fn give(&self, src: &mut dyn Source, message: SendMessage) -> Result<usize> {
+        let now = self.net.now();
+        let mut source = FromProgram { inner: src, error: None };
+        let mut flags = SendFlags::empty();
+        flags.set(SendFlags::MORE, message.flags & MSG_MORE != 0);
+        flags.set(SendFlags::OOB, message.flags & MSG_OOB != 0);
+        flags.set(SendFlags::DONT_ROUTE, message.flags & MSG_DONTROUTE != 0);
+        let sent = match &self.endpoint {
+            // As on Linux, the address of a connected stream's send is not looked at.
+            Endpoint::Tcp(socket) => socket.send(now, &mut source, flags),
+            _ if flags.contains(SendFlags::OOB) => return Err(Errno::EOPNOTSUPP.into()),
+            datagrams => {
+                let to = message.to.as_ref();
+                let to = to.map(|to| sockaddr::decode_destination(self.family, to)).transpose()?;
+                let extra = ancillary(&message.control)?;
+                match datagrams {
+                    Endpoint::Udp(socket) => socket.send_to(now, &mut source, to, &extra),
+                    Endpoint::Ping(socket) => socket.send_to(now, &mut source, to, &extra),
+                    Endpoint::Raw(socket) => socket.send_to(now, &mut source, to, &extra),
+                    Endpoint::Tcp(_) => return Err(Errno::EINVAL.into()),
+                }
+            }
+        };
+        sent.map_err(|error| source.error.take().unwrap_or_else(|| errno::of_send(error)))
+    }
+
+    /// Receives: bytes of a stream or one message.
+    pub(super) fn take(&self, dst: &mut dyn Sink, flags: u32) -> Result<Received> {
+        let now = self.net.now();
+        let mut sink = ToProgram { inner: dst, error: None };
+        let mut asked = RecvFlags::empty();
+        asked.set(RecvFlags::PEEK, flags & MSG_PEEK != 0);
+        asked.set(RecvFlags::OOB, flags & MSG_OOB != 0);
+        let told = match &self.endpoint {
+            Endpoint::Tcp(socket) => {
+                asked.set(RecvFlags::TRUNC, flags & MSG_TRUNC != 0);
+                let len = socket.recv(now, &mut sink, asked);
+                return match len {
+                    Ok(len) => Ok(Received { len, ..Received::default() }),
+                    Err(error) => Err(sink.error.take().unwrap_or_else(|| errno::of_recv(error))),
+                };
+            }
+            _ if asked.contains(RecvFlags::OOB) => return Err(Errno::EOPNOTSUPP.into()),
+            Endpoint::Udp(socket) => socket.recv_from(now, &mut sink, asked),
+            Endpoint::Ping(socket) => socket.recv_from(now, &mut sink, asked),
+            Endpoint::Raw(socket) => socket.recv_from(now, &mut sink, asked),
+        };
+        let told =
+            told.map_err(|error| sink.error.take().unwrap_or_else(|| errno::of_recv(error)))?;
+        let cut = told.len < told.full_len;
+        Ok(Received {
+            len: if flags & MSG_TRUNC != 0 { told.full_len } else { told.len },
+            from: Some(sockaddr::encode(self.family, told.from)),
+            control: self.control(&told),
+            flags: if cut { MSG_TRUNC } else { 0 },
+        })
+    }
+
+    fn wants(&self, kind: IpOptionKind) -> bool {
+        let value = self.endpoint.option(self.net.now(), kind.into());
+        matches!(
+            value,
+            Ok(OptionValue::IpOption(
+                IpOption::PacketInfo(true)
+                    | IpOption::ReceiveTtl(true)
+                    | IpOption::ReceiveTos(true)
+            ))
+        )
+    }
+
+    /// The control messages that the socket's options ask for.
+    fn control(&self, told: &Told) -> Vec<Control> {
+        let mut out = Vec::new();
+        self.time_stamp(told, &mut out);
+        let v4 = self.family == Family::V4;
+        if self.wants(IpOptionKind::PacketInfo) {
+            let ifindex = told.nic.0 as i32;
+            out.push(if v4 {
+                let addr = sockaddr::octets4(told.dst);
+                let info = InPktInfo { ifindex, spec_dst: addr, addr };
+                raw(SOL_IP, IP_PKTINFO, info.as_bytes().to_vec())
+            } else {
+                let info = In6PktInfo { addr: sockaddr::octets6(told.dst), ifindex };
+                raw(SOL_IPV6, IPV6_PKTINFO, info.as_bytes().to_vec())
+            });
+        }
+        if self.wants(IpOptionKind::ReceiveTtl) {
+            let (level, kind) = if v4 { (SOL_IP, IP_TTL) } else { (SOL_IPV6, IPV6_HOPLIMIT) };
+            out.push(raw(level, kind, value::from_int(i32::from(told.ttl))));
+        }
+        if self.wants(IpOptionKind::ReceiveTos) {
+            out.push(if v4 {
+                raw(SOL_IP, IP_TOS, vec![told.tos])
+            } else {
+                raw(SOL_IPV6, IPV6_TCLASS, value::from_int(i32::from(told.tos)))
+            });
+        }
+        out
+    }
+
+    /// SO_TIMESTAMP and SO_TIMESTAMPNS: when the message came, by the wall clock.
+    fn time_stamp(&self, told: &Told, out: &mut Vec<Control>) {
+        let values = self.options.values();
+        if !values.timestamp && !values.timestamp_ns {
+            return;
+        }
+        let wall_ns = self.net.wall_ns(told.timestamp);
+        let (sec, nsec) = (wall_ns.div_euclid(1_000_000_000), wall_ns.rem_euclid(1_000_000_000));
+        let (kind, fraction) = match values.timestamp_ns {
+            true => (SCM_TIMESTAMPNS, nsec),
+            false => (SCM_TIMESTAMP, nsec / 1000),
+        };
+        out.push(raw(SOL_SOCKET, kind, [sec, fraction].as_bytes().to_vec()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_messages_of_a_send_are_read_with_their_lengths_checked() {
+        let info = InPktInfo { ifindex: 2, spec_dst: [10, 0, 0, 1], addr: [0; 4] };
+        let control = [
+            raw(SOL_IP, IP_PKTINFO, info.as_bytes().to_vec()),
+            raw(SOL_IP, IP_TTL, value::from_int(3)),
+            raw(SOL_IP, IP_TOS, vec![16]),
+            raw(12345, 1, vec![]),
+        ];
+        let read = ancillary(&control).unwrap();
+        assert_eq!(read.src, Some(IpAddr::from([10, 0, 0, 1])));
+        assert_eq!((read.nic, read.ttl, read.tos), (Some(NicId(2)), Some(3), Some(16)));
+        for broken in [
+            raw(SOL_IP, IP_PKTINFO, vec![0; 11]),
+            raw(SOL_IP, IP_TTL, value::from_int(256)),
+            raw(SOL_IPV6, 9999, vec![]),
+            Control::Rights(Vec::new()),
+        ] {
+            assert!(ancillary(&[broken]).unwrap_err().is(Errno::EINVAL));
+        }
+    }
+}

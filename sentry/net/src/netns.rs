@@ -1,0 +1,273 @@
+//! A network namespace: a stack with its interfaces, the driver that feeds it, a capture, and the socket families over it.
+
+use core::net::IpAddr;
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use netstack::ip::IpCidr;
+use netstack::ip::route::Route;
+use netstack::link::{Link, MacAddr, NicId, NicKind, NullLink};
+use netstack::stack::{AddressError, Config, NicConfig, NicError, RouteError, Stack};
+use netstack::time::Instant;
+use netstack_host::capture::{Capture, CaptureError};
+use netstack_host::driver::{Driver, Feed};
+use netstack_host::tap::Tap;
+use parking_lot::Mutex;
+use sentry_kernel::socket::SocketFamily;
+use sentry_kernel::time::Clock;
+
+use crate::inet::InetFamily;
+use crate::unix::UnixFamily;
+
+/// MTU of the loopback interface in bytes, as on Linux.
+pub const LOOPBACK_MTU: u32 = 65_536;
+
+/// Whether there is a loopback interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loopback {
+    /// `lo` with 127.0.0.1/8 and ::1/128, up.
+    Up,
+    /// None.
+    Absent,
+}
+
+/// What carries an interface's frames.
+#[derive(Clone)]
+pub enum NicLink {
+    /// A TAP device, which the namespace's driver reads.
+    Tap(Arc<Tap>),
+    /// A TAP device behind something that loses, delays or repeats frames on their way.
+    Wrapped(Arc<Tap>, Arc<dyn Link>),
+    /// Anything that feeds the stack by itself.
+    Other(Arc<dyn Link>),
+}
+
+/// An Ethernet interface to make.
+pub struct NicSetup {
+    /// Its name in the sandbox, such as `eth0`.
+    pub name: String,
+    /// What carries its frames.
+    pub link: NicLink,
+    /// Its link-layer address.
+    pub mac: MacAddr,
+    /// Its addresses with their prefixes.
+    pub addresses: Vec<IpCidr>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+
+/// A route to make.
+#[derive(Clone, Debug)]
+pub struct RouteSetup {
+    /// The destination prefix.
+    pub dst: IpCidr,
+    /// The gateway, if any.
+    pub via: Option<IpAddr>,
+    /// The interface's name.
+    pub nic: String,
+}
+
+/// What a namespace is made of.
+pub struct NetConfig {
+    /// The loopback interface.
+    pub loopback: Loopback,
+    /// Further interfaces, in the order of their indices.
+    pub nics: Vec<NicSetup>,
+    /// Routes beyond those that come with addresses.
+    pub routes: Vec<RouteSetup>,
+    /// The secret behind the stack's keys and random numbers: 32 bytes from the host.
+    pub seed: [u8; 32],
+    /// Where to write a capture of all interfaces but loopback.
+    pub capture: Option<PathBuf>,
+    /// The kernel's clock, so that programs and packets see one time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a namespace could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// An interface.
+    #[error("cannot add the network interface {name}: {source}")]
+    Nic {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: NicError,
+    },
+    /// An address.
+    #[error("cannot give {address} to {name}: {source}")]
+    Address {
+        /// The address.
+        address: IpCidr,
+        /// The interface.
+        name: String,
+        /// Why.
+        source: AddressError,
+    },
+    /// A route.
+    #[error("cannot add the route to {dst}: {source}")]
+    Route {
+        /// Its destination.
+        dst: IpCidr,
+        /// Why.
+        source: RouteError,
+    },
+    /// A route over an interface that is not there.
+    #[error("the route to {dst} names the interface {name}, which does not exist")]
+    NoSuchNic {
+        /// Its destination.
+        dst: IpCidr,
+        /// The name.
+        name: String,
+    },
+    /// The capture.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The driver's thread.
+    #[error("cannot start the network driver: {0}")]
+    Driver(#[source] io::Error),
+}
+
+/// A network namespace.
+pub struct NetNamespace {
+    stack: Arc<Stack>,
+    clock: Arc<dyn Clock>,
+    capture: Option<Arc<Capture>>,
+    driver: Mutex<Option<Driver>>,
+    /// Host devices by interface, kept open as long as the namespace.
+    taps: Vec<Arc<Tap>>,
+}
+
+/// The stack's time of the kernel's clock.
+fn now_of(clock: &dyn Clock) -> Instant {
+    Instant::from_nanos(clock.monotonic().0)
+}
+
+impl NetNamespace {
+    /// Makes the stack, its interfaces, addresses and routes, and starts the driver and the capture.
+    pub fn new(config: NetConfig) -> Result<Arc<NetNamespace>, NetError> {
+        let stack = Stack::new(Config::new(config.seed));
+        if config.loopback == Loopback::Up {
+            add_nic(
+                &stack,
+                "lo",
+                NicKind::Loopback,
+                MacAddr::ZERO,
+                LOOPBACK_MTU,
+                Arc::new(NullLink),
+            )?;
+        }
+        let mut names = HashMap::new();
+        let mut feeds = Vec::new();
+        for nic in config.nics {
+            let (link, tap): (Arc<dyn Link>, _) = match nic.link {
+                NicLink::Tap(tap) => (tap.clone(), Some(tap)),
+                NicLink::Wrapped(tap, link) => (link, Some(tap)),
+                NicLink::Other(link) => (link, None),
+            };
+            let id = add_nic(&stack, &nic.name, NicKind::Ethernet, nic.mac, nic.mtu, link)?;
+            feeds.extend(tap.map(|tap| Feed { nic: id, tap }));
+            for address in nic.addresses {
+                let name = nic.name.clone();
+                stack.add_address(id, address).map_err(|source| NetError::Address {
+                    address,
+                    name,
+                    source,
+                })?;
+            }
+            names.insert(nic.name, id);
+        }
+        for route in config.routes {
+            add_route(&stack, &names, route)?;
+        }
+        let clock = config.clock;
+        let capture = match &config.capture {
+            None => None,
+            Some(path) => {
+                let of_nic = names.iter().map(|(name, id)| (*id, name.clone())).collect();
+                let capture = Capture::start(path, now_of(&*clock), of_nic)?;
+                for id in names.values() {
+                    stack.add_tap(Some(*id), capture.clone());
+                }
+                Some(capture)
+            }
+        };
+        let taps = feeds.iter().map(|feed| feed.tap.clone()).collect();
+        let driver_clock = clock.clone();
+        let driver = Driver::start(stack.clone(), feeds, Arc::new(move || now_of(&*driver_clock)))
+            .map_err(NetError::Driver)?;
+        let driver = Mutex::new(Some(driver));
+        Ok(Arc::new(NetNamespace { stack, clock, capture, driver, taps }))
+    }
+
+    /// Its stack.
+    pub fn stack(&self) -> &Arc<Stack> {
+        &self.stack
+    }
+
+    /// The stack's time now.
+    pub fn now(&self) -> Instant {
+        now_of(&*self.clock)
+    }
+
+    /// The wall-clock time of a moment of the stack's, in nanoseconds since the epoch.
+    pub fn wall_ns(&self, at: Instant) -> i64 {
+        let ago = i64::try_from(self.now().nanos().saturating_sub(at.nanos())).unwrap_or(i64::MAX);
+        self.clock.realtime_ns().saturating_sub(ago)
+    }
+
+    /// The host's devices that carry its interfaces.
+    pub fn taps(&self) -> &[Arc<Tap>] {
+        &self.taps
+    }
+
+    /// The socket families of the namespace, for the kernel's registry: unix, inet, inet6, netlink.
+    pub fn families(self: &Arc<Self>) -> Vec<Arc<dyn SocketFamily>> {
+        vec![
+            Arc::new(UnixFamily::default()),
+            Arc::new(InetFamily::v4(self)),
+            Arc::new(InetFamily::v6(self)),
+        ]
+    }
+
+    /// Ends it: stops the driver and completes the capture. Errors: the capture's.
+    pub fn stop(&self) -> Result<(), CaptureError> {
+        drop(self.driver.lock().take());
+        self.stack.clear_taps();
+        let result = self.capture.as_ref().map_or(Ok(()), |capture| capture.finish());
+        self.stack.shut_down();
+        result
+    }
+}
+
+impl Drop for NetNamespace {
+    fn drop(&mut self) {
+        // Whoever wants to know of errors has called it before.
+        let _ = self.stop();
+    }
+}
+
+fn add_nic(
+    stack: &Stack,
+    name: &str,
+    kind: NicKind,
+    mac: MacAddr,
+    mtu: u32,
+    link: Arc<dyn Link>,
+) -> Result<NicId, NetError> {
+    stack
+        .add_nic(NicConfig { name: name.to_owned(), kind, mac, mtu, link })
+        .map_err(|source| NetError::Nic { name: name.to_owned(), source })
+}
+
+fn add_route(
+    stack: &Stack,
+    names: &HashMap<String, NicId>,
+    route: RouteSetup,
+) -> Result<(), NetError> {
+    let RouteSetup { dst, via, nic: name } = route;
+    let Some(nic) = names.get(&name) else { return Err(NetError::NoSuchNic { dst, name }) };
+    stack.add_route(Route::new(dst, via, *nic)).map_err(|source| NetError::Route { dst, source })
+}
