@@ -12,8 +12,11 @@ use crate::mm::manager::{Map, MemoryManager, host_error, memory_error};
 use crate::mm::mappable::Touch;
 use crate::mm::pages::{Owner, Pages, Placed, Run, Want};
 
-/// What is allocated or copied at least at a time.
+/// What is allocated, or copied of a file, at least at a time.
 const CHUNK: u64 = 64 << 10;
+/// What is copied at least, and at most, when a page that others share is written.
+const COPY_MIN: u64 = 16 << 10;
+const COPY_MAX: u64 = 256 << 10;
 /// What is allocated or mapped at most at a time.
 const WINDOW: u64 = 2 << 20;
 
@@ -230,10 +233,10 @@ impl MemoryManager {
             pages.update(start, end, |_, run| run.writable = true);
             return Ok(());
         }
-        let chunk = addr / CHUNK * CHUNK;
-        let near = part.clip(chunk.max(part.start), (chunk + CHUNK).min(part.run.end));
+        let chunk = copy_size(pages, vma, part.run.owner, addr);
+        let low = addr / chunk * chunk;
+        let near = part.clip(low.max(part.start), low.saturating_add(chunk).min(part.run.end));
         let (start, end) = match part.run.owner {
-            // A child that runs on to exec touches few pages; one that lives on touches many.
             Owner::Private => stretch(near, addr, |at| !sole(at)),
             Owner::Object => (near.start, near.run.end),
         };
@@ -453,6 +456,25 @@ fn stretch(part: Placed, addr: u64, same: impl Fn(u64) -> bool) -> (u64, u64) {
         end += PAGE_SIZE;
     }
     (start, end)
+}
+
+/// How much to copy around `addr`: as much as was copied next to it. A child that runs on to exec touches few pages, one that lives on touches many.
+fn copy_size(pages: &Pages, vma: &Vma, owner: Owner, addr: u64) -> u64 {
+    if owner == Owner::Object {
+        return CHUNK;
+    }
+    let low = addr / COPY_MIN * COPY_MIN;
+    let beside = [low.checked_sub(1), low.checked_add(COPY_MIN)];
+    let copied = beside
+        .into_iter()
+        .flatten()
+        .filter(|at| (vma.start..vma.end).contains(at))
+        .filter_map(|at| pages.find(at))
+        .filter(|placed| placed.run.owner == Owner::Private && placed.run.writable)
+        .map(|placed| placed.clip(vma.start, vma.end).len());
+    let near = copied.max().unwrap_or(0).clamp(COPY_MIN, COPY_MAX);
+    // Down to a power of two.
+    1 << near.ilog2()
 }
 
 /// How much to allocate around `addr`: twice what lies next to it, so that a program that walks through memory faults seldom and one that
