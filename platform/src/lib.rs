@@ -118,7 +118,8 @@ pub enum Populate {
 /// It is bound to the host thread that first calls [`switch`](Context::switch): later switches and
 /// FPU accesses must come from that thread, and the context must be dropped there (before the first
 /// switch it may be sent anywhere). A backend that cannot serve another thread answers
-/// [`PlatformError::WrongThread`]. The thread's CPU affinity may be changed by the backend.
+/// [`PlatformError::WrongThread`], and may destroy the address space if a context is dropped on
+/// another thread or its thread ends first. The thread's CPU affinity may be changed by the backend.
 pub trait Context: Send {
     /// Runs the guest in `space` from `regs` until something happens, and leaves its registers in
     /// `regs`. Another space than the last time (exec) carries the FPU state over.

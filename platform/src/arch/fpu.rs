@@ -24,7 +24,9 @@ const FEATURES_USER: u64 = 0b1110_0111;
 /// What the processor and the host kernel offer.
 #[derive(Clone, Copy, Debug)]
 struct Support {
-    /// The components that images carry, as in XCR0.
+    /// What the host has enabled (XCR0).
+    enabled: u64,
+    /// The components that images carry: a part of those.
     features: u64,
     /// Bytes of an image.
     size: usize,
@@ -41,7 +43,8 @@ fn detect() -> Support {
     let mxcsr_mask = detect_mxcsr_mask();
     let osxsave = __cpuid(1).ecx & (1 << 27) != 0;
     if !osxsave || __cpuid(0).eax < 0xd {
-        return Support { features: FEATURE_X87 | FEATURE_SSE, size: FXSAVE_SIZE, mxcsr_mask };
+        let features = FEATURE_X87 | FEATURE_SSE;
+        return Support { enabled: features, features, size: FXSAVE_SIZE, mxcsr_mask };
     }
     // SAFETY: CPUID says that the operating system has enabled XGETBV (OSXSAVE).
     let enabled = unsafe { xcr0() };
@@ -53,7 +56,7 @@ fn detect() -> Support {
             size = size.max((leaf.eax as usize).saturating_add(leaf.ebx as usize));
         }
     }
-    Support { features, size, mxcsr_mask }
+    Support { enabled, features, size, mxcsr_mask }
 }
 
 /// Reads the register that says which components are enabled.
@@ -166,10 +169,10 @@ impl FpuState {
         let given = bytes.get(..length).ok_or(BadFpuImage)?;
         let header = given.get(FXSAVE_SIZE..FXSAVE_SIZE + HEADER_SIZE).ok_or(BadFpuImage)?;
         let xstate_bv = read_u64(header, 0);
-        if xstate_bv & !support.features != 0 || header[8..].iter().any(|byte| *byte != 0) {
+        if xstate_bv & !support.enabled != 0 || header[8..].iter().any(|byte| *byte != 0) {
             return Err(BadFpuImage);
         }
-        let used = xstate_bv & wanted;
+        let used = xstate_bv & wanted & support.features;
         if length < size_of_components(used) {
             return Err(BadFpuImage);
         }

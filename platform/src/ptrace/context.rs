@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use parking_lot::Mutex;
@@ -45,8 +45,6 @@ pub(super) struct PtraceContext {
     since_migration: u32,
     /// The FPU state that the stub thread does not have yet.
     pending_fpu: Option<FpuState>,
-    /// Size of the host's XSAVE image, once known.
-    xstate_size: usize,
     /// The last fault if nothing else happened since: the same again means that the guess was wrong.
     last_fault: Option<(u64, u64, Access)>,
     /// CPU time of the stub threads that are gone.
@@ -98,7 +96,6 @@ impl PtraceContext {
             core: None,
             since_migration: 0,
             pending_fpu: Some(FpuState::initial()),
-            xstate_size: 0,
             last_fault: None,
             past_cpu_ns: 0,
         }
@@ -133,6 +130,7 @@ impl PtraceContext {
         if let Err(errno) = seize(tid) {
             // The thread cannot be ended without tracing it, and its space is useless without.
             target.kill();
+            reap(tid);
             return Err(match errno {
                 Errno::EPERM | Errno::ENOSYS => not_permitted("ptrace of our own child", errno),
                 Errno::ESRCH | Errno::ECHILD => PlatformError::StubDied,
@@ -165,12 +163,13 @@ impl PtraceContext {
         if let Ok(space) = stub_of(&thread.space) {
             space.kill();
         }
+        reap(thread.tid);
     }
 
     /// Gives the stub thread the FPU state that was loaded while it could not take it.
     fn flush_fpu(&mut self, tid: i32) -> Result<(), PlatformError> {
         let Some(state) = self.pending_fpu.take() else { return Ok(()) };
-        let mut image = self.host_xstate(tid)?;
+        let mut image = host_xstate(tid)?;
         let bytes = state.as_bytes();
         if image.len() < bytes.len() {
             image.resize(bytes.len(), 0);
@@ -179,21 +178,12 @@ impl PtraceContext {
         trace::set_xstate(tid, &mut image).map_err(died_or("ptrace SETREGSET"))
     }
 
-    fn host_xstate(&mut self, tid: i32) -> Result<Vec<u8>, PlatformError> {
-        let size = if self.xstate_size == 0 { XSTATE_MAX } else { self.xstate_size };
-        let mut image = vec![0; size];
-        let size = trace::xstate(tid, &mut image).map_err(died_or("ptrace GETREGSET"))?;
-        self.xstate_size = size;
-        image.truncate(size);
-        Ok(image)
-    }
-
     /// Runs the stub thread until there is an event.
     fn run(&mut self, tid: i32, regs: &mut Registers) -> Result<Event, PlatformError> {
         loop {
             trace::run_until_syscall(tid).map_err(died_or("ptrace SYSEMU"))?;
             match trace::wait(tid).map_err(died_or("wait for a stub thread"))? {
-                Stop::Gone => return Err(self.gone()),
+                Stop::Gone => return Err(PlatformError::StubDied),
                 Stop::Event => {}
                 Stop::Syscall => {
                     trace::registers(tid, regs).map_err(died_or("ptrace GETREGS"))?;
@@ -217,11 +207,41 @@ impl PtraceContext {
         }
     }
 
-    /// The stub thread has ended by itself: forget it.
-    fn gone(&mut self) -> PlatformError {
+    /// The stub thread was killed from outside: its state is lost, and the context may go on from
+    /// the initial one in another space.
+    fn forget_thread(&mut self) {
         *self.kick.target.lock() = None;
-        self.thread = None;
-        PlatformError::StubDied
+        if let Some(thread) = self.thread.take() {
+            stub_of(&thread.space).iter().for_each(|space| space.kill());
+            reap(thread.tid);
+            self.pending_fpu = Some(FpuState::initial());
+        }
+    }
+
+    /// `switch`, once it is sure that nobody has kicked before.
+    fn switch_to(
+        &mut self,
+        space: &Arc<dyn AddressSpace>,
+        regs: &mut Registers,
+    ) -> Result<Event, PlatformError> {
+        let tid = self.enter_space(space)?;
+        self.flush_fpu(tid)?;
+        regs.sanitize();
+        // The host would otherwise restart what it takes for a system call of its own.
+        regs.orig_rax = NO_SYSCALL;
+        trace::set_registers(tid, regs).map_err(died_or("ptrace SETREGS"))?;
+        self.kick.running.store(true, Ordering::SeqCst);
+        // From here on a kick sends the signal; one that came before is seen now.
+        let result = if self.kick.pending.swap(false, Ordering::SeqCst) {
+            Ok(Event::Interrupted)
+        } else {
+            self.enter_core(tid);
+            let result = self.run(tid, regs);
+            self.core.iter().for_each(|core| self.shared.cores.leave(*core));
+            result
+        };
+        self.kick.running.store(false, Ordering::SeqCst);
+        result
     }
 
     /// What an exception means; `None` for signals from outside, which are dropped.
@@ -284,6 +304,27 @@ fn seize(tid: i32) -> Result<(), Errno> {
     trace::unblock_signals(tid)
 }
 
+/// Takes notice of a thread whose process was killed, so that nothing of it stays behind. An error
+/// means that it is not ours to wait for.
+fn reap(tid: i32) {
+    while let Ok(stop) = trace::wait(tid) {
+        if stop == Stop::Gone {
+            return;
+        }
+    }
+}
+
+/// The host's XSAVE image of a stub thread, which may be longer than ours.
+fn host_xstate(tid: i32) -> Result<Vec<u8>, PlatformError> {
+    // The same for all threads; asked for once with a generous buffer.
+    static SIZE: AtomicUsize = AtomicUsize::new(XSTATE_MAX);
+    let mut image = vec![0; SIZE.load(Ordering::Relaxed)];
+    let size = trace::xstate(tid, &mut image).map_err(died_or("ptrace GETREGSET"))?;
+    SIZE.store(size, Ordering::Relaxed);
+    image.truncate(size);
+    Ok(image)
+}
+
 /// A thread that was killed answers ESRCH to every request.
 fn died_or(what: &'static str) -> impl Fn(Errno) -> PlatformError {
     move |errno| match errno {
@@ -339,28 +380,13 @@ impl Context for PtraceContext {
         if self.kick.pending.swap(false, Ordering::SeqCst) {
             return Ok(Event::Interrupted);
         }
-        let tid = self.enter_space(space)?;
-        self.flush_fpu(tid)?;
-        regs.sanitize();
-        // The host would otherwise restart what it takes for a system call of its own.
-        regs.orig_rax = NO_SYSCALL;
-        match trace::set_registers(tid, regs) {
-            Err(Errno::ESRCH) if self.owner != Some(trace::own_tid()) => {
+        let result = self.switch_to(space, regs);
+        if matches!(result, Err(PlatformError::StubDied)) {
+            if self.owner.is_some_and(|owner| owner != trace::own_tid()) {
                 return Err(PlatformError::WrongThread);
             }
-            result => result.map_err(died_or("ptrace SETREGS"))?,
+            self.forget_thread();
         }
-        self.kick.running.store(true, Ordering::SeqCst);
-        // From here on a kick sends the signal; one that came before is seen now.
-        let result = if self.kick.pending.swap(false, Ordering::SeqCst) {
-            Ok(Event::Interrupted)
-        } else {
-            self.enter_core(tid);
-            let result = self.run(tid, regs);
-            self.core.iter().for_each(|core| self.shared.cores.leave(*core));
-            result
-        };
-        self.kick.running.store(false, Ordering::SeqCst);
         result
     }
 
@@ -375,7 +401,7 @@ impl Context for PtraceContext {
         let Some(thread) = &self.thread else { return Ok(FpuState::initial()) };
         let tid = thread.tid;
         self.check_owner()?;
-        let image = self.host_xstate(tid)?;
+        let image = host_xstate(tid)?;
         FpuState::from_host(&image)
             .map_err(|_| PlatformError::Host { what: "ptrace GETREGSET", errno: Errno::EINVAL })
     }

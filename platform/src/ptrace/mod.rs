@@ -80,6 +80,8 @@ impl PtracePlatform {
         let memory =
             MemoryOptions { limit_bytes: options.memory_limit_bytes, ..MemoryOptions::default() };
         let memory = Arc::new(MemoryFile::new(memory)?);
+        // Every address space holds two descriptors; a host that refuses more sets the limit.
+        let _ = crate::host::limits::raise_descriptor_limit();
         let zygote = Zygote::start(&memory)?;
         let shared = Arc::new(Shared { zygote, cores: Cores::new() });
         Ok(Arc::new(PtracePlatform { memory, shared }))

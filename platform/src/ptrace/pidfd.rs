@@ -28,6 +28,14 @@ pub(super) fn kill(pidfd: &OwnedFd) {
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, 0usize, 0) };
 }
 
+/// Whether the process has ended but was not waited for. Only meaningful while its descriptor says
+/// that it is not gone, so that the number is still its own.
+pub(super) fn is_zombie(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state is the field behind the name in brackets.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
 /// Whether it is gone, waiting up to that long.
 pub(super) fn wait_gone(pidfd: &OwnedFd, timeout: Duration) -> bool {
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);

@@ -157,8 +157,11 @@ impl PtraceSpace {
         }
     }
 
+    /// Whether the leader will never answer: the process is gone, or it was killed and only waits for
+    /// tracers to take notice of its threads.
     fn is_gone(&self) -> bool {
-        self.pidfd.as_ref().is_none_or(|pidfd| pidfd::wait_gone(pidfd, Duration::ZERO))
+        let gone = self.pidfd.as_ref().is_none_or(|pidfd| pidfd::wait_gone(pidfd, Duration::ZERO));
+        gone || pidfd::is_zombie(self.pid)
     }
 
     /// The result of a batch if it is done: bits 33..62 sequence, 32 failed, 0..31 value.

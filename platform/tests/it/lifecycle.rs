@@ -43,15 +43,23 @@ fn helpers() -> Vec<i32> {
     parents.keys().copied().filter(|pid| descends(*pid)).collect()
 }
 
-/// The helpers of one platform are those that appear while it starts: other tests run meanwhile, so
-/// each stub is identified by the address of its region in its maps.
-fn helpers_of(region: u64) -> Vec<i32> {
+/// The helpers of one platform: other tests run meanwhile, so they are told by the address of their
+/// region.
+pub fn helpers_of(region: u64) -> Vec<i32> {
+    let ours = helpers();
+    processes_with(region).into_iter().filter(|pid| ours.contains(pid)).collect()
+}
+
+/// All processes that have a mapping at that address.
+pub fn processes_with(region: u64) -> Vec<i32> {
     let needle = format!("{region:x}-");
     let with_region = |pid: &i32| {
         let maps = Path::new("/proc").join(pid.to_string()).join("maps");
         std::fs::read_to_string(maps).is_ok_and(|maps| maps.contains(&needle))
     };
-    helpers().into_iter().filter(with_region).collect()
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(with_region).collect()
 }
 
 fn many_spaces_leave_nothing_behind(platform: Arc<dyn Platform>) {

@@ -4,6 +4,7 @@
 mod events;
 mod fixture;
 mod fpu;
+mod hostile;
 mod kicks;
 mod lifecycle;
 mod maps;

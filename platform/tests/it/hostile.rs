@@ -1,0 +1,136 @@
+//! What a hostile program or a rude host does: forged responses, killed stubs, a killed sentry.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use platform::{Event, PAGE_SIZE, Platform, PlatformError, Populate, Prot, Registers};
+
+use crate::fixture::{CODE, Guest, LOOP, SYSCALL, program};
+use crate::lifecycle::{helpers_of, processes_with};
+
+crate::platform_tests!(
+    scribbling_on_the_platforms_pages_gains_nothing,
+    a_killed_stub_is_an_error_and_no_hang,
+    signals_from_outside_are_not_seen_by_the_guest,
+);
+
+/// A guest thread writes every value as fast as it can to every page near the platform's region,
+/// while the sentry changes the map: each change must still be true when the call returns.
+fn scribbling_on_the_platforms_pages_gains_nothing(platform: Arc<dyn Platform>) {
+    // 1: inc eax; mov [rbx], eax; mov [rbx + 4], eax; jmp 1b
+    let code = program(&[&[0xff, 0xc0], &[0x89, 0x03], &[0x89, 0x43, 0x04], &[0xeb, 0xf7]]);
+    let guest = Guest::new(platform.clone(), &code);
+    let writable: Vec<u64> = (0..8)
+        .map(|page| platform.user_range().end + page * PAGE_SIZE)
+        .filter(|page| {
+            let mut probe = guest.platform.new_context().unwrap();
+            let kick = probe.kick_handle();
+            kick.kick();
+            let mut regs = Registers { rbx: *page, ..Registers::at_entry(CODE, 0) };
+            assert_eq!(probe.switch(&guest.space, &mut regs).unwrap(), Event::Interrupted);
+            // Single-step over the store: a fault says that the page is not the guest's to write.
+            regs.rip = CODE + 2;
+            regs.eflags |= platform::arch::registers::FLAG_TRAP;
+            !matches!(probe.switch(&guest.space, &mut regs).unwrap(), Event::Fault { .. })
+        })
+        .collect();
+    assert!(writable.len() <= 1, "at most a page of responses: {writable:x?}");
+    for page in writable {
+        let mut context = platform.new_context().unwrap();
+        let (kick, space) = (context.kick_handle(), guest.space.clone());
+        let scribbler = std::thread::spawn(move || {
+            let mut regs = Registers { rbx: page, ..Registers::at_entry(CODE, 0) };
+            context.switch(&space, &mut regs).unwrap()
+        });
+        let mut reader = platform.new_context().unwrap();
+        for round in 0..200u64 {
+            let addr = 0x7000_0000 + round % 3 * PAGE_SIZE;
+            let file = guest.data.start;
+            guest.space.map_file(addr, PAGE_SIZE, file, Prot::READ, Populate::Lazy).unwrap();
+            guest.space.unmap(addr, PAGE_SIZE).unwrap();
+            let mut regs = Registers::at_entry(addr, 0);
+            let event = reader.switch(&guest.space, &mut regs).unwrap();
+            assert!(matches!(event, Event::Fault { error_code: 0x14, .. }), "{event:?}");
+        }
+        kick.kick();
+        assert_eq!(scribbler.join().unwrap(), Event::Interrupted);
+    }
+}
+
+fn a_killed_stub_is_an_error_and_no_hang(platform: Arc<dyn Platform>) {
+    let mut guest = Guest::new(platform.clone(), &LOOP);
+    let region = platform.user_range().end;
+    let before = helpers_of(region);
+    let space = platform.new_address_space().unwrap();
+    let stub = helpers_of(region).into_iter().find(|pid| !before.contains(pid));
+    let Some(stub) = stub else { return };
+    crate::fixture::map_guest(&*space, guest.code, guest.data);
+    let killer = std::thread::spawn(move || {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(stub), nix::sys::signal::SIGKILL)
+    });
+    let result = guest.context.switch(&space, &mut guest.regs);
+    killer.join().unwrap().unwrap();
+    assert!(matches!(result, Err(PlatformError::StubDied)), "{result:?}");
+    let result = space.unmap(CODE, PAGE_SIZE);
+    assert!(matches!(result, Err(PlatformError::StubDied)), "{result:?}");
+    assert!(guest.context.switch(&space, &mut guest.regs).is_err());
+    // The platform and the context go on elsewhere.
+    guest.platform.memory().write_at(guest.code.start, &SYSCALL).unwrap();
+    guest.regs = Registers { rax: 4, ..Registers::at_entry(CODE, 0) };
+    guest.expect_syscall(4);
+}
+
+fn signals_from_outside_are_not_seen_by_the_guest(platform: Arc<dyn Platform>) {
+    use nix::sys::signal::{Signal, kill};
+    let code = program(&[&SYSCALL, &[0xeb, 0xfc]]);
+    let mut guest = Guest::new(platform.clone(), &code);
+    guest.regs.rax = 1;
+    guest.expect_syscall(1);
+    for pid in helpers_of(platform.user_range().end) {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
+            kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+        }
+    }
+    for round in 0..10 {
+        guest.regs.rax = round;
+        guest.expect_syscall(round);
+    }
+}
+
+/// Run by the next test in a process of its own: prints its region and waits to be killed.
+#[test]
+#[ignore = "a helper of `stubs_die_with_the_sentry`"]
+fn sentry_that_waits_to_be_killed() {
+    let backend = platform::by_name("ptrace").expect("listed");
+    let platform = (backend.start)(platform::BackendOptions::default()).unwrap();
+    println!("\nregion {:x}", platform.user_range().end);
+    let mut guest = Guest::new(platform, &LOOP);
+    let _idle = guest.platform.new_address_space().unwrap();
+    let event = guest.run();
+    panic!("the guest spins for ever, but: {event:?}");
+}
+
+#[test]
+fn stubs_die_with_the_sentry() {
+    let mut sentry = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "hostile::sentry_that_waits_to_be_killed"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(sentry.stdout.take().unwrap()).lines();
+    let region = lines
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("region ").map(str::to_owned))
+        .unwrap();
+    let region = u64::from_str_radix(&region, 16).unwrap();
+    // The zygote and two stubs.
+    while processes_with(region).len() < 3 {
+        std::thread::yield_now();
+    }
+    sentry.kill().unwrap();
+    sentry.wait().unwrap();
+    while !processes_with(region).is_empty() {
+        std::thread::yield_now();
+    }
+}
