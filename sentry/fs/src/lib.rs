@@ -13,6 +13,7 @@ pub mod host;
 pub mod listing;
 pub mod overlay;
 pub mod pages;
+pub mod proc;
 pub mod services;
 pub mod sys;
 pub mod tmpfs;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use platform::MemoryFile;
+use sentry_kernel::device::makedev;
 use sentry_kernel::vfs::{SetTime, Timespec};
 
 /// The wall clock that stamps files.
@@ -43,10 +44,4 @@ impl Services {
     pub fn anonymous_device(&self) -> u64 {
         makedev(0, self.devices.fetch_add(1, Ordering::Relaxed) as u32)
     }
-}
-
-/// A device number as makedev(3) encodes it.
-pub const fn makedev(major: u32, minor: u32) -> u64 {
-    let (major, minor) = (major as u64, minor as u64);
-    (major & 0xfff) << 8 | (major & !0xfff) << 32 | minor & 0xff | (minor & !0xff) << 12
 }

@@ -4,12 +4,14 @@ use std::sync::{Arc, Weak};
 
 use platform::MemoryFile;
 use sentry_abi::Errno;
+use sentry_kernel::device::{Device, makedev};
 use sentry_kernel::error::Result;
 use sentry_kernel::file::{FileOps, WriteAt, Written};
 use sentry_kernel::io::{Sink, Source};
 use sentry_kernel::mm::{Mappable, MemoryManager, PageRun, Touch};
+use sentry_kernel::task::Task;
+use sentry_kernel::vfs::OpenFlags;
 
-use super::makedev;
 use crate::pages::{FilePages, MAX_SIZE, PAGE};
 
 /// Fills a buffer with random bytes.
@@ -18,6 +20,7 @@ pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 /// Random bytes made at a time.
 const RANDOM_CHUNK: usize = 4096;
 
+#[derive(Clone)]
 enum Kind {
     Null,
     Zero(Arc<MemoryFile>),
@@ -25,16 +28,15 @@ enum Kind {
     Random(Random),
 }
 
-/// An open memory device: none of them has state.
+/// A driver, and its open file: none of them has state.
+#[derive(Clone)]
 struct MemoryDevice {
+    name: &'static str,
     kind: Kind,
 }
 
-/// The devices with number, name and what every open of them gives.
-pub fn devices(
-    memory: &Arc<MemoryFile>,
-    random: Random,
-) -> Vec<(u64, &'static str, Arc<dyn FileOps>)> {
+/// The drivers with their device numbers, for the kernel's registry.
+pub fn devices(memory: &Arc<MemoryFile>, random: Random) -> Vec<(u64, Arc<dyn Device>)> {
     let rows = [
         (3, "null", Kind::Null),
         (5, "zero", Kind::Zero(memory.clone())),
@@ -43,10 +45,20 @@ pub fn devices(
         (9, "urandom", Kind::Random(random)),
     ];
     let device = |(minor, name, kind)| {
-        let file: Arc<dyn FileOps> = Arc::new(MemoryDevice { kind });
-        (makedev(1, minor), name, file)
+        let device: Arc<dyn Device> = Arc::new(MemoryDevice { name, kind });
+        (makedev(1, minor), device)
     };
     rows.into_iter().map(device).collect()
+}
+
+impl Device for MemoryDevice {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn open(&self, _: &Task, _: u64, _: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        Ok(Arc::new(self.clone()))
+    }
 }
 
 impl FileOps for MemoryDevice {

@@ -4,10 +4,10 @@ mod memory;
 
 use std::sync::Arc;
 
+use sentry_kernel::device::makedev;
 use sentry_kernel::error::Result;
 use sentry_kernel::vfs::{FileType, Inode, NewNode};
 
-use crate::services::makedev;
 use crate::tree;
 pub use memory::{Random, devices};
 

@@ -99,6 +99,9 @@ impl Key {
     }
 }
 
+/// Page caches by device and inode number.
+type Caches = HashMap<(u64, u64), (u64, Arc<Cache>)>;
+
 /// What all nodes of one tree share.
 struct Shared {
     services: Services,
@@ -107,8 +110,8 @@ struct Shared {
     root_fd: Arc<OwnedFd>,
     dirs: Mutex<DirFds>,
     nodes: Mutex<HashMap<Key, Weak<HostNode>>>,
-    /// Page caches by (dev, ino), with the time of their last use.
-    caches: Mutex<HashMap<(u64, u64), (u64, Arc<Cache>)>>,
+    /// With the time of their last use.
+    caches: Mutex<Caches>,
     uses: AtomicU64,
     /// The host's device numbers as programs see them.
     devices: Mutex<HashMap<u64, u64>>,

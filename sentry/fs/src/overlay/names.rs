@@ -108,7 +108,7 @@ impl OverlayNode {
             self.mark_opaque(&made)?;
             made
         };
-        self.from_upper(name, made)
+        self.adopt_named(name, made)
     }
 
     /// Hides whatever lies below a directory that is made or moved here.

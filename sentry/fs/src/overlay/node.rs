@@ -128,14 +128,14 @@ impl OverlayNode {
             if is_whiteout(&found) {
                 return Err(Errno::ENOENT.into());
             }
-            return self.from_upper(name, found);
+            return self.adopt_named(name, found);
         }
         let lower = self.lower().ok_or(Errno::ENOENT)?;
-        self.from_lower(name, lower.lookup(name)?)
+        self.adopt_lower(name, lower.lookup(name)?)
     }
 
     /// The node of an upper inode that was found as `name` here.
-    pub(super) fn from_upper(
+    pub(super) fn adopt_named(
         &self,
         name: &[u8],
         upper: Arc<dyn Inode>,
@@ -185,7 +185,7 @@ impl OverlayNode {
     }
 
     /// The node of a lower inode that was found as `name` here.
-    fn from_lower(&self, name: &[u8], lower: Arc<dyn Inode>) -> Result<Arc<OverlayNode>> {
+    fn adopt_lower(&self, name: &[u8], lower: Arc<dyn Inode>) -> Result<Arc<OverlayNode>> {
         let this = self.this.upgrade().ok_or(Errno::ESTALE)?;
         let attributes = lower.attributes()?;
         let key = (attributes.dev, attributes.ino);
