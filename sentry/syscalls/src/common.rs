@@ -6,13 +6,14 @@ use sentry_abi::resource::Resource;
 use sentry_abi::signal::{SigSet, Signal};
 use sentry_abi::time::TimeSpec;
 use sentry_abi::{Errno, UserPtr};
+use sentry_kernel::cred::Capabilities;
 use sentry_kernel::file::{FileDescription, FileKind, FileOps, OnExec};
 use sentry_kernel::io::Source;
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::time::Instant;
 use sentry_kernel::vfs::lookup::PATH_MAX;
 use sentry_kernel::vfs::{
-    self, DirRef, FileType, LookupFlags, OpenFlags, OpenSpecial, Path, ResolveCx,
+    self, Change, DirRef, FileType, LookupFlags, OpenFlags, OpenSpecial, Path, ResolveCx, modify,
 };
 use sentry_kernel::wait::{Events, WaitQueue};
 use sentry_kernel::{Error, Result};
@@ -138,6 +139,7 @@ pub fn write_all(
     src: &mut dyn Source,
 ) -> Result<usize> {
     let limit = fsize(task);
+    clear_setid(task, file)?;
     let mut done = 0;
     loop {
         match blocking(task, file, Events::OUT, || file.write(src, limit)) {
@@ -149,6 +151,21 @@ pub fn write_all(
             }
             Err(e) => return short_or(task, done, e),
         }
+    }
+}
+
+/// A write by somebody without CAP_FSETID takes the set-id bits from a file.
+pub fn clear_setid(task: &CurrentTask, file: &FileDescription) -> Result<()> {
+    let creds = task.credentials();
+    if creds.has(Capabilities::FSETID) || !file.flags().writable() {
+        return Ok(());
+    }
+    let Some(path) = file.path().filter(|p| p.file_type() == FileType::Regular) else {
+        return Ok(());
+    };
+    match modify::cleared_by_write(&path.inode().attributes()?, &creds) {
+        None => Ok(()),
+        permissions => path.inode().set_attributes(&Change { permissions, ..Change::default() }),
     }
 }
 

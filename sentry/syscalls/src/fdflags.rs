@@ -36,7 +36,7 @@ fn fcntl(task: &CurrentTask, fd: Fd, command: i32, arg: u64) -> Result<u64> {
             let on_exec = if arg & FD_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep };
             task.fds().set_on_exec(fd.0, on_exec).map(|()| 0)
         }
-        F_GETFL => Ok(u64::from((any_file(task, fd)?.flags() | OpenFlags::LARGEFILE).bits())),
+        F_GETFL => Ok(u64::from(any_file(task, fd)?.flags().bits())),
         F_SETFL => set_flags(task, &*file(task, fd)?, arg as u32),
         F_GETLK | F_OFD_GETLK => query_lock(task, fd, command, UserPtr::new(arg)),
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => {

@@ -57,6 +57,7 @@ fn lenient(flags: u32, mode: u32) -> OpenHow {
     if flags.contains(OpenFlags::TMPFILE_BIT) && !flags.contains(OpenFlags::DIRECTORY) {
         flags -= OpenFlags::TMPFILE_BIT;
     }
+    flags |= OpenFlags::LARGEFILE;
     OpenHow { flags, mode: mode & 0o7777, resolve: LookupFlags::empty() }
 }
 

@@ -28,13 +28,15 @@ struct Entry {
     /// `None` for a descriptor that is not open.
     file: Option<Arc<FileDescription>>,
     wanted: Events,
+    /// What else counts: errors and hang-ups for poll(2), nothing for select(2).
+    also: Events,
     ready: Events,
 }
 
 impl Entry {
     fn look(&mut self) -> bool {
         self.ready = match &self.file {
-            Some(file) => file.ops().readiness() & (self.wanted | Events::ALWAYS),
+            Some(file) => file.ops().readiness() & (self.wanted | self.also),
             None => Events::NVAL,
         };
         !self.ready.is_empty()
@@ -109,6 +111,7 @@ fn poll_with(
         .map(|i| Entry {
             file: table.file(polled[*i].fd).ok(),
             wanted: Events::from_bits_truncate(u32::from(polled[*i].events)),
+            also: Events::ALWAYS,
             ready: Events::empty(),
         })
         .collect();
@@ -259,6 +262,7 @@ fn select_with(
             entries.push(Entry {
                 file: Some(table.file(fd as i32)?),
                 wanted,
+                also: Events::empty(),
                 ready: Events::empty(),
             });
         }

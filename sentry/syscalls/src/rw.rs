@@ -11,7 +11,7 @@ use sentry_kernel::vfs::FileType;
 use sentry_kernel::wait::Events;
 
 use crate::args::Fd;
-use crate::common::{blocking, file, fsize, short_or, write_all};
+use crate::common::{blocking, clear_setid, file, fsize, short_or, write_all};
 use crate::rows;
 
 rows! {
@@ -79,6 +79,7 @@ fn pread64(task: &CurrentTask, fd: Fd, buf: UserSlice<u8>, offset: i64) -> Resul
 
 fn pwrite_from(task: &CurrentTask, fd: Fd, offset: u64, src: &mut dyn Source) -> Result<usize> {
     let file = file(task, fd)?;
+    clear_setid(task, &file)?;
     let limit = fsize(task);
     match blocking(task, &file, Events::OUT, || file.pwrite(offset, src, limit)) {
         Ok(n) => Ok(n),

@@ -242,13 +242,13 @@ impl Pipe {
     }
 
     fn write(&self, src: &mut dyn Source) -> Result<usize> {
-        let mut state = self.state.lock();
-        if state.readers == 0 {
-            return Err(Errno::EPIPE.into());
-        }
         let wanted = src.remaining();
         if wanted == 0 {
             return Ok(0);
+        }
+        let mut state = self.state.lock();
+        if state.readers == 0 {
+            return Err(Errno::EPIPE.into());
         }
         let space = state.capacity - state.ring.len.min(state.capacity);
         // pipe(7): up to PIPE_BUF bytes are written whole.

@@ -135,7 +135,14 @@ impl TimerFd {
                 .kernel
                 .timers()
                 .arm(at, Arc::new(Arming { shared: self.shared.clone(), setting }));
-            self.shared.state.lock().key = Some(key);
+            let mut state = self.shared.state.lock();
+            if state.setting == setting {
+                state.key = Some(key);
+            } else {
+                // Another thread has set it meanwhile.
+                drop(state);
+                self.kernel.timers().cancel(key);
+            }
         }
         old
     }
@@ -143,7 +150,11 @@ impl TimerFd {
 
 impl Drop for TimerFd {
     fn drop(&mut self) {
-        let key = self.shared.state.lock().key.take();
+        let key = {
+            let mut state = self.shared.state.lock();
+            state.setting += 1;
+            state.key.take()
+        };
         if let Some(key) = key {
             self.kernel.timers().cancel(key);
         }
