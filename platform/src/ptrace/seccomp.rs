@@ -32,10 +32,9 @@ const RET_TRAP: u32 = 0x0003_0000;
 const RET_ALLOW: u32 = 0x7fff_0000;
 
 /// The calls of the command loop without conditions of their own.
-const PLAIN_CALLS: [i64; 8] = [
+const PLAIN_CALLS: [i64; 7] = [
     libc::SYS_munmap,
     libc::SYS_mprotect,
-    libc::SYS_madvise,
     libc::SYS_futex,
     libc::SYS_lseek,
     libc::SYS_pause,

@@ -132,6 +132,26 @@ fn guest_monotonic(memory: &MemoryFile, mapped: &Mapped, vdso: &Vdso) -> u64 {
 }
 
 #[test]
+fn the_dynamic_linker_of_this_system_accepts_the_image() {
+    use std::os::fd::AsRawFd;
+    let file = crate::host::file::memory_file(c"vdso").unwrap();
+    nix::unistd::write(&file, &image()).unwrap();
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+    // SAFETY: the image has no initialisers, and the functions found are not called.
+    unsafe {
+        let library = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+        assert!(!library.is_null(), "{:?}", std::ffi::CStr::from_ptr(libc::dlerror()));
+        let first = libc::dlsym(library, c"__vdso_clock_gettime".as_ptr());
+        let plain = libc::dlsym(library, c"clock_gettime".as_ptr());
+        assert!(!first.is_null() && first == plain);
+        let version = c"LINUX_2.6".as_ptr();
+        assert_eq!(libc::dlvsym(library, c"__vdso_clock_gettime".as_ptr(), version), first);
+        assert!(libc::dlvsym(library, c"__vdso_time".as_ptr(), c"LINUX_9".as_ptr()).is_null());
+        libc::dlclose(library);
+    }
+}
+
+#[test]
 fn the_other_functions_answer() {
     let (_memory, vdso, mapped) = vdso();
     for _ in 0..2 {

@@ -63,6 +63,38 @@ fn the_handler_starts_with_the_abi_registers_below_the_red_zone() {
 }
 
 #[test]
+fn the_layout_is_that_of_the_c_library() {
+    use std::mem::offset_of;
+    assert_eq!(UC_MCONTEXT - UCONTEXT, offset_of!(libc::ucontext_t, uc_mcontext));
+    assert_eq!(UC_SIGMASK - UCONTEXT, offset_of!(libc::ucontext_t, uc_sigmask));
+    assert_eq!(UC_STACK - UCONTEXT, offset_of!(libc::ucontext_t, uc_stack));
+    assert_eq!(MC_FPSTATE - UC_MCONTEXT, offset_of!(libc::mcontext_t, fpregs));
+    assert_eq!(SIGINFO + size_of::<libc::siginfo_t>(), FRAME_SIZE);
+    let greg = |index: libc::c_int| UC_MCONTEXT + 8 * index as usize;
+    let frame = frame_of(&sample(), &FpuState::initial());
+    let cases = [
+        (libc::REG_R8, 8),
+        (libc::REG_R15, 15),
+        (libc::REG_RDI, 100),
+        (libc::REG_RSI, 101),
+        (libc::REG_RBP, 102),
+        (libc::REG_RBX, 103),
+        (libc::REG_RDX, 104),
+        (libc::REG_RAX, 105),
+        (libc::REG_RCX, 106),
+        (libc::REG_RSP, 0x7fff_0000_1238),
+        (libc::REG_RIP, 0x40_1000),
+        (libc::REG_ERR, 6),
+        (libc::REG_TRAPNO, 14),
+        (libc::REG_OLDMASK, 0x55),
+        (libc::REG_CR2, 0xdead),
+    ];
+    for (index, value) in cases {
+        assert_eq!(word_at(&frame.bytes, greg(index)), value, "greg {index}");
+    }
+}
+
+#[test]
 fn a_frame_parses_back_to_what_was_interrupted() {
     let regs = sample();
     let frame = frame_of(&regs, &FpuState::initial());
