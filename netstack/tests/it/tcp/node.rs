@@ -8,7 +8,7 @@ use netstack::rng::seed_from;
 use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{AcceptError, How, RecvError, RecvFlags, SendError, SendFlags, SocketError};
 use netstack::stack::{Config, NicConfig, Stack};
-use netstack::time::Instant;
+use netstack::time::{Duration, Instant};
 use netstack::transport::Host;
 use netstack::transport::tcp::StateName;
 use parking_lot::Mutex;
@@ -49,6 +49,9 @@ pub struct Program {
     pub reads: bool,
     /// Whether it ends its stream once all is sent, and closes once all is received.
     pub closes: bool,
+    /// A slow program: it takes its turn only so often, and reads and writes at most so much in a turn.
+    pub pace: Option<(Duration, usize)>,
+    next_turn: Instant,
     shut: bool,
 }
 
@@ -99,6 +102,8 @@ impl StackNode {
             error: None,
             reads: true,
             closes: true,
+            pace: None,
+            next_turn: Instant::ZERO,
             shut: false,
         };
         StackNode { stack, nic, program, wire, target: None }
@@ -132,6 +137,11 @@ impl StackNode {
         }
     }
 
+    /// Whether the program is through and the stack has forgotten all.
+    pub fn is_done(&self) -> bool {
+        self.program.socket.is_none() && self.held() == 0
+    }
+
     /// How many endpoints and ports the stack still holds.
     pub fn held(&self) -> usize {
         self.stack.shared().demux.len() + self.stack.shared().ports.len()
@@ -150,19 +160,34 @@ impl Program {
             }
         }
         let Some(socket) = self.socket.clone() else { return };
+        if let Some((interval, _)) = self.pace {
+            if now < self.next_turn {
+                return;
+            }
+            self.next_turn = now + interval;
+        }
         self.send(now, &socket);
         self.receive(now, &socket);
     }
 
+    /// How much it reads and writes in a turn.
+    fn turn(&self) -> usize {
+        self.pace.map_or(usize::MAX, |(_, bytes)| bytes)
+    }
+
     fn send(&mut self, now: Instant, socket: &TcpSocket) {
-        while self.sent < self.to_send.len() {
-            let mut left = &self.to_send[self.sent..];
+        let end = self.to_send.len().min(self.sent.saturating_add(self.turn()));
+        while self.sent < end {
+            let mut left = &self.to_send[self.sent..end];
             match socket.send(now, &mut left, SendFlags::empty()) {
                 Ok(n) => self.sent += n,
                 Err(SendError::WouldBlock) => return,
                 Err(SendError::Network(error)) => return self.fail(now, socket, error),
                 Err(_) => return,
             }
+        }
+        if self.sent < self.to_send.len() {
+            return;
         }
         let connected = !matches!(socket.state(), StateName::SynSent | StateName::SynReceived);
         if self.closes && connected && !self.shut && socket.shutdown(now, How::Write).is_ok() {
@@ -172,7 +197,9 @@ impl Program {
 
     fn receive(&mut self, now: Instant, socket: &TcpSocket) {
         while self.reads {
-            match socket.recv(now, &mut self.received, RecvFlags::empty()) {
+            let mut room = vec![0; self.turn().min(64 << 10)];
+            let received = socket.recv(now, &mut &mut room[..], RecvFlags::empty());
+            match received {
                 Ok(0) if self.closes && self.shut => {
                     socket.close(now);
                     self.socket = None;
@@ -183,7 +210,12 @@ impl Program {
                     return;
                 }
                 Ok(0) => return,
-                Ok(_) => {}
+                Ok(n) => {
+                    self.received.extend_from_slice(&room[..n]);
+                    if self.pace.is_some() {
+                        return;
+                    }
+                }
                 Err(RecvError::Network(error)) => return self.fail(now, socket, error),
                 Err(_) => return,
             }
@@ -209,7 +241,9 @@ impl Node for StackNode {
     }
 
     fn next_deadline(&mut self, _now: Instant) -> Option<Instant> {
-        self.stack.next_deadline()
+        let program = &self.program;
+        let turn = program.pace.and(program.socket.as_ref()).map(|_| program.next_turn);
+        [self.stack.next_deadline(), turn].into_iter().flatten().min()
     }
 
     fn describe(&self) -> String {

@@ -36,7 +36,7 @@ fn exchange(seed: u64) {
     let what = format!("seed {seed}: {ours} of ours, {theirs} of theirs, {faults:?}");
     world.run_until(&what, Duration::from_secs(7200), |a, b| {
         assert!(a.program.error.is_none(), "seed {seed}: {:?}", a.program.error);
-        a.held() == 0 && b.state() == State::Closed
+        a.is_done() && b.state() == State::Closed
     });
     assert!(world.b.received == world.a.program.to_send, "{what}: ours differs");
     assert!(world.a.program.received == world.b.to_send, "{what}: theirs differs");
