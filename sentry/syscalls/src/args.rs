@@ -36,6 +36,9 @@ impl<'a> ArgReader<'a> {
 
 /// A type that decodes itself from one or more words. Pointers are only wrapped: validation is at the copy.
 pub trait FromArg: Sized {
+    /// How many words it takes.
+    const WORDS: usize = 1;
+
     /// Takes its words. Errors: EINVAL for unknown flag bits and the like.
     fn from_arg(args: &mut ArgReader<'_>) -> Result<Self>;
 }
@@ -73,6 +76,8 @@ impl<T> FromArg for UserPtr<T> {
 
 /// Two words: the address and the number of elements.
 impl<T> FromArg for UserSlice<T> {
+    const WORDS: usize = 2;
+
     fn from_arg(args: &mut ArgReader<'_>) -> Result<Self> {
         let addr = args.word();
         Ok(UserSlice::new(addr, args.word()))
@@ -147,8 +152,16 @@ pub enum Exclusive {}
 
 /// A handler: a function of the current task and up to six decoded arguments.
 pub trait Handler<Args> {
+    /// How many argument words it takes.
+    const WORDS: usize;
+
     /// Decodes the arguments in order and calls it.
     fn call(&self, task: &mut CurrentTask, words: &[u64; 6]) -> Result<u64>;
+}
+
+/// How many argument words a handler takes.
+pub const fn words_of<Args, H: Handler<Args>>(_: &H) -> usize {
+    H::WORDS
 }
 
 macro_rules! handlers {
@@ -159,6 +172,8 @@ macro_rules! handlers {
             R: IntoResult,
             $($arg: FromArg,)*
         {
+            const WORDS: usize = 0 $(+ $arg::WORDS)*;
+
             #[allow(non_snake_case, unused_mut, unused_variables)]
             fn call(&self, task: &mut CurrentTask, words: &[u64; 6]) -> Result<u64> {
                 let mut args = ArgReader::new(words);
@@ -173,6 +188,8 @@ macro_rules! handlers {
             R: IntoResult,
             $($arg: FromArg,)*
         {
+            const WORDS: usize = 0 $(+ $arg::WORDS)*;
+
             #[allow(non_snake_case, unused_mut, unused_variables)]
             fn call(&self, task: &mut CurrentTask, words: &[u64; 6]) -> Result<u64> {
                 let mut args = ArgReader::new(words);

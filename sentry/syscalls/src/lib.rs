@@ -6,8 +6,11 @@
 
 pub mod args;
 mod common;
+pub mod docs;
+pub mod strace;
 pub mod table;
 
+mod calls;
 mod cmsg;
 mod cred;
 mod dir;
@@ -33,3 +36,4 @@ mod time;
 mod xattr;
 
 pub use args::{ArgReader, Fd, FromArg};
+pub use calls::Syscalls;

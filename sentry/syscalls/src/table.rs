@@ -27,6 +27,8 @@ pub struct Row {
     pub support: Support,
     /// What is missing; empty for full support.
     pub note: &'static str,
+    /// How many argument words it takes.
+    pub words: usize,
     /// Decodes the arguments and does it.
     pub call: fn(&mut CurrentTask, &[u64; 6]) -> Result<u64>,
 }
@@ -46,6 +48,7 @@ macro_rules! rows {
                 number: $number,
                 support: $crate::rows!(@ $support),
                 note: concat!($($note)?),
+                words: $crate::args::words_of(&$name),
                 call: |task, words| $crate::args::Handler::call(&$name, task, words),
             },
         )*];
