@@ -19,6 +19,7 @@ use sentry_kernel::socket::SocketFamily;
 use sentry_kernel::time::Clock;
 
 use crate::inet::InetFamily;
+use crate::netlink::NetlinkFamily;
 use crate::unix::UnixFamily;
 
 /// MTU of the loopback interface in bytes, as on Linux.
@@ -229,6 +230,7 @@ impl NetNamespace {
             Arc::new(UnixFamily::default()),
             Arc::new(InetFamily::v4(self)),
             Arc::new(InetFamily::v6(self)),
+            Arc::new(NetlinkFamily::new(self)),
         ]
     }
 
