@@ -15,12 +15,12 @@ use super::code::params;
 use crate::MemoryFile;
 use crate::host::clock as host;
 
-/// The clocks that are answered from the parameters.
+/// The clocks that are answered from the parameters. A sandbox never sleeps, so CLOCK_BOOTTIME is
+/// CLOCK_MONOTONIC in it; so are the raw and the coarse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestClock {
     Monotonic,
     Realtime,
-    Boottime,
 }
 
 /// Whether the time stamp counter is used.
@@ -43,7 +43,7 @@ const SLEW_PART: i64 = 2_000;
 /// An error above this is not slewed away but jumped over, forwards only.
 const JUMP_NS: i64 = 100_000_000;
 /// Offsets between the host's clocks are measured with an error below this.
-const OFFSET_NOISE_NS: i64 = 20_000;
+const OFFSET_NOISE_NS: u64 = 20_000;
 /// How often to refresh in the steady state.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -53,7 +53,6 @@ struct Sample {
     tsc: u64,
     monotonic: u64,
     realtime: u64,
-    boottime: u64,
 }
 
 /// What is known between refreshes; the line itself is in the page.
@@ -61,7 +60,6 @@ struct Rate {
     state: TscState,
     baseline: Sample,
     realtime_offset: i64,
-    boottime_offset: i64,
 }
 
 /// The writer and reader of the parameter page.
@@ -79,7 +77,6 @@ impl Clock {
             state,
             baseline,
             realtime_offset: difference(baseline.realtime, baseline.monotonic),
-            boottime_offset: difference(baseline.boottime, baseline.monotonic),
         };
         Clock { memory, page, rate: Mutex::new(rate) }
     }
@@ -97,7 +94,6 @@ impl Clock {
         let (base, host): (u64, fn() -> u64) = match clock {
             GuestClock::Monotonic => (params::MONOTONIC, host::monotonic_ns),
             GuestClock::Realtime => (params::REALTIME, host::realtime_ns),
-            GuestClock::Boottime => (params::BOOTTIME, host::boottime_ns),
         };
         loop {
             let sequence = self.load_u32(params::SEQUENCE);
@@ -151,12 +147,11 @@ impl Clock {
         };
         let error = difference(now.monotonic, monotonic);
         let monotonic = if error > JUMP_NS { now.monotonic } else { monotonic };
-        rate.follow_offsets(now);
+        rate.follow_realtime(now);
         self.store_u64(params::TSC_BASE, now.tsc);
         self.store_u64(params::SCALE, slewed(scale, if error > JUMP_NS { 0 } else { error }));
         self.store_u64(params::MONOTONIC, monotonic);
         self.store_u64(params::REALTIME, monotonic.wrapping_add_signed(rate.realtime_offset));
-        self.store_u64(params::BOOTTIME, monotonic.wrapping_add_signed(rate.boottime_offset));
         self.store_u32(params::USABLE, 1);
         rate.state = TscState::Used;
         if elapsed > BASELINE_NS {
@@ -191,15 +186,10 @@ impl Clock {
 
 impl Rate {
     /// Takes over a step of the host's realtime clock, but not the noise of measuring it.
-    fn follow_offsets(&mut self, now: &Sample) {
-        let pairs = [
-            (&mut self.realtime_offset, difference(now.realtime, now.monotonic)),
-            (&mut self.boottime_offset, difference(now.boottime, now.monotonic)),
-        ];
-        for (kept, seen) in pairs {
-            if kept.abs_diff(seen) > OFFSET_NOISE_NS as u64 {
-                *kept = seen;
-            }
+    fn follow_realtime(&mut self, now: &Sample) {
+        let seen = difference(now.realtime, now.monotonic);
+        if self.realtime_offset.abs_diff(seen) > OFFSET_NOISE_NS {
+            self.realtime_offset = seen;
         }
     }
 }
@@ -223,12 +213,12 @@ fn sample() -> Sample {
         let tsc = rdtsc();
         let monotonic = host::monotonic_ns();
         let width = rdtsc().saturating_sub(tsc);
-        let (realtime, boottime) = (host::realtime_ns(), host::boottime_ns());
+        let realtime = host::realtime_ns();
         if best.is_none_or(|(narrowest, _)| width < narrowest) {
-            best = Some((width, Sample { tsc, monotonic, realtime, boottime }));
+            best = Some((width, Sample { tsc, monotonic, realtime }));
         }
     }
-    best.map_or(Sample { tsc: 0, monotonic: 0, realtime: 0, boottime: 0 }, |(_, sample)| sample)
+    best.map_or(Sample { tsc: 0, monotonic: 0, realtime: 0 }, |(_, sample)| sample)
 }
 
 fn rdtsc() -> u64 {

@@ -16,7 +16,6 @@ pub(super) mod params {
     /// The clocks at `TSC_BASE` in nanoseconds.
     pub(in crate::vdso) const MONOTONIC: u64 = 32;
     pub(in crate::vdso) const REALTIME: u64 = 40;
-    pub(in crate::vdso) const BOOTTIME: u64 = 48;
     /// 1: getcpu may read the processor's own number.
     pub(in crate::vdso) const HOST_CPU: u64 = 56;
 }
@@ -35,19 +34,14 @@ netcell_vdso_start:
 netcell_vdso_clock_gettime:
     cmp edi, 7
     ja 22f
-    mov eax, 0xe3                   # REALTIME MONOTONIC *_COARSE BOOTTIME
+    mov eax, 0xf3                   # all but the CPU-time clocks
     bt eax, edi
     jnc 22f
     mov r8d, 32
-    cmp edi, 7
-    je 20f
-    # 1 and 6 are monotonic, 0 and 5 realtime
-    mov eax, 0x21
-    bt eax, edi
+    mov eax, 0x21                   # REALTIME and REALTIME_COARSE; a sandbox never sleeps, so the
+    bt eax, edi                     # others (RAW, BOOTTIME, coarse) are all the monotonic clock
     jnc 21f
     mov r8d, 40
-    jmp 21f
-20: mov r8d, 48
 21: call 90f
     jc 22f
     xor edx, edx
