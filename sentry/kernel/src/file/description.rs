@@ -9,8 +9,8 @@ use sentry_abi::inotify::{IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY
 use crate::error::Result;
 use crate::file::epoll::{EpollCore, ItemKey};
 use crate::file::locks::{FileLocks, LockOwner};
+use crate::file::nameless::anonymous_place;
 use crate::file::ops::{FileKind, FileOps, WriteAt};
-use crate::file::pipe::anonymous_place;
 use crate::io::{Sink, Source};
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{Attributes, DirSink, FileType, OpenFlags, Path, Timespec, watch};

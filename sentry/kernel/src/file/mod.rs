@@ -7,6 +7,7 @@ pub mod eventfd;
 pub mod inotify;
 pub mod locks;
 pub mod memfd;
+pub mod nameless;
 pub mod ops;
 pub mod pidfd;
 pub mod pipe;
