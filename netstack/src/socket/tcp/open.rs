@@ -136,8 +136,8 @@ impl TcpEndpoint {
         }
     }
 
-    /// A failed connect leaves the socket as it was before.
-    fn forget(&self, inner: &mut Inner) {
+    /// A connection that failed or was undone leaves the socket as it was before.
+    pub(super) fn forget(&self, inner: &mut Inner) {
         self.release(inner, Keep::BoundPort);
         inner.role = Role::Idle;
         inner.connecting = Connecting::No;

@@ -140,6 +140,22 @@ impl TcpSocket {
         endpoint.flush(now);
     }
 
+    /// Undoes connect or listen (a connect to AF_UNSPEC): the connection is reset, the socket is as before.
+    pub fn disconnect(&self, now: Instant) {
+        let endpoint = &self.0;
+        endpoint.stop_listening(now);
+        if let Role::Stream(connection) = &mut endpoint.inner.lock().role {
+            connection.abort();
+        }
+        endpoint.flush(now);
+        let mut inner = endpoint.inner.lock();
+        if let Role::Stream(_) = inner.role {
+            endpoint.forget(&mut inner);
+        }
+        drop(inner);
+        endpoint.refresh();
+    }
+
     /// Ends the connection with a reset, and the socket with it.
     pub fn abort(&self, now: Instant) {
         self.0.set_waker(None);

@@ -379,6 +379,29 @@ fn a_router_that_takes_less_makes_segments_smaller() {
 }
 
 #[test]
+fn a_disconnected_socket_resets_its_peer_and_may_connect_again() {
+    let mut world = pair(Faults::NONE, 0, 0);
+    world.b.listen(Family::V4, PORT, 5);
+    let listener = world.b.program.listener.take().unwrap();
+    let client = world.a.socket(Family::V4);
+    for _ in 0..2 {
+        client.connect(world.now, server(Family::V4)).unwrap();
+        world.run_for(Duration::from_millis(50));
+        let accepted = listener.accept(world.now).unwrap();
+        client.disconnect(world.now);
+        assert_eq!((client.state(), world.a.held()), (StateName::Closed, 0));
+        world.run_for(Duration::from_millis(50));
+        assert_eq!(accepted.take_error(), Some(SocketError::ConnectionReset));
+        accepted.close(world.now);
+    }
+    listener.disconnect(world.now);
+    assert_eq!(listener.accept(world.now).err(), Some(AcceptError::NotListening));
+    client.connect(world.now, server(Family::V4)).unwrap();
+    world.run_for(Duration::from_millis(50));
+    assert_eq!(client.take_error(), Some(SocketError::ConnectionRefused));
+}
+
+#[test]
 fn readiness_is_that_of_linux_and_the_waker_hears_of_arrivals() {
     #[derive(Default)]
     struct Count(AtomicUsize);

@@ -102,10 +102,10 @@ fn raw(level: i32, kind: i32, data: Vec<u8>) -> Control {
 }
 
 impl InetSocket {
-    /// connect(2) with AF_UNSPEC. Errors: EOPNOTSUPP for streams, whose connections end by shutdown and close.
+    /// connect(2) with AF_UNSPEC: a stream is reset, a datagram socket forgets its peer.
     pub(super) fn disconnect(&self) -> Result<()> {
         match &self.endpoint {
-            Endpoint::Tcp(_) => return Err(Errno::EOPNOTSUPP.into()),
+            Endpoint::Tcp(socket) => socket.disconnect(self.net.now()),
             Endpoint::Udp(socket) => socket.disconnect(self.net.now()),
             Endpoint::Ping(socket) => socket.disconnect(self.net.now()),
             Endpoint::Raw(socket) => socket.disconnect(self.net.now()),
