@@ -2,4 +2,5 @@
 
 mod model;
 mod suite;
+mod trees;
 mod world;
