@@ -50,6 +50,21 @@ impl SignalSource {
     }
 }
 
+/// Keeps the host from sending SIGCHLD for every stop of a child: a tracer has one at each system call
+/// of the guest, and a thread that collects signals would wake for it.
+pub fn ignore_stops_of_children() -> Result<(), Errno> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null action only asks; the kernel fills the structure, which is plain data and was
+    // zeroed. The second call sets the same action again with one more flag, so a handler that is
+    // installed stays as valid as it was.
+    let result = unsafe {
+        libc::sigaction(libc::SIGCHLD, std::ptr::null(), action.as_mut_ptr());
+        (*action.as_mut_ptr()).sa_flags |= libc::SA_NOCLDSTOP;
+        libc::sigaction(libc::SIGCHLD, action.as_ptr(), std::ptr::null_mut())
+    };
+    Errno::result(result).map(drop)
+}
+
 /// Does with the sentry what the signal does by default: for ending with the program's signal, and
 /// for stopping with it (SIGSTOP).
 pub fn raise_default(signal: Signal) -> Result<(), Errno> {
@@ -68,6 +83,23 @@ pub fn raise_default(signal: Signal) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stops_of_children_are_silent_and_the_handler_stays() {
+        let read = || {
+            let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+            // SAFETY: only asks; the structure is plain data and was zeroed.
+            unsafe {
+                libc::sigaction(libc::SIGCHLD, std::ptr::null(), action.as_mut_ptr());
+                action.assume_init()
+            }
+        };
+        let before = read();
+        ignore_stops_of_children().unwrap();
+        let after = read();
+        assert_eq!(after.sa_sigaction, before.sa_sigaction);
+        assert_eq!(after.sa_flags & libc::SA_NOCLDSTOP, libc::SA_NOCLDSTOP);
+    }
 
     #[test]
     fn a_signal_to_this_thread_is_read_and_not_delivered() {

@@ -82,6 +82,8 @@ impl PtracePlatform {
         let memory = Arc::new(MemoryFile::new(memory)?);
         // Every address space holds two descriptors; a host that refuses more sets the limit.
         let _ = crate::host::limits::raise_descriptor_limit();
+        crate::host::signals::ignore_stops_of_children()
+            .map_err(PlatformError::host("sigaction for SIGCHLD"))?;
         let zygote = Zygote::start(&memory)?;
         let shared = Arc::new(Shared { zygote, cores: Cores::new() });
         Ok(Arc::new(PtracePlatform { memory, shared }))
