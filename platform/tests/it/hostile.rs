@@ -13,6 +13,7 @@ crate::platform_tests!(
     scribbling_on_the_platforms_pages_gains_nothing,
     a_killed_stub_is_an_error_and_no_hang,
     signals_from_outside_are_not_seen_by_the_guest,
+    a_stub_owns_nothing,
 );
 
 /// A guest thread writes every value as fast as it can to every page near the platform's region,
@@ -95,6 +96,37 @@ fn signals_from_outside_are_not_seen_by_the_guest(platform: Arc<dyn Platform>) {
     for round in 0..10 {
         guest.regs.rax = round;
         guest.expect_syscall(round);
+    }
+}
+
+/// What the host says about the processes that hold program code: filtered, without privileges, and
+/// nothing of the sentry mapped or open.
+fn a_stub_owns_nothing(platform: Arc<dyn Platform>) {
+    let mut guest = Guest::new(platform.clone(), &SYSCALL);
+    guest.run();
+    let region = platform.user_range().end;
+    for pid in helpers_of(region) {
+        let read = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+        let status = read("status");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().to_owned()
+        };
+        assert_eq!(field("NoNewPrivs:"), "1");
+        for set in ["CapEff:", "CapPrm:", "CapInh:"] {
+            assert_eq!(field(set), "0000000000000000", "{set}");
+        }
+        let zygote = field("PPid:") == std::process::id().to_string();
+        assert_eq!(field("Seccomp:"), if zygote { "0" } else { "2" });
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+        assert_eq!(open, if zygote { 3 } else { 2 });
+        for line in read("maps").lines() {
+            let allowed = ["memfd:netcell-memory", "memfd:netcell-stub", "[vsyscall]"];
+            let own = line.starts_with(&format!("{:x}-", region + PAGE_SIZE));
+            let named = allowed.iter().any(|name| line.contains(name));
+            assert!(named || (zygote && own), "{line}");
+            assert!(!line.contains(" rwx"), "{line}");
+        }
     }
 }
 
