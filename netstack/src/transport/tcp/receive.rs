@@ -58,6 +58,8 @@ pub struct Receiver {
     pub capacity_max: usize,
     /// The largest segment seen lately: what the peer sends.
     pub peer_mss: usize,
+    /// What one segment on the wire can hold: a longer one is a train that the link has joined.
+    pub mss_limit: usize,
     /// Whether an acknowledgment is owed.
     pub ack_due: AckDue,
     /// Payload bytes received in order.
@@ -85,6 +87,7 @@ impl Receiver {
             capacity,
             capacity_max: capacity_max.max(capacity),
             peer_mss: 536,
+            mss_limit: 536,
             ack_due: AckDue::No,
             bytes_received: 0,
             quick: QUICK_ACKS,
@@ -203,7 +206,7 @@ impl Receiver {
             self.finished = true;
             accepted.fin = true;
         }
-        self.peer_mss = self.peer_mss.max(full.min(usize::from(u16::MAX) / 4));
+        self.peer_mss = self.peer_mss.max(full.min(self.mss_limit));
         self.schedule_ack(now, full, &accepted);
         accepted
     }
@@ -326,5 +329,62 @@ impl Receiver {
     /// Nobody will read: drops what was received.
     pub fn discard(&mut self) {
         self.queue = Chain::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receiver() -> Receiver {
+        let mut receiver = Receiver::new(Instant::ZERO, 100_000, 100_000);
+        receiver.start(Seq(99));
+        receiver.mss_limit = 1448;
+        receiver.leave_quick_mode();
+        receiver.offer(0);
+        receiver
+    }
+
+    fn take(receiver: &mut Receiver, len: usize) -> AckDue {
+        let seq = receiver.nxt;
+        receiver.accept(Instant::ZERO, seq, Chain::from(vec![1; len]), false);
+        receiver.ack_due
+    }
+
+    #[test]
+    fn every_second_segment_is_acknowledged_at_once_and_one_alone_within_40_ms() {
+        let mut receiver = receiver();
+        assert_eq!(take(&mut receiver, 1448), AckDue::At(Instant::ZERO + DELAYED_ACK));
+        assert_eq!(take(&mut receiver, 1448), AckDue::Now);
+        receiver.acknowledged(3);
+        assert_eq!(take(&mut receiver, 10), AckDue::At(Instant::ZERO + DELAYED_ACK));
+    }
+
+    #[test]
+    fn a_train_that_the_link_joined_counts_as_its_segments() {
+        let mut receiver = receiver();
+        for _ in 0..3 {
+            assert_eq!(take(&mut receiver, 14_480), AckDue::Now);
+            receiver.acknowledged(3);
+        }
+    }
+
+    #[test]
+    fn the_window_never_shrinks_and_opens_in_large_steps() {
+        let mut receiver = receiver();
+        assert_eq!(receiver.offer(0), 65_535);
+        take(&mut receiver, 60_000);
+        assert_eq!(receiver.offer(0), 40_000);
+        let edge = receiver.edge;
+        // Rounding to the unit of a scaled window must not take anything back.
+        receiver.offer(7);
+        assert!(receiver.edge >= edge && receiver.edge.since(edge) < 128);
+        receiver.consume(Instant::ZERO, 1000, Duration::ZERO);
+        let small_step = receiver.edge;
+        receiver.offer(0);
+        assert_eq!(receiver.edge, small_step, "less than a segment is not worth telling");
+        receiver.consume(Instant::ZERO, 50_000, Duration::ZERO);
+        receiver.offer(0);
+        assert!(receiver.edge.since(small_step) > 20_000);
     }
 }

@@ -208,6 +208,7 @@ impl Tcb {
     /// Takes the sizes of the path; returns whether segments got smaller.
     pub fn apply_limits(&mut self, limits: PathLimits) {
         self.limits = limits;
+        self.receive.mss_limit = limits.mss;
         let mut mss = limits.mss.min(self.peer_mss);
         if let Some(most) = self.settings.max_segment {
             mss = mss.min(usize::from(most));
