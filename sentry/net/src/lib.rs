@@ -8,6 +8,7 @@ pub mod inet;
 mod ioctl;
 pub mod netlink;
 pub mod netns;
+pub mod proc_net;
 pub mod sockopt;
 pub mod unix;
 

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use netstack::ip::IpCidr;
 use netstack::ip::route::Route;
@@ -18,8 +18,9 @@ use parking_lot::Mutex;
 use sentry_kernel::socket::SocketFamily;
 use sentry_kernel::time::Clock;
 
-use crate::inet::InetFamily;
+use crate::inet::{InetFamily, InetSocket};
 use crate::netlink::NetlinkFamily;
+use crate::proc_net::{self, Generator};
 use crate::unix::UnixFamily;
 
 /// MTU of the loopback interface in bytes, as on Linux.
@@ -139,6 +140,16 @@ pub struct NetNamespace {
     driver: Mutex<Option<Driver>>,
     /// Host devices by interface, kept open as long as the namespace.
     taps: Vec<Arc<Tap>>,
+    /// The internet sockets, for the tables of /proc/net.
+    sockets: Mutex<Sockets>,
+}
+
+/// Sockets that live, or did when they were last looked at.
+#[derive(Default)]
+struct Sockets {
+    all: Vec<Weak<InetSocket>>,
+    /// Dead ones are forgotten when the list has grown to this.
+    sweep_at: usize,
 }
 
 /// The stack's time of the kernel's clock.
@@ -200,7 +211,8 @@ impl NetNamespace {
         let driver = Driver::start(stack.clone(), feeds, Arc::new(move || now_of(&*driver_clock)))
             .map_err(NetError::Driver)?;
         let driver = Mutex::new(Some(driver));
-        Ok(Arc::new(NetNamespace { stack, clock, capture, driver, taps }))
+        let sockets = Mutex::default();
+        Ok(Arc::new(NetNamespace { stack, clock, capture, driver, taps, sockets }))
     }
 
     /// Its stack.
@@ -232,6 +244,27 @@ impl NetNamespace {
             Arc::new(InetFamily::v6(self)),
             Arc::new(NetlinkFamily::new(self)),
         ]
+    }
+
+    /// Notes a new socket.
+    pub(crate) fn list(&self, socket: &Arc<InetSocket>) {
+        let mut sockets = self.sockets.lock();
+        if sockets.all.len() >= sockets.sweep_at {
+            sockets.all.retain(|socket| socket.strong_count() > 0);
+            sockets.sweep_at = sockets.all.len() * 2 + 64;
+        }
+        sockets.all.push(Arc::downgrade(socket));
+    }
+
+    /// The internet sockets that live.
+    pub fn sockets(&self) -> Vec<Arc<InetSocket>> {
+        let all = self.sockets.lock().all.clone();
+        all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The files of /proc/net by name, for proc to show.
+    pub fn proc_files(self: &Arc<Self>) -> Vec<(&'static str, Generator)> {
+        proc_net::files(self)
     }
 
     /// Ends it: stops the driver and completes the capture. Errors: the capture's.

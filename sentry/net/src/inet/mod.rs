@@ -23,7 +23,7 @@ use crate::identity;
 use crate::netns::NetNamespace;
 use endpoint::Endpoint;
 
-pub use socket::InetSocket;
+pub use socket::{InetSocket, Listed};
 
 /// AF_INET or AF_INET6 of a namespace: a row of the registry.
 pub struct InetFamily {
@@ -86,3 +86,6 @@ impl SocketFamily for InetFamily {
         Ok(InetSocket::new(&self.net, self.family, endpoint, (kind, protocol)))
     }
 }
+
+#[cfg(test)]
+mod tests;

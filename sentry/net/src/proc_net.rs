@@ -1,0 +1,288 @@
+//! The files of /proc/net: what the stack's tables look like as the text that tools parse (proc_pid_net(5)).
+
+use core::fmt::Write as _;
+use core::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+
+use netstack::ip::Family;
+use netstack::ip::cidr::mask;
+use netstack::link::NicKind;
+use netstack::stack::Stack;
+use sentry_abi::Errno;
+use sentry_kernel::Result;
+
+use crate::inet::{InetSocket, Listed};
+use crate::netns::NetNamespace;
+
+/// Makes a file's content at each reading.
+pub type Generator = Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
+
+/// The flags of a route that /proc/net/route shows (RTF_*).
+const RTF_UP: u32 = 1;
+const RTF_GATEWAY: u32 = 2;
+const RTF_HOST: u32 = 4;
+
+/// All files by name, for proc to show under /proc/PID/net.
+pub fn files(net: &Arc<NetNamespace>) -> Vec<(&'static str, Generator)> {
+    let file = |make: fn(&NetNamespace) -> String| -> Generator {
+        let weak: Weak<NetNamespace> = Arc::downgrade(net);
+        Arc::new(move || {
+            let net = weak.upgrade().ok_or(Errno::ESRCH)?;
+            Ok(make(&net).into_bytes())
+        })
+    };
+    vec![
+        ("dev", file(|net| dev(net.stack()))),
+        ("route", file(|net| route(net.stack()))),
+        ("if_inet6", file(|net| if_inet6(net.stack()))),
+        ("arp", file(|net| arp(net.stack()))),
+        ("snmp", file(|net| snmp(net.stack()))),
+        ("tcp", file(|net| tcp(&net.sockets(), Family::V4))),
+        ("tcp6", file(|net| tcp(&net.sockets(), Family::V6))),
+        ("udp", file(|net| udp(&net.sockets(), Family::V4))),
+        ("udp6", file(|net| udp(&net.sockets(), Family::V6))),
+    ]
+}
+
+fn dev(stack: &Stack) -> String {
+    let mut out = String::from(
+        "Inter-|   Receive                                                |  Transmit\n \
+         face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n",
+    );
+    for nic in stack.nics() {
+        let n = |name| nic.counters.value("Nic", name);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "{:>6}: {:7} {:7} {:4} {:4} {:4} {:5} {:10} {:9} {:8} {:7} {:4} {:4} {:4} {:5} {:7} {:10}",
+            nic.name,
+            n("rx_bytes"),
+            n("rx_packets"),
+            n("rx_errors"),
+            n("rx_dropped"),
+            0,
+            0,
+            0,
+            0,
+            n("tx_bytes"),
+            n("tx_packets"),
+            n("tx_errors"),
+            n("tx_dropped"),
+            0,
+            0,
+            0,
+            0,
+        );
+    }
+    out
+}
+
+/// An IPv4 address as the kernel prints it: the number in memory order.
+fn hex4(address: IpAddr) -> u32 {
+    u32::from_ne_bytes(crate::inet::sockaddr::octets4(address))
+}
+
+fn route(stack: &Stack) -> String {
+    let mut out = padded(
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"
+            .into(),
+        127,
+    );
+    let nics = stack.nics();
+    for route in stack.routes().into_iter().filter(|route| route.dst.address().is_ipv4()) {
+        let Some(nic) = nics.iter().find(|nic| nic.id == route.nic) else { continue };
+        if nic.kind == NicKind::Loopback {
+            continue;
+        }
+        let mut flags = RTF_UP;
+        flags |= if route.via.is_some() { RTF_GATEWAY } else { 0 };
+        flags |= if route.dst.prefix_len() == 32 { RTF_HOST } else { 0 };
+        let netmask = mask(IpAddr::from([255; 4]), route.dst.prefix_len());
+        let line = format!(
+            "{}\t{:08X}\t{:08X}\t{:04X}\t0\t0\t{}\t{:08X}\t0\t0\t0",
+            nic.name,
+            hex4(route.dst.address()),
+            route.via.map_or(0, hex4),
+            flags,
+            route.metric,
+            hex4(netmask),
+        );
+        out.push_str(&padded(line, 127));
+    }
+    out
+}
+
+/// A line of a fixed width, as seq_pad makes them.
+fn padded(line: String, width: usize) -> String {
+    format!("{line:<width$}\n")
+}
+
+fn if_inet6(stack: &Stack) -> String {
+    let mut out = String::new();
+    for nic in stack.nics() {
+        for cidr in &nic.addresses {
+            let IpAddr::V6(v6) = cidr.address() else { continue };
+            // IPV6_ADDR_LOOPBACK, IPV6_ADDR_LINKLOCAL
+            let scope = match v6 {
+                _ if v6.is_loopback() => 0x10,
+                _ if v6.is_unicast_link_local() => 0x20,
+                _ => 0,
+            };
+            let _ = writeln!(
+                out,
+                "{:032x} {:02x} {:02x} {:02x} 80 {:>8}",
+                v6.to_bits(),
+                nic.id.0,
+                cidr.prefix_len(),
+                scope,
+                nic.name
+            );
+        }
+    }
+    out
+}
+
+fn arp(stack: &Stack) -> String {
+    let mut out = String::from(
+        "IP address       HW type     Flags       HW address            Mask     Device\n",
+    );
+    let nics = stack.nics();
+    for (nic, neighbour) in stack.neighbours() {
+        let Some(nic) = nics.iter().find(|info| info.id == nic) else { continue };
+        if neighbour.address.is_ipv6() {
+            continue;
+        }
+        let (flags, mac) = match neighbour.mac {
+            Some(mac) => ("0x2", mac.0),
+            None => ("0x0", [0; 6]),
+        };
+        let [a, b, c, d, e, f] = mac;
+        let _ = writeln!(
+            out,
+            "{:<16} 0x1         {flags}         {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}     *        {}",
+            neighbour.address.to_string(),
+            nic.name
+        );
+    }
+    out
+}
+
+/// Pairs of lines: names, then values, a group each.
+fn snmp(stack: &Stack) -> String {
+    let stats = stack.stats();
+    let mut out = String::new();
+    for group in ["Ip", "Icmp", "Tcp", "Udp"] {
+        let (mut names, mut values) = (format!("{group}:"), format!("{group}:"));
+        for (name, value) in stats.group(group) {
+            let _ = write!(names, " {name}");
+            let _ = write!(values, " {value}");
+        }
+        let _ = writeln!(out, "{names}\n{values}");
+    }
+    out
+}
+
+/// ADDRESS:PORT in hexadecimal, each 32-bit word of the address in memory order.
+fn hex_socket(family: Family, address: SocketAddr) -> String {
+    let mut out = String::new();
+    match family {
+        Family::V4 => {
+            let _ = write!(out, "{:08X}", hex4(address.ip()));
+        }
+        Family::V6 => {
+            for word in crate::inet::sockaddr::octets6(address.ip()).as_chunks::<4>().0 {
+                let _ = write!(out, "{:08X}", u32::from_ne_bytes(*word));
+            }
+        }
+    }
+    let _ = write!(out, ":{:04X}", address.port());
+    out
+}
+
+fn tcp(sockets: &[Arc<InetSocket>], family: Family) -> String {
+    let header = match family {
+        Family::V4 => {
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+        }
+        Family::V6 => {
+            "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+        }
+    };
+    let mut out = padded(header.into(), if family == Family::V4 { 149 } else { 0 });
+    let listed = sockets.iter().filter_map(|socket| socket.listed_tcp(family));
+    for (number, row) in listed.enumerate() {
+        let line =
+            format!("{number:4}: {} 0 1 0000000000000000 100 0 0 10 0", row_text(family, &row));
+        out.push_str(&padded(line, if family == Family::V4 { 149 } else { 0 }));
+    }
+    out
+}
+
+fn udp(sockets: &[Arc<InetSocket>], family: Family) -> String {
+    let header = match family {
+        Family::V4 => {
+            "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
+        }
+        Family::V6 => {
+            "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
+        }
+    };
+    let mut out = padded(header.into(), if family == Family::V4 { 127 } else { 0 });
+    let listed = sockets.iter().filter_map(|socket| socket.listed_udp(family));
+    for (number, row) in listed.enumerate() {
+        let line = format!("{number:5}: {} 0 2 0000000000000000 0", row_text(family, &row));
+        out.push_str(&padded(line, if family == Family::V4 { 127 } else { 0 }));
+    }
+    out
+}
+
+/// The columns that both tables share, up to the inode.
+fn row_text(family: Family, row: &Listed) -> String {
+    format!(
+        "{} {} {:02X} {:08X}:{:08X} 00:00000000 00000000 {:5}        0",
+        hex_socket(family, row.local),
+        hex_socket(family, row.peer),
+        row.state,
+        row.unsent,
+        row.unread,
+        0,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netstack::link::{MacAddr, NullLink};
+    use netstack::stack::{Config, NicConfig};
+
+    #[test]
+    fn tables_look_as_tools_parse_them() {
+        let stack = Stack::new(Config::new([5; 32]));
+        let nic = NicConfig {
+            name: "eth0".into(),
+            kind: NicKind::Ethernet,
+            mac: MacAddr([2, 0, 0, 0, 0, 9]),
+            mtu: 1500,
+            link: Arc::new(NullLink),
+        };
+        let id = stack.add_nic(nic).unwrap();
+        stack.add_address(id, "10.9.0.2/24".parse().unwrap()).unwrap();
+        let lines = route(&stack);
+        let fields: Vec<_> = lines.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(fields[..4], ["eth0", "0000090A", "00000000", "0001"]);
+        assert_eq!(fields[7], "00FFFFFF");
+        assert!(lines.lines().all(|line| line.len() == 127));
+        let dev = dev(&stack);
+        let fields: Vec<_> = dev.lines().nth(2).unwrap().split_whitespace().collect();
+        assert_eq!((fields[0], fields.len()), ("eth0:", 17));
+        assert!(
+            if_inet6(&stack).starts_with("fe80000000000000000000fffe000009 01 40 20 80     eth0")
+        );
+        let local = "127.0.0.1:80".parse().unwrap();
+        assert_eq!(hex_socket(Family::V4, local), "0100007F:0050");
+        assert_eq!(
+            hex_socket(Family::V6, "[::1]:80".parse().unwrap()),
+            "00000000000000000000000001000000:0050"
+        );
+    }
+}
