@@ -230,6 +230,9 @@ pub trait IpOutput: Send + Sync {
     /// Whether an address is assigned to one of our interfaces.
     fn is_local(&self, address: IpAddr) -> bool;
 
+    /// Whether a socket may be bound to an address: one of ours, or a broadcast address of one of our links.
+    fn may_bind(&self, address: IpAddr) -> bool;
+
     /// Joins a multicast group on an interface (None: the one that a route to the group takes).
     fn join_group(&self, now: Instant, group: IpAddr, nic: Option<NicId>)
     -> Result<NicId, IpError>;

@@ -220,6 +220,17 @@ impl Sim {
         mtu: u32,
         addresses: &[IpCidr],
     ) -> NicId {
+        self.attach_through(host, segment, (mtu, addresses), |link| link)
+    }
+
+    /// As [`Sim::attach`], with the link wrapped first: by a fault link, or by one that offers offloads.
+    pub fn attach_through(
+        &mut self,
+        host: HostId,
+        segment: SegmentId,
+        (mtu, addresses): (u32, &[IpCidr]),
+        wrap: impl FnOnce(Arc<dyn Link>) -> Arc<dyn Link>,
+    ) -> NicId {
         let port = self.segments[segment.0].ports.len();
         let outbox = self.outbox.clone();
         let link = SimLink { outbox, segment: segment.0, port };
@@ -229,7 +240,7 @@ impl Sim {
             kind: NicKind::Ethernet,
             mac: Sim::mac_of(segment, port),
             mtu,
-            link: Arc::new(link),
+            link: wrap(Arc::new(link)),
         };
         let added = stack.add_nic(config);
         let nic = added.unwrap_or_else(|error| panic!("simulated interface: {error}"));

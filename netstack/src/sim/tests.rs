@@ -6,10 +6,11 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::*;
 use crate::ip::{Family, IpError, IpOutput, Route, RouteQuery};
-use crate::link::fault::Faults;
+use crate::link::fault::{FaultLink, Faults};
 use crate::socket::options::{IpOption, Membership, MtuDiscover, SocketOption};
 use crate::socket::{
-    Ancillary, Readiness, Received, RecvError, RecvFlags, SendError, SocketError, UdpSocket,
+    Ancillary, BindError, Readiness, Received, RecvError, RecvFlags, SendError, SocketError,
+    UdpSocket,
 };
 use crate::transport::Host as _;
 use crate::wire::icmp::{Icmp, v4};
@@ -178,6 +179,17 @@ fn a_broadcast_needs_permission_and_reaches_everybody() {
             assert_eq!(recv(&sim, receiver).unwrap().0, b"all");
         }
     }
+    // A socket bound to the broadcast address hears only broadcasts to it.
+    let bound = udp(&sim, b, Family::V4, "10.0.0.255:69");
+    send(&sim, &sender, "10.0.0.2:69", b"one").unwrap();
+    send(&sim, &sender, "10.0.0.255:69", b"all").unwrap();
+    sim.run_for(10 * MS);
+    assert_eq!(recv(&sim, &bound).unwrap().0, b"all");
+    send(&sim, &bound, "10.0.0.1:68", b"from our own address").unwrap();
+    sim.run_for(10 * MS);
+    assert_eq!(recv(&sim, &receivers[0]).unwrap().1.from, addr("10.0.0.2:69"));
+    let foreign = sim.stack(b).udp_socket(Family::V4).bind(addr("10.0.7.255:69"));
+    assert_eq!(foreign, Err(BindError::AddressNotAvailable));
 }
 
 #[test]
@@ -274,6 +286,7 @@ fn ping_goes_both_ways_in_both_families() {
         assert_eq!((&header.rest[2..], &reply[8..]), (&[0, 5][..], &b"ping"[..]));
         assert_eq!(received.ttl, 64);
         let group = if family == Family::V4 { "Icmp" } else { "Icmp6" };
+        assert_eq!(sim.stack(a).stats().value(group, "OutEchos"), 1);
         assert_eq!(sim.stack(b).stats().value(group, "OutEchoReps"), 1);
     }
 }
@@ -475,4 +488,77 @@ fn nothing_leaks_when_a_stack_shuts_down_with_open_sockets() {
         send(&sim, &socket, "127.0.0.1:7", b"x"),
         Err(SendError::Network(SocketError::NetworkUnreachable))
     );
+}
+
+#[test]
+fn a_fault_link_inside_a_stack_delays_and_loses_in_both_directions() {
+    let mut sim = Sim::new(9);
+    let segment = sim.add_segment(Faults::default());
+    let [a, b] = [sim.add_host(), sim.add_host()];
+    sim.attach(a, segment, 1500, &Sim::pair_addresses(1));
+    let faults = Faults::delay(20 * MS);
+    let mut kept = None;
+    sim.attach_through(b, segment, (1500, &Sim::pair_addresses(2)), |link| {
+        let wrapped = Arc::new(FaultLink::new(link, faults, faults, &seed_from(9)));
+        kept = Some(wrapped.clone());
+        wrapped
+    });
+    let wrapped = kept.unwrap();
+    let server = udp(&sim, b, Family::V4, "0.0.0.0:7");
+    let client = udp(&sim, a, Family::V4, "0.0.0.0:8");
+    let start = sim.now();
+    send(&sim, &client, "10.0.0.2:7", b"there").unwrap();
+    let limit = soon(&sim);
+    assert!(sim.run_until(limit, |_| ready(&server)));
+    // The question about the address, its answer, then the datagram: 20 ms each on this side alone.
+    assert_eq!(sim.now() - start, 60 * MS);
+    send(&sim, &server, "10.0.0.1:8", b"back").unwrap();
+    let limit = soon(&sim);
+    assert!(sim.run_until(limit, |_| ready(&client)));
+    assert_eq!(sim.now() - start, 80 * MS);
+    let dead = Faults { loss_ppm: 1_000_000, ..Faults::default() };
+    wrapped.set_faults(Faults::default(), dead);
+    send(&sim, &client, "10.0.0.2:7", b"lost").unwrap();
+    sim.run_for(100 * MS);
+    let _ = recv(&sim, &server);
+    assert_eq!(recv(&sim, &server).unwrap_err(), RecvError::WouldBlock);
+}
+
+#[test]
+fn an_error_about_a_packet_that_nobody_sent_does_not_lower_the_path() {
+    let (sim, [a, _]) = pair();
+    let stack = sim.stack(a);
+    let nic = stack.nics()[1].id;
+    // Fragmentation needed, next hop 600 bytes, about a datagram from a port that no socket has.
+    let mut quoted = PacketBuffer::from_vec(vec![0, 77, 0, 9, 0, 108, 0, 0]);
+    let header = |protocol, total_len, src: [u8; 4], dst: [u8; 4]| crate::wire::ipv4::Ipv4 {
+        header_len: 20,
+        tos: 0,
+        total_len,
+        ident: 1,
+        dont_fragment: true,
+        more_fragments: false,
+        fragment_offset: 0,
+        ttl: 64,
+        protocol,
+        src: src.into(),
+        dst: dst.into(),
+    };
+    header(17, 128, [10, 0, 0, 1], [10, 0, 0, 2]).emit(quoted.prepend());
+    let mut packet = crate::transport::icmp_echo::encapsulate(
+        Icmp::new(v4::UNREACHABLE, v4::CODE_FRAGMENTATION, [0, 0, 2, 88]),
+        ip("10.0.0.2"),
+        ip("10.0.0.1"),
+        quoted.into_chain(),
+    );
+    header(1, 56, [10, 0, 0, 2], [10, 0, 0, 1]).emit(packet.prepend());
+    let (to, from) = (Sim::mac_of(SegmentId(0), 0), Sim::mac_of(SegmentId(0), 1));
+    packet.prepend_slice(&[&to.0[..], &from.0, &[8, 0]].concat());
+    let mtu = || stack.route(sim.now(), &RouteQuery::to(ip("10.0.0.2"))).unwrap().mtu;
+    stack.handle_frame(sim.now(), nic, packet.clone());
+    assert_eq!((mtu(), stack.stats().value("Icmp", "InDestUnreachs")), (1500, 1));
+    // The same about a socket that is there is believed.
+    let _socket = udp(&sim, a, Family::V4, "10.0.0.1:77");
+    stack.handle_frame(sim.now(), nic, packet);
+    assert_eq!(mtu(), 600);
 }

@@ -212,16 +212,15 @@ impl Stack {
 
     /// Gives an error to the endpoint that sent the packet in question, and lowers the path's MTU.
     fn report(&self, now: Instant, nic: NicId, told: Told, quoted: &Quoted<'_>) {
-        let mtu = told.mtu.map(|mtu| self.path_mtus.lower(now, quoted.dst, mtu));
         let (local_port, remote_port) = quoted.ports();
         let local = SocketAddr::new(quoted.src, local_port);
         let remote = SocketAddr::new(quoted.dst, remote_port);
-        let error = IcmpError {
+        let mut error = IcmpError {
             error: told.error,
             severity: told.severity,
             offender: told.offender,
             icmp: told.icmp,
-            mtu,
+            mtu: told.mtu,
             local,
             remote,
             quoted: quoted.transport.to_vec(),
@@ -231,14 +230,20 @@ impl Stack {
             PROTO_TCP => demux.exact(&Key::connected(PROTO_TCP, local, remote), nic, 0),
             protocol => demux.lookup(protocol, local, remote, nic),
         };
-        if let Some(endpoint) = endpoint {
-            endpoint.icmp_error(now, &error);
+        let any = SocketAddr::new(crate::ip::Family::of(quoted.src).unspecified(), 0);
+        let mut believers = match self.shared.raw.is_empty() {
+            true => Vec::new(),
+            false => self.shared.raw.members(&Key::bound(quoted.protocol, any), nic),
+        };
+        believers.extend(endpoint);
+        believers.retain(|endpoint| endpoint.vouches_for(&error));
+        // An error about a packet that nobody here can have sent changes nothing.
+        if believers.is_empty() {
+            return;
         }
-        if !self.shared.raw.is_empty() {
-            let any = SocketAddr::new(crate::ip::Family::of(quoted.src).unspecified(), 0);
-            for endpoint in self.shared.raw.members(&Key::bound(quoted.protocol, any), nic) {
-                endpoint.icmp_error(now, &error);
-            }
+        error.mtu = told.mtu.map(|mtu| self.path_mtus.lower(now, quoted.dst, mtu));
+        for endpoint in believers {
+            endpoint.icmp_error(now, &error);
         }
     }
 

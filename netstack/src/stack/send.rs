@@ -71,6 +71,12 @@ impl IpOutput for Stack {
         self.topology().is_local(address)
     }
 
+    fn may_bind(&self, address: IpAddr) -> bool {
+        let topology = self.topology();
+        let broadcast = |dst| topology.nics().any(|nic| topology.is_broadcast(nic.id, dst));
+        topology.is_local(address) || matches!(address, IpAddr::V4(dst) if broadcast(dst))
+    }
+
     fn join_group(
         &self,
         now: Instant,

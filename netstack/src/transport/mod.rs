@@ -35,6 +35,12 @@ pub trait Endpoint: Send + Sync {
 
     /// An ICMP error (or a local failure to resolve the neighbour) about a packet that this endpoint sent.
     fn icmp_error(&self, now: Instant, error: &IcmpError);
+
+    /// Whether the packet that an ICMP error quotes can be one that this endpoint sent. What it disowns is a
+    /// forgery, which neither changes the path's MTU nor reaches `icmp_error` (RFC 5927 section 4.1).
+    fn vouches_for(&self, _error: &IcmpError) -> bool {
+        true
+    }
 }
 
 /// An error about a packet that we sent, told by ICMP or found here.

@@ -59,6 +59,8 @@ struct State {
     local: SocketAddr,
     // Whether the program chose the address, so that a disconnect keeps it.
     address_chosen: bool,
+    // Whether packets can come from the local address: not from a group or a broadcast address.
+    can_send_from: bool,
     remote: Option<SocketAddr>,
     lease: Option<PortLease>,
     places: Vec<Registration>,
@@ -88,6 +90,7 @@ impl Datagram {
         let state = State {
             local: SocketAddr::new(family.unspecified(), 0),
             address_chosen: false,
+            can_send_from: true,
             remote: None,
             lease: None,
             places: Vec::new(),
@@ -159,8 +162,7 @@ impl Datagram {
         }
         let ip = plain.ip();
         let free = ip.is_unspecified() || ip.is_multicast() || state.settings.free_bind;
-        let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-        if !free && !broadcast && !self.host.is_local(ip) {
+        if !free && !self.host.may_bind(ip) {
             return Err(BindError::AddressNotAvailable);
         }
         if let Some(nic) = scope_of(address) {
@@ -169,6 +171,8 @@ impl Datagram {
         // An unspecified IPv4-mapped address binds the IPv4 side alone.
         state.local = if raw { SocketAddr::new(ip, 0) } else { plain };
         state.address_chosen = !ip.is_unspecified();
+        state.can_send_from =
+            ip.is_unspecified() || state.settings.free_bind || self.host.is_local(ip);
         if raw {
             return Ok(());
         }
@@ -176,6 +180,7 @@ impl Datagram {
         if bound.is_err() {
             state.local = SocketAddr::new(self.family.unspecified(), 0);
             state.address_chosen = false;
+            state.can_send_from = true;
         }
         bound
     }
@@ -269,13 +274,9 @@ impl Datagram {
             return Err(ConnectError::Invalid);
         }
         let remote = self.accept_address(&state, address).ok_or(ConnectError::Family)?;
-        let chosen = state.address_chosen.then(|| state.local.ip());
+        let chosen = state.source();
         let device = scope_of(address).or(state.settings.device);
-        let query = RouteQuery {
-            src: chosen.filter(|ip| !ip.is_multicast()),
-            dst: remote.ip(),
-            nic: device,
-        };
+        let query = RouteQuery { src: chosen, dst: remote.ip(), nic: device };
         let route = self.host.route(now, &query).map_err(|error| match error {
             IpError::AddressNotAvailable => ConnectError::AddressNotAvailable,
             IpError::Invalid => ConnectError::Invalid,
@@ -387,6 +388,11 @@ impl Datagram {
 }
 
 impl State {
+    /// The source address that a bind chose.
+    fn source(&self) -> Option<IpAddr> {
+        (self.address_chosen && self.can_send_from).then(|| self.local.ip())
+    }
+
     fn readiness(&self) -> Readiness {
         let mut ready = Readiness::empty();
         ready.set(Readiness::IN, !self.queue.is_empty() || self.shut_read);

@@ -145,9 +145,10 @@ impl Datagram {
         self.auto_bind(state).map_err(|_| SendError::WouldBlock)?;
         let settings = &state.settings;
         let multicast = remote.ip().is_multicast();
-        let bound = Some(state.local.ip()).filter(|ip| {
-            !ip.is_unspecified() && !ip.is_multicast() && ip.is_ipv4() == remote.is_ipv4()
-        });
+        // A bind or a connect chose the source; a connected socket may still send elsewhere.
+        let connected = state.remote.map(|_| state.local.ip());
+        let bound = state.source().or(connected.filter(|_| state.can_send_from));
+        let bound = bound.filter(|ip| ip.is_ipv4() == remote.is_ipv4());
         let multicast_nic = settings.multicast_nic.filter(|_| multicast);
         let nic = ancillary.nic.or(scope).or(settings.device).or(multicast_nic);
         let ttl = if multicast { Some(settings.multicast_ttl) } else { settings.ttl };
@@ -198,6 +199,12 @@ impl Datagram {
             Kind::Raw(_) => raw_packet(plan, route, payload).ok_or(SendError::Invalid)?,
         };
         let sent = self.host.send(now, route, &plan.meta, packet);
+        if self.kind == Kind::Ping && sent.is_ok() {
+            let stats = &self.host.shared().stats;
+            let stats = if route.dst.is_ipv4() { &stats.icmp } else { &stats.icmp6 };
+            stats.out_msgs.inc();
+            stats.out_echos.inc();
+        }
         if self.kind == Kind::Udp {
             let stats = &self.host.shared().stats;
             let stats = if route.dst.is_ipv4() { &stats.udp } else { &stats.udp6 };
