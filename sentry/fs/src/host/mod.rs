@@ -69,7 +69,7 @@ impl HostOptions {
             writes: Writes::Refused,
             sharing: Sharing::Quiet,
             view: View::everything(),
-            directory_fds_max: 512,
+            directory_fds_max: 256,
         }
     }
 

@@ -115,8 +115,16 @@ impl HostNode {
             return Ok(known);
         }
         let node = Self::new(shared, stat, view, place)?;
-        shared.nodes.lock().insert(key, Arc::downgrade(&node));
-        Ok(node)
+        let mut nodes = shared.nodes.lock();
+        // Somebody else may have found it meanwhile: there must be one node.
+        let first = nodes.get(&key).and_then(Weak::upgrade);
+        if first.as_ref().is_none_or(|first| first.file_type != node.file_type) {
+            nodes.insert(key, Arc::downgrade(&node));
+            drop(nodes);
+            return Ok(node);
+        }
+        drop(nodes);
+        Ok(first.unwrap_or(node))
     }
 
     /// Directory and name that it was last found under.

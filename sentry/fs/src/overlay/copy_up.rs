@@ -7,11 +7,13 @@ use sentry_kernel::cred::Credentials;
 use sentry_kernel::error::Result;
 use sentry_kernel::file::WriteAt;
 use sentry_kernel::io::{SliceSink, SliceSource};
-use sentry_kernel::vfs::{Attributes, Change, FileType, Inode, OpenFlags, SetTime};
+use sentry_kernel::vfs::{Attributes, Change, FileType, Inode, OpenFlags, RenameFlags, SetTime};
 
 use super::node::OverlayNode;
 use super::{Origin, node_like};
 
+/// The name under which a copy is made in the work directory; the tree is locked meanwhile.
+const COPY: &[u8] = b"copy";
 /// Bytes of content copied at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -48,73 +50,101 @@ impl OverlayNode {
         self.copy_up_one()
     }
 
-    /// Copies this node up into its directory, which has an upper inode.
+    /// Copies this node up into its directory, which has an upper inode. The copy is made elsewhere and takes its place when it is known:
+    /// whoever looks it up meanwhile finds this node.
     fn copy_up_one(&self) -> Result<Arc<dyn Inode>> {
         if let Some(upper) = self.upper() {
             return Ok(upper);
         }
-        let (key, lower) = self.lower.as_ref().ok_or(Errno::EIO)?;
+        let (_, lower) = self.lower.as_ref().ok_or(Errno::EIO)?;
         let below = lower.attributes()?;
+        let work = &self.shared.work;
         let place = self.state().place.clone();
-        let upper = match place {
-            Some((parent, name)) => {
-                let parent = parent.upper().ok_or(Errno::ESTALE)?;
-                let before = parent.attributes()?;
-                let upper = self.make_copy(&parent, &name, lower, &below)?;
-                copy_times(&before, &parent)?;
-                upper
-            }
+        let Some((parent, name)) = place else {
             // A file whose last name is gone but that somebody has open.
-            None if self.file_type == FileType::Regular => {
-                self.shared.work.create_unnamed(&node_like(&below, b""))?
+            if self.file_type != FileType::Regular {
+                return Err(Errno::ESTALE.into());
             }
-            None => return Err(Errno::ESTALE.into()),
+            let upper = work.create_unnamed(&node_like(&below, b""))?;
+            self.dress(&upper, &below)?;
+            self.register(&upper, &below)?;
+            return Ok(upper);
         };
-        copy_xattrs(lower, &upper)?;
-        copy_times(&below, &upper)?;
-        let number = upper.attributes()?.ino;
-        let data_below = self.file_type == FileType::Regular && below.size > 0;
-        let shared = below.nlink > 1 && !self.is_dir();
-        if shared {
-            // Keeps the upper inode linkable whichever of its names goes.
-            self.shared.work.link(format!("#{number}").as_bytes(), &upper)?;
+        let parent = parent.upper().ok_or(Errno::ESTALE)?;
+        let before = parent.attributes()?;
+        let target = match self.file_type {
+            FileType::Symlink => lower.readlink()?,
+            _ => Vec::new(),
+        };
+        let upper = work.create(COPY, &node_like(&below, &target))?;
+        let placed = self.dress(&upper, &below).and_then(|()| {
+            self.register(&upper, &below)?;
+            work.rename(COPY, &parent, &name, RenameFlags::empty())
+        });
+        if let Err(error) = placed {
+            self.unregister(&upper);
+            if self.is_dir() {
+                work.rmdir(COPY)?
+            } else {
+                work.unlink(COPY)?
+            }
+            return Err(error);
         }
+        copy_times(&before, &parent)?;
+        Ok(upper)
+    }
+
+    /// Gives a copy the attributes of the lower inode.
+    fn dress(&self, upper: &Arc<dyn Inode>, below: &Attributes) -> Result<()> {
+        if let Some(lower) = self.lower() {
+            copy_xattrs(lower, upper)?;
+        }
+        if below.nlink > 1 && !self.is_dir() {
+            // Keeps the upper inode linkable whichever of its names goes.
+            let number = upper.attributes()?.ino;
+            self.shared.work.link(format!("#{number}").as_bytes(), upper)?;
+        }
+        copy_times(below, upper)
+    }
+
+    /// Makes a copy this node's upper inode.
+    fn register(&self, upper: &Arc<dyn Inode>, below: &Attributes) -> Result<()> {
+        let (key, lower) = self.lower.clone().ok_or(Errno::EIO)?;
+        let (number, ino) = (upper.attributes()?.ino, self.ino);
+        let data_below = self.file_type == FileType::Regular && below.size > 0;
         let nlink_delta = {
             let mut state = self.state();
             state.upper = Some(upper.clone());
             state.data_below = data_below;
             state.nlink_delta
         };
-        let this = self.this.upgrade();
+        let pin = self.this.upgrade().filter(|_| below.nlink > 1 && !self.is_dir());
         let mut nodes = self.shared.nodes.lock();
         nodes.by_upper.insert(number, self.this.clone());
-        let (ino, key, lower) = (self.ino, *key, lower.clone());
-        let origin = Origin { ino, key, lower, data_below, nlink_delta };
-        nodes.origins.insert(number, origin);
-        if shared && let Some(this) = this {
-            nodes.pinned.insert(key, this);
-        }
+        nodes.origins.insert(number, Origin { ino, key, lower, data_below, nlink_delta });
+        let old = pin.and_then(|pin| nodes.pinned.insert(key, pin));
         drop(nodes);
+        drop(old);
         self.content_moved();
-        Ok(upper)
+        Ok(())
     }
 
-    fn make_copy(
-        &self,
-        parent: &Arc<dyn Inode>,
-        name: &[u8],
-        lower: &Arc<dyn Inode>,
-        below: &Attributes,
-    ) -> Result<Arc<dyn Inode>> {
-        match self.file_type {
-            FileType::Regular => {
-                let upper = parent.create_unnamed(&node_like(below, b""))?;
-                parent.link(name, &upper)?;
-                Ok(upper)
-            }
-            FileType::Symlink => parent.create(name, &node_like(below, &lower.readlink()?)),
-            _ => parent.create(name, &node_like(below, b"")),
+    /// Takes back what [`Self::register`] did, for a copy that could not take its place.
+    fn unregister(&self, upper: &Arc<dyn Inode>) {
+        let Ok(Attributes { ino: number, .. }) = upper.attributes() else { return };
+        {
+            let mut state = self.state();
+            state.upper = None;
+            state.data_below = true;
         }
+        let mut nodes = self.shared.nodes.lock();
+        nodes.by_upper.remove(&number);
+        let origin = nodes.origins.remove(&number);
+        drop(nodes);
+        drop(origin);
+        // There is such a link only for files with several names.
+        let _ = self.shared.work.unlink(format!("#{number}").as_bytes());
+        self.content_moved();
     }
 
     /// Makes the content the upper inode's own: its first `keep` bytes. Errors: those of both filesystems.

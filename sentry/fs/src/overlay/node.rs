@@ -180,8 +180,14 @@ impl OverlayNode {
         let upper = Some(upper);
         let state = State { upper, data_below, place, nlink_delta, dead: false };
         let node = Self::new(&self.shared, ino, file_type, lower, state);
-        self.shared.nodes.lock().by_upper.insert(number, Arc::downgrade(&node));
-        Ok(node)
+        let mut nodes = self.shared.nodes.lock();
+        // Somebody else may have found it meanwhile: there must be one node.
+        let first = nodes.by_upper.get(&number).and_then(Weak::upgrade);
+        if first.is_none() {
+            nodes.by_upper.insert(number, Arc::downgrade(&node));
+        }
+        drop(nodes);
+        Ok(first.unwrap_or(node))
     }
 
     /// The node of a lower inode that was found as `name` here.
@@ -201,8 +207,14 @@ impl OverlayNode {
         let state = State { upper: None, data_below: true, place, nlink_delta: 0, dead: false };
         let lower = Some((key, lower));
         let node = Self::new(&self.shared, ino, attributes.file_type, lower, state);
-        self.shared.nodes.lock().by_lower.insert(key, Arc::downgrade(&node));
-        Ok(node)
+        let mut nodes = self.shared.nodes.lock();
+        let first = nodes.by_lower.get(&key).and_then(Weak::upgrade);
+        let first = first.filter(|first| first.file_type == node.file_type);
+        if first.is_none() {
+            nodes.by_lower.insert(key, Arc::downgrade(&node));
+        }
+        drop(nodes);
+        Ok(first.unwrap_or(node))
     }
 }
 
