@@ -40,6 +40,16 @@ pub fn raise_descriptor_limit() -> Result<u64, Errno> {
     Ok(hard)
 }
 
+/// Raises the size that a file of this process may have to what the host allows; returns it in bytes.
+/// Growing a file beyond it would end the process with SIGXFSZ.
+pub fn raise_file_size_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_FSIZE) else { return u64::MAX };
+    match setrlimit(Resource::RLIMIT_FSIZE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

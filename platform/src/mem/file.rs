@@ -50,12 +50,19 @@ impl MemoryFile {
     pub fn new(options: MemoryOptions) -> Result<MemoryFile, MemoryError> {
         let fd = nix::sys::memfd::memfd_create(c"netcell-memory", MFdFlags::MFD_CLOEXEC)
             .map_err(host("memfd_create"))?;
-        let mut size = (options.size_bytes.max(SIZE_MIN)).next_multiple_of(1 << 21);
+        let host_limit = crate::host::limits::raise_file_size_limit();
+        if host_limit < SIZE_MIN {
+            let what =
+                "making a memory file of 1 GiB under the file size limit (raise `ulimit -f`)";
+            return Err(MemoryError::Host { what, errno: Errno::EFBIG });
+        }
+        let wanted = options.size_bytes.min(host_limit);
+        let mut size = wanted.max(SIZE_MIN) & !((1 << 21) - 1);
         let map = loop {
             match grow_and_map(&fd, size) {
                 Ok(map) => break map,
                 Err(error) if size / 2 < SIZE_MIN => return Err(error),
-                Err(_) => size = (size / 2).next_multiple_of(1 << 21),
+                Err(_) => size = (size / 2) & !((1 << 21) - 1),
             }
         };
         map.advise_huge_pages();
