@@ -241,6 +241,10 @@ impl Receiver {
         // RFC 5681 section 4.2: "A TCP receiver SHOULD send an immediate ACK when it receives a segment that
         // fills in all or part of a gap, or is out of order"; RFC 9293: "at least every second full-sized segment".
         self.owed += len;
+        if accepted.out_of_order || accepted.duplicate {
+            // The sender is repairing losses with a small window: it must not wait for a delay.
+            self.quick = QUICK_ACKS;
+        }
         let hurry = accepted.out_of_order
             || accepted.duplicate
             || accepted.fin

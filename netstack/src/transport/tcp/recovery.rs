@@ -111,9 +111,12 @@ impl Sender {
         delivery: &Delivery,
         advanced: usize,
     ) {
-        let echo = ack.echo_rtt.filter(|_| advanced > 0);
-        if let Some(sample) = delivery.rtt(now).or(echo) {
+        // A millisecond says nothing about a path that is known to be shorter.
+        let short = rtt.smoothed().is_some_and(|smoothed| smoothed < Duration::from_millis(1));
+        if let Some(sample) = delivery.rtt(now) {
             rtt.sample(now, sample);
+        } else if let Some(echo) = ack.echo_rtt.filter(|_| advanced > 0 && !short) {
+            rtt.sample_coarse(echo);
         } else if advanced > 0 {
             rtt.reset_backoff();
         }

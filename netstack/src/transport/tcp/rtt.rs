@@ -30,13 +30,22 @@ impl Default for Rtt {
 }
 
 impl Rtt {
-    /// Takes a measurement and ends the backoff.
+    /// Takes a measurement by our own clock and ends the backoff.
     pub fn sample(&mut self, now: Instant, rtt: Duration) {
-        self.backoff = 0;
         match self.min {
             Some((min, at)) if min < rtt && now.since(at) < MIN_RTT_WINDOW => {}
             _ => self.min = Some((rtt, now)),
         }
+        self.smooth(rtt);
+    }
+
+    /// Takes a measurement by echoed timestamps, which are too coarse for the minimum.
+    pub fn sample_coarse(&mut self, rtt: Duration) {
+        self.smooth(rtt.max(GRANULARITY));
+    }
+
+    fn smooth(&mut self, rtt: Duration) {
+        self.backoff = 0;
         match self.smoothed {
             // (2.2) "SRTT <- R, RTTVAR <- R/2".
             None => {

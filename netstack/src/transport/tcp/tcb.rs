@@ -350,7 +350,7 @@ impl Tcb {
         if self.syn_transmissions <= 1 {
             self.rtt.sample(now, now.since(self.syn_sent_at));
         } else if let Some(sample) = self.echo_rtt(now, segment) {
-            self.rtt.sample(now, sample);
+            self.rtt.sample_coarse(sample);
         } else {
             self.rtt.syn_was_retransmitted();
         }

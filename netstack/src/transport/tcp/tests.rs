@@ -509,3 +509,17 @@ fn a_smaller_path_makes_smaller_segments() {
     let again = pair.connection(0).poll_transmit(now, small).unwrap();
     assert_eq!((again.seq, again.payload.len(), again.mss), (seq, 988, 988));
 }
+#[test]
+fn a_short_path_with_losses_does_not_wait_for_timers() {
+    let delay = Duration::from_micros(50);
+    let link = Link { loss: 50_000, duplication: 20_000, reordering: 50_000, delay };
+    let mut pair = client_and_server(5, link, 8_000_000, 0);
+    let start = pair.now;
+    while pair.ends[1].received.len() < 8_000_000 {
+        pair.run_until(pair.now + Duration::from_millis(10));
+    }
+    let (took, info) = (pair.now.since(start), pair.connection(0).info());
+    assert!(info.counters.timeouts + info.counters.loss_probes <= 4, "{info:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(info.min_rtt, delay * 2);
+}
