@@ -617,3 +617,23 @@ fn atomic_words_need_alignment_and_memory() {
     assert!(g.mm.load_u32(UserAddr(at + 1)).unwrap_err().is(Errno::EINVAL));
     assert!(g.mm.load_u32(UserAddr(4)).unwrap_err().is(Errno::EFAULT));
 }
+
+#[test]
+fn the_last_pages_are_given_one_by_one_and_then_the_program_is_killed() {
+    let platform = platform();
+    let g = guest_on(&platform);
+    let at = g.map(64 * PAGE_SIZE, RW);
+    platform.memory().set_limit_bytes(3 * PAGE_SIZE);
+    for page in 0..3 {
+        g.store(at + page * PAGE_SIZE, 1).unwrap();
+    }
+    let beyond = at + 3 * PAGE_SIZE;
+    let killed = FaultSignal { signo: 9, code: 0x80, addr: beyond };
+    assert_eq!(g.store(beyond, 1), Err(killed));
+    assert!(g.mm.write(UserAddr(beyond), b"x").unwrap_err().is(Errno::EFAULT));
+    let child = g.fork();
+    assert_eq!(child.load(at), Ok(1), "sharing needs no memory");
+    assert_eq!(child.store(at, 2).unwrap_err().signo, 9);
+    drop(child);
+    g.store(at, 3).unwrap();
+}
