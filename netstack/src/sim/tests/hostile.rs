@@ -15,7 +15,7 @@ use crate::link::fault::Faults;
 use crate::link::{Direction, Link, LinkError, MacAddr, NicId, NicKind, NullLink, Tap, Tapped};
 use crate::rng::{Rng, seed_from};
 use crate::sim::{HostId, Sim};
-use crate::socket::{Ancillary, Readiness};
+use crate::socket::{Ancillary, Readiness, SendFlags};
 use crate::stack::{AddressError, Config, NicConfig, NicError, NicState, RouteError, Stack};
 use crate::time::{Duration, Instant};
 use crate::transport::Host as _;
@@ -58,6 +58,9 @@ fn target() -> (Arc<Stack>, NicId, Arc<Count>) {
         assert_eq!(raw.take_error(), None);
     }
     stack.udp_socket(Family::V6).bind("[::]:7".parse().unwrap()).unwrap();
+    let listener = stack.tcp_socket(Family::V6);
+    listener.bind("[::]:80".parse().unwrap()).unwrap();
+    listener.listen(16).unwrap();
     stack.ping_socket(Family::V4).bind("0.0.0.0:9".parse().unwrap()).unwrap();
     (stack, eth, link)
 }
@@ -67,6 +70,9 @@ fn corpus() -> Vec<Vec<u8>> {
     let (mut sim, [a, b]) = Sim::pair(1, Faults::delay(Duration::from_millis(1)));
     let server = sim.stack(b).udp_socket(Family::V6);
     server.bind("[::]:7".parse().unwrap()).unwrap();
+    let listener = sim.stack(b).tcp_socket(Family::V6);
+    listener.bind("[::]:80".parse().unwrap()).unwrap();
+    listener.listen(16).unwrap();
     for (family, to, echo) in [(Family::V4, "10.0.0.2", 8u8), (Family::V6, "fd00::2", 128)] {
         let to: IpAddr = to.parse().unwrap();
         let udp = sim.stack(a).udp_socket(family);
@@ -76,6 +82,12 @@ fn corpus() -> Vec<Vec<u8>> {
             let to = Some(SocketAddr::new(to, port));
             udp.send_to(sim.now(), &mut &bytes[..], to, &none).unwrap();
         }
+        let stream = sim.stack(a).tcp_socket(family);
+        let _ = stream.connect(sim.now(), SocketAddr::new(to, 80)).unwrap();
+        sim.run_for(Duration::from_secs(1));
+        let sent = stream.send(sim.now(), &mut &[5; 4000][..], SendFlags::empty());
+        assert!(sent.is_ok());
+        stream.close(sim.now());
         let ping = sim.stack(a).ping_socket(family);
         let request = [echo, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3];
         let to = Some(SocketAddr::new(to, 0));
