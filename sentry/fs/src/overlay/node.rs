@@ -209,12 +209,13 @@ impl OverlayNode {
         let node = Self::new(&self.shared, ino, attributes.file_type, lower, state);
         let mut nodes = self.shared.nodes.lock();
         let first = nodes.by_lower.get(&key).and_then(Weak::upgrade);
-        let first = first.filter(|first| first.file_type == node.file_type);
-        if first.is_none() {
+        let same = first.as_ref().is_some_and(|first| first.file_type == node.file_type);
+        if !same {
             nodes.by_lower.insert(key, Arc::downgrade(&node));
         }
+        // Nodes are dropped without the lock: their drop takes it.
         drop(nodes);
-        Ok(first.unwrap_or(node))
+        Ok(first.filter(|_| same).unwrap_or(node))
     }
 }
 

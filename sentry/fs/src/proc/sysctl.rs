@@ -17,7 +17,7 @@ use crate::listing::Entry;
 type Make = fn(&Shared, &Kernel) -> Vec<u8>;
 
 /// A row: path below /proc, content.
-const ROWS: [(&str, Make); 36] = [
+const ROWS: [(&str, Make); 37] = [
     ("sys/fs/file-max", |_, _| line(9_223_372_036_854_775_807_u64)),
     ("sys/fs/file-nr", |_, _| b"0\t0\t9223372036854775807\n".to_vec()),
     ("sys/fs/inotify/max_queued_events", |_, _| line(16384)),
@@ -50,6 +50,7 @@ const ROWS: [(&str, Make); 36] = [
     ("sys/kernel/threads-max", |_, _| line(PID_MAX)),
     ("sys/kernel/version", |_, _| line(VERSION)),
     ("sys/kernel/yama/ptrace_scope", |_, _| line(0)),
+    ("sys/net/core/somaxconn", |_, _| line(4096)),
     ("sys/vm/max_map_count", |_, _| line(65530)),
     ("sys/vm/mmap_min_addr", |_, _| line(65536)),
     ("sys/vm/overcommit_memory", |_, _| line(1)),

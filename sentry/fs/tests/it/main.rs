@@ -3,4 +3,5 @@
 mod model;
 mod suite;
 mod trees;
+mod vfs;
 mod world;
