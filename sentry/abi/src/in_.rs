@@ -86,6 +86,34 @@ pub struct In6PktInfo {
 }
 const _: () = assert!(size_of::<In6PktInfo>() == 20);
 
+/// struct sock_extended_err of linux/errqueue.h; the offender's address follows it.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SockExtendedErr {
+    /// errno
+    pub errno: u32,
+    /// SO_EE_ORIGIN_*
+    pub origin: u8,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Padding.
+    pub pad: u8,
+    /// The MTU, where the error is of that.
+    pub info: u32,
+    /// Other data.
+    pub data: u32,
+}
+const _: () = assert!(size_of::<SockExtendedErr>() == 16);
+
+/// SO_EE_ORIGIN_LOCAL
+pub const SO_EE_ORIGIN_LOCAL: u8 = 1;
+/// SO_EE_ORIGIN_ICMP
+pub const SO_EE_ORIGIN_ICMP: u8 = 2;
+/// SO_EE_ORIGIN_ICMP6
+pub const SO_EE_ORIGIN_ICMP6: u8 = 3;
+
 /// struct ip_mreqn.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

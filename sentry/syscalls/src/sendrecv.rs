@@ -267,8 +267,8 @@ fn receive(
 ) -> Result<Received> {
     let socket = socket_of(file)?;
     if flags & MSG_ERRQUEUE != 0 {
-        // No socket of ours queues errors: the queue is empty.
-        return Err(Errno::EAGAIN.into());
+        // The error queue never blocks.
+        return socket.receive(task, dst, flags, control_wanted);
     }
     let mut all = receive_once(task, file, socket, dst, flags, control_wanted)?;
     let more = flags & MSG_WAITALL != 0

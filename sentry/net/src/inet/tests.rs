@@ -242,3 +242,24 @@ fn option_tables_answer_default_set_get_short_and_wrong_level() {
     assert_eq!(stream.load(SOL_SOCKET, SO_BINDTODEVICE).unwrap(), b"lo\0");
     assert_eq!(stream.load(SOL_TCP, TCP_INFO).unwrap().len(), 104);
 }
+
+#[test]
+fn errors_of_sends_wait_in_the_error_queue_where_asked_for() {
+    let net = namespace();
+    let client = udp(&net, Family::V4);
+    client.store(&Credentials::root(), SOL_IP, IP_RECVERR, &value::from_int(1)).unwrap();
+    assert!(read(&client, 10, MSG_ERRQUEUE).err().is_some_and(|e| e.is(Errno::EAGAIN)));
+    let to = Some(sockaddr::encode(Family::V4, addr("127.0.0.1:9")));
+    let message = SendMessage { to, ..SendMessage::default() };
+    client.give(&mut SliceSource::new(b"hello"), message).unwrap();
+    assert!(client.readiness().contains(Events::ERR));
+    let (bytes, received) = read(&client, 100, MSG_ERRQUEUE).unwrap();
+    assert_eq!((bytes.as_slice(), received.flags), (&b"hello"[..], MSG_ERRQUEUE));
+    let [Control::Raw { level: SOL_IP, kind: IP_RECVERR, data }] = received.control.as_slice()
+    else {
+        panic!("no report")
+    };
+    // ECONNREFUSED from ICMP: destination unreachable, port unreachable.
+    assert_eq!(data[..7], [111, 0, 0, 0, SO_EE_ORIGIN_ICMP, 3, 3]);
+    assert!(!client.readiness().contains(Events::ERR));
+}

@@ -142,6 +142,9 @@ impl InetSocket {
 
     /// Receives: bytes of a stream or one message.
     pub(super) fn take(&self, dst: &mut dyn Sink, flags: u32) -> Result<Received> {
+        if flags & MSG_ERRQUEUE != 0 {
+            return self.take_error_report(dst);
+        }
         let now = self.net.now();
         let mut sink = ToProgram { inner: dst, error: None };
         let mut asked = RecvFlags::empty();
@@ -169,6 +172,43 @@ impl InetSocket {
             from: Some(sockaddr::encode(self.family, told.from)),
             control: self.control(&told),
             flags: if cut { MSG_TRUNC } else { 0 },
+        })
+    }
+
+    /// The oldest report of the error queue (IP_RECVERR): the message's start, where it went, and what became of it. Errors: EAGAIN.
+    fn take_error_report(&self, dst: &mut dyn Sink) -> Result<Received> {
+        let report = match &self.endpoint {
+            Endpoint::Tcp(_) => None,
+            Endpoint::Udp(socket) => socket.recv_error(),
+            Endpoint::Ping(socket) => socket.recv_error(),
+            Endpoint::Raw(socket) => socket.recv_error(),
+        };
+        let report = report.ok_or(Errno::EAGAIN)?;
+        let len = if report.payload.is_empty() { 0 } else { dst.write(&report.payload)? };
+        let v4 = self.family == Family::V4;
+        let (kind, code) = report.icmp.unwrap_or_default();
+        let error = SockExtendedErr {
+            errno: errno::of_socket(report.error).number() as u32,
+            origin: match (report.icmp, report.offender) {
+                (None, _) => SO_EE_ORIGIN_LOCAL,
+                (Some(_), IpAddr::V4(_)) => SO_EE_ORIGIN_ICMP,
+                (Some(_), IpAddr::V6(_)) => SO_EE_ORIGIN_ICMP6,
+            },
+            kind,
+            code,
+            info: report.mtu.unwrap_or(0),
+            ..SockExtendedErr::default()
+        };
+        let mut data = error.as_bytes().to_vec();
+        let offender = core::net::SocketAddr::new(report.offender, 0);
+        data.extend_from_slice(&sockaddr::encode(self.family, offender).0);
+        let (level, name) = if v4 { (SOL_IP, IP_RECVERR) } else { (SOL_IPV6, IPV6_RECVERR) };
+        let cut = if len < report.payload.len() { MSG_TRUNC } else { 0 };
+        Ok(Received {
+            len,
+            from: Some(sockaddr::encode(self.family, report.destination)),
+            control: vec![raw(level, name, data)],
+            flags: MSG_ERRQUEUE | cut,
         })
     }
 

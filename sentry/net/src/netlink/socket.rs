@@ -109,6 +109,9 @@ impl NetlinkSocket {
     }
 
     fn take(&self, dst: &mut dyn Sink, flags: u32) -> Result<Received> {
+        if flags & MSG_ERRQUEUE != 0 {
+            return Err(Errno::EAGAIN.into());
+        }
         let reply = {
             let mut state = self.state.lock();
             let first = state.replies.front().ok_or(Errno::EAGAIN)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sentry_abi::Errno;
-use sentry_abi::socket::{MSG_OOB, MSG_PEEK, MSG_TRUNC, UCred};
+use sentry_abi::socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, UCred};
 use sentry_kernel::Result;
 use sentry_kernel::file::FileDescription;
 use sentry_kernel::io::{Sink, Source};
@@ -188,6 +188,10 @@ impl UnixSocket {
     ) -> Result<Received> {
         if flags & MSG_OOB != 0 {
             return Err(Errno::EOPNOTSUPP.into());
+        }
+        if flags & MSG_ERRQUEUE != 0 {
+            // Local sockets queue no errors.
+            return Err(Errno::EAGAIN.into());
         }
         let reading = self.reading.lock();
         let (result, unwanted) = match (self.kind, flags & MSG_PEEK != 0) {
