@@ -43,10 +43,7 @@ impl Endpoint for TcpEndpoint {
     }
 
     fn icmp_error(&self, now: Instant, error: &IcmpError) {
-        let Some(seq) = error.quoted.get(4..8).and_then(|bytes| bytes.try_into().ok()) else {
-            return;
-        };
-        let seq = Seq(u32::from_be_bytes(seq));
+        let Some(seq) = quoted_seq(error) else { return };
         let report = match error.mtu {
             Some(mtu) => Report::PacketTooBig(mtu as usize),
             None => Report::Unreachable(meaning(error.error)),
@@ -61,6 +58,21 @@ impl Endpoint for TcpEndpoint {
         drop(inner);
         self.flush(now);
     }
+
+    fn vouches_for(&self, error: &IcmpError) -> bool {
+        let inner = self.inner.lock();
+        let ours = inner.flow() == Some(Flow { local: error.local, remote: error.remote });
+        match (&inner.role, quoted_seq(error)) {
+            (Role::Stream(connection), Some(seq)) => ours && connection.is_in_flight(seq),
+            _ => false,
+        }
+    }
+}
+
+/// The sequence number of the segment that an error quotes.
+fn quoted_seq(error: &IcmpError) -> Option<Seq> {
+    let bytes = error.quoted.get(4..8)?.try_into().ok()?;
+    Some(Seq(u32::from_be_bytes(bytes)))
 }
 
 fn meaning(error: SocketError) -> Error {

@@ -325,11 +325,15 @@ impl Connection {
         self.tcb.stop();
     }
 
+    /// Whether a segment that starts at `seq` is under way: only such a one can have met an error (RFC 5927
+    /// section 4).
+    pub fn is_in_flight(&self, seq: Seq) -> bool {
+        seq >= self.tcb.send.una && seq < self.tcb.send.nxt
+    }
+
     /// ICMP says something about a segment of ours that began at `seq`.
     pub fn on_report(&mut self, seq: Seq, report: Report) {
-        // RFC 5927 section 4: only what is in flight can have met an error.
-        let ours = seq >= self.tcb.send.una && seq < self.tcb.send.nxt;
-        if !ours || matches!(self.state, State::Closed(_) | State::TimeWait(_)) {
+        if !self.is_in_flight(seq) || matches!(self.state, State::Closed(_) | State::TimeWait(_)) {
             return;
         }
         match report {
