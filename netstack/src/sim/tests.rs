@@ -562,3 +562,19 @@ fn an_error_about_a_packet_that_nobody_sent_does_not_lower_the_path() {
     stack.handle_frame(sim.now(), nic, packet);
     assert_eq!(mtu(), 600);
 }
+
+#[test]
+fn a_connect_to_an_absent_neighbour_fails_after_three_seconds() {
+    for (family, to) in [(Family::V4, "10.0.0.9:80"), (Family::V6, "[fd00::9]:80")] {
+        let (mut sim, [a, _]) = pair();
+        let stream = sim.stack(a).tcp_socket(family);
+        let start = sim.now();
+        let _ = stream.connect(start, addr(to)).unwrap();
+        let limit = soon(&sim);
+        assert!(sim.run_until(limit, |_| stream.readiness().contains(Readiness::ERR)));
+        assert_eq!(sim.now() - start, Duration::from_secs(3));
+        assert_eq!(stream.take_error(), Some(SocketError::HostUnreachable));
+        stream.close(sim.now());
+        assert_eq!(sim.stack(a).usage(), (0, 0));
+    }
+}
