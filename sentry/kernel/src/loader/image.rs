@@ -123,10 +123,10 @@ fn map_segment(
         let source = MapSource::Object { object, offset, allowed, label };
         map_at(mm, page_start, in_page + segment.file_len, segment.prot, source)?;
         zero_from = file_end.checked_next_multiple_of(PAGE_SIZE).ok_or(Errno::ENOMEM)?;
-        // What the file has behind the segment in its last page is not the program's.
+        // What the file has behind the segment in its last page is not the program's; the dynamic linker
+        // allocates from there to the page's end and expects zeroes (padzero of Linux).
         if segment.memory_len > segment.file_len && segment.prot.contains(Prot::WRITE) {
-            let len = zero_from.min(end) - file_end;
-            mm.zero(UserAddr(file_end), len as usize)?;
+            mm.zero(UserAddr(file_end), (zero_from - file_end) as usize)?;
         }
     }
     if end > zero_from {
