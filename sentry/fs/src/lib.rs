@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dev;
+pub mod devpts;
 pub mod host;
 pub mod listing;
 pub mod overlay;
@@ -16,8 +17,10 @@ pub mod pages;
 pub mod proc;
 pub mod services;
 pub mod sys;
+pub mod stdio;
 pub mod tmpfs;
 pub mod tree;
+pub mod tty;
 
 use std::sync::Arc;
 
@@ -42,3 +45,4 @@ pub fn new_sys(services: &Services, cpus: usize) -> Result<Arc<dyn FileSystem>> 
     sys::populate(&tmpfs.root(), cpus)?;
     Ok(tmpfs)
 }
+

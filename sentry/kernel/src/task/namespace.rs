@@ -9,7 +9,7 @@ use sentry_abi::signal::{SI_KERNEL, SigInfo, Signal};
 use crate::error::Result;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::task::group::{ThreadGroup, Usage};
-use crate::task::session::{ProcessGroup, Session};
+use crate::task::session::{ControllingTerminal, ProcessGroup, Session};
 use crate::task::status::WaitStatus;
 use crate::task::task::Task;
 
@@ -252,6 +252,45 @@ impl PidNamespace {
             // A full queue keeps the fact that the signal came.
             let _ = group.send_signal(signal, SigInfo::new(signal, SI_KERNEL));
         }
+    }
+
+    /// Makes a terminal the controlling one of the session that `pid` leads, with its process group in the foreground (TIOCSCTTY).
+    /// A session that had it before loses it. Errors: ESRCH; EPERM where `pid` leads no session or the session has another terminal.
+    pub fn set_terminal(&self, pid: u32, terminal: Arc<dyn ControllingTerminal>) -> Result<()> {
+        let tree = self.tree.lock();
+        let group = tree.nodes.get(&pid).ok_or(Errno::ESRCH)?.process_group.clone();
+        let session = group.session();
+        if session.id() != pid || session.terminal().is_some() {
+            return Err(Errno::EPERM.into());
+        }
+        if let Some(old) = terminal.session()
+            && let Some(node) = tree.nodes.get(&old)
+        {
+            node.process_group.session().set_terminal(None);
+        }
+        terminal.set_session(Some(pid));
+        terminal.set_foreground_group(Some(group.id()));
+        session.set_terminal(Some(terminal));
+        Ok(())
+    }
+
+    /// The session that `pid` leads gives its terminal up: the foreground group gets SIGHUP and SIGCONT (TIOCNOTTY).
+    /// For another member of the session nothing happens. Errors: ESRCH, ENOTTY without a terminal.
+    pub fn release_terminal(&self, pid: u32) -> Result<()> {
+        let group = self.process_group_of(pid).ok_or(Errno::ESRCH)?;
+        let terminal = group.session().terminal().ok_or(Errno::ENOTTY)?;
+        if group.session().id() != pid {
+            return Ok(());
+        }
+        let foreground = terminal.foreground_group();
+        group.session().set_terminal(None);
+        terminal.set_session(None);
+        terminal.set_foreground_group(None);
+        if let Some(foreground) = foreground {
+            self.signal_process_group(foreground, Signal::SIGHUP);
+            self.signal_process_group(foreground, Signal::SIGCONT);
+        }
+        Ok(())
     }
 
     /// Ends every group.
