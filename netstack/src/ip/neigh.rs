@@ -120,16 +120,6 @@ impl Neighbours {
 
     /// Finds the link-layer address for a packet, or keeps it until the address is known.
     pub fn resolve(&mut self, now: Instant, address: IpAddr, packet: PacketBuffer) -> Resolution {
-        // The usual case in one lookup: the address is known and nothing about it changes.
-        if let Some(entry) = self.entries.get_mut(&address)
-            && matches!(
-                entry.state,
-                State::Reachable | State::Delay | State::Probe | State::Permanent
-            )
-        {
-            entry.used = now;
-            return Resolution::Send(entry.mac, packet);
-        }
         let resolution = self.look_up(now, address, packet);
         self.note_deadline(address);
         resolution

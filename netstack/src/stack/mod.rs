@@ -68,8 +68,6 @@ pub struct Stack {
     taps: RwLock<Taps>,
     tapped: AtomicBool,
     looped: Mutex<VecDeque<(NicId, PacketBuffer)>>,
-    // Read without the lock after every send: whether `looped` may hold something.
-    looping: AtomicBool,
     draining: AtomicBool,
     maintenance: TimerHandle,
 }
@@ -94,7 +92,6 @@ impl Stack {
                 taps: RwLock::default(),
                 tapped: AtomicBool::new(false),
                 looped: Mutex::default(),
-                looping: AtomicBool::new(false),
                 draining: AtomicBool::new(false),
                 maintenance,
                 config,

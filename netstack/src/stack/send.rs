@@ -394,7 +394,6 @@ impl Stack {
         let mut looped = self.looped.lock();
         if looped.len() < MAX_LOOPED {
             looped.push_back((nic.id, packet));
-            self.looping.store(true, Ordering::SeqCst);
         } else {
             drop(looped);
             nic.stats.rx_dropped.inc();
@@ -404,25 +403,19 @@ impl Stack {
     /// Handles the packets that we sent to ourselves, and those that they cause. One thread at a time does;
     /// a send within it only queues.
     pub(super) fn drain_looped(&self, now: Instant) {
-        while self.looping.load(Ordering::SeqCst) {
-            if self.draining.swap(true, Ordering::SeqCst) {
+        loop {
+            if self.looped.lock().is_empty() || self.draining.swap(true, Ordering::Acquire) {
                 return;
             }
             loop {
-                let mut looped = self.looped.lock();
-                let next = looped.pop_front();
-                if next.is_none() {
-                    // Under the lock, so that no packet can slip in before the flag is down.
-                    self.looping.store(false, Ordering::SeqCst);
-                }
-                drop(looped);
+                let next = self.looped.lock().pop_front();
                 let Some((nic, packet)) = next else { break };
                 let topology = self.topology();
                 if let Some(nic) = topology.nic(nic) {
                     self.receive_looped(now, &topology, nic, packet);
                 }
             }
-            self.draining.store(false, Ordering::SeqCst);
+            self.draining.store(false, Ordering::Release);
         }
     }
 }

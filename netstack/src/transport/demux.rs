@@ -17,7 +17,7 @@ use crate::rng::KeyedState;
 const SHARDS: usize = 16;
 
 /// What identifies an endpoint. An unspecified address or port 0 stands for "any".
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Key {
     /// The IP protocol number.
     pub protocol: u8,
@@ -25,25 +25,6 @@ pub struct Key {
     pub local: (IpAddr, u16),
     /// The peer's address and port.
     pub remote: (IpAddr, u16),
-}
-
-/// Five words instead of a dozen: a key is hashed for every packet.
-impl core::hash::Hash for Key {
-    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
-        let ports = u64::from(self.local.1) << 16 | u64::from(self.remote.1);
-        let family =
-            u64::from(self.local.0.is_ipv6()) << 33 | u64::from(self.remote.0.is_ipv6()) << 32;
-        state.write_u64(u64::from(self.protocol) << 40 | family | ports);
-        for address in [self.local.0, self.remote.0] {
-            match address {
-                IpAddr::V4(address) => state.write_u64(u64::from(address.to_bits())),
-                IpAddr::V6(address) => {
-                    state.write_u64((address.to_bits() >> 64) as u64);
-                    state.write_u64(address.to_bits() as u64);
-                }
-            }
-        }
-    }
 }
 
 impl Key {

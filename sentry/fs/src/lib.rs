@@ -16,8 +16,8 @@ pub mod overlay;
 pub mod pages;
 pub mod proc;
 pub mod services;
-pub mod sys;
 pub mod stdio;
+pub mod sys;
 pub mod tmpfs;
 pub mod tree;
 pub mod tty;
@@ -45,4 +45,3 @@ pub fn new_sys(services: &Services, cpus: usize) -> Result<Arc<dyn FileSystem>> 
     sys::populate(&tmpfs.root(), cpus)?;
     Ok(tmpfs)
 }
-

@@ -62,7 +62,10 @@ impl HostWatcher {
     /// Regular files cannot be watched, and need not be.
     fn add(&self, stream: &Arc<HostStream>) {
         let Ok(mut watched) = self.watched.lock() else { return };
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        let flags = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLET;
         if self.epoll.add(&stream.fd, EpollEvent::new(flags, watched.len() as u64)).is_ok() {
             watched.push(Arc::downgrade(stream));
         }
@@ -233,7 +236,15 @@ impl FileSystem for StreamFs {
 
     fn stat(&self) -> FsStat {
         let magic = 0x0902_1994; // ANON_INODE_FS_MAGIC
-        FsStat { magic, block_size: 4096, blocks: 0, blocks_free: 0, files: 0, files_free: 0, name_max: 255 }
+        FsStat {
+            magic,
+            block_size: 4096,
+            blocks: 0,
+            blocks_free: 0,
+            files: 0,
+            files_free: 0,
+            name_max: 255,
+        }
     }
 
     fn type_name(&self) -> &'static str {
@@ -264,7 +275,12 @@ impl Inode for NoRoot {
 /// A description of our own that does not block, where the descriptor can be opened again (pipes can, sockets cannot).
 fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Option<OwnedFd> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    open(path.as_str(), flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY, Mode::empty()).ok()
+    open(
+        path.as_str(),
+        flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY,
+        Mode::empty(),
+    )
+    .ok()
 }
 
 /// The host's descriptor as an open file of the guest. Errors: EBADF.
@@ -288,7 +304,11 @@ pub fn open_stream(watcher: &HostWatcher, fd: BorrowedFd<'_>) -> Result<Arc<File
         Some(fd) => fd,
         None => fd.try_clone_to_owned().map_err(|_| Errno::EBADF)?,
     };
-    let position = if file_type == FileType::Regular { lseek(&fd, 0, Whence::SeekCur).unwrap_or(0) } else { 0 };
+    let position = if file_type == FileType::Regular {
+        lseek(&fd, 0, Whence::SeekCur).unwrap_or(0)
+    } else {
+        0
+    };
     let stream = Arc::new(HostStream { fd, file_type, queue: WaitQueue::new() });
     watcher.add(&stream);
     let ops: Arc<dyn FileOps> = stream.clone();

@@ -47,7 +47,15 @@ impl FileSystem for Mounted {
 
     fn stat(&self) -> FsStat {
         // DEVPTS_SUPER_MAGIC
-        FsStat { magic: 0x1cd1, block_size: 4096, blocks: 0, blocks_free: 0, files: 0, files_free: 0, name_max: 255 }
+        FsStat {
+            magic: 0x1cd1,
+            block_size: 4096,
+            blocks: 0,
+            blocks_free: 0,
+            files: 0,
+            files_free: 0,
+            name_max: 255,
+        }
     }
 
     fn type_name(&self) -> &'static str {
@@ -158,7 +166,11 @@ impl FileOps for OpenRoot {
             let mut entries = vec![directory(b"."), directory(b"..")];
             entries.push(Entry::new(b"ptmx", PTMX_INO, FileType::CharDevice));
             entries.extend(self.devpts.terminals.list().into_iter().map(|(index, _)| {
-                Entry::new(index.to_string().as_bytes(), FIRST_INO + u64::from(index), FileType::CharDevice)
+                Entry::new(
+                    index.to_string().as_bytes(),
+                    FIRST_INO + u64::from(index),
+                    FileType::CharDevice,
+                )
             }));
             Ok(entries)
         })

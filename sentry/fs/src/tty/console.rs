@@ -66,7 +66,11 @@ fn wait_readable(input: &OwnedFd) {
 
 /// Types all of it; waits while the program does not read.
 fn type_all(terminal: &Terminal, mut bytes: &[u8]) {
-    let key = terminal.master_queue.add(Events::OUT, Sharing::All, Arc::new(Unpark(std::thread::current())));
+    let key = terminal.master_queue.add(
+        Events::OUT,
+        Sharing::All,
+        Arc::new(Unpark(std::thread::current())),
+    );
     while !bytes.is_empty() && !terminal.is_hung_up() {
         let taken = terminal.type_bytes(bytes);
         bytes = &bytes[taken..];

@@ -32,7 +32,12 @@ pub(super) fn admit(terminal: &Terminal, task: &CurrentTask, access: Access) -> 
 
 /// Requests on the program's end. Errors: ENOTTY for what is no request of terminals.
 // tidy: table
-pub(super) fn program_ioctl(terminal: &Arc<Terminal>, task: &CurrentTask, request: u32, arg: UserAddr) -> Result<u64> {
+pub(super) fn program_ioctl(
+    terminal: &Arc<Terminal>,
+    task: &CurrentTask,
+    request: u32,
+    arg: UserAddr,
+) -> Result<u64> {
     match request {
         abi::TCSETS
         | abi::TCSETSW
@@ -48,7 +53,9 @@ pub(super) fn program_ioctl(terminal: &Arc<Terminal>, task: &CurrentTask, reques
         _ => {}
     }
     match request {
-        abi::TIOCGPGRP => group_out(terminal.foreground_group(), is_ours(terminal, task), task, arg),
+        abi::TIOCGPGRP => {
+            group_out(terminal.foreground_group(), is_ours(terminal, task), task, arg)
+        }
         abi::TIOCGSID => group_out(terminal.session(), is_ours(terminal, task), task, arg),
         abi::TIOCSPGRP => set_foreground(terminal, task, arg),
         abi::TIOCSCTTY => take(terminal, task, arg.0),
@@ -65,7 +72,12 @@ pub(super) fn program_ioctl(terminal: &Arc<Terminal>, task: &CurrentTask, reques
 }
 
 /// Requests on the master's end.
-pub(super) fn master_ioctl(terminal: &Arc<Terminal>, task: &CurrentTask, request: u32, arg: UserAddr) -> Result<u64> {
+pub(super) fn master_ioctl(
+    terminal: &Arc<Terminal>,
+    task: &CurrentTask,
+    request: u32,
+    arg: UserAddr,
+) -> Result<u64> {
     match request {
         abi::TIOCGPTN => int_out(task, arg, terminal.index() as i32),
         abi::TIOCSPTLCK => {
@@ -90,7 +102,12 @@ pub(super) fn master_ioctl(terminal: &Arc<Terminal>, task: &CurrentTask, request
 }
 
 // tidy: table
-fn common_ioctl(terminal: &Arc<Terminal>, task: &CurrentTask, request: u32, arg: UserAddr) -> Result<u64> {
+fn common_ioctl(
+    terminal: &Arc<Terminal>,
+    task: &CurrentTask,
+    request: u32,
+    arg: UserAddr,
+) -> Result<u64> {
     let mm = task.mm();
     match request {
         abi::TCGETS => {
@@ -99,7 +116,10 @@ fn common_ioctl(terminal: &Arc<Terminal>, task: &CurrentTask, request: u32, arg:
         }
         abi::TCGETS2 => {
             let termios = *terminal.lock().line.termios();
-            mm.write_obj(UserPtr::new(arg.0), &KernelTermios2 { termios, ispeed: SPEED, ospeed: SPEED })?;
+            mm.write_obj(
+                UserPtr::new(arg.0),
+                &KernelTermios2 { termios, ispeed: SPEED, ospeed: SPEED },
+            )?;
         }
         abi::TCSETS | abi::TCSETSW | abi::TCSETSF => {
             let termios: KernelTermios = mm.read_obj(UserPtr::new(arg.0))?;
@@ -123,7 +143,9 @@ fn common_ioctl(terminal: &Arc<Terminal>, task: &CurrentTask, request: u32, arg:
         abi::TCSBRK | abi::TCSBRKP => {}
         abi::TCFLSH => flush(terminal, arg.0)?,
         abi::TCXONC => flow(terminal, arg.0)?,
-        abi::TIOCSTI if !task.credentials().has(Capabilities::SYS_ADMIN) => return Err(Errno::EIO.into()),
+        abi::TIOCSTI if !task.credentials().has(Capabilities::SYS_ADMIN) => {
+            return Err(Errno::EIO.into());
+        }
         abi::TIOCSTI => {
             let byte: u8 = mm.read_obj(UserPtr::new(arg.0))?;
             terminal.type_bytes(&[byte]);
@@ -200,7 +222,11 @@ fn set_foreground(terminal: &Terminal, task: &CurrentTask, arg: UserAddr) -> Res
 }
 
 /// TIOCSCTTY, and the open(2) of a session leader without a terminal: makes it the session's. `force` 1 takes it from another session.
-pub(super) fn take(terminal: &Arc<Terminal>, task: &sentry_kernel::task::Task, force: u64) -> Result<u64> {
+pub(super) fn take(
+    terminal: &Arc<Terminal>,
+    task: &sentry_kernel::task::Task,
+    force: u64,
+) -> Result<u64> {
     let pids = task.kernel().pids();
     let group = pids.process_group_of(task.pid()).ok_or(Errno::ESRCH)?;
     let session = group.session().id();
@@ -210,7 +236,9 @@ pub(super) fn take(terminal: &Arc<Terminal>, task: &sentry_kernel::task::Task, f
     if session != task.pid() || group.session().terminal().is_some() {
         return Err(Errno::EPERM.into());
     }
-    if terminal.session().is_some() && !(force == 1 && task.credentials().has(Capabilities::SYS_ADMIN)) {
+    if terminal.session().is_some()
+        && !(force == 1 && task.credentials().has(Capabilities::SYS_ADMIN))
+    {
         return Err(Errno::EPERM.into());
     }
     pids.set_terminal(task.pid(), terminal.clone())?;

@@ -58,7 +58,8 @@ impl FileOps for ProgramEnd {
         let termios = state.line.termios();
         let (min, tenths) = (termios.cc[cc::VMIN], termios.cc[cc::VTIME]);
         // With VMIN above 0 the timer would start at the first byte; our reads then return that byte at once.
-        (!termios.is_canonical() && min == 0 && tenths > 0).then_some(u64::from(tenths) * 100_000_000)
+        (!termios.is_canonical() && min == 0 && tenths > 0)
+            .then_some(u64::from(tenths) * 100_000_000)
     }
 
     fn readiness(&self) -> Events {

@@ -96,7 +96,11 @@ impl LineDiscipline {
 
     /// Bytes that a read could take now (FIONREAD).
     pub fn available(&self) -> usize {
-        if self.termios.is_canonical() { self.lines.front().map_or(0, |l| l.0) } else { self.ready.len() }
+        if self.termios.is_canonical() {
+            self.lines.front().map_or(0, |l| l.0)
+        } else {
+            self.ready.len()
+        }
     }
 
     /// True where a read would return at once.
@@ -172,7 +176,11 @@ impl LineDiscipline {
             self.echo(byte, echo);
             return Some(signal);
         }
-        if local.contains(LocalModes::ICANON) { self.edit(byte, echo) } else { self.store(byte, echo) }
+        if local.contains(LocalModes::ICANON) {
+            self.edit(byte, echo)
+        } else {
+            self.store(byte, echo)
+        }
         None
     }
 
@@ -225,7 +233,8 @@ impl LineDiscipline {
             }
         } else if self.is(byte, cc::VEOF) {
             self.end_line(true);
-        } else if byte == b'\n' || self.is(byte, cc::VEOL) || (extended && self.is(byte, cc::VEOL2)) {
+        } else if byte == b'\n' || self.is(byte, cc::VEOL) || (extended && self.is(byte, cc::VEOL2))
+        {
             self.editing.push(byte);
             let local = self.termios.local();
             if byte == b'\n' && local.intersects(LocalModes::ECHO | LocalModes::ECHONL) {
@@ -254,7 +263,11 @@ impl LineDiscipline {
             }
             return;
         }
-        if canonical { self.editing.push(byte) } else { self.ready.push_back(byte) }
+        if canonical {
+            self.editing.push(byte)
+        } else {
+            self.ready.push_back(byte)
+        }
         self.echo(byte, echo);
     }
 
@@ -312,7 +325,9 @@ impl LineDiscipline {
     }
 
     fn erase_word(&mut self, echo: &mut Vec<u8>) {
-        let is_word = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80);
+        let is_word = |b: Option<&u8>| {
+            b.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80)
+        };
         while !self.editing.is_empty() && !is_word(self.editing.last()) {
             self.erase_character(echo);
         }
@@ -368,7 +383,9 @@ impl LineDiscipline {
                 out.push(b'\n');
             }
             b'\r' if modes.contains(OutputModes::ONOCR) && self.column == 0 => {}
-            b'\r' if modes.contains(OutputModes::OCRNL) => self.output_byte(b'\n', modes & !OutputModes::OCRNL, out),
+            b'\r' if modes.contains(OutputModes::OCRNL) => {
+                self.output_byte(b'\n', modes & !OutputModes::OCRNL, out)
+            }
             b'\r' => {
                 self.column = 0;
                 out.push(b'\r');
@@ -452,7 +469,10 @@ mod tests {
     fn control_characters_signal_and_flush() {
         let mut line = LineDiscipline::new();
         let (echo, signals) = typed(&mut line, b"abc\x03\x1a");
-        assert_eq!((echo.as_slice(), signals), (&b"abc^C^Z"[..], vec![TtySignal::Interrupt, TtySignal::Suspend]));
+        assert_eq!(
+            (echo.as_slice(), signals),
+            (&b"abc^C^Z"[..], vec![TtySignal::Interrupt, TtySignal::Suspend])
+        );
         typed(&mut line, b"\n");
         assert_eq!(line.read(10), Line::Bytes(b"\n".to_vec()));
     }

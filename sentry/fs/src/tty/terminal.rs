@@ -56,7 +56,12 @@ pub struct Terminal {
 
 impl Terminal {
     /// A terminal in the standard modes. With `output`, its output goes there and not to a master's reader.
-    pub fn new(kernel: &Arc<Kernel>, index: u32, rdev: u64, output: Option<Arc<dyn Output>>) -> Arc<Self> {
+    pub fn new(
+        kernel: &Arc<Kernel>,
+        index: u32,
+        rdev: u64,
+        output: Option<Arc<dyn Output>>,
+    ) -> Arc<Self> {
         let state = State {
             line: LineDiscipline::new(),
             window: WinSize::default(),
@@ -120,7 +125,8 @@ impl Terminal {
             (state.session.take(), state.foreground.take())
         };
         if let Some(kernel) = self.kernel.upgrade() {
-            for group in [session, foreground.filter(|f| Some(*f) != session)].into_iter().flatten() {
+            for group in [session, foreground.filter(|f| Some(*f) != session)].into_iter().flatten()
+            {
                 kernel.pids().signal_process_group(group, Signal::SIGHUP);
                 kernel.pids().signal_process_group(group, Signal::SIGCONT);
             }
@@ -245,7 +251,12 @@ impl Terminal {
         let state = self.state.lock();
         let mut events = Events::empty();
         if state.hung_up {
-            return Events::IN | Events::OUT | Events::HUP | Events::ERR | Events::RDNORM | Events::WRNORM;
+            return Events::IN
+                | Events::OUT
+                | Events::HUP
+                | Events::ERR
+                | Events::RDNORM
+                | Events::WRNORM;
         }
         if state.line.is_readable() {
             events |= Events::IN | Events::RDNORM;

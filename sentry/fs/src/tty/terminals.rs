@@ -119,7 +119,12 @@ impl Terminals {
         self.table.lock().remove(&index);
     }
 
-    fn open_program_end(&self, task: &Task, terminal: &Arc<Terminal>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+    fn open_program_end(
+        &self,
+        task: &Task,
+        terminal: &Arc<Terminal>,
+        flags: OpenFlags,
+    ) -> Result<Arc<dyn FileOps>> {
         let end = ProgramEnd::open(terminal)?;
         if !flags.contains(OpenFlags::NOCTTY) && terminal.session().is_none() {
             // As on Linux, only a session leader without a terminal takes it; for others nothing happens.

@@ -1,0 +1,284 @@
+//! `netcell run`: a program in a fresh sandbox, with this terminal.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::sandbox;
+
+const EXAMPLES: &str = "\
+Examples:
+  netcell run -- bash                                 a shell; writes stay in memory and vanish
+  netcell run --rootfs / -- make -j2                  with all of the host's files to read
+  netcell run --volume $PWD/out:/out -- ./build.sh    what lands in /out is kept
+  netcell run --strace -- ls /                        every system call, decoded, on standard error
+  netcell run --net tap:nc0 --ip 10.9.0.2/24 --gateway 10.9.0.1 --capture t.pcapng -- curl http://10.9.0.1/
+
+Exit status: the program's own; 128+N where signal N ended it; 127 not found; 126 not executable; 125 a failure of netcell.";
+
+/// Run a program in a fresh sandbox.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// Network: none (loopback only) or tap[:NAME], a TAP device made (or opened) on the host
+    #[arg(long, value_name = "none|tap[:NAME]", default_value = "none")]
+    pub net: Net,
+    /// Address of the sandbox, IPv4 or IPv6; may be given twice. The host's side of the device gets the gateway's address
+    #[arg(long, value_name = "CIDR")]
+    pub ip: Vec<Cidr>,
+    /// Default gateway, which is the host's address on a TAP device; may be given twice (IPv4 and IPv6)
+    #[arg(long, value_name = "IP")]
+    pub gateway: Vec<IpAddr>,
+    /// Name server for /etc/resolv.conf; may be repeated
+    #[arg(long, value_name = "IP")]
+    pub dns: Vec<IpAddr>,
+    /// Directory that is the root, read-only with an in-memory layer above; default: the host's system directories
+    #[arg(long, value_name = "DIR")]
+    pub rootfs: Option<PathBuf>,
+    /// Show the host's SRC at DST, writable unless :ro; may be repeated
+    #[arg(long, value_name = "SRC:DST[:ro]")]
+    pub volume: Vec<Volume>,
+    /// Working directory inside
+    #[arg(long, value_name = "DIR")]
+    pub workdir: Option<PathBuf>,
+    /// Set an environment variable, or pass the host's value with just its name; may be repeated
+    #[arg(long, value_name = "K=V")]
+    pub env: Vec<EnvVar>,
+    /// User and group of the program
+    #[arg(long, value_name = "UID[:GID]", default_value = "0:0")]
+    pub user: User,
+    /// Host name inside
+    #[arg(long, value_name = "NAME", default_value = "netcell")]
+    pub hostname: String,
+    /// Write every frame to this pcapng file
+    #[arg(long, value_name = "FILE.pcapng")]
+    pub capture: Option<PathBuf>,
+    /// Faults injected on the link, such as loss=5%,reorder=5%,duplicate=1%,seed=7
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub fault: Option<FaultSpec>,
+    /// Print decoded system calls, to standard error or to a file
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub strace: Option<Option<PathBuf>>,
+    /// What netcell says of itself on standard error
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    pub log_level: LogLevel,
+    /// Program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub command: Vec<OsString>,
+}
+
+/// `--log-level`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum LogLevel {
+    /// Only what ends the sandbox.
+    Error,
+    /// And what the user should know.
+    Warn,
+    /// And what was configured.
+    Info,
+    /// And what a developer asks for.
+    Debug,
+}
+
+/// `--net`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// Loopback only.
+    None,
+    /// A TAP device of this name, or one that the host names.
+    Tap(Option<String>),
+}
+
+impl FromStr for Net {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.split_once(':') {
+            None if s == "none" => Ok(Self::None),
+            None if s == "tap" => Ok(Self::Tap(None)),
+            Some(("tap", name))
+                if !name.is_empty() && name.len() < 16 && !name.contains(['/', ' ']) =>
+            {
+                Ok(Self::Tap(Some(name.to_owned())))
+            }
+            Some(("tap", name)) => Err(format!(
+                "'{name}' is no name for a device: 1 to 15 characters without / and spaces"
+            )),
+            _ => Err("expected none, tap or tap:NAME".to_owned()),
+        }
+    }
+}
+
+/// An address with its prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of the network part.
+    pub prefix: u8,
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (address, prefix) =
+            s.split_once('/').ok_or("expected ADDRESS/PREFIX, such as 10.9.0.2/24")?;
+        let address: IpAddr =
+            address.parse().map_err(|_| format!("'{address}' is no IP address"))?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        match prefix.parse() {
+            Ok(prefix) if prefix <= most => Ok(Self { address, prefix }),
+            _ => Err(format!("the prefix length must be 0 to {most}")),
+        }
+    }
+}
+
+/// `--volume`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Absolute path inside.
+    pub target: PathBuf,
+    /// No writing.
+    pub read_only: bool,
+}
+
+impl FromStr for Volume {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = s.split(':').collect();
+        let (source, target, read_only) = match parts[..] {
+            [source, target] => (source, target, false),
+            [source, target, "rw"] => (source, target, false),
+            [source, target, "ro"] => (source, target, true),
+            _ => return Err("expected SRC:DST or SRC:DST:ro".to_owned()),
+        };
+        if source.is_empty() || !target.starts_with('/') {
+            return Err("SRC must not be empty, DST must be an absolute path".to_owned());
+        }
+        Ok(Self { source: source.into(), target: target.into(), read_only })
+    }
+}
+
+/// `--env`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvVar {
+    /// Name.
+    pub name: String,
+    /// Value; `None` passes the host's.
+    pub value: Option<String>,
+}
+
+impl FromStr for EnvVar {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (name, value) = match s.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (s, None),
+        };
+        if name.is_empty() {
+            Err("the name is empty".to_owned())
+        } else {
+            Ok(Self { name: name.to_owned(), value })
+        }
+    }
+}
+
+/// `--user`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id; that of the user where none is given.
+    pub gid: u32,
+}
+
+impl FromStr for User {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let (uid, gid) = s.split_once(':').unwrap_or((s, s));
+        let number = |n: &str| match n.parse::<u32>() {
+            Ok(n) if n != u32::MAX => Ok(n),
+            _ => Err(format!("'{n}' is no numeric id")),
+        };
+        Ok(Self { uid: number(uid)?, gid: number(gid)? })
+    }
+}
+
+/// `--fault`: probabilities in 1/1,000,000, a seed and a delay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FaultSpec {
+    /// Lost frames per million.
+    pub loss_ppm: u32,
+    /// Reordered frames per million.
+    pub reorder_ppm: u32,
+    /// Duplicated frames per million.
+    pub duplicate_ppm: u32,
+    /// Frames with a flipped bit per million.
+    pub corrupt_ppm: u32,
+    /// Seed of the random source.
+    pub seed: u64,
+}
+
+impl FromStr for FaultSpec {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let mut spec = Self::default();
+        for pair in s.split(',') {
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| format!("'{pair}': expected KEY=VALUE"))?;
+            match key {
+                "loss" => spec.loss_ppm = share(value)?,
+                "reorder" => spec.reorder_ppm = share(value)?,
+                "duplicate" => spec.duplicate_ppm = share(value)?,
+                "corrupt" => spec.corrupt_ppm = share(value)?,
+                "seed" => spec.seed = value.parse().map_err(|_| format!("'{value}' is no seed"))?,
+                _ => {
+                    return Err(format!(
+                        "'{key}': expected loss, reorder, duplicate, corrupt or seed"
+                    ));
+                }
+            }
+        }
+        Ok(spec)
+    }
+}
+
+/// A share such as `5%` or `0.05` in 1/1,000,000.
+fn share(text: &str) -> Result<u32, String> {
+    let (number, scale) = text.strip_suffix('%').map_or((text, 1e6), |n| (n, 1e4));
+    match number.parse::<f64>() {
+        Ok(n) if (0.0..=1e6).contains(&(n * scale)) => Ok((n * scale).round() as u32),
+        _ => Err(format!("'{text}' is no share: expected 0% to 100%")),
+    }
+}
+
+/// Runs the program and gives the exit status.
+pub fn run(args: RunArgs) -> Result<u8> {
+    sandbox::run(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_parse_or_say_why() {
+        assert_eq!("tap:nc0".parse(), Ok(Net::Tap(Some("nc0".into()))));
+        assert!("tap:a-name-that-is-too-long".parse::<Net>().is_err());
+        assert!("10.0.0.1/33".parse::<Cidr>().is_err());
+        assert_eq!("fd00::2/64".parse::<Cidr>().map(|c| c.prefix), Ok(64));
+        assert!("a:b".parse::<Volume>().is_err());
+        assert_eq!("7".parse(), Ok(User { uid: 7, gid: 7 }));
+        assert!("x:1".parse::<User>().is_err());
+        assert_eq!(
+            "loss=5%,seed=9".parse::<FaultSpec>().map(|f| (f.loss_ppm, f.seed)),
+            Ok((50_000, 9))
+        );
+        assert!("loss=200%".parse::<FaultSpec>().is_err());
+    }
+}

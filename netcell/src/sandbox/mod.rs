@@ -1,0 +1,197 @@
+//! A sandbox in this process: from the command line's words to a booted kernel, the terminal, the signals, and the exit status.
+
+mod image;
+mod signals;
+mod terminal;
+
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use sentry::{
+    BootError, Faults, Level, Network, Outcome, Process, SandboxConfig, Stdio, TapNetwork, Volume,
+    Writes,
+};
+
+use crate::cli::run::{LogLevel, Net, RunArgs};
+use crate::cli::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
+
+/// The search path inside.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The network of `--net tap` where nothing else is said: address inside, gateway.
+const DEFAULT_NETWORK: ([u8; 4], u8, [u8; 4]) = ([10, 77, 0, 2], 24, [10, 77, 0, 1]);
+
+/// Runs a program in a sandbox and gives its exit status, or 126 or 127 with the reason on standard error.
+pub fn run(args: RunArgs) -> Result<u8> {
+    // The platform forks its zygote, which must happen before this process has threads.
+    let backend = platform::all().first().context("this build has no platform")?;
+    let platform =
+        (backend.start)(platform::BackendOptions::default()).context("cannot run programs here")?;
+    let signals = signals::Source::new().context("cannot receive signals")?;
+    let raw = terminal::RawMode::enter();
+    let config = configure(args, platform)?;
+    let sandbox = match sentry::boot(config) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            drop(raw);
+            let status = match &error {
+                BootError::NotFound { .. } => EXIT_NOT_FOUND,
+                BootError::NotExecutable { .. } => EXIT_NOT_EXECUTABLE,
+                _ => return Err(error.into()),
+            };
+            eprintln!("netcell: {error}");
+            return Ok(status);
+        }
+    };
+    signals.forward(sandbox.remote())?;
+    let outcome = sandbox.wait();
+    drop(raw);
+    match outcome {
+        Outcome::Exited(status) => Ok(status),
+        Outcome::Signaled(signal) => Ok(128u8.saturating_add(signal)),
+        Outcome::Failed(why) => bail!("the sandbox failed: {why}"),
+    }
+}
+
+fn configure(
+    args: RunArgs,
+    platform: std::sync::Arc<dyn platform::Platform>,
+) -> Result<SandboxConfig> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let network = network(&args)?;
+    let image = image::open(args.rootfs.as_deref())?;
+    let mut volumes: Vec<Volume> = image.working_directory.into_iter().collect();
+    for volume in &args.volume {
+        let directory = open_directory(&volume.source)
+            .with_context(|| format!("--volume {}", volume.source.display()))?;
+        let writes = if volume.read_only { Writes::Refused } else { Writes::Kept };
+        volumes.push(Volume {
+            directory,
+            target: volume.target.clone(),
+            writes,
+            view: sentry::View::everything(),
+        });
+    }
+    let strace = match args.strace {
+        None => None,
+        Some(None) => Some(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
+        Some(Some(path)) => Some(
+            File::create(&path)
+                .with_context(|| format!("cannot write the trace to {}", path.display()))?,
+        ),
+    };
+    let env = environment(&args.env, args.user.uid);
+    Ok(SandboxConfig {
+        platform,
+        image: image.image,
+        volumes,
+        network,
+        hostname: args.hostname,
+        name_servers: args.dns,
+        process: Process {
+            argv: args.command.into_iter().map(OsStringExt::into_vec).collect(),
+            env,
+            workdir: args.workdir.unwrap_or(image.workdir),
+            uid: args.user.uid,
+            gid: args.user.gid,
+        },
+        stdio: stdio()?,
+        strace,
+        log_level: match args.log_level {
+            LogLevel::Error => Level::Error,
+            LogLevel::Warn => Level::Warn,
+            LogLevel::Info => Level::Info,
+            LogLevel::Debug => Level::Debug,
+        },
+        cpus,
+    })
+}
+
+fn network(args: &RunArgs) -> Result<Network> {
+    let Net::Tap(device) = &args.net else {
+        let needs_tap = [
+            (!args.ip.is_empty(), "--ip"),
+            (!args.gateway.is_empty(), "--gateway"),
+            (args.capture.is_some(), "--capture"),
+            (args.fault.is_some(), "--fault"),
+        ];
+        if let Some((_, flag)) = needs_tap.iter().find(|(given, _)| *given) {
+            bail!("{flag} needs a network: add --net tap");
+        }
+        return Ok(Network::Loopback);
+    };
+    let mut addresses: Vec<(IpAddr, u8)> =
+        args.ip.iter().map(|cidr| (cidr.address, cidr.prefix)).collect();
+    let mut gateways = args.gateway.clone();
+    if addresses.is_empty() && gateways.is_empty() {
+        let (address, prefix, gateway) = DEFAULT_NETWORK;
+        addresses.push((address.into(), prefix));
+        gateways.push(gateway.into());
+    }
+    let faults = args.fault.map(|fault| Faults {
+        loss_ppm: fault.loss_ppm,
+        reorder_ppm: fault.reorder_ppm,
+        duplicate_ppm: fault.duplicate_ppm,
+        corrupt_ppm: fault.corrupt_ppm,
+        seed: fault.seed,
+    });
+    Ok(Network::Tap(TapNetwork {
+        device: device.clone(),
+        addresses,
+        gateways,
+        capture: args.capture.clone(),
+        faults,
+    }))
+}
+
+/// A clean environment: the search path, a home, the terminal's type, and what was asked for.
+fn environment(asked: &[crate::cli::run::EnvVar], uid: u32) -> Vec<Vec<u8>> {
+    let home = if uid == 0 { "/root" } else { "/" };
+    let mut env = vec![PATH.as_bytes().to_vec(), format!("HOME={home}").into_bytes()];
+    if let Some(term) = std::env::var_os("TERM") {
+        env.push([b"TERM=", term.as_bytes()].concat());
+    }
+    for var in asked {
+        let name = format!("{}=", var.name).into_bytes();
+        env.retain(|old| !old.starts_with(&name));
+        match &var.value {
+            Some(value) => env.push([&name, value.as_bytes()].concat()),
+            None => env.extend(
+                std::env::var_os(&var.name).map(|value| [&name, value.as_bytes()].concat()),
+            ),
+        }
+    }
+    env
+}
+
+/// This process's descriptors 0, 1 and 2; one that is closed here is closed there.
+fn stdio() -> Result<Stdio> {
+    let duplicate =
+        |fd: std::os::fd::BorrowedFd<'_>| -> Option<OwnedFd> { fd.try_clone_to_owned().ok() };
+    let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
+    Ok(Stdio {
+        descriptors: [
+            duplicate(input.as_fd()),
+            duplicate(output.as_fd()),
+            duplicate(error.as_fd()),
+        ],
+    })
+}
+
+/// A directory of the host. Errors name it.
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    if !file.metadata()?.is_dir() {
+        bail!("{} is not a directory", path.display());
+    }
+    Ok(file.into())
+}
+
+/// The current directory, or `/` where it has no name any more.
+fn current_directory() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+}

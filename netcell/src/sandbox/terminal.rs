@@ -1,0 +1,28 @@
+//! The user's terminal in raw mode while a sandbox has it.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use platform::host::terminal::{self, KernelTermios, When};
+
+/// The terminal at standard input in raw mode; its own modes come back when this is dropped.
+pub(super) struct RawMode {
+    before: KernelTermios,
+}
+
+impl RawMode {
+    /// Enters raw mode; `None` where standard input is no terminal.
+    pub(super) fn enter() -> Option<Self> {
+        let input = io::stdin();
+        let before = terminal::settings(input.as_fd()).ok()?;
+        terminal::set_settings(input.as_fd(), &terminal::raw(&before), When::Drain).ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        // The terminal may be gone by now, and then there is nothing to put back.
+        let _ = terminal::set_settings(io::stdin().as_fd(), &self.before, When::Drain);
+    }
+}

@@ -1,0 +1,67 @@
+//! The capture file: tshark opens it without complaint, and what it shows agrees with the stack's own counters.
+
+use std::path::Path;
+
+use pcap_tests::capture;
+use pcap_tests::flows::Summary;
+
+use crate::harness::{Namespace, Scratch, run, sh};
+use crate::network::{big_file, nginx};
+
+fn fetch(flags: &[&str], mebibytes: u32) -> (Scratch, String) {
+    let (mut namespace, folder) = (Namespace::new(), Scratch::new());
+    let hash = big_file(&folder, "big", mebibytes);
+    nginx(&mut namespace, &folder);
+    let file = folder.file("t.pcapng");
+    let mut all = vec!["--capture", &file];
+    all.extend(flags);
+    let script = "curl -gsS --fail http://10.9.0.1/big | sha256sum; curl -gsS --fail http://[fd09::1]/big | sha256sum; \
+        ping -qc 1 10.9.0.1 >/dev/null; cat /proc/net/snmp";
+    let output = run(&mut namespace.netcell(&all, &["/bin/bash", "-c", script]), b"");
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(out.matches(&hash).count(), 2, "{out}");
+    (folder, out)
+}
+
+/// A counter of /proc/net/snmp: a line of names and a line of values for each protocol.
+fn counter(snmp: &str, protocol: &str, name: &str) -> u64 {
+    let mut lines = snmp.lines().filter(|l| l.starts_with(&format!("{protocol}:")));
+    let names = lines.next().unwrap_or_default().split_whitespace();
+    let values = lines.next().unwrap_or_default().split_whitespace();
+    let (_, value) = names.zip(values).find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no {protocol} {name} in {snmp}"));
+    value.parse().expect("a number")
+}
+
+fn tshark_complaints(file: &str) -> String {
+    let checks = "-o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE";
+    let filter = "_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0";
+    sh(&format!("tshark -r {file} {checks} -Y '{filter}' 2>/dev/null | head -5"))
+}
+
+#[test]
+fn a_capture_has_no_malformed_frame_and_no_bad_checksum() {
+    let (folder, _) = fetch(&[], 5);
+    let file = folder.file("t.pcapng");
+    let frames: usize = sh(&format!("tshark -r {file} 2>/dev/null | wc -l")).trim().parse().expect("a count");
+    assert!(frames > 100, "{frames} frames");
+    assert_eq!(tshark_complaints(&file), "");
+    let summary = Summary::of(&capture::read(Path::new(&file)).expect("a readable capture"));
+    assert_eq!(summary.frames, frames);
+    assert_eq!(summary.faults, []);
+}
+
+#[test]
+fn the_captures_segments_and_retransmissions_agree_with_the_stacks_counters() {
+    let (folder, out) = fetch(&["--fault", "loss=2%,seed=3"], 5);
+    let file = folder.file("t.pcapng");
+    assert_eq!(tshark_complaints(&file), "");
+    let summary = Summary::of(&capture::read(Path::new(&file)).expect("a readable capture"));
+    let ours = ["10.9.0.2", "fd09::2"].map(|a| a.parse().expect("an address"));
+    let retransmitted: u64 = ours.iter().map(|a| summary.retransmissions_from(*a)).sum();
+    let sent: u64 = ours.iter().map(|a| summary.segments_from(*a)).sum();
+    // OutSegs leaves out what was only retransmitted (RFC 1213).
+    assert_eq!(counter(&out, "Tcp", "RetransSegs"), retransmitted);
+    assert_eq!(counter(&out, "Tcp", "OutSegs"), sent - retransmitted);
+    assert_eq!(counter(&out, "Tcp", "InErrs"), 0);
+}

@@ -1,0 +1,9 @@
+//! End-to-end tests: the real command, real programs, the host's kernel as the judge. They need root.
+
+mod bad_input;
+mod capture;
+mod harness;
+mod network;
+mod programs;
+mod terminal;
+mod tracepoints;

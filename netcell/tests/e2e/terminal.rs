@@ -1,0 +1,67 @@
+//! The terminal passes through: modes, window size, ^C, ^Z, job control, and pseudo-terminals inside.
+
+use std::process::Command;
+
+use crate::harness::{NETCELL, run};
+
+const DRIVER: &str = include_str!("programs/terminal.py");
+
+/// Runs `netcell run -- PROGRAM` on a terminal and plays `expect|send` steps; gives what was shown.
+fn on_terminal(steps: &[&str], program: &[&str]) -> String {
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", DRIVER]).args(steps).args(["--", NETCELL, "run", "--"]).args(program).current_dir("/tmp");
+    let output = run(&mut command, b"");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{shown}");
+    shown
+}
+
+#[test]
+fn a_shell_has_a_terminal_of_the_right_size() {
+    let shown = on_terminal(&[], &["/bin/bash", "-c", "test -t 0 && test -t 1 && echo terminal; stty size; tty; stty -a | grep -c icanon"]);
+    assert!(shown.contains("terminal\n33 77\n/dev/"), "{shown}");
+    assert!(shown.ends_with("status 0 left 0\n"), "{shown}");
+}
+
+#[test]
+fn typed_lines_are_edited_and_echoed() {
+    let shown = on_terminal(&["ready|hellx\\x7fo\\n"], &["/bin/bash", "-c", "echo ready; read x; echo got $x"]);
+    assert!(shown.contains("got hello\n") && shown.ends_with("status 0 left 0\n"), "{shown}");
+}
+
+#[test]
+fn control_c_interrupts_the_foreground_job_only() {
+    let steps = ["$ |sleep 1000\\n", "sleep 1000|\\x03", "$ |echo alive $((40+2))\\n", "alive 42|exit 5\\n"];
+    let shown = on_terminal(&steps, &["/bin/bash", "--norc", "--noprofile", "-i"]);
+    assert!(shown.ends_with("status 5 left 0\n"), "{shown}");
+}
+
+#[test]
+fn control_c_ends_a_plain_program() {
+    let shown = on_terminal(&["ready|\\x03"], &["/bin/bash", "-c", "echo ready; exec sleep 1000"]);
+    assert!(shown.ends_with("status 130 left 0\n"), "{shown}");
+}
+
+#[test]
+fn control_z_stops_a_job_and_the_shell_brings_it_back() {
+    let steps = [
+        "$ |cat\\n", "cat|one\\n", "one\\r\\none|\\x1a", "Stopped|fg\\n", "cat|two\\n", "two\\r\\ntwo|\\x04", "$ |jobs; exit 0\\n",
+    ];
+    let shown = on_terminal(&steps, &["/bin/bash", "--norc", "--noprofile", "-i"]);
+    assert!(shown.ends_with("status 0 left 0\n"), "{shown}");
+}
+
+#[test]
+fn a_resize_reaches_the_program() {
+    let steps = ["ready|RESIZE"];
+    let script = "trap 'stty size; exit' WINCH; echo ready; while :; do read -t 1 x; done";
+    let shown = on_terminal(&steps, &["/bin/bash", "-c", script]);
+    assert!(shown.contains("44 99") && shown.ends_with("status 0 left 0\n"), "{shown}");
+}
+
+#[test]
+fn pseudo_terminals_work_inside() {
+    let script = "import pty,os,sys\nprint(pty.spawn(['/bin/sh','-c','tty; stty size; test -t 0 && echo inner']))";
+    let shown = on_terminal(&[], &["/usr/bin/python3", "-c", script]);
+    assert!(shown.contains("/dev/pts/") && shown.contains("inner\n0\n"), "{shown}");
+}

@@ -1,0 +1,112 @@
+//! The sandbox's network from its configuration: loopback, and where asked a TAP device whose other end is the host.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netstack::ip::IpCidr;
+use netstack::link::MacAddr;
+use netstack::link::fault::{FaultLink, Faults};
+use netstack_host::tap::{Offloading, Tap, TapConfig};
+use sentry_kernel::time::Clock;
+use sentry_net::netns::{Loopback, NetConfig, NetNamespace, NicLink, NicSetup, RouteSetup};
+
+use crate::boot::BootError;
+use crate::config::{self, Network, TapNetwork};
+
+/// MTU of the TAP device in bytes.
+const MTU: u32 = 1500;
+/// The interface's name inside.
+const NIC: &str = "eth0";
+/// How late a reordered frame comes.
+const REORDER_DELAY: Duration = Duration::from_millis(2);
+
+/// Makes the namespace.
+pub(crate) fn make(
+    network: Network,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<NetNamespace>, BootError> {
+    let mut seed = [0; 32];
+    platform::host::random::fill(&mut seed).map_err(|_| BootError::Step {
+        what: "read random bytes".into(),
+        errno: sentry_abi::Errno::EIO,
+    })?;
+    let mut config = NetConfig {
+        loopback: Loopback::Up,
+        nics: Vec::new(),
+        routes: Vec::new(),
+        seed,
+        capture: None,
+        clock,
+    };
+    if let Network::Tap(tap) = network {
+        add_tap(&mut config, tap)?;
+    }
+    Ok(NetNamespace::new(config)?)
+}
+
+fn add_tap(config: &mut NetConfig, network: TapNetwork) -> Result<(), BootError> {
+    let addresses: Vec<IpCidr> =
+        network.addresses.iter().map(|(a, p)| IpCidr::new(*a, *p)).collect();
+    let mut host_addresses = Vec::new();
+    for gateway in &network.gateways {
+        let Some(net) = addresses.iter().find(|net| net.contains(*gateway)) else {
+            return Err(BootError::Addresses(format!(
+                "the gateway {gateway} lies in no network of --ip: give the sandbox an address beside it"
+            )));
+        };
+        if net.address() == *gateway {
+            return Err(BootError::Addresses(format!(
+                "{gateway} cannot be both the sandbox and its gateway"
+            )));
+        }
+        host_addresses.push(IpCidr::new(*gateway, net.prefix_len()));
+        let any: IpAddr = if gateway.is_ipv4() { [0u8; 4].into() } else { [0u16; 8].into() };
+        config.routes.push(RouteSetup {
+            dst: IpCidr::new(any, 0),
+            via: Some(*gateway),
+            nic: NIC.into(),
+        });
+    }
+    let default = TapConfig::default();
+    let tap = Tap::open(&TapConfig {
+        name: network.device.unwrap_or(default.name),
+        host_addresses,
+        mtu: MTU,
+        // A fault hits a frame, and a frame shall be what a wire carries.
+        offloading: if network.faults.is_some() { Offloading::None } else { Offloading::Full },
+    })?;
+    let link = match network.faults {
+        None => NicLink::Tap(tap),
+        Some(faults) => with_faults(tap, faults),
+    };
+    config.nics.push(NicSetup {
+        name: NIC.into(),
+        link,
+        mac: mac(&config.seed),
+        addresses,
+        mtu: MTU,
+    });
+    config.capture = network.capture;
+    Ok(())
+}
+
+fn with_faults(tap: Arc<Tap>, asked: config::Faults) -> NicLink {
+    let faults = Faults {
+        loss_ppm: asked.loss_ppm,
+        reorder_ppm: asked.reorder_ppm,
+        reorder_delay: REORDER_DELAY,
+        duplicate_ppm: asked.duplicate_ppm,
+        corrupt_ppm: asked.corrupt_ppm,
+        ..Faults::default()
+    };
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&asked.seed.to_le_bytes());
+    let link = FaultLink::new(tap.clone(), faults.clone(), faults, &seed);
+    NicLink::Wrapped(tap, Arc::new(link))
+}
+
+/// A locally administered unicast address.
+fn mac(seed: &[u8; 32]) -> MacAddr {
+    MacAddr([0x02, seed[0], seed[1], seed[2], seed[3], seed[4]])
+}

@@ -1,0 +1,150 @@
+//! The mounts of a sandbox: the image with a layer in memory, volumes, /proc, /sys, /dev, /tmp.
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use sentry_abi::Errno;
+use sentry_fs::host::{HostFs, HostOptions};
+use sentry_fs::overlay::Overlay;
+use sentry_fs::services::Services;
+use sentry_fs::tmpfs::{self, Tmpfs};
+use sentry_kernel::cred::Credentials;
+use sentry_kernel::error::Result;
+use sentry_kernel::kernel::Kernel;
+use sentry_kernel::vfs::{
+    DirRef, FileSystem, FileType, FsContext, LookupFlags, MountFlags, MountNamespace, Path,
+    ResolveCx, modify, resolve,
+};
+
+use crate::config::{Image, Volume, Writes};
+use crate::registry::Offer;
+
+/// A directory of the host below a layer in memory that takes all changes.
+fn in_memory(services: &Services, lower: Arc<HostFs>) -> Result<Arc<dyn FileSystem>> {
+    let upper = Tmpfs::new(services, tmpfs::Options { mode: 0o755, ..tmpfs::Options::default() })?;
+    Ok(Overlay::new(services, lower, upper)?)
+}
+
+/// A builder's view of the tree, as root.
+pub(crate) struct Tree {
+    pub(crate) mounts: Arc<MountNamespace>,
+    cx: ResolveCx,
+}
+
+impl Tree {
+    /// A tree whose root is the image below a layer in memory.
+    pub(crate) fn of_image(services: &Services, image: Image) -> Result<Self> {
+        let options = HostOptions { view: image.view, ..HostOptions::read_only() };
+        let lower = HostFs::new(services, image.directory, options)?;
+        let mounts = MountNamespace::new(in_memory(services, lower)?, b"overlay");
+        let fs = FsContext::new(&mounts);
+        fs.set_umask(0);
+        let tree = Self { mounts, cx: ResolveCx::new(&fs, Arc::new(Credentials::root())) };
+        for (path, permissions) in &image.directories {
+            tree.make_directories(path.as_bytes(), *permissions)?;
+        }
+        Ok(tree)
+    }
+
+    /// Mounts /proc, /sys, /dev and what belongs in it, /tmp.
+    pub(crate) fn mount_system(
+        &self,
+        kernel: &Arc<Kernel>,
+        services: &Services,
+        offer: &Offer,
+    ) -> Result<()> {
+        let quiet =
+            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
+        let temporary = |mode| -> Result<Arc<dyn FileSystem>> {
+            Ok(Tmpfs::new(services, tmpfs::Options { mode, ..tmpfs::Options::default() })?)
+        };
+        self.mount(offer.proc(kernel, services)?, b"proc", quiet, b"/proc")?;
+        self.mount(offer.sys(kernel, services)?, b"sysfs", quiet, b"/sys")?;
+        self.mount(
+            offer.dev(services)?,
+            b"devtmpfs",
+            MountFlags::NOSUID | MountFlags::RELATIME,
+            b"/dev",
+        )?;
+        self.mount(
+            offer.devpts(),
+            b"devpts",
+            MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::RELATIME,
+            b"/dev/pts",
+        )?;
+        self.mount(
+            temporary(0o1777)?,
+            b"tmpfs",
+            MountFlags::NOSUID | MountFlags::NODEV,
+            b"/dev/shm",
+        )?;
+        self.mount(temporary(0o1777)?, b"tmpfs", MountFlags::NOSUID | MountFlags::NODEV, b"/tmp")
+    }
+
+    /// Mounts a directory of the host.
+    pub(crate) fn mount_volume(&self, services: &Services, volume: Volume) -> Result<()> {
+        let (options, flags) = match volume.writes {
+            Writes::Refused => {
+                (HostOptions::read_only(), MountFlags::RELATIME | MountFlags::RDONLY)
+            }
+            Writes::Kept => (HostOptions::read_write(), MountFlags::RELATIME),
+            Writes::InMemory => (HostOptions::read_only(), MountFlags::RELATIME),
+        };
+        let host =
+            HostFs::new(services, volume.directory, HostOptions { view: volume.view, ..options })?;
+        let filesystem: Arc<dyn FileSystem> = match volume.writes {
+            Writes::InMemory => in_memory(services, host)?,
+            Writes::Kept | Writes::Refused => host,
+        };
+        self.mount(filesystem, b"host", flags, volume.target.as_os_str().as_bytes())
+    }
+
+    fn mount(
+        &self,
+        filesystem: Arc<dyn FileSystem>,
+        source: &[u8],
+        flags: MountFlags,
+        at: &[u8],
+    ) -> Result<()> {
+        self.make_directories(at, 0o755)?;
+        self.mounts.mount(filesystem, source, flags, &self.find(at)?)?;
+        Ok(())
+    }
+
+    /// What a path leads to, links followed.
+    pub(crate) fn find(&self, path: &[u8]) -> Result<Path> {
+        resolve(&self.cx, &DirRef::Cwd, path, LookupFlags::FOLLOW)
+    }
+
+    /// Makes a directory and those on the way to it; the last one gets the permissions, where it is new.
+    pub(crate) fn make_directories(&self, path: &[u8], permissions: u32) -> Result<()> {
+        for end in (1..=path.len()).filter(|i| *i == path.len() || path[*i] == b'/') {
+            let mode = if end == path.len() { permissions } else { 0o755 };
+            match modify::make(&self.cx, &DirRef::Cwd, &path[..end], modify::Make::Directory, mode)
+            {
+                Ok(_) => {}
+                Err(error) if error.is(Errno::EEXIST) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match self.find(path)?.file_type() {
+            FileType::Directory => Ok(()),
+            _ => Err(Errno::ENOTDIR.into()),
+        }
+    }
+
+    /// Writes a small file of root's, in place of whatever has its name.
+    pub(crate) fn write_file(&self, path: &str, content: &[u8]) -> Result<()> {
+        match modify::unlink(&self.cx, &DirRef::Cwd, path.as_bytes()) {
+            Ok(()) => {}
+            Err(error) if error.is(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+        sentry_fs::tree::file(self.mounts.root().inode(), path.trim_start_matches('/'), content)
+    }
+
+    /// How programs resolve paths as this user.
+    pub(crate) fn context(&self) -> Arc<FsContext> {
+        FsContext::new(&self.mounts)
+    }
+}
