@@ -21,9 +21,10 @@ use sentry_kernel::task::{InitArgs, ThreadGroup, WaitStatus};
 use sentry_kernel::time::Clock;
 use sentry_kernel::vfs::{FileType, OpenFlags, Timespec};
 use sentry_net::netns::{NetError, NetNamespace};
+use sentry_syscalls::Syscalls;
 
 use crate::config::{Process, SandboxConfig, Stdio};
-use crate::host::{HostRandom, Logger};
+use crate::host::{HostRandom, Logger, trace_to};
 use crate::registry::{self, Offer};
 use crate::tree::Tree;
 use crate::{network, vdso};
@@ -114,7 +115,7 @@ pub fn boot(config: SandboxConfig) -> Result<Sandbox, BootError> {
         clock: clock.clone(),
         log: log.clone(),
         random: Arc::new(HostRandom),
-        syscalls: sentry_syscalls::table(config.strace),
+        syscalls: Syscalls::new(config.strace.map(trace_to)),
         hostname: config.hostname.clone(),
         cpus: config.cpus,
     });
@@ -283,11 +284,8 @@ impl Sandbox {
         if let Err(error) = self.net.stop() {
             self.log.write(Level::Error, format_args!("{error}"));
         }
-        if self.log.enabled(Level::Debug) {
-            self.log.write(
-                Level::Debug,
-                format_args!("counters\n{}", sentry_net::proc::snmp(self.net.stack())),
-            );
+        for (group, name, value) in self.net.stack().stats().iter().filter(|row| row.2 > 0) {
+            self.log.write(Level::Debug, format_args!("counter {group} {name} {value}"));
         }
         match (ended.status, ended.failure) {
             (Some(WaitStatus::Exited(code)), _) => Outcome::Exited(code),

@@ -1,8 +1,12 @@
-//! What the kernel needs of the host as traits: random bytes, a log.
+//! What the kernel needs of the host as traits: random bytes, a log, a trace.
 
 use sentry_kernel::kernel::Random;
 use sentry_kernel::log::{Level, Log};
+use sentry_syscalls::strace::TraceSink;
 use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
 
 /// The host's random bytes.
 pub(crate) struct HostRandom;
@@ -42,4 +46,19 @@ impl Log for Logger {
         };
         eprint!("netcell: {word}: {line}{end}");
     }
+}
+
+/// A trace of system calls, a line at a time, so that it is whole however the sandbox ends.
+struct TraceFile(File);
+
+impl TraceSink for TraceFile {
+    fn line(&self, line: &str) {
+        // A full disk or a closed pipe must not end the program that is traced.
+        let _ = (&self.0).write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// A sink for traces that writes to a file.
+pub(crate) fn trace_to(file: File) -> Arc<dyn TraceSink> {
+    Arc::new(TraceFile(file))
 }

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use sentry_fs::devpts::{self, DevPts};
-use sentry_fs::proc::Proc;
+use sentry_fs::proc::{self, NetFiles, ProcFs};
 use sentry_fs::services::Services;
 use sentry_fs::tty::Terminals;
 use sentry_fs::{dev, tmpfs};
-use sentry_kernel::device::Device;
 use sentry_kernel::error::Result;
-use sentry_kernel::file::FileOps;
-use sentry_kernel::kernel::Kernel;
-use sentry_kernel::task::Task;
-use sentry_kernel::vfs::{FileSystem, FsType, OpenFlags};
+use sentry_kernel::kernel::{Kernel, Random};
+use sentry_kernel::vfs::{FileSystem, FsType};
 use sentry_net::netns::NetNamespace;
+
+use crate::host::HostRandom;
 
 /// What was registered, for the mounts.
 pub(crate) struct Offer {
     pub(crate) terminals: Arc<Terminals>,
     devpts: Arc<DevPts>,
+    net_files: NetFiles,
 }
 
 /// Registers everything with the kernel.
@@ -29,21 +29,14 @@ pub(crate) fn register(
 ) -> Offer {
     let terminals = Terminals::register(kernel);
     let devpts = DevPts::new(terminals.clone(), services);
-    let random = kernel.clone();
-    let random: dev::Random = Arc::new(move |dst: &mut [u8]| random.fill_random(dst));
-    for (rdev, name, file) in dev::devices(kernel.platform().memory(), random) {
-        kernel.devices().register(rdev, Arc::new(Stateless { name, file }));
+    let random: dev::Random = Arc::new(|dst: &mut [u8]| HostRandom.fill(dst));
+    for (rdev, device) in dev::devices(kernel.platform().memory(), random) {
+        kernel.devices().register(rdev, device);
     }
     kernel.register_fs_type(Arc::new(tmpfs::fs_type(services.clone())));
-    let (weak, proc_services) = (Arc::downgrade(kernel), services.clone());
-    kernel.register_fs_type(Arc::new(FsType {
-        name: "proc",
-        user_mountable: true,
-        create: Box::new(move |_| {
-            let kernel = weak.upgrade().ok_or(sentry_abi::Errno::EIO)?;
-            Ok(Proc::new(&kernel, &proc_services)? as Arc<dyn FileSystem>)
-        }),
-    }));
+    let net_files = NetFiles::default();
+    let row = proc::fs_type(services.clone(), Arc::downgrade(kernel), net_files.clone());
+    kernel.register_fs_type(Arc::new(row));
     let pts = devpts.clone();
     kernel.register_fs_type(Arc::new(FsType {
         name: "devpts",
@@ -53,16 +46,12 @@ pub(crate) fn register(
     for family in net.families() {
         kernel.register_family(family);
     }
-    Offer { terminals, devpts }
+    Offer { terminals, devpts, net_files }
 }
 
 impl Offer {
-    pub(crate) fn proc(
-        &self,
-        kernel: &Arc<Kernel>,
-        services: &Services,
-    ) -> Result<Arc<dyn FileSystem>> {
-        Ok(Proc::new(kernel, services)?)
+    pub(crate) fn proc(&self, kernel: &Arc<Kernel>, services: &Services) -> Arc<dyn FileSystem> {
+        ProcFs::new(services, kernel, &self.net_files)
     }
 
     pub(crate) fn sys(
@@ -79,21 +68,5 @@ impl Offer {
 
     pub(crate) fn devpts(&self) -> Arc<dyn FileSystem> {
         devpts::filesystem(&self.devpts)
-    }
-}
-
-/// A device whose every open gives the same file.
-struct Stateless {
-    name: &'static str,
-    file: Arc<dyn FileOps>,
-}
-
-impl Device for Stateless {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn open(&self, _: &Task, _: u64, _: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        Ok(self.file.clone())
     }
 }

@@ -58,7 +58,7 @@ impl Tree {
         let temporary = |mode| -> Result<Arc<dyn FileSystem>> {
             Ok(Tmpfs::new(services, tmpfs::Options { mode, ..tmpfs::Options::default() })?)
         };
-        self.mount(offer.proc(kernel, services)?, b"proc", quiet, b"/proc")?;
+        self.mount(offer.proc(kernel, services), b"proc", quiet, b"/proc")?;
         self.mount(offer.sys(kernel, services)?, b"sysfs", quiet, b"/sys")?;
         self.mount(
             offer.dev(services)?,
