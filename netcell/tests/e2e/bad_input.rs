@@ -28,12 +28,23 @@ fn what_cannot_be_executed_is_126() {
     let mut foreign = elf.clone();
     // e_machine: AArch64.
     foreign[18..20].copy_from_slice(&183u16.to_le_bytes());
-    for (name, bytes) in [("foreign", &foreign[..]), ("short", &elf[..100]), ("cut", &elf[..3000]), ("text", b"no program\n"), ("empty", b"")] {
+    for (name, bytes) in [
+        ("foreign", &foreign[..]),
+        ("short", &elf[..100]),
+        ("cut", &elf[..3000]),
+        ("text", b"no program\n"),
+        ("empty", b""),
+    ] {
         let path = folder.file(name);
         std::fs::write(&path, bytes).expect("a file");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("mode");
         let inside = format!("/x/{name}");
-        fails(&["--volume", &format!("{}:/x:ro", folder.path().display())], &[&inside], 126, &[&inside]);
+        fails(
+            &["--volume", &format!("{}:/x:ro", folder.path().display())],
+            &[&inside],
+            126,
+            &[&inside],
+        );
     }
     fails(&[], &["/usr"], 126, &["/usr"]);
     fails(&[], &["/etc/hostname"], 126, &["/etc/hostname", "Permission denied"]);
@@ -62,13 +73,18 @@ fn flags_that_make_no_sense_are_125() {
 #[test]
 fn a_taken_address_or_device_says_so() {
     let namespace = Namespace::new();
-    run(&mut namespace.command(&["ip", "link", "add", "nc0", "type", "veth", "peer", "name", "other"]), b"");
+    run(
+        &mut namespace
+            .command(&["ip", "link", "add", "nc0", "type", "veth", "peer", "name", "other"]),
+        b"",
+    );
     let output = run(&mut namespace.netcell(&[], &["/bin/true"]), b"");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(125), "{errors}");
     assert!(errors.contains("nc0"), "{errors}");
     let namespace = Namespace::new();
-    let taken = "ip link add v type veth peer name w && ip addr add 10.9.0.1/24 dev v && ip link set v up";
+    let taken =
+        "ip link add v type veth peer name w && ip addr add 10.9.0.1/24 dev v && ip link set v up";
     run(&mut namespace.command(&["sh", "-c", taken]), b"");
     let output = run(&mut namespace.netcell(&[], &["/bin/true"]), b"");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -87,5 +103,10 @@ fn hostile_arguments_get_linuxs_errno() {
 fn a_fork_bomb_meets_its_limit() {
     let script = "ulimit -u 200; f() { for i in 1 2 3; do sleep 2 & done; }; for i in $(seq 1 100); do f; done 2>&1 | grep -q 'Resource temporarily unavailable' && echo limited";
     let output = run(&mut netcell(&["--user", "1000"], &["/bin/bash", "-c", script]), b"");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "limited\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "limited\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

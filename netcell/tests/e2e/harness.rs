@@ -100,7 +100,12 @@ pub fn netcell(flags: &[&str], program: &[&str]) -> Command {
 /// The same program on the host, in a folder of its own, with the environment that a sandbox gives.
 pub fn host(program: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(program[0]);
-    command.args(&program[1..]).current_dir(folder).env_clear().env("PATH", PATH).env("HOME", folder);
+    command
+        .args(&program[1..])
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", PATH)
+        .env("HOME", folder);
     command
 }
 
@@ -146,7 +151,12 @@ pub fn same_program_as_host(flags: &[&str], program: &[&str]) {
 pub fn inside(flags: &[&str], script: &str) -> String {
     let output = run(&mut netcell(flags, &["/bin/bash", "-c", script]), b"");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{:?}: {errors}\n{}", output.status, String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{:?}: {errors}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -205,8 +215,18 @@ impl Namespace {
 
 /// The flags that every networked sandbox of these tests has.
 pub const TAP: &[&str] = &[
-    "--net", "tap:nc0", "--ip", "10.9.0.2/24", "--ip", "fd09::2/64", "--gateway", "10.9.0.1", "--gateway", "fd09::1",
-    "--dns", "10.9.0.1",
+    "--net",
+    "tap:nc0",
+    "--ip",
+    "10.9.0.2/24",
+    "--ip",
+    "fd09::2/64",
+    "--gateway",
+    "10.9.0.1",
+    "--gateway",
+    "fd09::1",
+    "--dns",
+    "10.9.0.1",
 ];
 
 impl Drop for Namespace {

@@ -5,7 +5,12 @@ use std::process::Output;
 use crate::harness::{Namespace, Scratch, finish, run, sh, wait_until};
 
 fn text(output: &Output) -> String {
-    format!("{:?}\n{}\n{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{:?}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// Runs a script in a sandbox of the namespace and expects success; gives its standard output.
@@ -67,8 +72,15 @@ fn uploads_survive_loss_reordering_and_duplication() {
     let hash = big_file(&folder, "big", 20);
     let volume = format!("{}:/srv:ro", folder.path().display());
     let flags = ["--fault", "loss=5%,reorder=5%,duplicate=5%,seed=8", "--volume", &volume];
-    let server = namespace.netcell(&flags, &["/usr/bin/python3", "-m", "http.server", "-d", "/srv", "8000", "--bind", "::"]);
-    let out = with_server(&namespace, server, "curl -gsS --fail http://10.9.0.2:8000/big | sha256sum; curl -gsS --fail http://[fd09::2]:8000/big | sha256sum");
+    let server = namespace.netcell(
+        &flags,
+        &["/usr/bin/python3", "-m", "http.server", "-d", "/srv", "8000", "--bind", "::"],
+    );
+    let out = with_server(
+        &namespace,
+        server,
+        "curl -gsS --fail http://10.9.0.2:8000/big | sha256sum; curl -gsS --fail http://[fd09::2]:8000/big | sha256sum",
+    );
     let hashes: Vec<_> = out.lines().filter_map(|l| l.split_whitespace().next()).collect();
     assert_eq!(hashes, [hash.as_str(), hash.as_str()]);
 }
@@ -76,13 +88,21 @@ fn uploads_survive_loss_reordering_and_duplication() {
 /// Starts a server in a sandbox, runs a script of the host's side in the namespace once port 8000 answers, ends the server.
 fn with_server(namespace: &Namespace, mut server: std::process::Command, script: &str) -> String {
     use std::process::Stdio;
-    let mut child = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a sandbox");
+    let mut child = server
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a sandbox");
     wait_until("the sandbox's server", || {
         if let Ok(Some(status)) = child.try_wait() {
             panic!("the server ended with {status}");
         }
         let probe = "exec 3<>/dev/tcp/10.9.0.2/8000";
-        namespace.command(&["timeout", "2", "bash", "-c", probe]).output().is_ok_and(|o| o.status.success())
+        namespace
+            .command(&["timeout", "2", "bash", "-c", probe])
+            .output()
+            .is_ok_and(|o| o.status.success())
     });
     let output = run(&mut namespace.command(&["bash", "-ec", script]), b"");
     // SIGTERM goes to netcell, which passes it on.
@@ -97,8 +117,15 @@ fn a_server_in_the_sandbox_serves_the_hosts_curl() {
     let (namespace, folder) = (Namespace::new(), Scratch::new());
     let hash = big_file(&folder, "big", 100);
     let volume = format!("{}:/srv:ro", folder.path().display());
-    let server = namespace.netcell(&["--volume", &volume], &["/usr/bin/python3", "-m", "http.server", "-d", "/srv", "8000", "--bind", "::"]);
-    let out = with_server(&namespace, server, "curl -gsS --fail http://10.9.0.2:8000/big | sha256sum; curl -gsS --fail http://[fd09::2]:8000/big | sha256sum");
+    let server = namespace.netcell(
+        &["--volume", &volume],
+        &["/usr/bin/python3", "-m", "http.server", "-d", "/srv", "8000", "--bind", "::"],
+    );
+    let out = with_server(
+        &namespace,
+        server,
+        "curl -gsS --fail http://10.9.0.2:8000/big | sha256sum; curl -gsS --fail http://[fd09::2]:8000/big | sha256sum",
+    );
     let hashes: Vec<_> = out.lines().filter_map(|l| l.split_whitespace().next()).collect();
     assert_eq!(hashes, [hash.as_str(), hash.as_str()]);
 }
@@ -120,7 +147,12 @@ async def main():
     print(len(found), *set(found))
 asyncio.run(main())";
     let output = run(&mut namespace.netcell(&[], &["/usr/bin/python3", "-c", client]), b"");
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("200 {hash}"), "{}", text(&output));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        format!("200 {hash}"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]
@@ -163,10 +195,18 @@ asyncio.run(main())";
 #[test]
 fn ping_both_ways() {
     let namespace = Namespace::new();
-    let out = inside(&namespace, &[], "ping -c 3 -i 0.2 10.9.0.1 && ping -6 -c 3 -i 0.2 fd09::1 && ping -c 1 127.0.0.1");
+    let out = inside(
+        &namespace,
+        &[],
+        "ping -c 3 -i 0.2 10.9.0.1 && ping -6 -c 3 -i 0.2 fd09::1 && ping -c 1 127.0.0.1",
+    );
     assert_eq!(out.matches("0% packet loss").count(), 3, "{out}");
     let server = namespace.netcell(&[], &["/usr/bin/python3", "-m", "http.server", "8000"]);
-    let out = with_server(&namespace, server, "ping -c 3 -i 0.2 10.9.0.2; ping -6 -c 3 -i 0.2 fd09::2; ping -c 1 -s 8000 10.9.0.2; ping -6 -c 1 -s 8000 fd09::2");
+    let out = with_server(
+        &namespace,
+        server,
+        "ping -c 3 -i 0.2 10.9.0.2; ping -6 -c 3 -i 0.2 fd09::2; ping -c 1 -s 8000 10.9.0.2; ping -6 -c 1 -s 8000 fd09::2",
+    );
     assert_eq!(out.matches(" 0% packet loss").count(), 4, "{out}");
 }
 
@@ -174,11 +214,22 @@ fn ping_both_ways() {
 fn names_are_resolved_over_udp() {
     let mut namespace = Namespace::new();
     namespace.serve(&[
-        "dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null", "--pid-file=",
-        "--address=/server.test/10.9.0.1", "--address=/server.test/fd09::1", "--port=53", "--user=root",
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--no-resolv",
+        "--no-hosts",
+        "--conf-file=/dev/null",
+        "--pid-file=",
+        "--address=/server.test/10.9.0.1",
+        "--address=/server.test/fd09::1",
+        "--port=53",
+        "--user=root",
     ]);
     wait_until("dnsmasq", || {
-        namespace.command(&["sh", "-c", "ss -Hlun 'sport = :53' | grep -q ."]).status().is_ok_and(|s| s.success())
+        namespace
+            .command(&["sh", "-c", "ss -Hlun 'sport = :53' | grep -q ."])
+            .status()
+            .is_ok_and(|s| s.success())
     });
     let out = inside(
         &namespace,

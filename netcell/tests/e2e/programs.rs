@@ -20,7 +20,9 @@ fn busybox_shell() {
 
 #[test]
 fn exit_statuses_are_the_programs_own() {
-    for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)] {
+    for (script, status) in
+        [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)]
+    {
         let output = run(&mut netcell(&[], &["/bin/sh", "-c", script]), b"");
         assert_eq!(output.status.code(), Some(status), "{script}");
     }
@@ -106,14 +108,22 @@ fn python_hashes_a_hundred_mebibytes() {
 #[test]
 fn writes_stay_in_memory_and_vanish() {
     let name = unique("netcell-must-not-exist-");
-    inside(&[], &format!("echo x > /usr/{name} && cat /usr/{name} && rm /usr/bin/env && ! test -e /usr/bin/env"));
+    inside(
+        &[],
+        &format!(
+            "echo x > /usr/{name} && cat /usr/{name} && rm /usr/bin/env && ! test -e /usr/bin/env"
+        ),
+    );
     assert!(!std::path::Path::new(&format!("/usr/{name}")).exists());
     assert!(std::path::Path::new("/usr/bin/env").exists());
 }
 
 #[test]
 fn secrets_of_the_host_are_not_there() {
-    let out = inside(&[], "ls /root /home /var /run 2>&1 | head; cat /etc/shadow /etc/ssh/ssh_host_* 2>&1; env");
+    let out = inside(
+        &[],
+        "ls /root /home /var /run 2>&1 | head; cat /etc/shadow /etc/ssh/ssh_host_* 2>&1; env",
+    );
     assert!(!out.contains("root:") && !out.contains("PRIVATE KEY"), "{out}");
     assert!(!out.contains("CARGO"), "the host's environment is seen: {out}");
 }
@@ -128,7 +138,10 @@ fn a_volume_keeps_what_is_written() {
     );
     assert_eq!(std::fs::read_to_string(folder.path().join("d/l")).expect("the file"), "kept\n");
     let read_only = format!("{}:/in:ro", folder.path().display());
-    let out = inside(&["--volume", &read_only], "cat /in/d/b; (echo x > /in/new) 2>/dev/null || echo refused");
+    let out = inside(
+        &["--volume", &read_only],
+        "cat /in/d/b; (echo x > /in/new) 2>/dev/null || echo refused",
+    );
     assert_eq!(out, "kept\nrefused\n");
     assert!(!folder.path().join("new").exists());
 }
@@ -149,6 +162,37 @@ fn strace_prints_decoded_calls() {
     inside(&[&format!("--strace={file}")], "/bin/cat /etc/hostname >/dev/null; exit 0");
     let trace = std::fs::read_to_string(&file).expect("the trace");
     for wanted in ["execve(\"/bin/cat\"", "O_RDONLY", "exit_group(0)", "mmap(NULL, "] {
-        assert!(trace.contains(wanted), "{wanted} is not in the trace:\n{}", &trace[..trace.len().min(4000)]);
+        assert!(
+            trace.contains(wanted),
+            "{wanted} is not in the trace:\n{}",
+            &trace[..trace.len().min(4000)]
+        );
     }
+}
+
+/// The programs above that are quick: flags, and program with its arguments.
+pub fn all() -> Vec<(&'static [&'static str], Vec<String>)> {
+    let bash = |script: &str| vec!["/bin/bash".to_owned(), "-c".to_owned(), script.to_owned()];
+    let python =
+        |script: &str| vec!["/usr/bin/python3".to_owned(), "-c".to_owned(), script.to_owned()];
+    let whole: &[&str] = &["--rootfs", "/"];
+    vec![
+        (&[], bash(BASH)),
+        (&[], bash(GIT)),
+        (&[], bash(SQLITE)),
+        (whole, bash(MAKE)),
+        (
+            whole,
+            bash(&format!("cat > t.c <<'END'\n{THREADS_C}\nEND\ngcc -O1 -pthread t.c -o t && ./t")),
+        ),
+        (&[], vec!["/usr/bin/perl".to_owned(), "-e".to_owned(), PERL.to_owned()]),
+        (&[], python(CALLS_PY)),
+        (&[], python(POOL_PY)),
+        (
+            whole,
+            bash(
+                "find /usr/share/doc | sort | sha256sum; tar -cf - /usr/share/perl5 | gzip | sha256sum",
+            ),
+        ),
+    ]
 }

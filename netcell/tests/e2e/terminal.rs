@@ -9,7 +9,12 @@ const DRIVER: &str = include_str!("programs/terminal.py");
 /// Runs `netcell run -- PROGRAM` on a terminal and plays `expect|send` steps; gives what was shown.
 fn on_terminal(steps: &[&str], program: &[&str]) -> String {
     let mut command = Command::new("/usr/bin/python3");
-    command.args(["-c", DRIVER]).args(steps).args(["--", NETCELL, "run", "--"]).args(program).current_dir("/tmp");
+    command
+        .args(["-c", DRIVER])
+        .args(steps)
+        .args(["--", NETCELL, "run", "--"])
+        .args(program)
+        .current_dir("/tmp");
     let output = run(&mut command, b"");
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{shown}");
@@ -18,20 +23,35 @@ fn on_terminal(steps: &[&str], program: &[&str]) -> String {
 
 #[test]
 fn a_shell_has_a_terminal_of_the_right_size() {
-    let shown = on_terminal(&[], &["/bin/bash", "-c", "test -t 0 && test -t 1 && echo terminal; stty size; tty; stty -a | grep -c icanon"]);
+    let shown = on_terminal(
+        &[],
+        &[
+            "/bin/bash",
+            "-c",
+            "test -t 0 && test -t 1 && echo terminal; stty size; tty; stty -a | grep -c icanon",
+        ],
+    );
     assert!(shown.contains("terminal\n33 77\n/dev/"), "{shown}");
     assert!(shown.ends_with("status 0 left 0\n"), "{shown}");
 }
 
 #[test]
 fn typed_lines_are_edited_and_echoed() {
-    let shown = on_terminal(&["ready|hellx\\x7fo\\n"], &["/bin/bash", "-c", "echo ready; read x; echo got $x"]);
+    let shown = on_terminal(
+        &["ready|hellx\\x7fo\\n"],
+        &["/bin/bash", "-c", "echo ready; read x; echo got $x"],
+    );
     assert!(shown.contains("got hello\n") && shown.ends_with("status 0 left 0\n"), "{shown}");
 }
 
 #[test]
 fn control_c_interrupts_the_foreground_job_only() {
-    let steps = ["$ |sleep 1000\\n", "sleep 1000|\\x03", "$ |echo alive $((40+2))\\n", "alive 42|exit 5\\n"];
+    let steps = [
+        "$ |sleep 1000\\n",
+        "sleep 1000|\\x03",
+        "$ |echo alive $((40+2))\\n",
+        "alive 42|exit 5\\n",
+    ];
     let shown = on_terminal(&steps, &["/bin/bash", "--norc", "--noprofile", "-i"]);
     assert!(shown.ends_with("status 5 left 0\n"), "{shown}");
 }
@@ -45,7 +65,13 @@ fn control_c_ends_a_plain_program() {
 #[test]
 fn control_z_stops_a_job_and_the_shell_brings_it_back() {
     let steps = [
-        "$ |cat\\n", "cat|one\\n", "one\\r\\none|\\x1a", "Stopped|fg\\n", "cat|two\\n", "two\\r\\ntwo|\\x04", "$ |jobs; exit 0\\n",
+        "$ |cat\\n",
+        "cat|one\\n",
+        "one\\r\\none|\\x1a",
+        "Stopped|fg\\n",
+        "cat|two\\n",
+        "two\\r\\ntwo|\\x04",
+        "$ |jobs; exit 0\\n",
     ];
     let shown = on_terminal(&steps, &["/bin/bash", "--norc", "--noprofile", "-i"]);
     assert!(shown.ends_with("status 0 left 0\n"), "{shown}");
