@@ -196,11 +196,6 @@ impl FilePages {
         }
     }
 
-    /// True where some program may have pages of this mapped.
-    pub fn is_mapped(&self) -> bool {
-        self.mappers.lock().iter().any(|manager| manager.strong_count() > 0)
-    }
-
     fn forget_mappings(&self, from: u64, to: u64, what: Invalidate) {
         let mappers: Vec<_> = self.mappers.lock().iter().filter_map(Weak::upgrade).collect();
         for manager in mappers {

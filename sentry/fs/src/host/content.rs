@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use nix::fcntl::FallocateFlags;
@@ -49,15 +49,18 @@ pub(super) struct Cache {
     /// Pages that a program may have changed through a shared mapping.
     dirty: Mutex<BTreeSet<u64>>,
     has_dirty: AtomicBool,
+    /// Mappings that exist: while there is one, a program may change pages without a fault.
+    mappings: AtomicUsize,
 }
 
 impl Cache {
     pub(super) fn new(memory: &Arc<MemoryFile>) -> Arc<Self> {
         Arc::new(Self {
             pages: FilePages::new(memory.clone(), None),
-            stamp: Mutex::new(Rank::INODE, (0, 0, 0)),
+            stamp: Mutex::new(Rank::PAGE_CACHE, (0, 0, 0)),
             dirty: Mutex::new(Rank::PAGE_CACHE, BTreeSet::new()),
             has_dirty: AtomicBool::new(false),
+            mappings: AtomicUsize::new(0),
         })
     }
 
@@ -65,11 +68,10 @@ impl Cache {
     fn refresh(&self, content: &Content) -> Result<()> {
         let stat = sys::stat(&content.fd)?;
         let stamp = (stat.st_mtime, stat.st_mtime_nsec, stat.st_size);
-        let mut known = self.stamp.lock();
-        if *known != stamp && !self.has_dirty.load(Ordering::Acquire) {
+        let known = std::mem::replace(&mut *self.stamp.lock(), stamp);
+        if known != stamp && !self.has_dirty.load(Ordering::Acquire) {
             self.pages.clear();
         }
-        *known = stamp;
         self.pages.set_size(u64::try_from(stat.st_size).unwrap_or(0));
         Ok(())
     }
@@ -82,6 +84,7 @@ impl Cache {
     }
 
     /// Writes changed pages to the host. They stay marked: a program may change them again without a fault.
+    /// Also called under a memory manager's locks, when a mapping goes.
     fn write_back(&self, content: &Content, memory: &MemoryFile) -> Result<()> {
         if !content.writable || !self.has_dirty.load(Ordering::Acquire) {
             return Ok(());
@@ -97,12 +100,17 @@ impl Cache {
                 memory.write_to(content.fd.as_fd(), offset, run).map_err(|_| Errno::EIO)?;
             }
         }
-        if !self.pages.is_mapped() {
-            self.dirty.lock().clear();
-            self.has_dirty.store(false, Ordering::Release);
-        }
         self.restamp(content);
         Ok(())
+    }
+
+    /// A mapping is gone; with the last one nothing is changed behind our back any more.
+    fn unmapped(&self) {
+        let mut dirty = self.dirty.lock();
+        if self.mappings.fetch_sub(1, Ordering::AcqRel) == 1 {
+            dirty.clear();
+            self.has_dirty.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -277,6 +285,7 @@ impl FileOps for OpenFile {
         let (content, key) = (self.content.clone(), self.node.key);
         let cache = self.node.shared.cache(key.dev, key.ino);
         cache.refresh(&content)?;
+        cache.mappings.fetch_add(1, Ordering::AcqRel);
         Ok(Arc::new(Mapping { content, cache }))
     }
 }
@@ -343,5 +352,6 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // The last chance to bring a shared mapping's changes to the host; nobody is left to hear of an error.
         let _ = self.cache.write_back(&self.content, self.memory());
+        self.cache.unmapped();
     }
 }

@@ -122,6 +122,31 @@ fn mapped_pages_and_writes_are_the_same_bytes() {
 }
 
 #[test]
+fn what_a_program_wrote_to_a_mapped_volume_reaches_the_host() {
+    let services = services();
+    let volume = Scratch::new();
+    let ours = Ours::new(host(&services, &volume.0, HostOptions::read_write()));
+    let inode = ours.root.create(b"mapped", &regular(0o644)).unwrap();
+    let file = open(&inode);
+    write(&file, 0, &[1; 5000]);
+    let mapping = file.mappable().unwrap();
+    let run = mapping.pages(4096, 4096, Touch::Write).unwrap();
+    services.memory.write_at(run.offset, b"first").unwrap();
+    mapping.sync().unwrap();
+    let path = volume.0.join("mapped");
+    assert_eq!(&std::fs::read(&path).unwrap()[4096..4101], b"first");
+    services.memory.write_at(run.offset, b"later").unwrap();
+    drop(mapping);
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!((&bytes[4096..4101], bytes.len()), (&b"later"[..], 5000));
+    std::fs::write(&path, [2; 6000]).unwrap();
+    let run = file.mappable().unwrap().pages(4096, 4096, Touch::Read).unwrap();
+    let mut seen = [0; 4];
+    services.memory.read_at(run.offset, &mut seen).unwrap();
+    assert_eq!(seen, [2; 4], "a new mapping sees what the host changed");
+}
+
+#[test]
 fn memory_comes_back_when_files_go() {
     let services = services();
     let before = services.memory.used_bytes();
