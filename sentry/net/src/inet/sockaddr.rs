@@ -73,7 +73,7 @@ pub fn decode(own: Family, addr: &SockAddr) -> Result<SocketAddr> {
 /// The destination of a sendto(2): an AF_INET6 socket takes AF_INET too.
 pub fn decode_destination(own: Family, addr: &SockAddr) -> Result<SocketAddr> {
     match (own, family(addr)?) {
-        (Family::V6, AF_INET) => v4(addr),
+        (Family::V6, AF_INET) => Ok(netstack::socket::to_family(own, v4(addr)?)),
         (Family::V4, AF_INET | AF_UNSPEC) => v4(addr),
         (Family::V6, AF_INET6) => v6(addr),
         (Family::V4, _) if addr.0.len() < size_of::<SockAddrIn>() => Err(Errno::EINVAL.into()),
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(decode(Family::V6, &encode(Family::V6, v6)).unwrap(), v6);
         let mapped: SocketAddr = "[::ffff:10.1.2.3]:80".parse().unwrap();
         assert_eq!(decode(Family::V6, &encode(Family::V6, v4)).unwrap(), mapped);
-        assert_eq!(decode_destination(Family::V6, &in4("10.1.2.3:80")).unwrap(), v4);
+        assert_eq!(decode_destination(Family::V6, &in4("10.1.2.3:80")).unwrap(), mapped);
 
         let short = SockAddr(in4("10.1.2.3:80").0[..15].to_vec());
         assert!(decode(Family::V4, &short).unwrap_err().is(Errno::EINVAL));
