@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use netstack::ip::Family;
-use netstack::link::{MacAddr, NicKind};
+use netstack::link::fault::{FaultLink, Faults};
+use netstack::link::{Link, MacAddr, NicKind};
 use netstack::socket::{Readiness, RecvError, RecvFlags, SendError, SendFlags, Wake};
 use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::Instant;
@@ -33,6 +34,15 @@ struct Bed {
 
 /// Runs a test on a thread in a new network namespace. Whoever cannot make one sees why and passes.
 fn in_namespace(offloading: Offloading, test: impl FnOnce(Bed) + Send + 'static) {
+    over(offloading, |tap| tap, test);
+}
+
+/// The same with something around the device.
+fn over(
+    offloading: Offloading,
+    wrap: fn(Arc<Tap>) -> Arc<dyn Link>,
+    test: impl FnOnce(Bed) + Send + 'static,
+) {
     let thread = std::thread::spawn(move || {
         if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
             eprintln!("skipped: no network namespace of our own: {errno}");
@@ -42,7 +52,7 @@ fn in_namespace(offloading: Offloading, test: impl FnOnce(Bed) + Send + 'static)
             eprintln!("skipped: no {}", netstack_host::tap::CLONE_DEVICE);
             return;
         }
-        test(Bed::new(offloading));
+        test(Bed::new(offloading, wrap));
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
@@ -50,7 +60,7 @@ fn in_namespace(offloading: Offloading, test: impl FnOnce(Bed) + Send + 'static)
 }
 
 impl Bed {
-    fn new(offloading: Offloading) -> Bed {
+    fn new(offloading: Offloading, wrap: fn(Arc<Tap>) -> Arc<dyn Link>) -> Bed {
         let host_addresses = vec![cidr(HOST4, 24), cidr(HOST6, 64)];
         let config = TapConfig { host_addresses, offloading, ..TapConfig::default() };
         let tap = Tap::open(&config).unwrap();
@@ -61,7 +71,7 @@ impl Bed {
             kind: NicKind::Ethernet,
             mac,
             mtu: tap.mtu(),
-            link: tap.clone(),
+            link: wrap(tap.clone()),
         };
         let nic = stack.add_nic(nic).unwrap();
         stack.add_address(nic, cidr(GUEST4, 24)).unwrap();
@@ -213,8 +223,8 @@ fn receive_all(
     }
 }
 
-fn streams(offloading: Offloading, len: usize) {
-    in_namespace(offloading, move |bed| {
+fn streams(offloading: Offloading, len: usize, wrap: fn(Arc<Tap>) -> Arc<dyn Link>) {
+    over(offloading, wrap, move |bed| {
         let data = pattern(len);
         for (host, guest) in [(HOST4, GUEST4), (HOST6, GUEST6)] {
             // We connect: the host echoes all.
@@ -266,12 +276,12 @@ fn streams(offloading: Offloading, len: usize) {
 
 #[test]
 fn streams_go_both_ways_with_plain_frames() {
-    streams(Offloading::None, 1 << 20);
+    streams(Offloading::None, 1 << 20, |tap| tap);
 }
 
 #[test]
 fn streams_go_both_ways_with_offloads() {
-    streams(Offloading::Full, 8 << 20);
+    streams(Offloading::Full, 8 << 20, |tap| tap);
 }
 
 #[test]
@@ -301,4 +311,15 @@ fn a_taken_address_and_a_name_in_use_are_told_and_the_device_goes_with_its_owner
         drop((stack, tap));
         assert!(nix::net::if_::if_nametoindex(name.as_str()).is_err(), "{name} is still there");
     });
+}
+
+/// 5 % loss and reordering, 2 % duplication, both ways, from one seed.
+fn lossy(tap: Arc<Tap>) -> Arc<dyn Link> {
+    let faults = Faults::lossy(Duration::ZERO);
+    Arc::new(FaultLink::new(tap, faults, faults, &[11; 32]))
+}
+
+#[test]
+fn streams_arrive_whole_over_a_link_that_loses_reorders_and_repeats() {
+    streams(Offloading::None, 256 << 10, lossy);
 }
