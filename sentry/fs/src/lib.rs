@@ -5,7 +5,8 @@
 //! * [`overlay`]: a read-only lower tree with a writable upper one, both known only as inodes.
 //! * [`dev`], [`proc`](mod@proc), [`sys`]: the trees that programs expect at /dev, /proc and /sys.
 //!
-//! Shared by them: [`services`] (memory and clock as arguments), [`pages`] (a file's pages), [`pseudo`] (generated files).
+//! Shared by them: [`services`] (memory and clock as arguments), [`pages`] (a file's pages), [`listing`] (a directory as one reader sees it),
+//! [`tree`] (filling a fresh tree).
 #![forbid(unsafe_code)]
 
 pub mod dev;
