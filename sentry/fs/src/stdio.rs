@@ -16,7 +16,9 @@ use sentry_kernel::error::Result;
 use sentry_kernel::file::pipe::nameless_path;
 use sentry_kernel::file::{FileDescription, FileOps, WriteAt, Written};
 use sentry_kernel::io::{Sink, Source};
-use sentry_kernel::vfs::{Attributes, FileSystem, FileType, FsStat, Inode, OpenFlags, Timespec};
+use sentry_kernel::vfs::{
+    Attributes, Change, FileSystem, FileType, FsStat, Inode, OpenFlags, Timespec,
+};
 use sentry_kernel::wait::{Events, WaitQueue};
 
 /// Bytes that one host call moves.
@@ -219,6 +221,13 @@ impl Inode for StreamInode {
 
     fn filesystem(&self) -> Arc<dyn FileSystem> {
         Arc::new(StreamFs)
+    }
+
+    /// Only the size: `> /dev/stdout` truncates the host's file, as it would without a sandbox.
+    fn set_attributes(&self, change: &Change) -> Result<()> {
+        let size = change.size.ok_or(Errno::EPERM)?;
+        let size = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
+        Ok(nix::unistd::ftruncate(&self.stream.fd, size).map_err(errno)?)
     }
 
     fn open(self: Arc<Self>, _: OpenFlags, _: &Credentials) -> Result<Arc<dyn FileOps>> {
