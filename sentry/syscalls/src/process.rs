@@ -219,7 +219,6 @@ fn execveat(
     execute(task, dir, path, shown, argv, envp, lookup)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the union of execve's and execveat's")]
 fn execute(
     task: &mut CurrentTask,
     dir: DirRef,

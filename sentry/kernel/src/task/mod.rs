@@ -30,3 +30,6 @@ pub use task::{Attention, Details, Resources, Scheduling, Task, TaskInit};
 pub use times::{Account, CpuTime, Mode};
 pub use wait::{WaitSelect, Waited};
 pub use waker::TaskWaker;
+
+#[cfg(test)]
+mod tests;

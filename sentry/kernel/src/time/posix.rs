@@ -221,18 +221,18 @@ impl TimerTarget for SignalTimer {
         let (fired, next) = {
             let mut armed = self.armed.lock();
             let deadline = armed.deadline?;
-            if shown < deadline {
+            let late = shown.checked_sub(deadline);
+            if late.is_none() {
                 (None, Some(deadline))
-            } else if armed.interval_ns == 0 {
-                armed.deadline = None;
-                armed.key = None;
-                (Some(0), None)
-            } else {
-                let missed = (shown - deadline) / armed.interval_ns;
+            } else if let Some(missed) = late.and_then(|l| l.checked_div(armed.interval_ns)) {
                 let step = armed.interval_ns.saturating_mul(missed.saturating_add(1));
                 armed.deadline = Some(deadline.saturating_add(step));
                 armed.overrun = missed;
                 (Some(missed), armed.deadline)
+            } else {
+                armed.deadline = None;
+                armed.key = None;
+                (Some(0), None)
             }
         };
         if let Some(overrun) = fired {
