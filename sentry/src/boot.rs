@@ -169,6 +169,7 @@ fn open_stdio(
     let table = FdTable::new();
     let watcher = HostWatcher::start()?;
     let mut console = None;
+    let mut streams: Vec<(std::os::fd::OwnedFd, Arc<FileDescription>)> = Vec::new();
     for (number, descriptor) in (0i32..).zip(stdio.descriptors) {
         let Some(descriptor) = descriptor else { continue };
         let file = if platform::host::terminal::is_terminal(descriptor.as_fd()) {
@@ -182,8 +183,17 @@ fn open_stdio(
             console = Some((terminal, file.clone()));
             file
         } else {
-            stdio::open_stream(&watcher, descriptor.as_fd())
-                .map_err(step(format!("pass descriptor {number} on")))?
+            // `> file 2>&1` is one open file with one position, inside as outside.
+            let same = streams
+                .iter()
+                .find(|(other, _)| stdio::share_position(other.as_fd(), descriptor.as_fd()));
+            let file = match same {
+                Some((_, file)) => Arc::clone(file),
+                None => stdio::open_stream(&watcher, descriptor.as_fd())
+                    .map_err(step(format!("pass descriptor {number} on")))?,
+            };
+            streams.push((descriptor, file.clone()));
+            file
         };
         table
             .install_at(number, file, OnExec::Keep, 3)

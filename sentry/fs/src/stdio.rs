@@ -292,6 +292,23 @@ fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Option<OwnedFd> {
     .ok()
 }
 
+/// True where two descriptors of the host share one open regular file, as after `2>&1`: then moving one's position moves the other's.
+pub fn share_position(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
+    let regular = |fd: BorrowedFd<'_>| {
+        fstat(fd).is_ok_and(|s| FileType::from_mode(s.st_mode) == Some(FileType::Regular))
+    };
+    if !regular(a) || !regular(b) {
+        return false;
+    }
+    let (Ok(at), Ok(beside)) = (lseek(a, 0, Whence::SeekCur), lseek(b, 0, Whence::SeekCur)) else {
+        return false;
+    };
+    let moved = lseek(a, 1, Whence::SeekCur).is_ok();
+    let follows = lseek(b, 0, Whence::SeekCur).is_ok_and(|now| now == beside + 1);
+    // Back to where it was.
+    moved && lseek(a, at, Whence::SeekSet).is_ok() && follows
+}
+
 /// The host's descriptor as an open file of the guest. Errors: EBADF.
 pub fn open_stream(watcher: &HostWatcher, fd: BorrowedFd<'_>) -> Result<Arc<FileDescription>> {
     let stat = fstat(fd).map_err(errno)?;

@@ -52,8 +52,8 @@ impl Entries for Descriptors {
         let body = Body::Magic {
             text: Box::new(move || Ok(file(&shown, fd)?.link_name(&viewpoint(&shown)?))),
             target: Box::new(move || {
-                // Sockets and the like have no place to open again: open(2) answers ENXIO.
-                file(&task, fd)?.path().cloned().ok_or(Errno::ENXIO.into())
+                // Sockets and the like can be looked at there but not opened again: open(2) answers ENXIO.
+                Ok(file(&task, fd)?.place())
             }),
         };
         let owner = Owner::Guarded(self.task.clone());
