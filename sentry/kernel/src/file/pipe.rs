@@ -295,11 +295,17 @@ pub struct PipeEnd {
 impl PipeEnd {
     /// Opens an end.
     pub fn open(pipe: &Arc<Pipe>, direction: Direction) -> Arc<Self> {
-        let mut state = pipe.state.lock();
+        let state = pipe.state.lock();
         let peers_before = match direction {
             Direction::Write => state.readers_ever,
             _ => state.writers_ever,
         };
+        drop(state);
+        Self::open_after(pipe, direction, peers_before)
+    }
+
+    fn open_after(pipe: &Arc<Pipe>, direction: Direction, peers_before: u64) -> Arc<Self> {
+        let mut state = pipe.state.lock();
         if direction.reads() {
             state.readers += 1;
             state.readers_ever += 1;
@@ -457,8 +463,9 @@ impl Inode for PipeInode {
         nameless::filesystem()
     }
 
+    /// A pipe of pipe(2) had both ends once: no opening waits, and one without a peer sees the end at once.
     fn open(self: Arc<Self>, flags: OpenFlags, _: &Credentials) -> Result<Arc<dyn FileOps>> {
-        open_fifo(&self.pipe, flags)
+        Ok(PipeEnd::open_after(&self.pipe, Direction::of(flags), 0))
     }
 
     fn permission(&self, _: crate::vfs::Access, _: &Credentials) -> Option<Result<()>> {

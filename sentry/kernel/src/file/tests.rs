@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 
+use crate::cred::Credentials;
 use crate::error::Result;
 use crate::file::epoll::{Epoll, EpollMode, Interest, Ready};
 use crate::file::eventfd::{EventFd, Taking};
@@ -117,6 +118,21 @@ fn a_fifo_waits_for_its_peer() {
     assert!(reader.peer_came(), "a writer that came and went counts");
     assert_eq!(ready(&desc), Events::HUP);
     assert!(PipeEnd::open(&fifo, Direction::Both).peer_came());
+}
+
+#[test]
+fn a_pipe_opened_again_does_not_wait() {
+    let (r, w) = pipe(OpenFlags::empty());
+    write(&w, b"rest").unwrap();
+    drop(w);
+    let inode = r.path().unwrap().inode().clone();
+    let again = inode.open(OpenFlags::empty(), &Credentials::root()).unwrap();
+    assert!(PipeEnd::of(&*again).unwrap().peer_came());
+    let again = FileDescription::new(again, None, OpenFlags::empty());
+    assert_eq!(ready(&again), Events::IN | Events::RDNORM | Events::HUP);
+    drop(r);
+    assert_eq!(read(&again, 9).unwrap(), b"rest");
+    assert_eq!(read(&again, 9).unwrap(), b"");
 }
 
 #[test]
