@@ -102,7 +102,7 @@ fn with_faults(tap: Arc<Tap>, asked: config::Faults) -> NicLink {
     };
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&asked.seed.to_le_bytes());
-    let link = FaultLink::new(tap.clone(), faults.clone(), faults, &seed);
+    let link = FaultLink::new(tap.clone(), faults, faults, &seed);
     NicLink::Wrapped(tap, Arc::new(link))
 }
 
