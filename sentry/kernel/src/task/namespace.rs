@@ -54,10 +54,6 @@ impl Tree {
         self.nodes.get_mut(&pid)
     }
 
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values()
-    }
-
     /// The living groups of a process group.
     pub(crate) fn in_process_group(&self, id: u32) -> impl Iterator<Item = &Node> {
         self.nodes.values().filter(move |n| n.process_group.id() == id)
@@ -67,13 +63,13 @@ impl Tree {
         self.in_process_group(id).next().map(|n| n.process_group.clone())
     }
 
-    /// True where no member has a parent in another process group of the same session: nobody could continue it (POSIX).
+    /// True where no member has a parent in another process group of the same session: nobody could continue it (POSIX). Init is a parent
+    /// like any other, as in a PID namespace of Linux: a sandbox's first program may be a shell with jobs.
     /// `without` is a group that is about to end and does not count.
     pub(crate) fn is_orphaned(&self, id: u32, without: Option<u32>) -> bool {
         !self.in_process_group(id).any(|node| {
             let counts = node.zombie.is_none() && Some(node.group.pid()) != without;
             counts
-                && node.parent != INIT_PID
                 && self.nodes.get(&node.parent).is_some_and(|parent| {
                     parent.process_group.id() != id
                         && parent.process_group.session().id() == node.process_group.session().id()

@@ -264,3 +264,43 @@ fn children_of_a_parent_that_ignores_sigchld_leave_no_zombie() {
     assert_eq!(status_of(&guest), Some(WaitStatus::Exited(0)));
     assert_eq!(guest.kernel.pids().groups().len(), 1);
 }
+
+#[test]
+fn a_stopped_job_of_init_stays_stopped_while_others_end() {
+    let job = |task: &CurrentTask| task.kernel().pids().group(2).unwrap();
+    let send = move |task: &CurrentTask, signal| {
+        job(task).send_signal(signal, SigInfo::new(signal, SI_USER))
+    };
+    let calls = Calls::standard()
+        .on(OWN, |task, _| {
+            let never = WaitQueue::new();
+            task.wait_for(&never, Events::IN, None, || None::<u64>)
+        })
+        .on(OWN + 1, move |task, _| {
+            task.kernel().pids().set_process_group(1, 2, 2)?;
+            send(task, Signal::SIGSTOP)?;
+            let found = task.wait_child(WaitSelect::Any, WaitOptions::UNTRACED)?;
+            Ok(found.map_or(0, |f| f.status.word() as u64))
+        })
+        .on(OWN + 2, move |task, _| {
+            // A hang-up that came before would be taken first.
+            send(task, Signal::SIGTERM)?;
+            send(task, Signal::SIGCONT)?;
+            Ok(0)
+        });
+    let init = Script::new()
+        .syscall(FORK, [0; 6])
+        .syscall(OWN + 1, [0; 6])
+        .check(|_, regs| assert_eq!(regs.rax, 0x137f))
+        .syscall(FORK, [0; 6])
+        .syscall(WAIT, [0; 6])
+        .check(|_, regs| assert_eq!(regs.rax, 0))
+        .syscall(OWN + 2, [0; 6])
+        .syscall(WAIT, [0; 6])
+        .check(|_, regs| assert_eq!(regs.rax, 15))
+        .syscall(EXIT, [0; 6]);
+    let scripts =
+        vec![init, Script::new().syscall(OWN, [0; 6]), Script::new().syscall(EXIT, [0; 6])];
+    let guest = start(calls, scripts);
+    assert_eq!(status_of(&guest), Some(WaitStatus::Exited(0)));
+}

@@ -147,8 +147,9 @@ impl PidNamespace {
     ) -> Option<Arc<ThreadGroup>> {
         let usage = group.usage().plus(group.children_usage());
         let mut tree = self.lock();
+        let connected = connected_groups(&tree, group);
         let heir = reparent_children(&mut tree, group);
-        tell_orphaned_groups(&tree, group);
+        tell_orphaned_groups(&tree, group, &connected);
         let node = tree.node_mut(group.pid())?;
         node.zombie = Some(Zombie { status, uid, usage });
         node.job_event = None;
@@ -276,23 +277,21 @@ fn send_parent_death(child: &ThreadGroup) {
     }
 }
 
+/// The process groups that this end may orphan: its own and its children's, as far as they are not orphaned yet.
+fn connected_groups(tree: &Tree, ending: &ThreadGroup) -> Vec<u32> {
+    let Some(own) = tree.node(ending.pid()) else { return Vec::new() };
+    let children = own.children.iter().filter_map(|c| tree.node(*c));
+    let mut ids: Vec<u32> =
+        core::iter::once(own).chain(children).map(|n| n.process_group.id()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.retain(|id| !tree.is_orphaned(*id, None));
+    ids
+}
+
 /// POSIX: process groups that this end orphans and that hold a stopped member get SIGHUP and SIGCONT.
-fn tell_orphaned_groups(tree: &Tree, ended: &ThreadGroup) {
-    let Some(own) = tree.node(ended.pid()) else { return };
-    let session = own.process_group.session().id();
-    let mut candidates: Vec<u32> = tree
-        .nodes()
-        .filter(|n| n.process_group.session().id() == session && n.zombie.is_none())
-        .filter(|n| {
-            n.parent == ended.pid()
-                || n.process_group.id() == own.process_group.id()
-                || n.parent == INIT_PID
-        })
-        .map(|n| n.process_group.id())
-        .collect();
-    candidates.sort_unstable();
-    candidates.dedup();
-    for id in candidates {
+fn tell_orphaned_groups(tree: &Tree, ended: &ThreadGroup, connected: &[u32]) {
+    for &id in connected {
         let members: Vec<_> = tree
             .in_process_group(id)
             .filter(|n| n.zombie.is_none() && n.group.pid() != ended.pid())
