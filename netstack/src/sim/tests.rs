@@ -239,6 +239,14 @@ fn a_datagram_that_must_not_be_cut_is_refused_and_one_beyond_the_protocol_too() 
     client.set_option(sim.now(), IpOption::MtuDiscover(MtuDiscover::Do).into()).unwrap();
     assert_eq!(send(&sim, &client, "10.0.0.2:5", &[0; 1473]), Err(SendError::MessageTooLong));
     send(&sim, &client, "10.0.0.2:5", &[0; 1472]).unwrap();
+    // Who asked for errors is told the MTU too, as by nobody but this host.
+    assert_eq!(client.recv_error(), None);
+    client.set_option(sim.now(), IpOption::ReceiveErrors(true).into()).unwrap();
+    assert_eq!(send(&sim, &client, "10.0.0.2:5", &[0; 1473]), Err(SendError::MessageTooLong));
+    let report = client.recv_error().unwrap();
+    assert_eq!((report.error, report.icmp), (SocketError::MessageTooLong, None));
+    assert_eq!((report.destination, report.mtu), (addr("10.0.0.2:5"), Some(1500)));
+    assert_eq!(client.take_error(), None);
     let other = sim.stack(a).udp_socket(Family::V4);
     assert_eq!(send(&sim, &other, "10.0.0.2:5", &[0; 65_508]), Err(SendError::MessageTooLong));
 }

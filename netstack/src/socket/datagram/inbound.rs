@@ -79,11 +79,8 @@ impl Endpoint for Datagram {
             Severity::Soft => too_long && state.settings.mtu_discover != MtuDiscover::Dont,
         };
         if state.settings.receive_errors {
-            if state.reports.len() >= MAX_REPORTS {
-                state.reports.pop_front();
-            }
             let skip = if self.kind == Kind::Udp { HEADER_LEN } else { 0 };
-            state.reports.push_back(ErrorReport {
+            state.report(ErrorReport {
                 error: error.error,
                 icmp: error.icmp,
                 offender: error.offender,
@@ -98,6 +95,16 @@ impl Endpoint for Datagram {
         let readiness = state.readiness();
         drop(state);
         self.wake(readiness);
+    }
+}
+
+impl State {
+    /// Queues a report; the oldest makes room.
+    pub(super) fn report(&mut self, report: ErrorReport) {
+        if self.reports.len() >= MAX_REPORTS {
+            self.reports.pop_front();
+        }
+        self.reports.push_back(report);
     }
 }
 

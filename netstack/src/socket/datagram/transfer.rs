@@ -109,8 +109,29 @@ impl Datagram {
         match self.emit(now, &plan, &route, payload) {
             // Linux tells of a full device queue only those who asked for errors.
             Err(SendError::Network(SocketError::NoBuffers)) if !plan.errors_matter => Ok(len),
+            Err(SendError::MessageTooLong) if plan.errors_matter => {
+                self.report_too_long(&plan, &route);
+                Err(SendError::MessageTooLong)
+            }
             sent => sent.map(|()| len),
         }
+    }
+
+    /// Tells in the error queue which MTU a message did not fit (ip(7), IP_RECVERR: "Locally generated errors").
+    fn report_too_long(&self, plan: &Plan, route: &RouteInfo) {
+        let probes = plan.header_included || plan.meta.fragment == Fragment::Probe;
+        let mut state = self.state.lock();
+        state.report(ErrorReport {
+            error: SocketError::MessageTooLong,
+            icmp: None,
+            offender: route.src,
+            destination: plan.remote,
+            mtu: Some(if probes { route.link_mtu } else { route.mtu }),
+            payload: Vec::new(),
+        });
+        let readiness = state.readiness();
+        drop(state);
+        self.wake(readiness);
     }
 
     /// Sends one message to the peer.

@@ -201,7 +201,12 @@ impl InetSocket {
         };
         let mut data = error.as_bytes().to_vec();
         let offender = core::net::SocketAddr::new(report.offender, 0);
-        data.extend_from_slice(&sockaddr::encode(self.family, offender).0);
+        let mut offender = sockaddr::encode(self.family, offender).0;
+        if report.icmp.is_none() {
+            // Nobody's address: family AF_UNSPEC.
+            offender.fill(0);
+        }
+        data.extend_from_slice(&offender);
         let (level, name) = if v4 { (SOL_IP, IP_RECVERR) } else { (SOL_IPV6, IPV6_RECVERR) };
         let cut = if len < report.payload.len() { MSG_TRUNC } else { 0 };
         Ok(Received {
