@@ -35,6 +35,9 @@ pub(crate) fn register(
     }
     kernel.register_fs_type(Arc::new(tmpfs::fs_type(services.clone())));
     let net_files = NetFiles::default();
+    for (name, generator) in net.proc_files() {
+        net_files.register(name, generator);
+    }
     let row = proc::fs_type(services.clone(), Arc::downgrade(kernel), net_files.clone());
     kernel.register_fs_type(Arc::new(row));
     let pts = devpts.clone();

@@ -211,6 +211,36 @@ fn ping_both_ways() {
 }
 
 #[test]
+fn interfaces_and_connections_are_told() {
+    let namespace = Namespace::new();
+    let client = "
+import socket
+print(socket.if_nametoindex('eth0'), socket.if_indextoname(1), socket.getaddrinfo('fe80::1%eth0', 1)[0][4][3])
+server = socket.create_server(('10.9.0.2', 4660))
+peer = socket.create_connection(('10.9.0.2', 4660)); other = server.accept()
+lines = [line.split()[1:4] for line in open('/proc/net/tcp')]
+print(['0200090A:1234', '00000000:0000', '0A'] in lines, sum(line[2] == '01' for line in lines))
+print(any(line.startswith('Tcp:') for line in open('/proc/net/snmp')), 'eth0' in open('/proc/net/dev').read())
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(0, 10, 2); s.setsockopt(0, 11, 1)
+try: s.sendto(bytes(1473), ('10.9.0.1', 9))
+except OSError as e: print(e.errno)
+data, control, flags, peer = s.recvmsg(100, 100, socket.MSG_ERRQUEUE)
+import struct
+print(len(data), peer, control[0][:2], struct.unpack('=IBBBBII', control[0][2][:16]), any(control[0][2][16:]))";
+    let output = run(&mut namespace.netcell(&[], &["/usr/bin/python3", "-c", client]), b"");
+    let expected = "2 lo 2\nTrue 2\nTrue True\n90\n0 ('10.9.0.1', 9) (0, 11) (90, 1, 0, 0, 0, 1500, 0) False\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", text(&output));
+    let out = inside(
+        &namespace,
+        &[],
+        "ip -br addr show eth0 | cut -c1-20; ip route show default; ping -c 1 -M do -s 1473 10.9.0.1 2>&1 | grep local; ping -6 -c 1 ff02::1%eth0 | grep -c 'from fe80'",
+    );
+    assert!(out.starts_with("eth0"), "{out}");
+    assert!(out.contains("default via 10.9.0.1 dev eth0"), "{out}");
+    assert!(out.contains("message too long, mtu=1500"), "{out}");
+}
+
+#[test]
 fn names_are_resolved_over_udp() {
     let mut namespace = Namespace::new();
     namespace.serve(&[

@@ -239,7 +239,7 @@ impl NetNamespace {
     /// The socket families of the namespace, for the kernel's registry: unix, inet, inet6, netlink.
     pub fn families(self: &Arc<Self>) -> Vec<Arc<dyn SocketFamily>> {
         vec![
-            Arc::new(UnixFamily::default()),
+            Arc::new(UnixFamily::new(self)),
             Arc::new(InetFamily::v4(self)),
             Arc::new(InetFamily::v6(self)),
             Arc::new(NetlinkFamily::new(self)),

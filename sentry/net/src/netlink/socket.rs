@@ -17,6 +17,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::Ports;
 use super::answer::{self, Context};
+use crate::inet::netdev;
 use crate::netns::NetNamespace;
 use crate::sockopt::{Common, value};
 use crate::{identity, ioctl};
@@ -181,7 +182,7 @@ impl FileOps for NetlinkSocket {
                 let next = self.state.lock().replies.front().map_or(0, Vec::len);
                 ioctl::write_int(task, arg, next)
             }
-            _ => Err(Errno::ENOTTY.into()),
+            _ => netdev::ioctl(self.net.stack(), task, request, arg),
         }
     }
 

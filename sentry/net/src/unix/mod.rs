@@ -24,11 +24,18 @@ pub use socket::{Kind, UnixSocket};
 pub use transfer::Outgoing;
 
 use crate::identity;
+use crate::netns::NetNamespace;
 
 /// The family's row in the registry; it owns the names of its namespace.
-#[derive(Default)]
 pub struct UnixFamily {
     names: Arc<Names>,
+}
+
+impl UnixFamily {
+    /// The family of a namespace.
+    pub fn new(net: &Arc<NetNamespace>) -> Self {
+        Self { names: Arc::new(Names::of(net)) }
+    }
 }
 
 /// The only protocols are 0 and PF_UNIX itself. Errors: EPROTONOSUPPORT.

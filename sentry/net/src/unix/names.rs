@@ -10,6 +10,7 @@ use sentry_kernel::sync::{Mutex, Rank};
 
 use super::address::Name;
 use super::socket::UnixSocket;
+use crate::netns::NetNamespace;
 
 /// Most files on their way through sockets at once; sendmsg(2) answers ETOOMANYREFS beyond it.
 pub const IN_FLIGHT_MAX: usize = 16_384;
@@ -25,6 +26,8 @@ pub enum Key {
 
 /// The bound names, and the count of files in flight.
 pub struct Names {
+    /// Whose names they are: any socket of a namespace tells of its interfaces.
+    net: Weak<NetNamespace>,
     bound: Mutex<HashMap<Key, Weak<UnixSocket>>>,
     next_automatic: AtomicU32,
     in_flight: Arc<AtomicUsize>,
@@ -33,6 +36,7 @@ pub struct Names {
 impl Default for Names {
     fn default() -> Self {
         Self {
+            net: Weak::new(),
             bound: Mutex::new(Rank::SOCKET, HashMap::new()),
             next_automatic: AtomicU32::new(1),
             in_flight: Arc::default(),
@@ -41,6 +45,16 @@ impl Default for Names {
 }
 
 impl Names {
+    /// The names of a namespace.
+    pub fn of(net: &Arc<NetNamespace>) -> Self {
+        Self { net: Arc::downgrade(net), ..Self::default() }
+    }
+
+    /// The namespace; none where the names stand alone.
+    pub fn net(&self) -> Option<Arc<NetNamespace>> {
+        self.net.upgrade()
+    }
+
     /// Binds a socket to a key. Errors: EADDRINUSE.
     pub fn bind(&self, key: Key, socket: &Weak<UnixSocket>) -> Result<()> {
         let mut bound = self.bound.lock();

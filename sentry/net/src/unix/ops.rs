@@ -18,6 +18,7 @@ use super::paths;
 use super::socket::{Kind, Role, UnixSocket};
 use super::transfer::Outgoing;
 use crate::identity;
+use crate::inet::netdev;
 use crate::ioctl;
 use crate::sockopt::value;
 
@@ -52,7 +53,11 @@ impl FileOps for UnixSocket {
                 ioctl::write_int(task, arg, self.unread())
             }
             SIOCOUTQ => ioctl::write_int(task, arg, self.unsent()),
-            _ => Err(Errno::ENOTTY.into()),
+            // if_nametoindex(3) of the C library asks on a local socket.
+            _ => match self.names.net() {
+                Some(net) => netdev::ioctl(net.stack(), task, request, arg),
+                None => Err(Errno::ENOTTY.into()),
+            },
         }
     }
 
