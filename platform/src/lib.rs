@@ -132,6 +132,13 @@ pub trait Context: Send {
     /// The handle by which any thread makes this context return from `switch`.
     fn kick_handle(&self) -> Arc<dyn Kick>;
 
+    /// Says that the task is about to sleep in the kernel, on its host thread. Backends choose cores
+    /// by who is awake at the same time.
+    fn sleeps(&self) {}
+
+    /// Says that the sleep is over.
+    fn wakes(&self) {}
+
     /// The FPU and vector state as a program sees it in a signal frame.
     fn save_fpu(&mut self) -> Result<FpuState, PlatformError>;
 

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 
 use super::access::{self, INSTRUCTION_MAX};
-use super::cores::CoreIndex;
+use super::cores::PlaceId;
 use super::space::PtraceSpace;
 use super::trace::{self, SignalInfo, Stop};
 use super::{Shared, not_permitted};
@@ -31,8 +31,6 @@ const SEGV_MAPERR: i32 = 1;
 const SEGV_ACCERR: i32 = 2;
 /// More than any XSAVE image that a processor has today (AMX: 11 KiB).
 const XSTATE_MAX: usize = 64 * 1024;
-/// A context looks for a better core at most once in so many switches.
-const MIGRATE_INTERVAL: u32 = 32;
 
 /// A guest thread's place.
 pub(super) struct PtraceContext {
@@ -41,8 +39,7 @@ pub(super) struct PtraceContext {
     thread: Option<StubThread>,
     /// The thread that traces, once it has switched.
     owner: Option<i32>,
-    core: Option<CoreIndex>,
-    since_migration: u32,
+    place: Option<PlaceId>,
     /// The FPU state that the stub thread does not have yet.
     pending_fpu: Option<FpuState>,
     /// The last fault if nothing else happened since: the same again means that the guess was wrong.
@@ -93,8 +90,7 @@ impl PtraceContext {
             }),
             thread: None,
             owner: None,
-            core: None,
-            since_migration: 0,
+            place: None,
             pending_fpu: Some(FpuState::initial()),
             last_fault: None,
             past_cpu_ns: 0,
@@ -139,17 +135,23 @@ impl PtraceContext {
         }
         self.thread = Some(StubThread { tid, space: space.clone(), statistics: None });
         *self.kick.target.lock() = Some((target.pid(), tid));
-        match self.core {
-            Some(core) => self.shared.cores.pin(core, tid),
-            None => self.core = self.shared.cores.bind(tid),
+        match self.place {
+            Some(place) => self.shared.cores.set_stub(place, Some(tid)),
+            None => self.place = self.shared.cores.bind(tid),
         }
         Ok(tid)
     }
 
+    /// The stub thread, of which from now on nobody else knows.
+    fn take_thread(&mut self) -> Option<StubThread> {
+        *self.kick.target.lock() = None;
+        self.place.iter().for_each(|place| self.shared.cores.set_stub(*place, None));
+        self.thread.take()
+    }
+
     /// Ends the stub thread.
     fn leave_space(&mut self) {
-        *self.kick.target.lock() = None;
-        let Some(thread) = self.thread.take() else { return };
+        let Some(thread) = self.take_thread() else { return };
         let exit = Registers::at_entry(self.shared.zygote.exit_address(), 0);
         let mut ended = trace::set_registers(thread.tid, &exit).map(|()| Stop::Event);
         while let Ok(stop) = ended {
@@ -210,8 +212,7 @@ impl PtraceContext {
     /// The stub thread was killed from outside: its state is lost, and the context may go on from
     /// the initial one in another space.
     fn forget_thread(&mut self) {
-        *self.kick.target.lock() = None;
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.take_thread() {
             stub_of(&thread.space).iter().for_each(|space| space.kill());
             reap(thread.tid);
             self.pending_fpu = Some(FpuState::initial());
@@ -235,10 +236,7 @@ impl PtraceContext {
         let result = if self.kick.pending.swap(false, Ordering::SeqCst) {
             Ok(Event::Interrupted)
         } else {
-            self.enter_core(tid);
-            let result = self.run(tid, regs);
-            self.core.iter().for_each(|core| self.shared.cores.leave(*core));
-            result
+            self.run(tid, regs)
         };
         self.kick.running.store(false, Ordering::SeqCst);
         result
@@ -394,6 +392,14 @@ impl Context for PtraceContext {
         self.kick.clone()
     }
 
+    fn sleeps(&self) {
+        self.place.iter().for_each(|place| self.shared.cores.sleeps(*place));
+    }
+
+    fn wakes(&self) {
+        self.place.iter().for_each(|place| self.shared.cores.wakes(*place));
+    }
+
     fn save_fpu(&mut self) -> Result<FpuState, PlatformError> {
         if let Some(state) = &self.pending_fpu {
             return Ok(state.clone());
@@ -432,24 +438,9 @@ fn read_cpu_ns(file: &File) -> Result<u64, Errno> {
     Ok(digits.fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))))
 }
 
-impl PtraceContext {
-    /// Counts the context as running on its core, and moves it if another one is idle.
-    fn enter_core(&mut self, tid: i32) {
-        let Some(core) = self.core else { return };
-        self.since_migration = self.since_migration.saturating_add(1);
-        if let Some(better) = self.shared.cores.enter(core)
-            && self.since_migration >= MIGRATE_INTERVAL
-        {
-            self.shared.cores.migrate(core, better, tid);
-            self.core = Some(better);
-            self.since_migration = 0;
-        }
-    }
-}
-
 impl Drop for PtraceContext {
     fn drop(&mut self) {
         self.leave_space();
-        self.core.iter().for_each(|core| self.shared.cores.unbind(*core));
+        self.place.iter().for_each(|place| self.shared.cores.unbind(*place));
     }
 }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::child::{self, ChildPlan};
 use super::stub::{FILTER_CODE, FILTER_PROGRAM, REGION_SIZE, code, exit_offset};
-use super::{pidfd, seccomp};
+use super::{cores, pidfd, seccomp};
 use crate::{MemoryFile, PlatformError};
 
 /// How long a process that was just forked may take to answer before it is given up.
@@ -114,6 +114,10 @@ impl Zygote {
     fn request(&self, offset: u64) -> Result<Pid, PlatformError> {
         let socket = self.socket.as_ref().ok_or(PlatformError::StubDied)?.lock();
         let bytes = offset.to_ne_bytes();
+        // On the caller's core, which it and the stub then need not wake another for.
+        if let Ok(core) = nix::sched::sched_getcpu() {
+            let _ = cores::pin_thread(self.pid.as_raw(), core);
+        }
         sendmsg::<()>(
             socket.as_raw_fd(),
             &[IoSlice::new(&bytes)],

@@ -60,7 +60,7 @@ impl CurrentTask {
         }
         self.account().change(crate::task::Mode::Blocked, self.kernel().now());
         while group.job() != Job::Running && !task.attention().contains(Attention::EXIT) {
-            task.waker().park(None);
+            self.park(None);
         }
         self.account().change(crate::task::Mode::System, self.kernel().now());
         task.stopped.store(false, Ordering::SeqCst);

@@ -250,7 +250,7 @@ impl CurrentTask {
             if self.has_fatal_signal() {
                 break;
             }
-            self.task.waker().park(None);
+            self.park(None);
         }
         self.task.sleeping.store(false, Ordering::Relaxed);
         self.account().change(crate::task::Mode::System, self.kernel().now());

@@ -195,16 +195,23 @@ impl CurrentTask {
                 break Err(Unblocked::Interrupted);
             }
             match deadline {
-                None => waker.park(None),
+                None => self.park(None),
                 Some(at) => match at.since_ns(kernel.now()) {
                     0 => break Err(Unblocked::TimedOut),
-                    ns => waker.park(Some(ns)),
+                    ns => self.park(Some(ns)),
                 },
             }
         };
         self.task.sleeping.store(false, Ordering::Relaxed);
         self.task.account().change(Mode::System, kernel.now());
         result
+    }
+
+    /// Parks the host thread; the platform may use the core for others.
+    pub(crate) fn park(&self, ns: Option<u64>) {
+        self.context.sleeps();
+        self.task.waker().park(ns);
+        self.context.wakes();
     }
 
     /// Tries `attempt` now and after every wake-up of `queue` for `events`, until it gives something.

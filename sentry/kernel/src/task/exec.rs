@@ -297,7 +297,7 @@ impl CurrentTask {
                     break;
                 }
             }
-            self.task.waker().park(None);
+            self.park(None);
         }
         if !self.task.is_leader() {
             self.kernel().pids().become_leader(&self.task);
