@@ -10,10 +10,12 @@ use sentry_fs::services::Services;
 use sentry_fs::tmpfs::{self, Tmpfs};
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::error::Result;
+use sentry_kernel::file::WriteAt;
+use sentry_kernel::io::SliceSource;
 use sentry_kernel::kernel::Kernel;
 use sentry_kernel::vfs::{
-    DirRef, FileSystem, FileType, FsContext, LookupFlags, MountFlags, MountNamespace, Path,
-    ResolveCx, modify, resolve,
+    DirRef, FileSystem, FileType, FsContext, LookupFlags, MountFlags, MountNamespace, OpenFlags,
+    Path, ResolveCx, modify, resolve,
 };
 
 use crate::config::{Image, Volume, Writes};
@@ -133,14 +135,25 @@ impl Tree {
         }
     }
 
-    /// Writes a small file of root's, in place of whatever has its name.
+    /// Writes a small file of root's, in place of whatever has its name. It goes through the same lookups as a
+    /// program's, so that no name is remembered as absent or as what it was before.
     pub(crate) fn write_file(&self, path: &str, content: &[u8]) -> Result<()> {
+        if let Some((above, _)) = path.rsplit_once('/').filter(|(above, _)| !above.is_empty()) {
+            self.make_directories(above.as_bytes(), 0o755)?;
+        }
         match modify::unlink(&self.cx, &DirRef::Cwd, path.as_bytes()) {
             Ok(()) => {}
             Err(error) if error.is(Errno::ENOENT) => {}
             Err(error) => return Err(error),
         }
-        sentry_fs::tree::file(self.mounts.root().inode(), path.trim_start_matches('/'), content)
+        let what = modify::Make::Node(FileType::Regular, 0);
+        let made = modify::make(&self.cx, &DirRef::Cwd, path.as_bytes(), what, 0o644)?;
+        let open = made.inode().clone().open(OpenFlags::WRONLY, &self.cx.creds)?;
+        let mut source = SliceSource::new(content);
+        match open.write(WriteAt::Offset(0), &mut source)?.len == content.len() {
+            true => Ok(()),
+            false => Err(Errno::ENOSPC.into()),
+        }
     }
 
     /// How programs resolve paths as this user.

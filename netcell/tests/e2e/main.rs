@@ -3,6 +3,7 @@
 mod bad_input;
 mod capture;
 mod harness;
+mod linux_files;
 mod network;
 mod programs;
 mod terminal;

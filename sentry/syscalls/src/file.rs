@@ -8,7 +8,7 @@ use sentry_kernel::Result;
 use sentry_kernel::file::pipe::PipeEnd;
 use sentry_kernel::file::{FileDescription, OnExec};
 use sentry_kernel::task::CurrentTask;
-use sentry_kernel::vfs::{self, FileType, LookupFlags, OpenFlags, OpenHow};
+use sentry_kernel::vfs::{self, DirRef, FileType, LookupFlags, OpenFlags, OpenHow};
 use sentry_kernel::wait::Events;
 
 use crate::args::Fd;
@@ -32,7 +32,13 @@ rows! {
 
 fn open_with(task: &CurrentTask, dirfd: Fd, path: UserPtr<u8>, how: OpenHow) -> Result<Fd> {
     let path = read_path(task, path)?;
-    let dir = dir_ref(task, dirfd, &path)?;
+    let dir = match dirfd {
+        // With RESOLVE_IN_ROOT an absolute path begins at dirfd too.
+        dirfd if how.resolve.contains(LookupFlags::IN_ROOT) && dirfd != Fd::CWD => {
+            DirRef::File(any_file(task, dirfd)?)
+        }
+        dirfd => dir_ref(task, dirfd, &path)?,
+    };
     let file = vfs::open(&resolve_cx(task), &Devices(task), &dir, &path, &how)?;
     await_peer(task, &file, how.flags)?;
     install(task, file, OnExec::from_flags(how.flags))
@@ -57,7 +63,9 @@ fn lenient(flags: u32, mode: u32) -> OpenHow {
     if flags.contains(OpenFlags::TMPFILE_BIT) && !flags.contains(OpenFlags::DIRECTORY) {
         flags -= OpenFlags::TMPFILE_BIT;
     }
-    flags |= OpenFlags::LARGEFILE;
+    if !flags.contains(OpenFlags::PATH) {
+        flags |= OpenFlags::LARGEFILE;
+    }
     OpenHow { flags, mode: mode & 0o7777, resolve: LookupFlags::empty() }
 }
 

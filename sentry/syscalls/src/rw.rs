@@ -4,6 +4,7 @@ use sentry_abi::fcntl::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC};
 use sentry_abi::uio::IoVec;
 use sentry_abi::{Errno, UserPtr, UserSlice};
 use sentry_kernel::Result;
+use sentry_kernel::file::pipe::PipeEnd;
 use sentry_kernel::file::{FileDescription, Whence};
 use sentry_kernel::io::{Sink, SliceSource, Source, VecSink};
 use sentry_kernel::task::CurrentTask;
@@ -280,7 +281,9 @@ fn sendfile(
     if cursor.offset.is_some() && !from.ops().is_seekable() {
         return Err(Errno::ESPIPE.into());
     }
-    if to.flags().contains(sentry_kernel::vfs::OpenFlags::APPEND) {
+    // What cannot be put back is not taken out on the way to a target that may not have it, unless that is a pipe.
+    let loses = !from.ops().is_seekable() && PipeEnd::of(&**to.ops()).is_none();
+    if loses || to.flags().contains(sentry_kernel::vfs::OpenFlags::APPEND) {
         return Err(Errno::EINVAL.into());
     }
     let mut left = usize::try_from(count).unwrap_or(usize::MAX).min(0x7fff_f000);

@@ -66,7 +66,8 @@ pub fn open(
     }
     if flags.contains(OpenFlags::PATH) {
         let at = resolve(cx, dir, path, how.walk_flags())?;
-        return Ok(FileDescription::new(Arc::new(PathOnly), Some(at), flags));
+        let kept = flags - OpenFlags::CLOEXEC;
+        return Ok(FileDescription::new(Arc::new(PathOnly), Some(at), kept));
     }
     if flags.contains(OpenFlags::CREAT) {
         let (at, created) = find_or_create(cx, dir, path, how)?;
