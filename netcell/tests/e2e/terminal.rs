@@ -47,9 +47,9 @@ fn typed_lines_are_edited_and_echoed() {
 #[test]
 fn control_c_interrupts_the_foreground_job_only() {
     let steps = [
-        "$ |sleep 1000\\n",
-        "sleep 1000|\\x03",
-        "$ |echo alive $((40+2))\\n",
+        "# |echo rea''dy; sleep 1000\\n",
+        "ready|\\x03",
+        "# |echo alive $((40+2))\\n",
         "alive 42|exit 5\\n",
     ];
     let shown = on_terminal(&steps, &["/bin/bash", "--norc", "--noprofile", "-i"]);
@@ -65,13 +65,14 @@ fn control_c_ends_a_plain_program() {
 #[test]
 fn control_z_stops_a_job_and_the_shell_brings_it_back() {
     let steps = [
-        "$ |cat\\n",
-        "cat|one\\n",
+        "# |echo rea''dy; cat\\n",
+        "ready|one\\n",
         "one\\r\\none|\\x1a",
-        "Stopped|fg\\n",
-        "cat|two\\n",
+        "Stopped|",
+        "# |fg\\n",
+        "cat\\r\\n|two\\n",
         "two\\r\\ntwo|\\x04",
-        "$ |jobs; exit 0\\n",
+        "# |jobs; exit 0\\n",
     ];
     let shown = on_terminal(&steps, &["/bin/bash", "--norc", "--noprofile", "-i"]);
     assert!(shown.ends_with("status 0 left 0\n"), "{shown}");

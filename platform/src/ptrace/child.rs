@@ -132,7 +132,7 @@ fn detach() -> bool {
         libc::syscall(libc::SYS_setsid);
         libc::syscall(libc::SYS_chdir, c"/".as_ptr());
         libc::syscall(libc::SYS_setrlimit, libc::RLIMIT_CORE, &no_core);
-        libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, c"netcell-stub".as_ptr(), 0, 0, 0);
+        libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, c"netcell-zygote".as_ptr(), 0, 0, 0);
         libc::syscall(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
             && libc::syscall(libc::SYS_capset, &header, &no_capabilities) == 0
     }

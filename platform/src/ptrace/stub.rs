@@ -141,6 +141,12 @@ netcell_stub_start:
     mov esi, 0x3000
     xor edx, edx
     syscall
+    mov eax, 157                    # prctl(PR_SET_NAME): from here on it may hold program code
+    mov edi, 15
+    lea rsi, [rip + 98f]
+    xor edx, edx
+    xor r10d, r10d
+    syscall
     mov eax, 157                    # prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program)
     mov edi, 22
     mov esi, 2
@@ -229,6 +235,7 @@ netcell_stub_exit:
     mov edi, 1
     syscall
     ud2
+98: .asciz "netcell-stub"
 99: .asciz "netcell-result"
 
     .hidden netcell_stub_end

@@ -13,7 +13,8 @@ use sentry_kernel::task::CurrentTask;
 use sentry_kernel::time::Instant;
 use sentry_kernel::vfs::lookup::PATH_MAX;
 use sentry_kernel::vfs::{
-    self, Change, DirRef, FileType, LookupFlags, OpenFlags, OpenSpecial, Path, ResolveCx, modify,
+    self, Access, Change, DirRef, FileType, LookupFlags, OpenFlags, OpenSpecial, Path, ResolveCx,
+    modify,
 };
 use sentry_kernel::wait::{Events, WaitQueue};
 use sentry_kernel::{Error, Result};
@@ -107,6 +108,37 @@ pub fn wait_on<T>(
     }
 }
 
+/// Job control's word before a read or a write: a terminal stops background tasks here. Files that were not opened
+/// for it are left to the operation, which answers EBADF.
+fn admit(task: &CurrentTask, file: &FileDescription, events: Events) -> Result<()> {
+    let access = if events.contains(Events::IN) { Access::READ } else { Access::WRITE };
+    let opened = match access {
+        Access::READ => file.flags().readable(),
+        _ => file.flags().writable(),
+    };
+    if opened { file.ops().admit(task, access) } else { Ok(()) }
+}
+
+/// Reads with [`blocking`]; a file whose wait for the first byte has an end of its own (VTIME of a terminal) answers 0 after it.
+pub fn blocking_read(
+    task: &CurrentTask,
+    file: &FileDescription,
+    events: Events,
+    mut attempt: impl FnMut() -> Result<usize>,
+) -> Result<usize> {
+    let (Some(timeout_ns), false) = (file.ops().read_timeout_ns(), file.is_nonblocking()) else {
+        return blocking(task, file, events, attempt);
+    };
+    admit(task, file, events)?;
+    match (attempt(), file.ops().wait_queue()) {
+        (Err(e), Some(queue)) if e.is(Errno::EAGAIN) => {
+            let deadline = task.kernel().now().after_ns(timeout_ns);
+            Ok(wait_on(task, queue, events, Some(deadline), attempt)?.unwrap_or(0))
+        }
+        (first, _) => first,
+    }
+}
+
 /// Tries an operation on a file; where it answers EAGAIN and the file is blocking, waits and tries again.
 /// A socket's SO_RCVTIMEO or SO_SNDTIMEO ends the wait with EAGAIN.
 pub fn blocking<T>(
@@ -115,6 +147,7 @@ pub fn blocking<T>(
     events: Events,
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
+    admit(task, file, events)?;
     let first = attempt();
     match &first {
         Err(e) if e.is(Errno::EAGAIN) && !file.is_nonblocking() => {}

@@ -12,7 +12,7 @@ use sentry_kernel::vfs::FileType;
 use sentry_kernel::wait::Events;
 
 use crate::args::Fd;
-use crate::common::{blocking, clear_setid, file, fsize, short_or, write_all};
+use crate::common::{blocking, blocking_read, clear_setid, file, fsize, short_or, write_all};
 use crate::rows;
 
 rows! {
@@ -43,16 +43,17 @@ const CHUNK: usize = 128 * 1024;
 
 fn read_into(task: &CurrentTask, fd: Fd, mut dst: impl Sink) -> Result<usize> {
     let file = file(task, fd)?;
-    blocking(task, &file, Events::IN | Events::RDHUP, || file.read(&mut dst))
+    blocking_read(task, &file, Events::IN | Events::RDHUP, || file.read(&mut dst))
 }
 
 fn read(task: &CurrentTask, fd: Fd, buf: UserSlice<u8>) -> Result<usize> {
     read_into(task, fd, task.mm().user_sink_one(buf))
 }
 
-fn readv(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u64) -> Result<usize> {
+// Linux takes the vector's length as 32 bits (import_iovec), whatever stands above them.
+fn readv(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u32) -> Result<usize> {
     file(task, fd)?;
-    let buffers = task.mm().iovecs(iov, count)?;
+    let buffers = task.mm().iovecs(iov, count.into())?;
     read_into(task, fd, task.mm().user_sink(buffers))
 }
 
@@ -61,9 +62,9 @@ fn write(task: &CurrentTask, fd: Fd, buf: UserSlice<u8>) -> Result<usize> {
     write_all(task, &file, &mut task.mm().user_source_one(buf))
 }
 
-fn writev(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u64) -> Result<usize> {
+fn writev(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u32) -> Result<usize> {
     let file = file(task, fd)?;
-    let buffers = task.mm().iovecs(iov, count)?;
+    let buffers = task.mm().iovecs(iov, count.into())?;
     write_all(task, &file, &mut task.mm().user_source(buffers))
 }
 
@@ -96,12 +97,12 @@ fn preadv(
     task: &CurrentTask,
     fd: Fd,
     iov: UserPtr<IoVec>,
-    count: u64,
+    count: u32,
     offset: i64,
 ) -> Result<usize> {
     let offset = offset_of(offset)?;
     let file = file(task, fd)?;
-    let mut dst = task.mm().user_sink(task.mm().iovecs(iov, count)?);
+    let mut dst = task.mm().user_sink(task.mm().iovecs(iov, count.into())?);
     blocking(task, &file, Events::IN, || file.pread(offset, &mut dst))
 }
 
@@ -109,12 +110,12 @@ fn pwritev(
     task: &CurrentTask,
     fd: Fd,
     iov: UserPtr<IoVec>,
-    count: u64,
+    count: u32,
     offset: i64,
 ) -> Result<usize> {
     let offset = offset_of(offset)?;
     file(task, fd)?;
-    let buffers = task.mm().iovecs(iov, count)?;
+    let buffers = task.mm().iovecs(iov, count.into())?;
     pwrite_from(task, fd, offset, &mut task.mm().user_source(buffers))
 }
 
@@ -132,7 +133,7 @@ fn preadv2(
     task: &CurrentTask,
     fd: Fd,
     iov: UserPtr<IoVec>,
-    count: u64,
+    count: u32,
     offset: i64,
     _high: u64,
     flags: u32,
@@ -145,7 +146,7 @@ fn pwritev2(
     task: &CurrentTask,
     fd: Fd,
     iov: UserPtr<IoVec>,
-    count: u64,
+    count: u32,
     offset: i64,
     _high: u64,
     flags: u32,

@@ -129,8 +129,9 @@ pub(crate) fn no_restart_with_timeout(error: Error, timeout_ns: Option<u64>) -> 
 
 fn connect(task: &CurrentTask, fd: Fd, addr: UserAddr, len: i32) -> Result<()> {
     let file = file(task, fd)?;
-    let socket = socket_of(&file)?;
+    // Linux copies the address before it asks what the descriptor is (__sys_connect).
     let address = read_address(task, addr, len)?;
+    let socket = socket_of(&file)?;
     let first = socket.connect(task, &address);
     let waits = match &first {
         Err(e) => e.is(Errno::EINPROGRESS) || e.is(Errno::EALREADY) || e.is(Errno::EAGAIN),

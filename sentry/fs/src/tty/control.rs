@@ -10,7 +10,7 @@ use sentry_kernel::cred::Capabilities;
 use sentry_kernel::error::Result;
 use sentry_kernel::file::{FileDescription, OnExec};
 use sentry_kernel::task::{ControllingTerminal, CurrentTask};
-use sentry_kernel::vfs::{Access, OpenFlags};
+use sentry_kernel::vfs::{self, Access, DirRef, LookupFlags, OpenFlags, Path};
 
 use crate::tty::ends::ProgramEnd;
 use crate::tty::terminal::Terminal;
@@ -88,7 +88,8 @@ pub(super) fn master_ioctl(
         abi::TIOCGPTLCK => int_out(task, arg, i32::from(terminal.lock().locked)),
         abi::TIOCGPTPEER => {
             let flags = OpenFlags::from_bits(arg.0 as u32).ok_or(Errno::EINVAL)?;
-            let file = FileDescription::new(ProgramEnd::open(terminal)?, None, flags);
+            let file =
+                FileDescription::new(ProgramEnd::open(terminal)?, node_of(terminal, task), flags);
             let limit = task.thread_group().soft_limit(Resource::Nofile);
             let fd = task.fds().install(file, OnExec::from_flags(flags), limit)?;
             Ok(fd as u64)
@@ -188,6 +189,15 @@ fn flow(terminal: &Terminal, action: u64) -> Result<()> {
         _ => return Err(Errno::EINVAL.into()),
     }
     Ok(())
+}
+
+/// The terminal's node, so that ttyname(3) finds it; `None` where /dev/pts is not the usual one.
+fn node_of(terminal: &Terminal, task: &CurrentTask) -> Option<Path> {
+    let name = format!("/dev/pts/{}", terminal.index());
+    let node =
+        vfs::resolve(&task.resolve_cx(), &DirRef::Cwd, name.as_bytes(), LookupFlags::empty());
+    let is_it = |node: &Path| node.inode().attributes().is_ok_and(|a| a.rdev == terminal.rdev());
+    node.ok().filter(is_it)
 }
 
 fn is_ours(terminal: &Terminal, task: &CurrentTask) -> bool {
