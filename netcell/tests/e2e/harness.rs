@@ -85,9 +85,12 @@ pub fn run(command: &mut Command, input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
-    // A program may end before it has read all of it.
-    let _ = child.stdin.take().expect("stdin").write_all(input);
-    finish(child)
+    let mut stdin = child.stdin.take().expect("stdin");
+    std::thread::scope(|scope| {
+        // While the output is read: a program may answer before it has read all. It may also end before that.
+        scope.spawn(move || stdin.write_all(input));
+        finish(child)
+    })
 }
 
 /// `netcell run FLAGS -- PROGRAM` with nothing of this process's environment that matters.
