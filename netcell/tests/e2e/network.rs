@@ -198,9 +198,12 @@ fn ping_both_ways() {
     let out = inside(
         &namespace,
         &[],
-        "ping -c 3 -i 0.2 10.9.0.1 && ping -6 -c 3 -i 0.2 fd09::1 && ping -c 1 127.0.0.1",
+        "ping -c 3 -i 0.2 10.9.0.1 && ping -6 -c 3 -i 0.2 fd09::1 && ping -c 1 127.0.0.1 && ping -R -c 1 10.9.0.1 2>&1",
     );
-    assert_eq!(out.matches("0% packet loss").count(), 3, "{out}");
+    assert_eq!(out.matches("0% packet loss").count(), 4, "{out}");
+    // The route that the request and its answer recorded; no option of ping's is refused.
+    assert!(out.contains("RR: \t10.9.0.2\n\t10.9.0.1\n\t10.9.0.1\n\t10.9.0.2\n"), "{out}");
+    assert!(!out.contains("WARNING"), "{out}");
     let server = namespace.netcell(&[], &["/usr/bin/python3", "-m", "http.server", "8000"]);
     let out = with_server(
         &namespace,

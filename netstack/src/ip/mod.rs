@@ -12,6 +12,7 @@ use core::net::IpAddr;
 use crate::buffer::PacketBuffer;
 use crate::link::NicId;
 use crate::time::Instant;
+use crate::wire::ipv4_options::Options;
 
 pub use cidr::IpCidr;
 pub use route::Route;
@@ -82,6 +83,8 @@ pub struct IpInfo {
     pub nic: NicId,
     /// How it was addressed.
     pub cast: Cast,
+    /// The options of an IPv4 header, with this host recorded where they ask for it.
+    pub options: Options,
 }
 
 /// What a transport asks of the IP header of a packet that it sends.
@@ -99,6 +102,8 @@ pub struct IpMeta {
     pub flow_label: u32,
     /// Whether a multicast packet also comes back to our own members of the group.
     pub multicast_loop: bool,
+    /// The options of an IPv4 header, before this host is recorded.
+    pub options: Options,
 }
 
 impl IpMeta {
@@ -111,6 +116,7 @@ impl IpMeta {
             fragment: Fragment::Allow,
             flow_label: 0,
             multicast_loop: true,
+            options: Options::NONE,
         }
     }
 }

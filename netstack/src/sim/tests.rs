@@ -1,6 +1,7 @@
 //! Scenarios of UDP, ping, ARP, NDP, fragments and errors, each a pure function of its seed.
 
 mod hostile;
+mod options;
 
 use core::net::{IpAddr, SocketAddr};
 

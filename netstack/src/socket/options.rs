@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::link::NicId;
+use crate::wire::ipv4_options::Options;
 
 /// Declares the options of one level: an enum of values, and one of their kinds for reading.
 macro_rules! options {
@@ -109,6 +110,12 @@ options! {
         ReceiveTtl(bool),
         /// IP_RECVTOS, IPV6_RECVTCLASS
         ReceiveTos(bool),
+        /// IP_OPTIONS: the options of the header of what is sent.
+        HeaderOptions(Options),
+        /// IP_RECVOPTS: the header's options are told.
+        ReceiveOptions(bool),
+        /// IP_RETOPTS: the options are told that an answer should have.
+        ReturnOptions(bool),
         /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS
         MulticastTtl(u8),
         /// IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP

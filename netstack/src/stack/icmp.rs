@@ -18,6 +18,7 @@ use crate::transport::{IcmpError, Key, Severity};
 use crate::wire::checksum::Checksum;
 use crate::wire::icmp::{self, HEADER_LEN, Icmp, v4, v6};
 use crate::wire::ipv4::Ipv4;
+use crate::wire::ipv4_options::Options;
 use crate::wire::ipv6::{self, FragmentHeader, Ipv6};
 
 /// Errors a second (`icmp_msgs_per_sec`), and at once (`icmp_msgs_burst`).
@@ -145,7 +146,12 @@ impl Stack {
         let stats = self.icmp_stats(info.dst);
         let answer = encapsulate(reply, route.src, route.dst, packet.into_chain());
         let protocol = protocol_of(info.dst);
-        let meta = IpMeta { tos: info.tos, fragment: Fragment::Anywhere, ..IpMeta::new(protocol) };
+        // RFC 1122 section 3.2.2.6: "If a Record Route and/or Time Stamp option is received in an ICMP Echo Request, this
+        // option (these options) SHOULD be updated to include the current host and included in the IP header of the Echo
+        // Reply message".
+        let (tos, options) = (info.tos, info.options);
+        let fragment = Fragment::Anywhere;
+        let meta = IpMeta { tos, fragment, options, ..IpMeta::new(protocol) };
         if self.send_payload(rx.now, &route, &meta, answer).is_ok() {
             stats.out_msgs.inc();
             stats.out_echo_reps.inc();
@@ -305,7 +311,8 @@ impl Stack {
             let cast = if key.dst.is_multicast() { Cast::Multicast } else { Cast::Unicast };
             let (ttl, tos, nic) = (0, 0, key.nic);
             let protocol = key.protocol;
-            let info = IpInfo { src: key.src, dst: key.dst, protocol, ttl, tos, nic, cast };
+            let (src, dst, options) = (key.src, key.dst, Options::NONE);
+            let info = IpInfo { src, dst, protocol, ttl, tos, nic, cast, options };
             let kind = if key.dst.is_ipv4() { v4::TIME_EXCEEDED } else { v6::TIME_EXCEEDED };
             self.icmp_stats(key.dst).out_time_excds.inc();
             let message = (kind, v4::CODE_REASSEMBLY, [0; 4]);

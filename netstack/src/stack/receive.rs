@@ -13,6 +13,7 @@ use crate::link::{Direction, MacAddr, NicKind};
 use crate::time::Instant;
 use crate::wire::ethernet::{self, Ethernet, TYPE_ARP, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{HEADER_LEN, Ipv4, Malformed};
+use crate::wire::ipv4_options::Options;
 
 /// Where a packet came from, for everything that handles it.
 #[derive(Clone, Copy)]
@@ -50,6 +51,14 @@ impl Headers {
         let len = headers.fixed_len;
         headers.fixed[..len].copy_from_slice(&fixed[..len]);
         headers
+    }
+
+    /// The options of an IPv4 header with this host recorded. Broken ones count as none.
+    fn options(&self, now: Instant, here: Ipv4Addr) -> Options {
+        let bytes = self.fixed.get(HEADER_LEN..self.fixed_len).unwrap_or_default();
+        let mut options = Options::parse(bytes).unwrap_or(Options::NONE);
+        options.record(here, now.millis() as u32);
+        options
     }
 
     pub(super) fn push(&mut self, extension: &[u8]) {
@@ -290,6 +299,7 @@ impl Stack {
             tos: header.tos,
             nic: rx.nic.id,
             cast,
+            options: headers.options(rx.now, header.dst),
         };
         let raw = self.deliver_raw(rx, &info, &packet);
         packet.advance(usize::from(header.header_len));

@@ -8,6 +8,7 @@ use crate::buffer::PacketBuffer;
 use crate::ip::fragment::{FragmentKey, Piece};
 use crate::ip::{Cast, IpInfo};
 use crate::wire::icmp::v6;
+use crate::wire::ipv4_options::Options;
 use crate::wire::ipv6::{
     FRAGMENT_LEN, FragmentHeader, HEADER_LEN, Ipv6, NEXT_DESTINATION, NEXT_FRAGMENT,
     NEXT_HOP_BY_HOP, NEXT_NONE, NEXT_ROUTING, OptionsVerdict, judge_options,
@@ -234,6 +235,7 @@ impl Walk {
             tos: self.header.traffic_class,
             nic: rx.nic.id,
             cast: self.cast,
+            options: Options::NONE,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::stats::IpStats;
 use crate::time::Instant;
 use crate::wire::ethernet::{Ethernet, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::ipv4_options::Options;
 use crate::wire::ipv6::{self, FragmentHeader, Ipv6, NEXT_FRAGMENT};
 
 /// How many packets may wait on the loopback interface (they are handled at once; this bounds a storm).
@@ -103,6 +104,16 @@ impl IpOutput for Stack {
     }
 }
 
+/// Puts an IPv4 header before a packet, with options in which this host is recorded.
+fn emit_v4(now: Instant, header: &Ipv4, mut options: Options, packet: &mut PacketBuffer) {
+    if options.is_empty() {
+        return header.emit(packet.prepend());
+    }
+    options.record(header.src, now.millis() as u32);
+    let (len, bytes) = header.with_options(&options);
+    packet.prepend_slice(&bytes[..len]);
+}
+
 impl Stack {
     /// The counters of a family.
     pub(super) fn ip_stats(&self, address: IpAddr) -> &IpStats {
@@ -125,17 +136,17 @@ impl Stack {
         let stats = self.ip_stats(route.dst);
         stats.out_requests.inc();
         let header_len = match route.dst {
-            IpAddr::V4(_) => ipv4::HEADER_LEN,
+            IpAddr::V4(_) => ipv4::HEADER_LEN + meta.options.len(),
             IpAddr::V6(_) => ipv6::HEADER_LEN,
         };
         let total = packet.len() + header_len;
-        let payload_bound = if header_len == ipv4::HEADER_LEN { total } else { packet.len() };
+        let payload_bound = if route.dst.is_ipv4() { total } else { packet.len() };
         if payload_bound > MAX_PACKET {
             return Err(IpError::MessageTooLong { mtu: route.mtu });
         }
         let mtu = if meta.fragment == Fragment::Probe { route.link_mtu } else { route.mtu };
         if total <= mtu as usize || packet.offload.gso.is_some() {
-            let packet = self.add_header(route, meta, packet);
+            let packet = self.add_header(now, route, meta, packet);
             return self.emit_looping(now, &topology, nic, (route, meta), packet);
         }
         if !matches!(meta.fragment, Fragment::Allow | Fragment::Anywhere) {
@@ -156,7 +167,7 @@ impl Stack {
         let stats = self.ip_stats(route.dst);
         packet.complete_checksum();
         let overhead = match route.dst {
-            IpAddr::V4(_) => ipv4::HEADER_LEN,
+            IpAddr::V4(_) => ipv4::HEADER_LEN + meta.options.len(),
             IpAddr::V6(_) => ipv6::HEADER_LEN + ipv6::FRAGMENT_LEN,
         };
         let room = (route.mtu as usize).saturating_sub(overhead) & !7;
@@ -171,7 +182,7 @@ impl Stack {
             let part = rest.split_to(room);
             let len = part.len();
             let place = Place { ident, offset, more: !rest.is_empty() };
-            let fragment = self.fragment(route, meta, part, place);
+            let fragment = self.fragment(now, (route, meta), part, place);
             offset += len;
             stats.frag_creates.inc();
             self.emit_looping(now, topology, nic, (route, meta), fragment)?;
@@ -183,18 +194,23 @@ impl Stack {
     /// One fragment with its headers.
     fn fragment(
         &self,
-        route: &RouteInfo,
-        meta: &IpMeta,
+        now: Instant,
+        (route, meta): (&RouteInfo, &IpMeta),
         part: Chain,
         place: Place,
     ) -> PacketBuffer {
         let mut packet = PacketBuffer::new(part);
         match (route.src, route.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let options = match place.offset {
+                    0 => meta.options,
+                    _ => meta.options.of_later_fragments(),
+                };
+                let header_len = ipv4::HEADER_LEN + options.len();
                 let header = Ipv4 {
-                    header_len: ipv4::HEADER_LEN as u8,
+                    header_len: header_len as u8,
                     tos: meta.tos,
-                    total_len: (packet.len() + ipv4::HEADER_LEN) as u16,
+                    total_len: (packet.len() + header_len) as u16,
                     ident: place.ident as u16,
                     dont_fragment: false,
                     more_fragments: place.more,
@@ -204,7 +220,7 @@ impl Stack {
                     src,
                     dst,
                 };
-                header.emit(packet.prepend());
+                emit_v4(now, &header, options, &mut packet);
             }
             _ => {
                 let header = FragmentHeader {
@@ -215,7 +231,7 @@ impl Stack {
                 };
                 header.emit(packet.prepend());
                 let meta = IpMeta { protocol: NEXT_FRAGMENT, ..*meta };
-                packet = self.add_header(route, &meta, packet);
+                packet = self.add_header(now, route, &meta, packet);
             }
         }
         packet
@@ -224,6 +240,7 @@ impl Stack {
     /// Puts the IP header before a packet.
     pub(super) fn add_header(
         &self,
+        now: Instant,
         route: &RouteInfo,
         meta: &IpMeta,
         mut packet: PacketBuffer,
@@ -234,10 +251,11 @@ impl Stack {
                 let dont_fragment = meta.fragment != Fragment::Anywhere;
                 // RFC 6864 section 4: the identification of an atomic datagram may have any value.
                 let ident = if dont_fragment { 0 } else { self.next_ident(route, meta.protocol) };
+                let header_len = ipv4::HEADER_LEN + meta.options.len();
                 let header = Ipv4 {
-                    header_len: ipv4::HEADER_LEN as u8,
+                    header_len: header_len as u8,
                     tos: meta.tos,
-                    total_len: (packet.len() + ipv4::HEADER_LEN) as u16,
+                    total_len: (packet.len() + header_len) as u16,
                     ident: ident as u16,
                     dont_fragment,
                     more_fragments: false,
@@ -247,7 +265,7 @@ impl Stack {
                     src,
                     dst,
                 };
-                header.emit(packet.prepend());
+                emit_v4(now, &header, meta.options, &mut packet);
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let header = Ipv6 {

@@ -3,13 +3,14 @@
 use core::net::Ipv4Addr;
 
 use super::checksum;
+use super::ipv4_options::Options;
 
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;
 /// Bytes of the longest header.
 pub const MAX_HEADER_LEN: usize = 60;
 
-/// The fields of a header. Options are skipped on receive and never sent.
+/// The fields of a header. Options are apart ([`super::ipv4_options`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ipv4 {
     /// Bytes of the header with options, 20 to 60.
@@ -106,6 +107,21 @@ impl Ipv4 {
         bytes[16..20].copy_from_slice(&self.dst.octets());
         let sum = checksum::of(bytes);
         bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// A header of `header_len` bytes that has options, checksum included: its length, and bytes of which so many count.
+    pub fn with_options(&self, options: &Options) -> (usize, [u8; MAX_HEADER_LEN]) {
+        let mut bytes = [0; MAX_HEADER_LEN];
+        let len = HEADER_LEN + options.len();
+        let mut fixed = [0; HEADER_LEN];
+        self.emit(&mut fixed);
+        fixed[0] = 0x40 | (len / 4) as u8;
+        fixed[10..12].fill(0);
+        bytes[..HEADER_LEN].copy_from_slice(&fixed);
+        bytes[HEADER_LEN..len].copy_from_slice(options.as_slice());
+        let sum = checksum::of(&bytes[..len]);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        (len, bytes)
     }
 
     /// Whether this is a part of a datagram.

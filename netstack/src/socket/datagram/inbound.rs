@@ -47,6 +47,7 @@ impl Endpoint for Datagram {
             nic: info.nic,
             ttl: info.ttl,
             tos: info.tos,
+            options: info.options,
             at: now,
         };
         let mut state = self.state.lock();

@@ -26,6 +26,7 @@ use crate::time::Instant;
 use crate::transport::{
     DualStack, Host, Key, PortError, PortLease, PortRequest, Registration, Reuse, Sharing,
 };
+use crate::wire::ipv4_options::Options;
 
 pub use handles::{PingSocket, RawSocket, UdpSocket};
 pub use transfer::{Ancillary, ErrorReport, Received};
@@ -52,6 +53,7 @@ struct Message {
     nic: NicId,
     ttl: u8,
     tos: u8,
+    options: Options,
     at: Instant,
 }
 

@@ -8,6 +8,7 @@ use crate::socket::options::{
     SocketOption, SocketOptionKind,
 };
 use crate::time::Instant;
+use crate::wire::ipv4_options::Options;
 
 /// The default size of a receive or send buffer (`rmem_default`, `wmem_default`).
 const DEFAULT_BUFFER: usize = 212_992;
@@ -36,6 +37,9 @@ pub(super) struct Settings {
     pub packet_info: bool,
     pub receive_ttl: bool,
     pub receive_tos: bool,
+    pub header_options: Options,
+    pub receive_options: bool,
+    pub return_options: bool,
     pub multicast_ttl: u8,
     pub multicast_loop: bool,
     pub multicast_nic: Option<NicId>,
@@ -71,6 +75,9 @@ impl Default for Settings {
             packet_info: false,
             receive_ttl: false,
             receive_tos: false,
+            header_options: Options::NONE,
+            receive_options: false,
+            return_options: false,
             multicast_ttl: 1,
             multicast_loop: true,
             multicast_nic: None,
@@ -149,6 +156,9 @@ impl Datagram {
             IpOption::PacketInfo(on) => settings.packet_info = on,
             IpOption::ReceiveTtl(on) => settings.receive_ttl = on,
             IpOption::ReceiveTos(on) => settings.receive_tos = on,
+            IpOption::HeaderOptions(options) => settings.header_options = options,
+            IpOption::ReceiveOptions(on) => settings.receive_options = on,
+            IpOption::ReturnOptions(on) => settings.return_options = on,
             IpOption::MulticastTtl(ttl) => settings.multicast_ttl = ttl,
             IpOption::MulticastLoop(on) => settings.multicast_loop = on,
             IpOption::MulticastInterface(nic) => settings.multicast_nic = nic,
@@ -262,6 +272,9 @@ impl Datagram {
             IpOptionKind::PacketInfo => IpOption::PacketInfo(settings.packet_info),
             IpOptionKind::ReceiveTtl => IpOption::ReceiveTtl(settings.receive_ttl),
             IpOptionKind::ReceiveTos => IpOption::ReceiveTos(settings.receive_tos),
+            IpOptionKind::HeaderOptions => IpOption::HeaderOptions(settings.header_options),
+            IpOptionKind::ReceiveOptions => IpOption::ReceiveOptions(settings.receive_options),
+            IpOptionKind::ReturnOptions => IpOption::ReturnOptions(settings.return_options),
             IpOptionKind::MulticastTtl => IpOption::MulticastTtl(settings.multicast_ttl),
             IpOptionKind::MulticastLoop => IpOption::MulticastLoop(settings.multicast_loop),
             IpOptionKind::MulticastInterface => {

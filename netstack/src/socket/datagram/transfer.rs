@@ -13,6 +13,7 @@ use crate::transport::{icmp_echo, udp};
 use crate::wire::checksum::Checksum;
 use crate::wire::icmp::CHECKSUM_OFFSET;
 use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::ipv4_options::Options;
 
 /// What a send says besides its bytes (control messages).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Ancillary {
     pub ttl: Option<u8>,
     /// Type of service or traffic class (IP_TOS, IPV6_TCLASS).
     pub tos: Option<u8>,
+    /// The options of the IPv4 header (IP_RETOPTS); None for those of the socket.
+    pub options: Option<Options>,
 }
 
 /// What a receive tells besides the bytes it wrote.
@@ -44,6 +47,8 @@ pub struct Received {
     pub ttl: u8,
     /// Type of service or traffic class.
     pub tos: u8,
+    /// The options of its IPv4 header, with this host recorded (IP_RECVOPTS).
+    pub options: Options,
     /// When it arrived.
     pub timestamp: Instant,
 }
@@ -184,6 +189,7 @@ impl Datagram {
                 MtuDiscover::Probe => Fragment::Probe,
             },
             multicast_loop: settings.multicast_loop,
+            options: ancillary.options.unwrap_or(settings.header_options),
             ..IpMeta::new(self.protocol(remote.ip()))
         };
         let unsealed = settings.no_check && remote.is_ipv4();
@@ -269,6 +275,7 @@ impl Datagram {
             nic: message.nic,
             ttl: message.ttl,
             tos: message.tos,
+            options: message.options,
             timestamp: message.at,
         })
     }
@@ -294,6 +301,7 @@ fn end_of(local: SocketAddr) -> Received {
         nic: NicId(0),
         ttl: 0,
         tos: 0,
+        options: Options::NONE,
         timestamp: Instant::ZERO,
     }
 }

@@ -10,6 +10,7 @@ use crate::socket::{
 };
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::{Info, Settings};
+use crate::wire::ipv4_options::Options;
 
 /// Linux's bounds of TCP_MAXSEG (TCP_MIN_MSS, MAX_TCP_WINDOW).
 const MAX_SEGMENT: core::ops::RangeInclusive<u16> = 88..=32_767;
@@ -197,6 +198,8 @@ fn set_ip(inner: &mut Inner, value: IpOption) -> Result<(), OptionError> {
             None => inner.socket.v6_only = on,
             Some(_) => return Err(OptionError::Invalid),
         },
+        // None is what every connection has; segments with options are not made.
+        IpOption::HeaderOptions(options) if options.is_empty() => {}
         IpOption::FreeBind(on) => inner.socket.free_bind = on,
         IpOption::BindAddressNoPort(on) => inner.socket.bind_no_port = on,
         // A stream never lets its packets be cut, as Linux's default.
@@ -212,6 +215,7 @@ fn ip_option(inner: &Inner, kind: IpOptionKind) -> Result<IpOption, OptionError>
         IpOptionKind::Tos => IpOption::Tos(inner.socket.ip.tos),
         IpOptionKind::TrafficClass => IpOption::TrafficClass(inner.socket.ip.tos),
         IpOptionKind::V6Only => IpOption::V6Only(inner.socket.v6_only),
+        IpOptionKind::HeaderOptions => IpOption::HeaderOptions(Options::NONE),
         IpOptionKind::FreeBind => IpOption::FreeBind(inner.socket.free_bind),
         IpOptionKind::BindAddressNoPort => IpOption::BindAddressNoPort(inner.socket.bind_no_port),
         IpOptionKind::MtuDiscover => IpOption::MtuDiscover(MtuDiscover::Want),

@@ -8,6 +8,7 @@ use netstack::link::NicId;
 use netstack::socket::datagram::{Ancillary, Received as Told};
 use netstack::socket::options::{IpOption, IpOptionKind, OptionValue};
 use netstack::socket::{RecvFlags, SendFlags};
+use netstack::wire::ipv4_options::Options;
 use sentry_abi::Errno;
 use sentry_abi::in_::*;
 use sentry_abi::socket::*;
@@ -85,6 +86,7 @@ fn ancillary(control: &[Control]) -> Result<Ancillary> {
             }
             (SOL_IP, IP_TTL) | (SOL_IPV6, IPV6_HOPLIMIT) => out.ttl = byte(data)?,
             (SOL_IP, IP_TOS) | (SOL_IPV6, IPV6_TCLASS) => out.tos = byte(data)?,
+            (SOL_IP, IP_RETOPTS) => out.options = Some(Options::parse(data).ok_or(Errno::EINVAL)?),
             (SOL_IP | SOL_IPV6, _) => return Err(Errno::EINVAL.into()),
             // Other levels are not ours; Linux skips them.
             _ => {}
@@ -225,6 +227,8 @@ impl InetSocket {
                 IpOption::PacketInfo(true)
                     | IpOption::ReceiveTtl(true)
                     | IpOption::ReceiveTos(true)
+                    | IpOption::ReceiveOptions(true)
+                    | IpOption::ReturnOptions(true)
             ))
         )
     }
@@ -248,6 +252,15 @@ impl InetSocket {
         if self.wants(IpOptionKind::ReceiveTtl) {
             let (level, kind) = if v4 { (SOL_IP, IP_TTL) } else { (SOL_IPV6, IPV6_HOPLIMIT) };
             out.push(raw(level, kind, value::from_int(i32::from(told.ttl))));
+        }
+        if !told.options.is_empty() {
+            let asked = [
+                (IP_RECVOPTS, IpOptionKind::ReceiveOptions),
+                (IP_RETOPTS, IpOptionKind::ReturnOptions),
+            ];
+            for (name, _) in asked.into_iter().filter(|(_, kind)| self.wants(*kind)) {
+                out.push(raw(SOL_IP, name, told.options.as_slice().to_vec()));
+            }
         }
         if self.wants(IpOptionKind::ReceiveTos) {
             out.push(if v4 {

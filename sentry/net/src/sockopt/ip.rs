@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use netstack::link::NicId;
 use netstack::socket::options::{IpOption, IpOptionKind, Membership, MtuDiscover};
+use netstack::wire::ipv4_options::Options;
 use sentry_abi::Errno;
 use sentry_abi::in_::*;
 use sentry_kernel::Result;
@@ -78,6 +79,8 @@ fn multicast_interface(bytes: &[u8], nic_of: NicOf<'_>) -> Result<Option<NicId>>
         }
         _ => nic_of_request(&request(bytes)?, nic_of),
     }
+    // Here, unlike for a membership, an address that nobody has is no device's.
+    .map_err(|error| if error.is(Errno::ENODEV) { Errno::EADDRNOTAVAIL.into() } else { error })
 }
 
 /// A value that setsockopt(2) gives. Errors: EINVAL, ENODEV, ENOPROTOOPT for an option that the stack does not have.
@@ -91,6 +94,10 @@ pub fn decode(name: i32, bytes: &[u8], nic_of: NicOf<'_>) -> Result<IpOption> {
         IP_HDRINCL => IpOption::HeaderIncluded(number.map(|_| flag)?),
         IP_MTU_DISCOVER => IpOption::MtuDiscover(mtu_discover(number?)?),
         IP_RECVERR => IpOption::ReceiveErrors(number.map(|_| flag)?),
+        // Linux refuses what it cannot send as well; source routes are refused too.
+        IP_OPTIONS => IpOption::HeaderOptions(Options::parse(bytes).ok_or(Errno::EINVAL)?),
+        IP_RECVOPTS => IpOption::ReceiveOptions(number.map(|_| flag)?),
+        IP_RETOPTS => IpOption::ReturnOptions(number.map(|_| flag)?),
         IP_PKTINFO => IpOption::PacketInfo(number.map(|_| flag)?),
         IP_RECVTTL => IpOption::ReceiveTtl(number.map(|_| flag)?),
         IP_RECVTOS => IpOption::ReceiveTos(number.map(|_| flag)?),
@@ -115,6 +122,9 @@ pub fn kind(name: i32) -> Result<IpOptionKind> {
         IP_MTU_DISCOVER => IpOptionKind::MtuDiscover,
         IP_MTU => IpOptionKind::Mtu,
         IP_RECVERR => IpOptionKind::ReceiveErrors,
+        IP_OPTIONS => IpOptionKind::HeaderOptions,
+        IP_RECVOPTS => IpOptionKind::ReceiveOptions,
+        IP_RETOPTS => IpOptionKind::ReturnOptions,
         IP_PKTINFO => IpOptionKind::PacketInfo,
         IP_RECVTTL => IpOptionKind::ReceiveTtl,
         IP_RECVTOS => IpOptionKind::ReceiveTos,
@@ -149,12 +159,15 @@ pub fn encode(option: &IpOption) -> Vec<u8> {
         IpOption::V6Only(on)
         | IpOption::HeaderIncluded(on)
         | IpOption::ReceiveErrors(on)
+        | IpOption::ReceiveOptions(on)
+        | IpOption::ReturnOptions(on)
         | IpOption::PacketInfo(on)
         | IpOption::ReceiveTtl(on)
         | IpOption::ReceiveTos(on)
         | IpOption::MulticastLoop(on)
         | IpOption::BindAddressNoPort(on)
         | IpOption::FreeBind(on) => i32::from(*on),
+        IpOption::HeaderOptions(options) => return options.as_slice().to_vec(),
         IpOption::JoinGroup(_) | IpOption::LeaveGroup(_) => 0,
     })
 }

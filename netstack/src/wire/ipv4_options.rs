@@ -1,0 +1,208 @@
+//! The options of an IPv4 header (RFC 791 section 3.1): up to 40 bytes. Source routes are not among them: who carries one is
+//! refused (RFC 7126 section 4.3).
+
+use core::net::Ipv4Addr;
+
+/// Bytes that the longest header leaves for options.
+pub const OPTIONS_MAX: usize = 40;
+
+const END: u8 = 0;
+const NOP: u8 = 1;
+const RECORD_ROUTE: u8 = 7;
+const TIMESTAMP: u8 = 68;
+const LOOSE_SOURCE_ROUTE: u8 = 131;
+const STRICT_SOURCE_ROUTE: u8 = 137;
+/// The bit of a kind that says that every fragment carries the option.
+const COPIED: u8 = 0x80;
+
+/// Options, padded to a multiple of four bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    len: u8,
+    bytes: [u8; OPTIONS_MAX],
+}
+
+impl core::fmt::Debug for Options {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.as_slice().fmt(f)
+    }
+}
+
+/// One option: where it begins, and its length with kind and length bytes.
+#[derive(Clone, Copy)]
+struct Place {
+    kind: u8,
+    at: usize,
+    len: usize,
+}
+
+/// The options of a list, each with its own length; `None` at the end of one that is broken.
+fn places(bytes: &[u8]) -> impl Iterator<Item = Option<Place>> + '_ {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let kind = *bytes.get(at)?;
+        let left = bytes.len() - at;
+        let len = match kind {
+            END => {
+                at = bytes.len();
+                return None;
+            }
+            NOP => 1,
+            _ => bytes.get(at + 1).map_or(0, |len| usize::from(*len)),
+        };
+        if len == 0 || len > left || (kind != NOP && len < 2) {
+            at = bytes.len();
+            return Some(None);
+        }
+        let place = Place { kind, at, len };
+        at += len;
+        Some(Some(place))
+    })
+}
+
+/// Whether the pointer of an option that is filled on the way lies where it can.
+fn pointer_holds(bytes: &[u8], place: Place) -> bool {
+    let (least, unit) = match place.kind {
+        RECORD_ROUTE => (4, 4),
+        TIMESTAMP => (5, 4),
+        _ => return true,
+    };
+    let body = place.len.checked_sub(least - 1);
+    let pointer = bytes.get(place.at + 2).map_or(0, |pointer| usize::from(*pointer));
+    pointer >= least && body.is_some_and(|body| body % unit == 0)
+}
+
+impl Options {
+    /// No options.
+    pub const NONE: Options = Options { len: 0, bytes: [0; OPTIONS_MAX] };
+
+    /// Reads options. `None` for those that are too long, broken, or route by the source.
+    pub fn parse(bytes: &[u8]) -> Option<Options> {
+        let padded = bytes.len().next_multiple_of(4);
+        let mut out = Options { len: u8::try_from(padded).ok()?, ..Options::NONE };
+        out.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        for place in places(bytes) {
+            let place = place?;
+            let routed = matches!(place.kind, LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE);
+            if routed || !pointer_holds(bytes, place) {
+                return None;
+            }
+        }
+        Some(out)
+    }
+
+    /// The bytes, a multiple of four.
+    pub fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// Bytes, a multiple of four.
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What the fragments after the first carry: the others are replaced by no-operations.
+    pub fn of_later_fragments(&self) -> Options {
+        let mut out = *self;
+        let mut copied = false;
+        for place in places(self.as_slice()).flatten() {
+            if place.kind & COPIED != 0 {
+                copied = true;
+            } else if let Some(option) = out.bytes.get_mut(place.at..place.at + place.len) {
+                option.fill(NOP);
+            }
+        }
+        if copied { out } else { Options::NONE }
+    }
+
+    /// Writes a host that the packet passes into the options that ask for it, where they have room: its address, and its time
+    /// in milliseconds, which counts from no midnight ("If the time is not available in milliseconds or cannot be provided with
+    /// respect to midnight UT then any time may be inserted as a timestamp provided the high order bit of the timestamp field is
+    /// set to one").
+    pub fn record(&mut self, address: Ipv4Addr, time_ms: u32) {
+        let time = (time_ms | 1 << 31).to_be_bytes();
+        let known = *self;
+        for place in places(known.as_slice()).flatten() {
+            match place.kind {
+                RECORD_ROUTE => self.fill(place, &address.octets()),
+                TIMESTAMP => match known.bytes.get(place.at + 3).map(|flags| flags & 0xf) {
+                    Some(0) => self.fill(place, &time),
+                    Some(1) => {
+                        let mut both = [0; 8];
+                        both[..4].copy_from_slice(&address.octets());
+                        both[4..].copy_from_slice(&time);
+                        self.fill(place, &both);
+                    }
+                    // Hosts that the sender names are routers on the way.
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+    }
+
+    /// Puts bytes where an option's pointer points, and moves it on.
+    fn fill(&mut self, place: Place, bytes: &[u8]) {
+        let Some(option) = self.bytes.get_mut(place.at..place.at + place.len) else { return };
+        let Some(pointer) = option.get(2).copied() else { return };
+        let from = usize::from(pointer).saturating_sub(1);
+        if let Some(slot) = option.get_mut(from..from + bytes.len()) {
+            slot.copy_from_slice(bytes);
+            option[2] = pointer + bytes.len() as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_recorded_until_the_option_is_full() {
+        let mut options =
+            Options::parse(&[NOP, RECORD_ROUTE, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        for last in 1..=3 {
+            options.record(Ipv4Addr::new(10, 0, 0, last), 0);
+        }
+        assert_eq!(options.as_slice(), [NOP, RECORD_ROUTE, 11, 12, 10, 0, 0, 1, 10, 0, 0, 2]);
+        assert_eq!(options.of_later_fragments(), Options::NONE);
+    }
+
+    #[test]
+    fn times_are_recorded_alone_or_with_addresses() {
+        let mut alone = Options::parse(&[TIMESTAMP, 8, 5, 0, 0, 0, 0, 0]).unwrap();
+        alone.record(Ipv4Addr::LOCALHOST, 5);
+        assert_eq!(alone.as_slice(), [TIMESTAMP, 8, 9, 0, 0x80, 0, 0, 5]);
+        let mut both = Options::parse(&[TIMESTAMP, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        both.record(Ipv4Addr::LOCALHOST, 6);
+        assert_eq!(both.as_slice(), [TIMESTAMP, 12, 13, 1, 127, 0, 0, 1, 0x80, 0, 0, 6]);
+    }
+
+    #[test]
+    fn options_that_are_broken_or_route_are_refused_and_others_padded() {
+        let long = [NOP; 41];
+        for broken in [
+            &[RECORD_ROUTE][..],
+            &[7, 2],
+            &[7, 3, 3],
+            &[7, 9, 4],
+            &[68, 3, 5],
+            &[9, 0],
+            &[9, 1],
+            &long,
+        ] {
+            assert_eq!(Options::parse(broken), None, "{broken:?}");
+        }
+        assert_eq!(Options::parse(&[LOOSE_SOURCE_ROUTE, 7, 4, 10, 0, 0, 1]), None);
+        assert_eq!(Options::parse(&[]), Some(Options::NONE));
+        // A router alert is copied into every fragment.
+        let alert = Options::parse(&[148, 4, 0, 0, NOP]).unwrap();
+        assert_eq!(alert.as_slice(), [148, 4, 0, 0, NOP, 0, 0, 0]);
+        assert_eq!(alert.of_later_fragments().as_slice(), [148, 4, 0, 0, NOP, 0, 0, 0]);
+    }
+}
