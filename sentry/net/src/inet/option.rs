@@ -145,6 +145,7 @@ impl InetSocket {
                 // The interface's address is not told: Linux answers 0.0.0.0 where only an index was set.
                 return Ok(vec![0; 4]);
             }
+            SOL_IP if name == IP_HDRINCL && !self.is_raw() => return Ok(value::from_flag(false)),
             SOL_IP if self.has_ip_level() => self.get(ip::kind(name)?),
             SOL_IPV6 if self.family == Family::V6 => self.get(ipv6::kind(name)?),
             SOL_TCP => match self.endpoint.tcp() {
@@ -174,6 +175,8 @@ impl InetSocket {
                 let listens = self.endpoint.tcp().map(TcpSocket::state) == Some(StateName::Listen);
                 value::from_flag(listens)
             }
+            // What Linux tells of a peer that may be anywhere.
+            SO_PEERCRED => value::from_object(&UCred { pid: 0, uid: u32::MAX, gid: u32::MAX }),
             SO_BINDTODEVICE => match self.get(SocketOptionKind::BindToDevice) {
                 Ok(OptionValue::SocketOption(SocketOption::BindToDevice(Some(nic)))) => {
                     let nics = self.net.stack().nics();

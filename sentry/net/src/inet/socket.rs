@@ -36,7 +36,7 @@ pub struct Listed {
     pub state: u8,
     /// Bytes (for a listener, connections) to be taken.
     pub unread: usize,
-    /// Bytes that the peer has not acknowledged (for a listener, the backlog).
+    /// Bytes that the peer has not acknowledged (for a listener, none).
     pub unsent: usize,
 }
 
@@ -106,7 +106,10 @@ impl InetSocket {
     pub fn listed_tcp(&self, family: Family) -> Option<Listed> {
         let socket = self.endpoint.tcp()?;
         let state = socket.state() as u8;
-        let queues = socket.backlog().unwrap_or_else(|| socket.queued());
+        let queues = match socket.backlog() {
+            Some((waiting, _)) => (waiting, 0),
+            None => socket.queued(),
+        };
         self.listed(family, state, queues).filter(|row| row.state != TCP_CLOSE)
     }
 
