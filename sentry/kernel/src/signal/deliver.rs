@@ -48,6 +48,7 @@ impl CurrentTask {
                 self.restore_saved_mask();
                 return Ok(Next::Run);
             };
+            group.timers().signal_taken(&info);
             let action = group.handlers().action(signal);
             match action.handler {
                 SIG_IGN if signal != Signal::SIGKILL && signal != Signal::SIGSTOP => continue,

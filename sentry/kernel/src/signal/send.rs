@@ -166,9 +166,15 @@ impl Task {
     /// Takes a pending signal of `wanted`, its own first. For sigtimedwait and signal descriptors.
     pub fn take_signal(&self, wanted: SigSet) -> Option<(Signal, SigInfo)> {
         let wanted = wanted.without(SigSet::UNBLOCKABLE);
-        let mut group = self.thread_group().signals.lock();
-        let mut own = self.signals.lock();
-        own.pending.take(wanted).or_else(|| group.pending.take(wanted))
+        let taken = {
+            let mut group = self.thread_group().signals.lock();
+            let mut own = self.signals.lock();
+            own.pending.take(wanted).or_else(|| group.pending.take(wanted))
+        };
+        if let Some((_, info)) = &taken {
+            self.thread_group().timers().signal_taken(info);
+        }
+        taken
     }
 }
 
@@ -238,6 +244,8 @@ impl Task {
             }
         }
         match refused {
+            // To all means to all that may be signalled, be it nobody; only that there is nobody else is an error.
+            Some(error) if error.is(Errno::EPERM) && target == KillTarget::All => Ok(()),
             Some(error) if !done => Err(error),
             _ => Ok(()),
         }

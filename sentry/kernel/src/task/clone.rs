@@ -87,11 +87,11 @@ impl CurrentTask {
             blocked: self.blocked(),
         });
         self.give_alt_stack(&task, request.flags);
+        // Linux ignores bad addresses here: the program finds out.
         if request.flags.contains(CloneFlags::PARENT_SETTID) {
-            self.mm().write(request.parent_tid, &tid.to_ne_bytes())?;
+            let _ = self.mm().write(request.parent_tid, &tid.to_ne_bytes());
         }
         if request.flags.contains(CloneFlags::CHILD_SETTID) {
-            // Linux ignores a bad address here: the child finds out.
             let _ = resources.mm.write(request.child_tid, &tid.to_ne_bytes());
         }
         let vfork = request.flags.contains(CloneFlags::VFORK).then(|| {
@@ -157,6 +157,7 @@ impl CurrentTask {
         group.set_dumpable(own.dumpable());
         group.set_personality(own.personality());
         group.set_executable(own.executable());
+        group.timers().watch_cpu_limit(own.soft_limit(Resource::Cpu));
         group
     }
 

@@ -175,6 +175,9 @@ impl ThreadGroup {
         for task in self.tasks() {
             task.update_memory_limits();
         }
+        if resource == Resource::Cpu {
+            self.timers.watch_cpu_limit(new.cur);
+        }
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use sentry_abi::Errno;
-use sentry_abi::signal::{SI_KERNEL, SIGEV_NONE, SIGEV_THREAD_ID, SigInfo, Signal};
+use sentry_abi::resource::{RLIM_INFINITY, Resource};
+use sentry_abi::signal::{SI_KERNEL, SI_TIMER, SIGEV_NONE, SIGEV_THREAD_ID, SigInfo, Signal};
 
 use crate::error::Result;
 use crate::sync::{Mutex, Rank};
@@ -31,6 +32,8 @@ pub enum Notify {
     Nothing,
     /// A signal of the kernel's own (interval timers).
     Plain(Signal),
+    /// RLIMIT_CPU: SIGXCPU each second beyond the soft limit, SIGKILL at the hard one.
+    CpuLimit,
     /// SI_TIMER to the group.
     Group {
         /// The signal.
@@ -95,7 +98,8 @@ struct Armed {
     deadline: Option<u64>,
     interval_ns: u64,
     key: Option<TimerKey>,
-    overrun: u64,
+    /// What the signal said that was delivered last.
+    overrun: i32,
 }
 
 /// One timer.
@@ -189,9 +193,9 @@ impl SignalTimer {
         before
     }
 
-    /// timer_getoverrun(2).
+    /// timer_getoverrun(2): of the signal that was delivered last.
     pub fn overrun(&self) -> i32 {
-        i32::try_from(self.armed.lock().overrun).unwrap_or(i32::MAX)
+        self.armed.lock().overrun
     }
 
     fn send(&self, group: &ThreadGroup, overrun: u64) {
@@ -200,6 +204,7 @@ impl SignalTimer {
         match self.notify {
             Notify::Nothing => {}
             Notify::Plain(signal) => _ = group.send_signal(signal, SigInfo::new(signal, SI_KERNEL)),
+            Notify::CpuLimit => enforce_cpu_limit(group),
             Notify::Group { signal, value } => {
                 _ = group.send_signal(signal, SigInfo::timer(signal, self.id, overrun, value));
             }
@@ -227,7 +232,6 @@ impl TimerTarget for SignalTimer {
             } else if let Some(missed) = late.and_then(|l| l.checked_div(armed.interval_ns)) {
                 let step = armed.interval_ns.saturating_mul(missed.saturating_add(1));
                 armed.deadline = Some(deadline.saturating_add(step));
-                armed.overrun = missed;
                 (Some(missed), armed.deadline)
             } else {
                 armed.deadline = None;
@@ -242,6 +246,16 @@ impl TimerTarget for SignalTimer {
     }
 }
 
+/// setrlimit(2), RLIMIT_CPU.
+fn enforce_cpu_limit(group: &ThreadGroup) {
+    let limit = group.limit(Resource::Cpu);
+    let used_s = group.cpu_time().total_ns() / NSEC_PER_SEC;
+    let signal = if used_s >= limit.max { Signal::SIGKILL } else { Signal::SIGXCPU };
+    _ = group.send_signal(signal, SigInfo::new(signal, SI_KERNEL));
+}
+
+const NSEC_PER_SEC: u64 = 1_000_000_000;
+
 /// The most POSIX timers of a group.
 const TIMERS_MAX: usize = 4096;
 
@@ -249,6 +263,7 @@ const TIMERS_MAX: usize = 4096;
 struct Timers {
     interval: [Option<Arc<SignalTimer>>; 3],
     posix: BTreeMap<i32, Arc<SignalTimer>>,
+    cpu_limit: Option<Arc<SignalTimer>>,
     next_id: i32,
 }
 
@@ -276,6 +291,38 @@ impl GroupTimers {
         let group = self.group.clone();
         let make = || SignalTimer::new(group, which, base, Notify::Plain(signal));
         Ok(timers.interval[which as usize].get_or_insert_with(make).clone())
+    }
+
+    /// Looks at the CPU time again, after RLIMIT_CPU changed or was inherited.
+    pub(crate) fn watch_cpu_limit(&self, soft_s: u64) {
+        let timer = {
+            let mut timers = self.timers.lock();
+            if soft_s == RLIM_INFINITY && timers.cpu_limit.is_none() {
+                return;
+            }
+            let group = self.group.clone();
+            let make = || SignalTimer::new(group, 0, TimeBase::GroupCpu, Notify::CpuLimit);
+            timers.cpu_limit.get_or_insert_with(make).clone()
+        };
+        match soft_s {
+            RLIM_INFINITY => timer.set(Expiry::Never, 0),
+            // A limit of 0 is one of a second, as on Linux.
+            seconds => {
+                let at = seconds.max(1).saturating_mul(NSEC_PER_SEC);
+                timer.set(Expiry::At(at), NSEC_PER_SEC)
+            }
+        };
+    }
+
+    /// A signal was delivered: its timer tells the expiries that it stands for.
+    pub(crate) fn signal_taken(&self, info: &SigInfo) {
+        if info.code != SI_TIMER {
+            return;
+        }
+        let timer = self.timers.lock().posix.get(&info.timer_id()).cloned();
+        if let Some(timer) = timer {
+            timer.armed.lock().overrun = info.overrun();
+        }
     }
 
     /// timer_create(2): the new timer's id. Errors: EAGAIN where there are too many.
@@ -314,8 +361,11 @@ impl GroupTimers {
     /// Disarms everything (the end of the group).
     pub(crate) fn clear(&self) {
         self.clear_posix();
-        let interval = std::mem::take(&mut self.timers.lock().interval);
-        for timer in interval.into_iter().flatten() {
+        let (interval, cpu_limit) = {
+            let mut timers = self.timers.lock();
+            (std::mem::take(&mut timers.interval), timers.cpu_limit.take())
+        };
+        for timer in interval.into_iter().flatten().chain(cpu_limit) {
             timer.set(Expiry::Never, 0);
         }
     }
