@@ -36,7 +36,8 @@ fn futex(
     };
     let realtime = op & FUTEX_CLOCK_REALTIME != 0;
     let command = op & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
-    if realtime && !matches!(command, FUTEX_WAIT | FUTEX_WAIT_BITSET) {
+    // The manual names FUTEX_WAIT too; the kernel refuses it.
+    if realtime && !matches!(command, FUTEX_WAIT_BITSET) {
         return Err(Errno::ENOSYS.into());
     }
     let clock = if realtime { ClockKind::Realtime } else { ClockKind::Monotonic };
@@ -161,7 +162,8 @@ fn requeue(
         return Err(Errno::EAGAIN.into());
     }
     let (woken, moved) = task.kernel().futexes().requeue(from_key, to_key, wake, move_count);
-    Ok(u64::from(woken) + if expected.is_some() { u64::from(moved) } else { 0 })
+    // With and without the comparison: the manual says otherwise of FUTEX_REQUEUE, the kernel counts both.
+    Ok(u64::from(woken) + u64::from(moved))
 }
 
 /// FUTEX_WAKE_OP (futex(2)): the operation and the comparison are packed in one word.

@@ -29,7 +29,7 @@ impl MemoryManager {
         let map = self.map.read();
         if scope == FutexScope::Private {
             // futex(2): the word need not be mapped, but its address must be one that could be.
-            let fine = map.layout.holds(addr.0, 4);
+            let fine = addr.0.checked_add(4).is_some_and(|end| end <= map.layout.user.end);
             return if fine { Ok(private) } else { Err(Errno::EFAULT.into()) };
         }
         let Some(vma) = map.areas.find(addr.0) else { return Err(Errno::EFAULT.into()) };
@@ -37,8 +37,9 @@ impl MemoryManager {
             Some((object, offset)) if vma.is_shared() => {
                 FutexKey::Shared { object: object.identity(), offset }
             }
-            // A private page is the program's own, whatever it was copied from.
-            _ => private,
+            // A private page is the program's own, whatever it was copied from. Who calls it shared waits apart from who calls it
+            // private, as on Linux; words are aligned, so the lowest bit is free to say so.
+            _ => FutexKey::Private { space: self.id(), addr: addr.0 | 1 },
         })
     }
 
