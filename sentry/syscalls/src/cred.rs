@@ -196,7 +196,9 @@ fn setgroups(task: &CurrentTask, size: i32, list: UserPtr<u32>) -> Result<()> {
     }
     let size = usize::try_from(size).ok().filter(|n| *n <= GROUPS_MAX).ok_or(Errno::EINVAL)?;
     let slice = UserSlice::<u32>::new(list.addr().0, size as u64);
-    let groups = task.mm().read_slice(slice, GROUPS_MAX)?;
+    let mut groups = task.mm().read_slice(slice, GROUPS_MAX)?;
+    // Linux keeps them sorted, for its lookups, and shows them so.
+    groups.sort_unstable();
     adopt(task, Credentials { groups: Arc::from(groups), ..(*creds).clone() })
 }
 

@@ -305,6 +305,9 @@ fn waitid(
         P_PGID if id == 0 => WaitSelect::ProcessGroup(own_process_group(task)),
         P_PGID => WaitSelect::ProcessGroup(positive(id)?),
         P_PIDFD => {
+            if id < 0 {
+                return Err(Errno::EINVAL.into());
+            }
             let file = task.fds().file(id)?;
             let group = PidFd::group_of(&file).ok_or(Errno::EBADF)?;
             nonblocking = file.flags().contains(OpenFlags::NONBLOCK).then_some(());
@@ -357,7 +360,9 @@ fn getsid(task: &CurrentTask, pid: i32) -> Result<u32> {
 }
 
 fn setpgid(task: &CurrentTask, pid: i32, pgid: i32) -> Result<()> {
-    let group = u32::try_from(pgid).map_err(|_| Errno::EINVAL)?;
+    // A group of 0 is the process's id, which must be one as a group then.
+    let group = if pgid == 0 { pid } else { pgid };
+    let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
     let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
     task.kernel().pids().set_process_group(task.pid(), pid, group)
 }

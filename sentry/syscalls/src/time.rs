@@ -2,7 +2,7 @@
 
 use sentry_abi::signal::SigEvent;
 use sentry_abi::time::{
-    CLOCK_MONOTONIC_COARSE, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME_COARSE,
+    CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME_COARSE,
     CLOCK_THREAD_CPUTIME_ID, ITimerSpec, ITimerVal, NSEC_PER_SEC, TIMER_ABSTIME, TimeSpec, TimeVal,
     TimeZone, Tms, USER_HZ,
 };
@@ -205,6 +205,10 @@ fn clock_nanosleep(
     left: UserPtr<TimeSpec>,
 ) -> Result<()> {
     let kind = match AnyClock::from_id(task, id)? {
+        // The raw and the coarse clocks cannot be slept on.
+        AnyClock::Wall(_) if (CLOCK_MONOTONIC_RAW..=CLOCK_MONOTONIC_COARSE).contains(&id) => {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
         AnyClock::Wall(kind) => kind,
         AnyClock::TaskCpu(other) if other.tid() == task.tid() => return Err(Errno::EINVAL.into()),
         // Sleeping on a CPU clock that only others drive: nobody does, and a hang would be worse than an answer.
