@@ -263,15 +263,21 @@ impl Entries for Threads {
     fn find(&self, name: &[u8]) -> Result<Arc<Node>> {
         let name = core::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
         let tid = parse_id(name).ok_or(Errno::ENOENT)?;
-        let tasks = self.task.thread_group().tasks();
-        let task = tasks.into_iter().find(|task| task.tid() == tid).ok_or(Errno::ENOENT)?;
+        let group = self.task.thread_group();
+        // A leader that has ended stays until it is waited for.
+        let ended = || self.task.kernel().pids().task(tid).filter(|task| task.is_leader());
+        let task = group.tasks().into_iter().find(|task| task.tid() == tid);
+        let task = task.or_else(|| ended().filter(|task| task.pid() == group.pid()));
+        let task = task.ok_or(Errno::ENOENT)?;
         Ok(task_directory(&self.shared, task, Scope::Thread))
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
-        let mut tids: Vec<u32> =
-            self.task.thread_group().tasks().iter().map(|task| task.tid()).collect();
+        let group = self.task.thread_group();
+        let mut tids: Vec<u32> = group.tasks().iter().map(|task| task.tid()).collect();
+        tids.push(group.pid());
         tids.sort_unstable();
+        tids.dedup();
         let entry = |tid: u32| {
             Entry::new(tid.to_string().as_bytes(), number(("thread", tid)), FileType::Directory)
         };
