@@ -4,6 +4,7 @@ mod bad_input;
 mod capture;
 mod harness;
 mod linux_files;
+mod linux_tasks;
 mod network;
 mod programs;
 mod terminal;
