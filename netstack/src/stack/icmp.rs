@@ -24,6 +24,10 @@ use crate::wire::ipv6::{self, FragmentHeader, Ipv6};
 /// Errors a second (`icmp_msgs_per_sec`), and at once (`icmp_msgs_burst`).
 const ERRORS_PER_SECOND: u64 = 1000;
 const ERRORS_AT_ONCE: u64 = 50;
+/// Precedence 6, internetwork control (RFC 791).
+const PRECEDENCE_INTERNETWORK_CONTROL: u8 = 0xc0;
+/// The type-of-service bits without precedence (RFC 1349).
+const TOS_MASK: u8 = 0x1e;
 /// How much of a packet an ICMPv4 error quotes so that it stays within 576 bytes (RFC 1812 section 4.3.2.3).
 const QUOTE_V4: usize = 576 - 20 - HEADER_LEN;
 /// As much as fits the minimum IPv6 MTU (RFC 4443 section 2.4 c).
@@ -280,7 +284,13 @@ impl Stack {
         let bound = if info.dst.is_ipv4() { QUOTE_V4 } else { QUOTE_V6 };
         let quote = Chain::from(headers.quote(packet, bound));
         let message = encapsulate(Icmp::new(kind, code, rest), route.src, route.dst, quote);
-        let meta = IpMeta::new(protocol_of(info.dst));
+        let mut meta = IpMeta::new(protocol_of(info.dst));
+        if info.dst.is_ipv4() {
+            // RFC 1812 section 4.3.2.5: "ICMP error messages SHOULD have their precedence set to 6 or 7"; the rest of the
+            // type of service is the packet's. Routers may cut an error up, as on Linux.
+            meta.tos = info.tos & TOS_MASK | PRECEDENCE_INTERNETWORK_CONTROL;
+            meta.fragment = Fragment::Anywhere;
+        }
         if self.send_payload(rx.now, &route, &meta, message).is_ok() {
             stats.out_msgs.inc();
             if (info.dst.is_ipv4() && kind == v4::UNREACHABLE)

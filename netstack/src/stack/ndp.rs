@@ -76,12 +76,15 @@ impl Stack {
             IpAddr::V6(src) if !probing => src,
             _ => ALL_NODES,
         };
+        // Section 7.2.4: "If the solicitation's IP Destination Address is not a multicast address, the Target Link-Layer
+        // Address option MAY be omitted": whoever asks by unicast knows the address, and is only told that it still holds.
+        let by_multicast = info.cast != Cast::Unicast;
         let advert = NeighbourAdvert {
             router: false,
             solicited: !probing,
-            override_cached: true,
+            override_cached: by_multicast,
             target: solicit.target,
-            link_address: Some(rx.nic.mac),
+            link_address: by_multicast.then_some(rx.nic.mac),
         };
         let header = Icmp::new(v6::NEIGHBOUR_ADVERT, 0, advert.rest());
         self.shared.stats.icmp6.out_neighbor_advertisements.inc();

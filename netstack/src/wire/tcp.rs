@@ -177,18 +177,17 @@ impl Options {
             writer.put(&[KIND_MSS, 4]);
             writer.put(&mss.to_be_bytes());
         }
+        if self.sack_permitted != self.timestamps.is_some() {
+            // One of the two alone is filled up to whole words; together they are twelve bytes.
+            writer.put(&[KIND_NOP, KIND_NOP]);
+        }
         if self.sack_permitted {
             writer.put(&[KIND_SACK_PERMITTED, 2]);
         }
         if let Some(timestamps) = self.timestamps {
-            if !self.sack_permitted {
-                writer.put(&[KIND_NOP, KIND_NOP]);
-            }
             writer.put(&[KIND_TIMESTAMPS, 10]);
             writer.put(&timestamps.value.to_be_bytes());
             writer.put(&timestamps.echo.to_be_bytes());
-        } else if self.sack_permitted {
-            writer.put(&[KIND_NOP, KIND_NOP]);
         }
         if let Some(scale) = self.window_scale {
             writer.put(&[KIND_NOP, KIND_WINDOW_SCALE, 3, scale]);
