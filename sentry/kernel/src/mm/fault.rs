@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use platform::{FileRange, MapOp, Populate, Prot};
+use sentry_abi::mman::MapFlags;
 use sentry_abi::{Errno, PAGE_SIZE};
 
 use crate::error::{Cause, Error, Result};
@@ -11,6 +12,7 @@ use crate::mm::areas::STACK_GUARD;
 use crate::mm::manager::{Map, MemoryManager, host_error, memory_error};
 use crate::mm::mappable::Touch;
 use crate::mm::pages::{Owner, Pages, Placed, Run, Want};
+use crate::sync::RwLockWriteGuard;
 
 /// What is allocated, or copied of a file, at least at a time.
 const CHUNK: u64 = 64 << 10;
@@ -19,6 +21,14 @@ const COPY_MIN: u64 = 16 << 10;
 const COPY_MAX: u64 = 256 << 10;
 /// What is allocated or mapped at most at a time.
 const WINDOW: u64 = 2 << 20;
+/// How far before and behind a fault an object is asked for its pages.
+const AROUND: u64 = 256 << 10;
+/// A private mapping that can be written, has a fixed place and is no larger is copied when it is made: it is a program's data.
+const DATA_MAX: u64 = 64 << 10;
+/// What is held ahead at most when a file is mapped.
+const AHEAD_MAX: u64 = 512 << 10;
+/// How many runs on each side of a fault are entered with it, if they are held and not mapped.
+const NEIGHBOURS: usize = 12;
 
 const SIGKILL: i32 = 9;
 const SIGBUS: i32 = 7;
@@ -120,7 +130,7 @@ impl MemoryManager {
             if !want.allowed_by(vma.prot) {
                 return Err(Refused::Forbidden);
             }
-            return self.resolve(vma, addr, want, extent).map_err(Refused::Failed);
+            return self.resolve(&map, vma, addr, want, extent).map_err(Refused::Failed);
         }
     }
 
@@ -161,8 +171,27 @@ impl MemoryManager {
     }
 
     /// Makes the page at `addr` of `vma` held and mapped; the area allows it. The map lock is held.
-    pub(crate) fn resolve(&self, vma: &Vma, addr: u64, want: Want, extent: Extent) -> Result<()> {
+    pub(crate) fn resolve(
+        &self,
+        map: &Map,
+        vma: &Vma,
+        addr: u64,
+        want: Want,
+        extent: Extent,
+    ) -> Result<()> {
         let addr = addr / PAGE_SIZE * PAGE_SIZE;
+        let mut pages = self.hold(vma, addr, want, extent)?;
+        self.install(map, &mut pages, vma, addr, extent)
+    }
+
+    /// Makes the page at `addr` of `vma` held. The map lock is held, the pages lock is returned.
+    fn hold(
+        &self,
+        vma: &Vma,
+        addr: u64,
+        want: Want,
+        extent: Extent,
+    ) -> Result<RwLockWriteGuard<'_, Pages>> {
         let write = want == Want::Write;
         loop {
             let mut pages = self.pages.write();
@@ -181,7 +210,9 @@ impl MemoryManager {
                     if pages.generation != generation {
                         continue;
                     }
-                    self.enter_object_pages(&mut pages, vma, got, write && vma.is_shared())?;
+                    for part in got {
+                        self.enter_object_pages(&mut pages, vma, part, write && vma.is_shared())?;
+                    }
                     if write && !vma.is_shared() {
                         let Some(placed) = pages.find(addr) else { continue };
                         self.break_sharing(&mut pages, vma, placed, addr)?;
@@ -189,7 +220,28 @@ impl MemoryManager {
                 }
                 _ => self.allocate_private(&mut pages, vma, addr, extent)?,
             }
-            return self.install(&mut pages, vma, addr, extent);
+            return Ok(pages);
+        }
+    }
+
+    /// Holds what a program that has just mapped a file at `start` will soon touch, without mapping it: the next fault nearby enters all of it at once.
+    pub(crate) fn hold_ahead(&self, start: u64, flags: MapFlags) {
+        let map = self.map.read();
+        // Another thread may have changed the map meanwhile.
+        let Some(vma) = map.areas.find(start) else { return };
+        let small = vma.len() <= AROUND;
+        if vma.is_shared() || vma.prot.is_empty() || !(small || vma.prot.contains(Prot::EXEC)) {
+            return;
+        }
+        let fixed = flags.contains(MapFlags::FIXED);
+        let data = fixed && vma.prot.contains(Prot::WRITE) && vma.len() <= DATA_MAX;
+        let want = if data { Want::Write } else { Want::Read };
+        let end = vma.end.min(start.saturating_add(AHEAD_MAX));
+        let mut at = start;
+        while at < end {
+            // Whatever hinders it now will be told at the fault.
+            let Ok(pages) = self.hold(vma, at, want, Extent::ByNeed) else { return };
+            at = pages.find(at).map_or(end, |placed| placed.run.end);
         }
     }
 
@@ -274,22 +326,37 @@ impl MemoryManager {
     }
 
     /// Asks the mapped object for the page at `addr` and what lies around it. Only the map lock is held.
-    fn ask_object(&self, vma: &Vma, addr: u64, write: bool, extent: Extent) -> Result<Placed> {
+    fn ask_object(
+        &self,
+        vma: &Vma,
+        addr: u64,
+        write: bool,
+        extent: Extent,
+    ) -> Result<Vec<Placed>> {
         let touch = if write && vma.is_shared() { Touch::Write } else { Touch::Read };
-        let first = match extent {
-            Extent::ByNeed => (addr / CHUNK * CHUNK).max(vma.start),
-            Extent::All { .. } => addr,
+        let (first, end) = match extent {
+            Extent::ByNeed if touch == Touch::Read => {
+                let first = addr.saturating_sub(AROUND) / CHUNK * CHUNK;
+                (first.max(vma.start), addr.saturating_add(AROUND).min(vma.end))
+            }
+            // What is written of a file is written back: no more than need be.
+            Extent::ByNeed => ((addr / CHUNK * CHUNK).max(vma.start), addr + PAGE_SIZE),
+            Extent::All { .. } => (addr, addr + PAGE_SIZE),
         };
-        let mut at = first;
-        while at < addr {
-            // What lies before is a convenience: on any difficulty start at the page itself.
+        let (mut runs, mut at) = (Vec::new(), first);
+        while at < end {
             match self.object_run(vma, at, touch) {
-                Ok(got) if got.run.end > addr => return Ok(got),
-                Ok(got) if got.run.end > at => at = got.run.end,
+                Ok(got) if got.run.end > at => {
+                    at = got.run.end;
+                    runs.push(got);
+                }
+                // What lies around is a convenience: on any difficulty go on at the page itself.
+                Ok(_) | Err(_) if at < addr => at = addr,
+                Err(error) if at == addr => return Err(error),
                 _ => break,
             }
         }
-        self.object_run(vma, addr, touch)
+        Ok(runs)
     }
 
     fn object_run(&self, vma: &Vma, at: u64, touch: Touch) -> Result<Placed> {
@@ -342,27 +409,47 @@ impl MemoryManager {
         Ok(())
     }
 
-    /// Maps the page at `addr`, which is held, and what is held around it in the host's address space.
-    fn install(&self, pages: &mut Pages, vma: &Vma, addr: u64, extent: Extent) -> Result<()> {
+    /// Maps the page at `addr`, which is held, and what is held around it in the host's address space: one batch.
+    fn install(
+        &self,
+        map: &Map,
+        pages: &mut Pages,
+        vma: &Vma,
+        addr: u64,
+        extent: Extent,
+    ) -> Result<()> {
         let Some(placed) = pages.find(addr) else { return Ok(()) };
         let prot = host_prot(vma, placed.run.writable);
         if placed.run.mapped == Some(prot) {
             return Ok(());
         }
-        let wide = addr / WINDOW * WINDOW;
-        let part = placed.clip(wide.max(vma.start), wide.saturating_add(WINDOW).min(vma.end));
+        let part = clip_to_window(placed, vma, addr);
         let populate = match extent {
             Extent::ByNeed => Populate::Lazy,
             Extent::All { .. } => Populate::Now,
         };
-        let (start, len) = (part.start, part.len());
-        let op = if part.run.mapped.is_some() {
-            MapOp::Protect { addr: start, len, prot }
+        let mut ops = vec![if part.run.mapped.is_some() {
+            MapOp::Protect { addr: part.start, len: part.len(), prot }
         } else {
-            MapOp::MapFile { addr: start, len, file_offset: part.run.offset, prot, populate }
-        };
-        self.space.batch(&[op]).map_err(host_error)?;
-        pages.update(start, part.run.end, |_, run| run.mapped = Some(prot));
+            map_op(part, prot, populate)
+        }];
+        let mut changed = vec![(part, prot)];
+        if extent == Extent::ByNeed && part.run.mapped.is_none() {
+            for (near, prot) in unmapped_neighbours(map, pages, placed) {
+                ops.push(map_op(near, prot, Populate::Lazy));
+                changed.push((near, prot));
+            }
+        }
+        if let Err(error) = self.space.batch(&ops) {
+            // How far the host came is unknown: what was not mapped before is not mapped, then.
+            for (part, _) in changed.iter().filter(|(part, _)| part.run.mapped.is_none()) {
+                let _ = self.space.unmap(part.start, part.len());
+            }
+            return Err(host_error(error));
+        }
+        for (part, prot) in changed {
+            pages.update(part.start, part.run.end, |_, run| run.mapped = Some(prot));
+        }
         Ok(())
     }
 
@@ -386,7 +473,7 @@ impl MemoryManager {
                 return Err(Refused::Forbidden);
             }
             let extent = Extent::All { end: upto };
-            self.resolve(vma, at, want, extent).map_err(Refused::Failed)?;
+            self.resolve(&map, vma, at, want, extent).map_err(Refused::Failed)?;
             drop(map);
             let done = self.pages.read().accessible(at, want).map_or(PAGE_SIZE, |(_, len)| len);
             at = at.saturating_add(done);
@@ -434,6 +521,30 @@ pub(crate) fn host_prot(vma: &Vma, writable: bool) -> Prot {
         prot |= Prot::READ;
     }
     if writable { prot } else { prot.difference(Prot::WRITE) }
+}
+
+/// The part of `placed` that one operation maps for a fault at `addr`.
+fn clip_to_window(placed: Placed, vma: &Vma, addr: u64) -> Placed {
+    let wide = addr / WINDOW * WINDOW;
+    placed.clip(wide.max(vma.start), wide.saturating_add(WINDOW).min(vma.end))
+}
+
+fn map_op(part: Placed, prot: Prot, populate: Populate) -> MapOp {
+    let (addr, len) = (part.start, part.len());
+    MapOp::MapFile { addr, len, file_offset: part.run.offset, prot, populate }
+}
+
+/// Runs next to `placed` that are held and not mapped, as far as their areas let the program touch them, with their protection.
+fn unmapped_neighbours(map: &Map, pages: &Pages, placed: Placed) -> Vec<(Placed, Prot)> {
+    let mut near = Vec::new();
+    for held in pages.beside(placed, NEIGHBOURS).filter(|held| held.run.mapped.is_none()) {
+        // A run may span areas: their rights may differ.
+        for vma in map.areas.range(held.start, held.run.end).filter(|vma| !vma.prot.is_empty()) {
+            let part = held.clip(vma.start.max(held.start), vma.end.min(held.run.end));
+            near.push((clip_to_window(part, vma, part.start), host_prot(vma, part.run.writable)));
+        }
+    }
+    near
 }
 
 fn private_run(start: u64, range: FileRange) -> Run {

@@ -117,6 +117,8 @@ impl MemoryManager {
         if populate || locked {
             // mmap(2): the call does not fail where the pages cannot be had.
             let _ = self.populate(vma.start, vma.end, populate_want);
+        } else if matches!(vma.backing, Backing::Object { .. }) {
+            self.hold_ahead(vma.start, args.flags);
         }
         Ok(UserAddr(vma.start))
     }

@@ -126,6 +126,13 @@ impl Pages {
             .map(|(start, run)| Placed { start: *start, run: *run })
     }
 
+    /// Up to `count` runs on each side of one that is held, nearest first.
+    pub(crate) fn beside(&self, of: Placed, count: usize) -> impl Iterator<Item = Placed> {
+        let below = self.by_start.range(..of.start).rev().take(count);
+        let above = self.by_start.range(of.run.end..).take(count);
+        below.chain(above).map(|(start, run)| Placed { start: *start, run: *run })
+    }
+
     /// Offset in the memory file and bytes from `addr` on that are mapped for `want`: no further check is needed for these.
     pub(crate) fn accessible(&self, addr: u64, want: Want) -> Option<(u64, u64)> {
         let placed = self.find(addr)?;
