@@ -326,13 +326,7 @@ impl MemoryManager {
     }
 
     /// Asks the mapped object for the page at `addr` and what lies around it. Only the map lock is held.
-    fn ask_object(
-        &self,
-        vma: &Vma,
-        addr: u64,
-        write: bool,
-        extent: Extent,
-    ) -> Result<Vec<Placed>> {
+    fn ask_object(&self, vma: &Vma, addr: u64, write: bool, extent: Extent) -> Result<Vec<Placed>> {
         let touch = if write && vma.is_shared() { Touch::Write } else { Touch::Read };
         let (first, end) = match extent {
             Extent::ByNeed if touch == Touch::Read => {
