@@ -31,6 +31,13 @@ impl Scratch {
         Self(path)
     }
 
+    /// A fresh empty folder that a sandbox of the host's tree sees too: not below /tmp, which is its own.
+    pub fn of_image() -> Self {
+        let path = Path::new("/var/tmp").join(unique("netcell-e2e-"));
+        std::fs::create_dir(&path).expect("a scratch folder");
+        Self(path)
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0

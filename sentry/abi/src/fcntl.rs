@@ -25,6 +25,8 @@ pub const F_DUPFD: i32 = 0;
 pub const F_GETFD: i32 = 1;
 /// F_SETFD
 pub const F_SETFD: i32 = 2;
+/// F_GETLEASE
+pub const F_GETLEASE: i32 = 1025;
 /// F_GETFL
 pub const F_GETFL: i32 = 3;
 /// F_SETFL

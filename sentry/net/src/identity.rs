@@ -27,3 +27,8 @@ pub fn current_or(other: UCred) -> UCred {
 pub fn credentials(task: &CurrentTask) -> Arc<Credentials> {
     task.credentials()
 }
+
+/// True where the task's pid namespace has a process of this number.
+pub fn is_process(task: &CurrentTask, pid: u32) -> bool {
+    task.kernel().pids().group(pid).is_some()
+}

@@ -5,6 +5,7 @@ use sentry_abi::mman::{
 };
 use sentry_abi::{Errno, PAGE_SIZE, UserAddr};
 use sentry_kernel::Result;
+use sentry_kernel::file::memfd;
 use sentry_kernel::mm::{Label, MapSource, MmapArgs, MremapArgs, Prot};
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::vfs::MountFlags;
@@ -56,7 +57,7 @@ fn mmap(
     let source = if known.contains(MapFlags::ANONYMOUS) {
         MapSource::Anonymous
     } else {
-        file_source(task, fd, offset)?
+        file_source(task, (fd, offset), kind, prot)?
     };
     let kind = kind.ok_or(Errno::EINVAL)?;
     if kind == MapType::SharedValidate {
@@ -88,14 +89,30 @@ impl crate::args::FromArg for FileAndOffset {
     }
 }
 
-/// What the descriptor gives to map. Errors: EBADF, ENODEV.
-fn file_source(task: &CurrentTask, fd: Fd, offset: u64) -> Result<MapSource> {
+/// Seals that leave no writable shared mapping.
+const UNWRITABLE: u32 = memfd::SEAL_WRITE | memfd::SEAL_FUTURE_WRITE;
+
+/// What the descriptor gives to map. Errors: EBADF, ENODEV, EPERM for what a seal forbids.
+fn file_source(
+    task: &CurrentTask,
+    (fd, offset): (Fd, u64),
+    kind: Option<MapType>,
+    prot: u32,
+) -> Result<MapSource> {
+    let is_private = kind == Some(MapType::Private);
+    let prot = ProtFlags::from_bits_truncate(prot);
     let file = task.fds().file(fd.0)?;
     let flags = file.flags();
     let path = file.path();
     let mut allowed = Prot::empty();
     allowed.set(Prot::READ, flags.readable());
     allowed.set(Prot::WRITE, flags.writable());
+    if !is_private && file.ops().seals().is_ok_and(|seals| seals & UNWRITABLE != 0) {
+        if prot.contains(ProtFlags::WRITE) {
+            return Err(Errno::EPERM.into());
+        }
+        allowed.remove(Prot::WRITE);
+    }
     let noexec = path.is_some_and(|path| path.mount.flags().contains(MountFlags::NOEXEC));
     allowed.set(Prot::EXEC, !noexec);
     if !flags.readable() {

@@ -22,7 +22,7 @@ rows! {
     splice = 275 full;
     tee = 276 full;
     vmsplice = 278 partial "copies instead of lending pages";
-    pipe2 = 293 partial "O_DIRECT (packets) answers EINVAL";
+    pipe2 = 293 full;
 }
 
 fn pipe(task: &CurrentTask, fds: UserPtr<[i32; 2]>) -> Result<()> {
@@ -31,7 +31,7 @@ fn pipe(task: &CurrentTask, fds: UserPtr<[i32; 2]>) -> Result<()> {
 
 fn pipe2(task: &CurrentTask, fds: UserPtr<[i32; 2]>, flags: u32) -> Result<()> {
     let flags = OpenFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
+    if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK | OpenFlags::DIRECT).contains(flags) {
         return Err(Errno::EINVAL.into());
     }
     make(task, fds, flags)

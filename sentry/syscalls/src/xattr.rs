@@ -4,7 +4,7 @@ use sentry_abi::{Errno, UserPtr, UserSlice};
 use sentry_kernel::Result;
 use sentry_kernel::cred::{Capabilities, Credentials};
 use sentry_kernel::task::CurrentTask;
-use sentry_kernel::vfs::{Access, FileType, LookupFlags, Path, permission};
+use sentry_kernel::vfs::{Access, FileType, LookupFlags, Path, modify, permission};
 
 use crate::args::Fd;
 use crate::common::{any_file, file, path_at};
@@ -62,6 +62,9 @@ fn check(at: &Path, name: &[u8], access: Access, creds: &Credentials) -> Result<
             false => Err(if writes { Errno::EPERM } else { Errno::ENODATA }.into()),
         };
     }
+    if [&b"user."[..], b"trusted.", b"security.", b"system."].contains(&name) {
+        return Err(Errno::EINVAL.into());
+    }
     if name.starts_with(b"user.") {
         let attrs = at.inode().attributes()?;
         if !matches!(attrs.file_type, FileType::Regular | FileType::Directory) {
@@ -100,7 +103,9 @@ fn set(
     let mut bytes = vec![0; value.len() as usize];
     task.mm().read(value.addr(), &mut bytes)?;
     check(at, &name, Access::WRITE, &task.credentials())?;
-    at.inode().set_xattr(&name, &bytes, flags)
+    at.inode().set_xattr(&name, &bytes, flags)?;
+    modify::note_attributes_changed(at);
+    Ok(())
 }
 
 fn setxattr(
@@ -203,7 +208,9 @@ fn flistxattr(task: &CurrentTask, fd: Fd, out: UserSlice<u8>) -> Result<usize> {
 fn remove(task: &CurrentTask, at: &Path, name: UserPtr<u8>) -> Result<()> {
     let name = read_name(task, name)?;
     check(at, &name, Access::WRITE, &task.credentials())?;
-    at.inode().remove_xattr(&name)
+    at.inode().remove_xattr(&name)?;
+    modify::note_attributes_changed(at);
+    Ok(())
 }
 
 fn removexattr(task: &CurrentTask, path: UserPtr<u8>, name: UserPtr<u8>) -> Result<()> {

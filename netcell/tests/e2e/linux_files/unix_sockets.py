@@ -79,7 +79,7 @@ for kind in (ST, DG, SQ):
 check("bad type", lambda: socket.socket(U, 9))
 check("bad protocol", lambda: socket.socket(U, ST, 5))
 check("raw is dgram", lambda: socket.socket(U, socket.SOCK_RAW).getsockopt(socket.SOL_SOCKET, socket.SO_TYPE))
-check("bad family", lambda: socket.socket(44, ST))
+check("bad family", lambda: socket.socket(60, ST))
 l = socket.socket(U, ST)
 l.bind("l")
 l.listen(1)

@@ -86,7 +86,8 @@ fn info(task: &Task, fd: i32) -> Result<Vec<u8>> {
     }
     let mount = file.path().map_or(0, |path| path.mount.id());
     let ino = file.attributes().map_or(0, |attributes| attributes.ino);
-    Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n")
+    let details = file.ops().details();
+    Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n{details}")
         .into_bytes())
 }
 

@@ -2,6 +2,7 @@
 
 use sentry_abi::Errno;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::Result;
 use crate::file::description::FileDescription;
@@ -28,13 +29,17 @@ pub struct EventFd {
     count: Mutex<u64>,
     taking: Taking,
     queue: WaitQueue,
+    /// Tells eventfds apart in /proc/PID/fdinfo.
+    id: u32,
 }
 
 impl EventFd {
     /// eventfd2(2). `flags` may hold O_NONBLOCK.
     pub fn create(initial: u32, taking: Taking, flags: OpenFlags) -> Arc<FileDescription> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let count = Mutex::new(Rank::FILE, u64::from(initial));
-        let ops = Arc::new(Self { count, taking, queue: WaitQueue::new() });
+        let ops = Arc::new(Self { count, taking, queue: WaitQueue::new(), id });
         FileDescription::new(ops, None, OpenFlags::RDWR | (flags & OpenFlags::NONBLOCK))
     }
 }
@@ -51,7 +56,7 @@ impl FileOps for EventFd {
         let value = if self.taking == Taking::One { 1 } else { *count };
         *count -= value;
         drop(count);
-        self.queue.notify(Events::OUT | Events::WRNORM);
+        self.queue.notify(Events::OUT);
         dst.write(&value.to_ne_bytes())
     }
 
@@ -71,7 +76,7 @@ impl FileOps for EventFd {
         }
         *count += value;
         drop(count);
-        self.queue.notify(Events::IN | Events::RDNORM);
+        self.queue.notify(Events::IN);
         Ok(Written { len: 8, end: 0 })
     }
 
@@ -79,16 +84,25 @@ impl FileOps for EventFd {
         let count = *self.count.lock();
         let mut events = Events::empty();
         if count > 0 {
-            events |= Events::IN | Events::RDNORM;
+            events |= Events::IN;
         }
         if count < MAX {
-            events |= Events::OUT | Events::WRNORM;
+            events |= Events::OUT;
         }
         events
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.queue)
+    }
+
+    fn details(&self) -> String {
+        let semaphore = u8::from(self.taking == Taking::One);
+        format!(
+            "eventfd-count: {:16x}\neventfd-id: {}\neventfd-semaphore: {semaphore}\n",
+            *self.count.lock(),
+            self.id
+        )
     }
 
     fn label(&self) -> &'static str {

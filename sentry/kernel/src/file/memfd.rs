@@ -1,7 +1,7 @@
 //! memfd_create(2): a file of an in-memory filesystem without a name, with seals (fcntl(2), F_ADD_SEALS).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 use sentry_abi::{Errno, UserAddr};
 
@@ -11,7 +11,8 @@ use crate::file::description::FileDescription;
 use crate::file::nameless::nameless_path;
 use crate::file::ops::{FileOps, WriteAt, Written};
 use crate::io::{Sink, Source};
-use crate::mm::Mappable;
+use crate::mm::{Mappable, MemoryManager, PageRun, Touch};
+use crate::sync::{Mutex, Rank};
 use crate::task::CurrentTask;
 use crate::vfs::{
     Access, Attributes, Change, DirSink, FileSystem, FileType, Inode, NewNode, OpenFlags,
@@ -34,6 +35,45 @@ const SEALS: u32 = 63;
 struct Memfd {
     inode: Arc<dyn Inode>,
     seals: AtomicU32,
+    /// Who may have mapped it.
+    managers: Mutex<Vec<Weak<MemoryManager>>>,
+}
+
+/// A memfd's pages, with a note of who maps them: F_SEAL_WRITE asks for writable mappings.
+struct SealedMapping {
+    real: Arc<dyn Mappable>,
+    memfd: Arc<Memfd>,
+}
+
+impl Mappable for SealedMapping {
+    fn pages(&self, offset: u64, max_len: u64, touch: Touch) -> Result<PageRun> {
+        self.real.pages(offset, max_len, touch)
+    }
+
+    fn register(&self, manager: Weak<MemoryManager>) {
+        let mut managers = self.memfd.managers.lock();
+        managers.retain(|known| known.strong_count() > 0 && !Weak::ptr_eq(known, &manager));
+        managers.push(manager.clone());
+        drop(managers);
+        self.real.register(manager);
+    }
+
+    fn identity(&self) -> u64 {
+        self.real.identity()
+    }
+
+    fn device_and_inode(&self) -> (u64, u64) {
+        self.real.device_and_inode()
+    }
+
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<()> {
+        self.memfd.check_write()?;
+        self.real.punch_hole(offset, len)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.real.sync()
+    }
 }
 
 /// Makes a memfd in `filesystem` (a fresh tmpfs), with the seals that it starts with ([`SEAL_SEAL`] unless MFD_ALLOW_SEALING).
@@ -53,7 +93,11 @@ pub fn create(
         target: &[],
     };
     let inode = filesystem.root().create_unnamed(&node)?;
-    let memfd = Arc::new(Memfd { inode, seals: AtomicU32::new(seals) });
+    let memfd = Arc::new(Memfd {
+        inode,
+        seals: AtomicU32::new(seals),
+        managers: Mutex::new(Rank::LEAF, Vec::new()),
+    });
     let flags = OpenFlags::RDWR | OpenFlags::LARGEFILE;
     let ops = memfd.clone().open(flags, creds)?;
     let label = [b"/memfd:", name, b" (deleted)"].concat();
@@ -109,7 +153,7 @@ impl Inode for Memfd {
 
     fn open(self: Arc<Self>, flags: OpenFlags, creds: &Credentials) -> Result<Arc<dyn FileOps>> {
         let inner = self.inode.clone().open(flags, creds)?;
-        Ok(Arc::new(MemfdFile { inner, memfd: self }))
+        Ok(Arc::new(MemfdFile { inner, memfd: self, writable: flags.writable() }))
     }
 
     fn permission(&self, access: Access, creds: &Credentials) -> Option<Result<()>> {
@@ -128,6 +172,7 @@ impl Inode for Memfd {
 struct MemfdFile {
     inner: Arc<dyn FileOps>,
     memfd: Arc<Memfd>,
+    writable: bool,
 }
 
 impl FileOps for MemfdFile {
@@ -194,7 +239,8 @@ impl FileOps for MemfdFile {
     }
 
     fn mappable(&self) -> Result<Arc<dyn Mappable>> {
-        self.inner.mappable()
+        let real = self.inner.mappable()?;
+        Ok(Arc::new(SealedMapping { real, memfd: self.memfd.clone() }))
     }
 
     fn seals(&self) -> Result<u32> {
@@ -205,8 +251,18 @@ impl FileOps for MemfdFile {
         if seals & !SEALS != 0 {
             return Err(Errno::EINVAL.into());
         }
-        if self.memfd.seals() & SEAL_SEAL != 0 {
+        if !self.writable || self.memfd.seals() & SEAL_SEAL != 0 {
             return Err(Errno::EPERM.into());
+        }
+        if seals & SEAL_WRITE != 0 && self.memfd.seals() & SEAL_WRITE == 0 {
+            let identity = self.inner.mappable()?.identity();
+            let managers = self.memfd.managers.lock().clone();
+            let maps = |manager: &Weak<MemoryManager>| {
+                manager.upgrade().is_some_and(|manager| manager.may_write_shared(identity))
+            };
+            if managers.iter().any(maps) {
+                return Err(Errno::EBUSY.into());
+            }
         }
         self.memfd.seals.fetch_or(seals, Ordering::AcqRel);
         Ok(())

@@ -151,6 +151,11 @@ pub trait FileOps: Send + Sync {
         Err(Errno::EINVAL.into())
     }
 
+    /// Lines that /proc/PID/fdinfo shows for this kind of file.
+    fn details(&self) -> String {
+        String::new()
+    }
+
     /// What /proc/PID/fd shows after `anon_inode:` for a file without a path, such as `[eventfd]`.
     fn label(&self) -> &'static str {
         "[file]"

@@ -45,7 +45,7 @@ impl PidFd {
 
 impl FileOps for PidFd {
     fn readiness(&self) -> Events {
-        if self.group.has_ended() { Events::IN | Events::RDNORM } else { Events::empty() }
+        if self.group.has_ended() { Events::IN } else { Events::empty() }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

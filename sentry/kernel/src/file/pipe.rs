@@ -1,6 +1,7 @@
-//! Pipes and FIFOs (pipe(7)): a ring of bytes, two kinds of ends, whole writes up to PIPE_BUF.
+//! Pipes and FIFOs (pipe(7)): a ring of bytes in slots of a page, two kinds of ends, whole writes up to PIPE_BUF, packets.
 
 use core::any::Any;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +15,7 @@ pub use crate::file::nameless::nameless_path;
 use crate::file::ops::{FileKind, FileOps, WriteAt, Written};
 use crate::io::{Sink, Source};
 use crate::sync::{Mutex, Rank};
-use crate::vfs::{Attributes, FileSystem, FileType, Inode, OpenFlags};
+use crate::vfs::{Attributes, Change, FileSystem, FileType, Inode, OpenFlags};
 use crate::wait::{Events, WaitQueue};
 
 /// Writes of at most this many bytes are whole or not at all.
@@ -73,8 +74,18 @@ impl Ring {
     }
 }
 
+/// A page of Linux's pipe: what is full and what may be joined counts in these, so that poll(2) and partial writes agree with it.
+struct Slot {
+    /// Bytes that are still to be read.
+    len: usize,
+    /// Bytes that were ever put in.
+    used: usize,
+}
+
 struct State {
     ring: Ring,
+    /// Where the ring's bytes lie; their lengths add up to its own.
+    slots: VecDeque<Slot>,
     capacity: usize,
     readers: u32,
     writers: u32,
@@ -83,11 +94,70 @@ struct State {
     writers_ever: u64,
 }
 
+impl State {
+    fn free_slots(&self) -> usize {
+        (self.capacity / PIPE_BUF).saturating_sub(self.slots.len())
+    }
+
+    /// Takes bytes off the front.
+    fn take(&mut self, mut n: usize) {
+        self.ring.consume(n);
+        while let Some(front) = self.slots.front_mut().filter(|_| n > 0) {
+            let part = n.min(front.len);
+            front.len -= part;
+            n -= part;
+            if front.len == 0 {
+                self.slots.pop_front();
+            }
+        }
+    }
+
+    /// Bytes of a write that go to the last slot: the part beyond whole pages, where all of it fits.
+    fn joined(&self, wanted: usize, unit: Unit) -> usize {
+        let part = wanted % PIPE_BUF;
+        let fits = self.slots.back().is_some_and(|last| last.used + part <= PIPE_BUF);
+        if fits && unit == Unit::Bytes { part } else { 0 }
+    }
+
+    /// Notes where `n` new bytes lie.
+    fn put(&mut self, n: usize, joined: usize) {
+        let first = n.min(joined);
+        if let Some(last) = self.slots.back_mut() {
+            last.len += first;
+            last.used += first;
+        }
+        let mut left = n - first;
+        while left > 0 {
+            let len = left.min(PIPE_BUF);
+            self.slots.push_back(Slot { len, used: len });
+            left -= len;
+        }
+    }
+}
+
+/// What a read takes at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unit {
+    /// What is there.
+    Bytes,
+    /// One write (O_DIRECT).
+    Packet,
+}
+
 /// The pipe between its ends.
 pub struct Pipe {
+    unit: Unit,
     state: Mutex<State>,
     queue: WaitQueue,
     ino: u64,
+    owner: Mutex<Owner>,
+}
+
+/// Owner and permissions of a pipe without a name; they mean nothing but can be changed and seen.
+struct Owner {
+    uid: u32,
+    gid: u32,
+    permissions: u32,
 }
 
 /// What an end may do.
@@ -122,9 +192,14 @@ impl Direction {
 impl Pipe {
     /// A pipe without ends.
     pub fn new() -> Arc<Self> {
+        Self::of(Unit::Bytes)
+    }
+
+    fn of(unit: Unit) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(10_000);
         let state = State {
             ring: Ring::default(),
+            slots: VecDeque::new(),
             capacity: DEFAULT_CAPACITY,
             readers: 0,
             writers: 0,
@@ -132,8 +207,10 @@ impl Pipe {
             writers_ever: 0,
         };
         Arc::new(Self {
+            unit,
             state: Mutex::new(Rank::PIPE, state),
             queue: WaitQueue::new(),
+            owner: Mutex::new(Rank::LEAF, Owner { uid: 0, gid: 0, permissions: 0o600 }),
             ino: NEXT.fetch_add(1, Ordering::Relaxed),
         })
     }
@@ -165,7 +242,7 @@ impl Pipe {
         }
         let size = bytes.max(PIPE_BUF).next_power_of_two();
         let mut state = self.state.lock();
-        if state.ring.len > size {
+        if state.slots.len() > size / PIPE_BUF {
             return Err(Errno::EBUSY.into());
         }
         if size < state.ring.buf.len() {
@@ -202,7 +279,7 @@ impl Pipe {
     pub fn consume(&self, n: usize) {
         let mut state = self.state.lock();
         let n = n.min(state.ring.len);
-        state.ring.consume(n);
+        state.take(n);
         drop(state);
         if n > 0 {
             self.queue.notify(Events::OUT | Events::WRNORM);
@@ -217,13 +294,17 @@ impl Pipe {
         if state.ring.len == 0 {
             return if state.writers == 0 { Ok(0) } else { Err(Errno::EAGAIN.into()) };
         }
+        let packet = match self.unit {
+            Unit::Packet => state.slots.front().map_or(0, |slot| slot.len),
+            Unit::Bytes => usize::MAX,
+        };
         let mut done = 0;
-        while state.ring.len > 0 && dst.room() > 0 {
+        while state.ring.len > 0 && dst.room() > 0 && done < packet {
             let (front, _) = state.ring.filled();
-            let wanted = front.len().min(dst.room());
+            let wanted = front.len().min(dst.room()).min(packet - done);
             match dst.write(&front[..wanted]) {
                 Ok(n) => {
-                    state.ring.consume(n);
+                    state.take(n);
                     done += n;
                     if n < wanted {
                         break;
@@ -232,6 +313,10 @@ impl Pipe {
                 Err(e) if done == 0 => return Err(e),
                 Err(_) => break,
             }
+        }
+        if self.unit == Unit::Packet {
+            // pipe(2): what a read has no room for of a packet is lost.
+            state.take(packet - done);
         }
         drop(state);
         if done > 0 {
@@ -249,18 +334,14 @@ impl Pipe {
         if state.readers == 0 {
             return Err(Errno::EPIPE.into());
         }
-        let space = state.capacity - state.ring.len.min(state.capacity);
-        // pipe(7): up to PIPE_BUF bytes are written whole.
-        if space == 0 || (wanted <= PIPE_BUF && space < wanted) {
-            return Err(Errno::EAGAIN.into());
-        }
-        // A larger write takes whole pages, so that it goes on when poll(2) says so.
-        let mut left = if wanted <= space { wanted } else { space / PIPE_BUF * PIPE_BUF };
+        // pipe(7): up to PIPE_BUF bytes are written whole, for they need one slot.
+        let joined = state.joined(wanted, self.unit);
+        let mut left = wanted.min(joined + state.free_slots() * PIPE_BUF);
         if left == 0 {
             return Err(Errno::EAGAIN.into());
         }
         let capacity = state.capacity;
-        state.ring.room_for(wanted, capacity);
+        state.ring.room_for(left, capacity);
         let mut done = 0;
         while left > 0 {
             let free = state.ring.free();
@@ -276,6 +357,7 @@ impl Pipe {
                 Err(_) => break,
             }
         }
+        state.put(done, joined);
         drop(state);
         if done > 0 {
             self.queue.notify(Events::IN | Events::RDNORM);
@@ -367,6 +449,7 @@ impl Drop for PipeEnd {
         // A FIFO that nobody has open forgets its bytes.
         if state.readers == 0 && state.writers == 0 {
             state.ring = Ring::default();
+            state.slots.clear();
         }
         drop(state);
         if !events.is_empty() {
@@ -396,7 +479,7 @@ impl FileOps for PipeEnd {
             }
         }
         if self.direction.writes() {
-            if state.ring.len + PIPE_BUF <= state.capacity {
+            if state.free_slots() > 0 {
                 events |= Events::OUT | Events::WRNORM;
             }
             if state.readers == 0 {
@@ -431,13 +514,14 @@ pub(crate) fn open_fifo(pipe: &Arc<Pipe>, flags: OpenFlags) -> Result<Arc<dyn Fi
     Ok(PipeEnd::open(pipe, direction))
 }
 
-/// pipe2(2): the read end and the write end. `flags` may hold O_NONBLOCK.
+/// pipe2(2): the read end and the write end. `flags` may hold O_NONBLOCK and O_DIRECT.
 pub fn pipe(flags: OpenFlags) -> (Arc<FileDescription>, Arc<FileDescription>) {
-    let pipe = Pipe::new();
+    let unit = if flags.contains(OpenFlags::DIRECT) { Unit::Packet } else { Unit::Bytes };
+    let pipe = Pipe::of(unit);
     let name = format!("pipe:[{}]", pipe.ino);
     let inode = Arc::new(PipeInode { pipe: pipe.clone() });
     let path = nameless_path(inode, name.as_bytes());
-    let status = flags & OpenFlags::NONBLOCK;
+    let status = flags & (OpenFlags::NONBLOCK | OpenFlags::DIRECT);
     let read = PipeEnd::open(&pipe, Direction::Read);
     let write = PipeEnd::open(&pipe, Direction::Write);
     (
@@ -452,7 +536,21 @@ struct PipeInode {
 
 impl Inode for PipeInode {
     fn attributes(&self) -> Result<Attributes> {
-        Ok(anonymous_attributes(FileType::Fifo, 0o600, self.pipe.ino))
+        let owner = self.pipe.owner.lock();
+        let (uid, gid) = (owner.uid, owner.gid);
+        let plain = anonymous_attributes(FileType::Fifo, owner.permissions, self.pipe.ino);
+        Ok(Attributes { uid, gid, ..plain })
+    }
+
+    fn set_attributes(&self, change: &Change) -> Result<()> {
+        if change.size.is_some() {
+            return Err(Errno::EINVAL.into());
+        }
+        let mut owner = self.pipe.owner.lock();
+        owner.uid = change.uid.unwrap_or(owner.uid);
+        owner.gid = change.gid.unwrap_or(owner.gid);
+        owner.permissions = change.permissions.unwrap_or(owner.permissions);
+        Ok(())
     }
 
     fn file_type(&self) -> FileType {

@@ -98,11 +98,7 @@ impl FileOps for SignalFd {
             Some(task) => task.pending().union(task.thread_group().pending()),
             None => self.group.pending(),
         };
-        if pending.intersection(mask).is_empty() {
-            Events::empty()
-        } else {
-            Events::IN | Events::RDNORM
-        }
+        if pending.intersection(mask).is_empty() { Events::empty() } else { Events::IN }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

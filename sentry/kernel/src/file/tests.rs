@@ -152,7 +152,7 @@ fn peeked_bytes_stay_until_consumed() {
 fn an_eventfd_counts() {
     let e = EventFd::create(2, Taking::All, OpenFlags::empty());
     let s = EventFd::create(2, Taking::One, OpenFlags::empty());
-    assert_eq!(ready(&e), IN | OUT);
+    assert_eq!(ready(&e), Events::IN | Events::OUT);
     assert_eq!(read(&e, 8).unwrap(), 2u64.to_ne_bytes());
     assert_eq!(errno(read(&e, 8)), Some(Errno::EAGAIN));
     assert_eq!(errno(read(&s, 7)), Some(Errno::EINVAL));
@@ -160,7 +160,7 @@ fn an_eventfd_counts() {
     assert_eq!(errno(write(&e, &u64::MAX.to_ne_bytes())), Some(Errno::EINVAL));
     write(&e, &(u64::MAX - 1).to_ne_bytes()).unwrap();
     assert_eq!(errno(write(&e, &1u64.to_ne_bytes())), Some(Errno::EAGAIN));
-    assert_eq!(ready(&e), IN);
+    assert_eq!(ready(&e), Events::IN);
     assert_eq!(errno(write(&e, &[0; 9])), Some(Errno::EINVAL));
 }
 

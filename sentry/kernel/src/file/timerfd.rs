@@ -67,7 +67,7 @@ impl TimerTarget for Arming {
         };
         let next = state.next;
         drop(state);
-        self.shared.queue.notify(Events::IN | Events::RDNORM);
+        self.shared.queue.notify(Events::IN);
         next
     }
 }
@@ -175,7 +175,7 @@ impl FileOps for TimerFd {
 
     fn readiness(&self) -> Events {
         let ticks = self.shared.state.lock().ticks;
-        if ticks > 0 { Events::IN | Events::RDNORM } else { Events::empty() }
+        if ticks > 0 { Events::IN } else { Events::empty() }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

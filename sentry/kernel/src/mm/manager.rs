@@ -170,6 +170,16 @@ impl MemoryManager {
         Ok(child)
     }
 
+    /// True where a shared mapping of the object can be written, now or after mprotect(2).
+    pub fn may_write_shared(&self, identity: u64) -> bool {
+        let writes = VmaFlags::SHARED | VmaFlags::MAY_WRITE;
+        let is_it = |vma: &Vma| match &vma.backing {
+            Backing::Object { object, .. } => object.identity() == identity,
+            Backing::Anonymous => false,
+        };
+        self.map.read().areas.iter().any(|vma| vma.flags.contains(writes) && is_it(vma))
+    }
+
     /// Tells managers and private futexes apart.
     pub fn id(&self) -> u64 {
         self.id

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use sentry_abi::Errno;
-use sentry_abi::inotify::{IN_CREATE, IN_DELETE, IN_DELETE_SELF};
+use sentry_abi::inotify::{IN_ATTRIB, IN_CREATE, IN_DELETE, IN_DELETE_SELF};
 
 use crate::error::Result;
 use crate::sync::{Mutex, MutexGuard, Rank};
@@ -299,8 +299,16 @@ impl Dentry {
     fn tell_removed(self: &Arc<Self>, name: &[u8], gone: Option<Arc<Dentry>>, was_dir: bool) {
         watch::entry_event(self, name, was_dir, IN_DELETE);
         if let Some(gone) = gone {
-            watch::self_event(&gone, IN_DELETE_SELF);
+            Self::tell_gone(&gone);
         }
+    }
+
+    /// One name less is news of the inode itself; the last one is its end.
+    fn tell_gone(gone: &Arc<Dentry>) {
+        if !gone.is_dir() {
+            watch::self_event(gone, IN_ATTRIB);
+        }
+        watch::self_event(gone, IN_DELETE_SELF);
     }
 
     fn forget_removed(children: &mut Children, name: &[u8]) -> Option<Arc<Dentry>> {
@@ -341,7 +349,7 @@ impl Dentry {
             Some(target) if flags.contains(RenameFlags::EXCHANGE) => {
                 watch::move_event((new_dir, new_name), (self, name), target);
             }
-            Some(target) => watch::self_event(target, IN_DELETE_SELF),
+            Some(target) => Self::tell_gone(target),
             None => {}
         }
         Ok(())

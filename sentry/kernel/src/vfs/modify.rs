@@ -278,6 +278,11 @@ fn check_rename_permissions(
     Ok(())
 }
 
+/// Tells those who watch a file that something of it other than its content changed.
+pub fn note_attributes_changed(at: &Path) {
+    watch::file_event(&at.dentry, IN_ATTRIB);
+}
+
 /// chmod(2). Errors: EPERM, EROFS, EOPNOTSUPP for a symbolic link.
 pub fn chmod(creds: &Credentials, at: &Path, mode: u32) -> Result<()> {
     permission::check_writable_mount(at)?;

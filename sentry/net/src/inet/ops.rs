@@ -16,7 +16,7 @@ use sentry_kernel::task::CurrentTask;
 use sentry_kernel::wait::{Events, WaitQueue};
 
 use super::endpoint::Endpoint;
-use super::socket::{InetSocket, events_of};
+use super::socket::InetSocket;
 use super::{netdev, sockaddr};
 use crate::sockopt::Common;
 use crate::{errno, identity};
@@ -35,7 +35,7 @@ impl FileOps for InetSocket {
     }
 
     fn readiness(&self) -> Events {
-        events_of(self.endpoint.readiness())
+        self.shown(self.endpoint.readiness())
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {

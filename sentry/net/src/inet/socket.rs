@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use netstack::ip::Family;
 use netstack::socket::{Readiness, Wake};
+use sentry_abi::socket::SOCK_STREAM;
 use sentry_abi::tcp::{TCP_CLOSE, TCP_ESTABLISHED};
 use sentry_kernel::wait::{Events, WaitQueue};
 
@@ -46,7 +47,7 @@ struct Waker(Weak<InetSocket>);
 impl Wake for Waker {
     fn wake(&self, readiness: Readiness) {
         if let Some(socket) = self.0.upgrade() {
-            socket.waiters.notify(events_of(readiness));
+            socket.waiters.notify(socket.shown(readiness));
         }
     }
 }
@@ -74,6 +75,12 @@ impl InetSocket {
         identity: (i32, i32),
     ) -> Arc<InetSocket> {
         Self::with_options(net, family, endpoint, identity, Common::default())
+    }
+
+    /// What poll(2) shows for a readiness: streams have no priority band to write to.
+    pub(super) fn shown(&self, readiness: Readiness) -> Events {
+        let events = events_of(readiness);
+        if self.kind == SOCK_STREAM { events - Events::WRBAND } else { events }
     }
 
     pub(super) fn with_options(

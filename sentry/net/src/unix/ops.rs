@@ -83,6 +83,9 @@ fn outgoing(task: &CurrentTask, message: SendMessage) -> Result<Outgoing> {
                 if !(fine_pid && fine_uid && fine_gid) {
                     return Err(Errno::EPERM.into());
                 }
+                if pid as i32 != own.pid && !identity::is_process(task, pid) {
+                    return Err(Errno::ESRCH.into());
+                }
                 out.cred = UCred { pid: pid as i32, uid, gid };
             }
             // unix_sendmsg reads only SOL_SOCKET; Linux skips other levels in silence.

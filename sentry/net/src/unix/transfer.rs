@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use sentry_abi::Errno;
-use sentry_abi::socket::{MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, UCred};
+use sentry_abi::socket::{
+    MSG_CTRUNC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, UCred,
+};
 use sentry_kernel::Result;
 use sentry_kernel::file::FileDescription;
 use sentry_kernel::io::{Sink, Source};
@@ -196,7 +198,7 @@ impl UnixSocket {
         let reading = self.reading.lock();
         let (result, unwanted) = match (self.kind, flags & MSG_PEEK != 0) {
             (_, true) => (self.peek(dst, flags), Vec::new()),
-            (Kind::Stream, false) => self.read_stream(dst, control_wanted),
+            (Kind::Stream, false) => self.read_stream(dst, flags, control_wanted),
             (_, false) => self.read_datagram(dst, flags, control_wanted),
         };
         drop(reading);
@@ -208,12 +210,12 @@ impl UnixSocket {
     }
 
     /// What an empty queue answers: `Ok` is the end of the stream.
-    fn nothing_to_read(&self) -> Result<Received> {
+    fn nothing_to_read(&self, flags: u32) -> Result<Received> {
         let mut state = self.state.lock();
         if let Some(errno) = state.error.take() {
             return Err(errno.into());
         }
-        if state.shut_read {
+        if state.shut_read && (self.kind != Kind::Datagram || flags & MSG_DONTWAIT == 0) {
             return Ok(Received::default());
         }
         match (&state.role, self.kind) {
@@ -240,6 +242,7 @@ impl UnixSocket {
     fn read_stream(
         &self,
         dst: &mut dyn Sink,
+        flags: u32,
         control_wanted: usize,
     ) -> (Result<Received>, Vec<Arc<FileDescription>>) {
         let mut received = Received::default();
@@ -247,7 +250,7 @@ impl UnixSocket {
         let mut sender: Option<(UCred, Name)> = None;
         let mut failure = None;
         if self.state.lock().queue.is_empty() {
-            return (self.nothing_to_read(), Vec::new());
+            return (self.nothing_to_read(flags), Vec::new());
         }
         while dst.room() > 0 && files.is_empty() {
             let Some(mut message) = self.state.lock().queue.hold() else { break };
@@ -284,6 +287,8 @@ impl UnixSocket {
                 if control_wanted == 0 { std::mem::take(&mut files) } else { Vec::new() };
             if control_wanted > 0 {
                 received.control = self.control(cred, files);
+            } else if !unwanted.is_empty() || self.options.passes_credentials() {
+                received.flags |= MSG_CTRUNC;
             }
             return (Ok(received), unwanted);
         }
@@ -298,7 +303,7 @@ impl UnixSocket {
         control_wanted: usize,
     ) -> (Result<Received>, Vec<Arc<FileDescription>>) {
         let Some(mut message) = self.state.lock().queue.hold() else {
-            return (self.nothing_to_read(), Vec::new());
+            return (self.nothing_to_read(flags), Vec::new());
         };
         let full = message.rest().len();
         let wrote = if full == 0 { Ok(0) } else { dst.write(message.rest()) };
@@ -311,6 +316,9 @@ impl UnixSocket {
         let mut received = datagram_result(n, full, flags);
         received.from = message.from.encode_sender();
         if control_wanted == 0 {
+            if !files.is_empty() || self.options.passes_credentials() {
+                received.flags |= MSG_CTRUNC;
+            }
             return (Ok(received), files);
         }
         received.control = self.control(message.cred, files);
@@ -331,7 +339,7 @@ impl UnixSocket {
                     .map(|m| (m.rest().to_vec(), m.cred, m.from.clone(), m.rights.files().to_vec()))
             };
             let Some((data, cred, from, files)) = copy else {
-                return if index == 0 { self.nothing_to_read() } else { Ok(received) };
+                return if index == 0 { self.nothing_to_read(flags) } else { Ok(received) };
             };
             let n = if data.is_empty() { 0 } else { dst.write(&data)? };
             total += n;
@@ -353,10 +361,10 @@ impl UnixSocket {
         }
     }
 
-    /// Bytes for FIONREAD: all of a stream, the first datagram otherwise.
+    /// Bytes for FIONREAD: the first datagram, all of what keeps an order.
     pub fn unread(&self) -> usize {
         let state = self.state.lock();
-        if self.kind == Kind::Stream { state.queue.bytes() } else { state.queue.first_len() }
+        if self.kind == Kind::Datagram { state.queue.first_len() } else { state.queue.bytes() }
     }
 
     /// Bytes for SIOCOUTQ: what the peer has not read.
