@@ -433,11 +433,17 @@ impl MemoryManager {
                 ops.push(map_op(near, prot, Populate::Lazy));
                 changed.push((near, prot));
             }
+        } else if prot.contains(Prot::WRITE) {
+            for (near, prot) in self.take_over_neighbours(map, pages, placed) {
+                ops.push(MapOp::Protect { addr: near.start, len: near.len(), prot });
+                changed.push((near, prot));
+            }
         }
         if let Err(error) = self.space.batch(&ops) {
-            // How far the host came is unknown: what was not mapped before is not mapped, then.
-            for (part, _) in changed.iter().filter(|(part, _)| part.run.mapped.is_none()) {
+            // How far the host came is unknown: nothing is mapped there, then.
+            for (part, _) in changed {
                 let _ = self.space.unmap(part.start, part.len());
+                pages.update(part.start, part.run.end, |_, run| run.mapped = None);
             }
             return Err(host_error(error));
         }
@@ -445,6 +451,34 @@ impl MemoryManager {
             pages.update(part.start, part.run.end, |_, run| run.mapped = Some(prot));
         }
         Ok(())
+    }
+
+    /// Private runs next to `placed` that were shared by a fork and that nobody else has any more: a parent gets all back at once when its child has gone on to exec.
+    fn take_over_neighbours(
+        &self,
+        map: &Map,
+        pages: &mut Pages,
+        placed: Placed,
+    ) -> Vec<(Placed, Prot)> {
+        let sole = |held: &Placed| {
+            let mut at = (held.start..held.run.end).step_by(PAGE_SIZE as usize);
+            held.len() <= COPY_MAX && at.all(|at| self.memory.refs(held.offset_of(at)) == 1)
+        };
+        let shared = |held: &Placed| held.run.owner == Owner::Private && !held.run.writable;
+        let near = pages.beside(placed, NEIGHBOURS);
+        let near: Vec<Placed> =
+            near.filter(|held| held.run.mapped.is_some() && shared(held) && sole(held)).collect();
+        let mut taken = Vec::new();
+        for held in near {
+            let Some(vma) = map.areas.find(held.start).filter(|vma| held.run.end <= vma.end) else {
+                continue;
+            };
+            if vma.prot.contains(Prot::WRITE) && !vma.is_shared() {
+                pages.update(held.start, held.run.end, |_, run| run.writable = true);
+                taken.push((held, host_prot(vma, true)));
+            }
+        }
+        taken
     }
 
     /// Makes `start..end` resident as far as its areas allow (MAP_POPULATE, mlock, MADV_POPULATE_*). The first refusal ends it.
