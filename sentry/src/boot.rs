@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sentry_abi::Errno;
 use sentry_abi::signal::Signal;
@@ -28,6 +29,9 @@ use crate::host::{HostRandom, Logger, trace_to};
 use crate::registry::{self, Offer};
 use crate::tree::Tree;
 use crate::{network, vdso};
+
+/// How long a sandbox whose programs are gone stays for peers that take nothing of what these have sent.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a sandbox did not start.
 #[derive(Debug, thiserror::Error)]
@@ -291,6 +295,7 @@ impl Sandbox {
     pub fn wait(self) -> Outcome {
         let ended = self.kernel.wait_until_ended();
         self.kernel.pids().kill_all();
+        self.net.drain(DRAIN_PATIENCE);
         if let Err(error) = self.net.stop() {
             self.log.write(Level::Error, format_args!("{error}"));
         }

@@ -336,6 +336,29 @@ print(ends[1]['sum_received']['bytes'] >= 50_000_000)";
     assert_eq!(out, "True True\nTrue True\nTrue True\nTrue\n");
 }
 
+/// Takes connections on port 47000 and writes the length of what each brought as a line of a file, once it ended.
+pub(crate) fn counting_server(namespace: &mut Namespace, folder: &Scratch) -> String {
+    let file = folder.file("lengths");
+    let count = format!("SYSTEM:wc -c >>{file}");
+    namespace.serve(&["socat", "-u", "TCP6-LISTEN:47000,fork,ipv6only=0", &count]);
+    namespace.wait_for_listener(47000);
+    file
+}
+
+#[test]
+fn what_a_program_has_sent_arrives_though_it_ended() {
+    let (mut namespace, folder) = (Namespace::new(), Scratch::new());
+    let lengths = counting_server(&mut namespace, &folder);
+    for seed in 1..=4 {
+        let fault = format!("loss=5%,seed={seed}");
+        let script = "head -c 3000000 /dev/zero >/dev/tcp/10.9.0.1/47000";
+        inside(&namespace, &["--fault", &fault], script);
+    }
+    let told = || std::fs::read_to_string(&lengths).unwrap_or_default();
+    wait_until("the ends of four connections", || told().lines().count() == 4);
+    assert_eq!(told(), "3000000\n".repeat(4));
+}
+
 #[test]
 fn the_device_and_the_processes_are_gone_afterwards() {
     let namespace = Namespace::new();

@@ -159,6 +159,11 @@ impl Stack {
         (self.shared.demux.len() + self.shared.raw.len(), self.shared.ports.len())
     }
 
+    /// What closed connections still have to bring to their peers, in sequence numbers: 0 when the stack can go without a loss.
+    pub fn unfinished(&self) -> usize {
+        self.shared.demux.endpoints().iter().map(|(_, endpoint)| endpoint.unfinished()).sum()
+    }
+
     /// How many datagrams wait for fragments, and the bytes that they hold.
     pub fn reassembly_usage(&self) -> (usize, usize) {
         self.reassembly.lock().usage()

@@ -41,6 +41,11 @@ pub trait Endpoint: Send + Sync {
     fn vouches_for(&self, _error: &IcmpError) -> bool {
         true
     }
+
+    /// What an endpoint that nobody holds any more still has to bring to its peer, in sequence numbers.
+    fn unfinished(&self) -> usize {
+        0
+    }
 }
 
 /// An error about a packet that we sent, told by ICMP or found here.

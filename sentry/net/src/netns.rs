@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use netstack::ip::IpCidr;
 use netstack::ip::route::Route;
@@ -25,6 +26,8 @@ use crate::unix::UnixFamily;
 
 /// MTU of the loopback interface in bytes, as on Linux.
 pub const LOOPBACK_MTU: u32 = 65_536;
+/// How often a namespace that ends looks whether its connections are done.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Whether there is a loopback interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -265,6 +268,20 @@ impl NetNamespace {
     /// The files of /proc/net by name, for proc to show.
     pub fn proc_files(self: &Arc<Self>) -> Vec<(&'static str, Generator)> {
         proc_net::files(self)
+    }
+
+    /// Waits until the connections that programs have closed have brought the rest to their peers, as Linux goes on to do when
+    /// programs are gone. Gives up once nothing has moved for `patience`.
+    pub fn drain(&self, patience: Duration) {
+        let mut left = self.stack.unfinished();
+        let mut moved = self.now();
+        while left > 0 && self.now() - moved < patience {
+            std::thread::sleep(DRAIN_INTERVAL);
+            let now_left = self.stack.unfinished();
+            if now_left != left {
+                (left, moved) = (now_left, self.now());
+            }
+        }
     }
 
     /// Ends it: stops the driver and completes the capture. Errors: the capture's.

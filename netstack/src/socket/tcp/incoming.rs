@@ -19,6 +19,20 @@ use crate::transport::tcp::{
 use crate::transport::{Endpoint, IcmpError, Key, PortLease, Sharing};
 
 impl Endpoint for TcpEndpoint {
+    fn unfinished(&self) -> usize {
+        let inner = self.inner.lock();
+        match (&inner.role, inner.holder) {
+            (Role::Stream(connection), Holder::Nobody) => match connection.state_name() {
+                // The FIN counts as one.
+                StateName::FinWait1 | StateName::Closing | StateName::LastAck => {
+                    connection.send_queued() + 1
+                }
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
+
     fn deliver(&self, now: Instant, info: &IpInfo, packet: PacketBuffer) {
         // A SYN may have to go on to another endpoint; a clone copies no payload.
         let copy = packet.clone();
