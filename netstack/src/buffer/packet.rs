@@ -5,6 +5,8 @@ use crate::wire::checksum::Checksum;
 
 /// Room for headers inside a packet: Ethernet 14, IPv6 40, an extension header 8, TCP with options 60.
 pub const HEADER_ROOM: usize = 128;
+/// Where UDP has its checksum, and nobody else.
+const UDP_CHECKSUM_OFFSET: u16 = 6;
 
 /// What is left for the device to do, or what it has done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -275,9 +277,10 @@ impl PacketBuffer {
             sum.add_bytes(&bytes[from..]);
             skip -= from;
         }
-        // A UDP checksum of zero means "none" (RFC 768), and ones' complement has a second zero.
+        // A UDP checksum of zero means "none" (RFC 768), and ones' complement has a second zero. Other protocols have no
+        // such rule, and readers of captures take the second zero for a fault.
         let value = match sum.finish() {
-            0 => 0xffff,
+            0 if offset == UDP_CHECKSUM_OFFSET => 0xffff,
             value => value,
         };
         Some((usize::from(start) + usize::from(offset), value))

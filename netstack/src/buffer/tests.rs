@@ -81,3 +81,16 @@ fn a_partial_checksum_follows_its_header_and_is_completed_in_place() {
     sum.add_bytes(&captured[6..]);
     assert_eq!(sum.finish(), 0);
 }
+
+#[test]
+fn only_udp_writes_the_sum_zero_as_its_other_form() {
+    for (offset, sum) in [(6, [0xff, 0xff]), (16, [0, 0]), (2, [0, 0])] {
+        let mut bytes = [0; 20];
+        bytes[..2].copy_from_slice(&[0xff, 0xff]);
+        let mut packet = PacketBuffer::from_slice(&bytes);
+        packet.offload.checksum = ChecksumOffload::Partial { start: 0, offset };
+        assert_eq!(packet.to_vec_complete()[usize::from(offset)..][..2], sum, "{offset}");
+        packet.complete_checksum();
+        assert_eq!(packet.to_vec()[usize::from(offset)..][..2], sum, "{offset}");
+    }
+}

@@ -8,7 +8,9 @@ use super::Stack;
 use super::nic::Nic;
 use super::topology::Topology;
 use crate::buffer::{Chain, ChecksumOffload, PacketBuffer};
-use crate::ip::{Cast, Family, Fragment, IpError, IpMeta, IpOutput, RouteInfo, RouteQuery};
+use crate::ip::{
+    Cast, Family, Fragment, IpError, IpMeta, IpOutput, PROTO_TCP, RouteInfo, RouteQuery,
+};
 use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
 use crate::stats::IpStats;
 use crate::time::Instant;
@@ -129,12 +131,16 @@ impl Stack {
         now: Instant,
         route: &RouteInfo,
         meta: &IpMeta,
-        packet: PacketBuffer,
+        mut packet: PacketBuffer,
     ) -> Result<(), IpError> {
         let topology = self.topology();
         let nic = topology.nic(route.nic).ok_or(IpError::NetworkUnreachable)?;
         let stats = self.ip_stats(route.dst);
         stats.out_requests.inc();
+        if meta.protocol != PROTO_TCP && !nic.is_loopback() {
+            // Messages are small: their sum costs little, and an ICMP error that quotes one then quotes it with its sum.
+            packet.complete_checksum();
+        }
         let header_len = match route.dst {
             IpAddr::V4(_) => ipv4::HEADER_LEN + meta.options.len(),
             IpAddr::V6(_) => ipv6::HEADER_LEN,

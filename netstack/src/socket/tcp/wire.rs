@@ -99,9 +99,10 @@ pub(super) fn emit(
     let header = segment.to_header(flow.local.port(), flow.remote.port());
     let (payload_len, mss) = (segment.payload.len(), segment.mss);
     let pieces = if payload_len > mss { payload_len.div_ceil(mss) as u64 } else { 1 };
-    stats.out_segs.add(pieces);
-    if segment.retransmission {
-        stats.retrans_segs.add(pieces);
+    // RFC 1213: tcpOutSegs leaves out "those containing only retransmitted octets".
+    match segment.retransmission {
+        true => stats.retrans_segs.add(pieces),
+        false => stats.out_segs.add(pieces),
     }
     if segment.rst() {
         stats.out_rsts.inc();
