@@ -41,6 +41,16 @@ pub const F_SETLKW: i32 = 7;
 pub const F_SETOWN: i32 = 8;
 /// F_GETOWN
 pub const F_GETOWN: i32 = 9;
+/// F_SETOWN_EX
+pub const F_SETOWN_EX: i32 = 15;
+/// F_GETOWN_EX
+pub const F_GETOWN_EX: i32 = 16;
+/// F_OWNER_TID
+pub const F_OWNER_TID: i32 = 0;
+/// F_OWNER_PID
+pub const F_OWNER_PID: i32 = 1;
+/// F_OWNER_PGRP
+pub const F_OWNER_PGRP: i32 = 2;
 /// F_OFD_GETLK
 pub const F_OFD_GETLK: i32 = 36;
 /// F_OFD_SETLK
@@ -76,6 +86,8 @@ pub const LOCK_SH: u32 = 1;
 pub const LOCK_EX: u32 = 2;
 /// LOCK_NB
 pub const LOCK_NB: u32 = 4;
+/// LOCK_MAND
+pub const LOCK_MAND: u32 = 32;
 /// LOCK_UN
 pub const LOCK_UN: u32 = 8;
 

@@ -36,6 +36,7 @@ fn list(
     let room = (buf.len() as u32 as usize).min(LISTING_MAX);
     let mut bytes = Vec::with_capacity(room.min(32 * 1024));
     let mut full = false;
+    let start = *file.position().lock();
     file.read_dir(&mut |entry| {
         let next = record(entry);
         full = bytes.len() + next.len() > room;
@@ -47,7 +48,8 @@ fn list(
     if full && bytes.is_empty() {
         return Err(Errno::EINVAL.into());
     }
-    task.mm().write(buf.addr(), &bytes)?;
+    // Entries that did not arrive are not read: they come again.
+    task.mm().write(buf.addr(), &bytes).inspect_err(|_| *file.position().lock() = start)?;
     Ok(bytes.len())
 }
 

@@ -82,6 +82,8 @@ fn wait_with(
     let most = i32::MAX as usize / size_of::<EpollEvent>();
     let max = usize::try_from(max).ok().filter(|m| (1..=most).contains(m)).ok_or(Errno::EINVAL)?;
     let file = file(task, epfd)?;
+    // Before events are taken: what cannot arrive must not be lost.
+    task.mm().check_range(events.addr(), (max * size_of::<EpollEvent>()) as u64)?;
     let epoll = Epoll::of(&**file.ops())?;
     let take = || -> Result<Vec<Ready>> {
         let ready = epoll.take_ready(max.min(4096));

@@ -47,6 +47,12 @@ fn fcntl(task: &CurrentTask, fd: Fd, command: i32, arg: u64) -> Result<u64> {
             file(task, fd)?.set_owner(arg as i32);
             Ok(0)
         }
+        F_SETOWN_EX => set_owner(task, fd, UserPtr::new(arg)),
+        F_GETOWN_EX => {
+            let owner = file(task, fd)?.owner();
+            let kind = if owner < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
+            task.mm().write_obj(UserPtr::new(arg), &[kind, owner.wrapping_abs()]).map(|()| 0)
+        }
         F_GETPIPE_SZ => {
             let file = file(task, fd)?;
             let end = PipeEnd::of(&**file.ops()).ok_or(Errno::EBADF)?;
@@ -55,10 +61,16 @@ fn fcntl(task: &CurrentTask, fd: Fd, command: i32, arg: u64) -> Result<u64> {
         F_SETPIPE_SZ => set_pipe_size(task, fd, arg as u32 as usize),
         // Nobody can take a lease here, so nobody has one.
         F_GETLEASE => file(task, fd).map(|_| F_UNLCK as u64),
-        F_ADD_SEALS => file(task, fd)?.ops().add_seals(arg as u32).map(|()| 0),
+        F_ADD_SEALS => {
+            let file = file(task, fd)?;
+            if !file.flags().writable() {
+                return Err(Errno::EPERM.into());
+            }
+            file.ops().add_seals(arg as u32).map(|()| 0)
+        }
         F_GET_SEALS => file(task, fd)?.ops().seals().map(u64::from),
         _ => {
-            any_file(task, fd)?;
+            file(task, fd)?;
             task.kernel().unsupported(&format!("fcntl command {command}"));
             Err(Errno::EINVAL.into())
         }
@@ -84,6 +96,24 @@ fn set_flags(task: &CurrentTask, file: &FileDescription, flags: u32) -> Result<u
         return Err(Errno::EPERM.into());
     }
     file.set_flags(flags);
+    Ok(0)
+}
+
+/// F_SETOWN_EX: `struct f_owner_ex`, a kind and a number. Errors: EINVAL, ESRCH.
+fn set_owner(task: &CurrentTask, fd: Fd, at: UserPtr<[i32; 2]>) -> Result<u64> {
+    let file = file(task, fd)?;
+    let [kind, id] = task.mm().read_obj(at)?;
+    let number = u32::try_from(id).map_err(|_| Errno::ESRCH)?;
+    let pids = task.kernel().pids();
+    let (owner, exists) = match kind {
+        F_OWNER_TID | F_OWNER_PID => (id, pids.task(number).is_some()),
+        F_OWNER_PGRP => (-id, pids.process_group(number).is_some()),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    if id != 0 && !exists {
+        return Err(Errno::ESRCH.into());
+    }
+    file.set_owner(owner);
     Ok(0)
 }
 
@@ -198,6 +228,13 @@ fn set_lock(task: &CurrentTask, fd: Fd, command: i32, at: UserPtr<Flock>) -> Res
 }
 
 fn flock(task: &CurrentTask, fd: Fd, operation: u32) -> Result<()> {
+    // Linux looks at the operation first; LOCK_MAND does nothing since 5.15, on anything.
+    if operation & LOCK_MAND != 0 {
+        return Ok(());
+    }
+    if !matches!(operation & !LOCK_NB, LOCK_SH | LOCK_EX | LOCK_UN) {
+        return Err(Errno::EINVAL.into());
+    }
     let file = file(task, fd)?;
     let kind = match operation & !LOCK_NB {
         LOCK_SH => LockKind::Read,

@@ -192,12 +192,17 @@ fn ioctl(task: &CurrentTask, fd: Fd, request: u32, arg: UserAddr) -> Result<u64>
         FIONBIO => set_flag(task, &file, OpenFlags::NONBLOCK, arg),
         FIOASYNC => set_flag(task, &file, OpenFlags::ASYNC, arg),
         FIONREAD => readable(task, &file, arg),
-        FIOQSIZE if matches!(file.file_type(), FileType::Regular | FileType::Directory) => {
+        FIOQSIZE if file.path().is_some_and(|p| has_size(p.file_type())) => {
             let size = file.attributes()?.size as i64;
             task.mm().write_obj(UserPtr::new(arg.0), &size).map(|()| 0)
         }
+        FIOQSIZE => Err(Errno::ENOTTY.into()),
         _ => file.ops().ioctl(task, request, arg),
     }
+}
+
+fn has_size(file_type: FileType) -> bool {
+    matches!(file_type, FileType::Regular | FileType::Directory)
 }
 
 fn set_flag(

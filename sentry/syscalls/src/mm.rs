@@ -57,6 +57,12 @@ fn mmap(
     let source = if known.contains(MapFlags::ANONYMOUS) {
         MapSource::Anonymous
     } else {
+        // Linux finds the place before it asks what the file allows and whether it can be mapped at all.
+        let fixed = known.intersects(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
+        if fixed && !addr.is_page_aligned() {
+            task.fds().file(fd.0)?;
+            return Err(Errno::EINVAL.into());
+        }
         file_source(task, (fd, offset), kind, prot)?
     };
     let kind = kind.ok_or(Errno::EINVAL)?;
@@ -115,7 +121,8 @@ fn file_source(
     }
     let noexec = path.is_some_and(|path| path.mount.flags().contains(MountFlags::NOEXEC));
     allowed.set(Prot::EXEC, !noexec);
-    if !flags.readable() {
+    let writes = !is_private && prot.contains(ProtFlags::WRITE);
+    if !flags.readable() || (writes && !flags.writable()) {
         return Err(Errno::EACCES.into());
     }
     let label = path.map_or(Label::None, |path| Label::File(path.clone()));

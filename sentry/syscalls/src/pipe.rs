@@ -10,7 +10,7 @@ use sentry_kernel::file::pipe::{Direction, Pipe, PipeEnd, pipe as new_pipe};
 use sentry_kernel::file::{FileDescription, OnExec};
 use sentry_kernel::io::{SliceSource, VecSink};
 use sentry_kernel::task::CurrentTask;
-use sentry_kernel::vfs::OpenFlags;
+use sentry_kernel::vfs::{FileType, OpenFlags};
 use sentry_kernel::wait::Events;
 
 use crate::args::Fd;
@@ -82,6 +82,19 @@ fn wait_of(flags: u32, file: &FileDescription) -> Wait {
     if flags & SPLICE_F_NONBLOCK != 0 || file.is_nonblocking() { Wait::No } else { Wait::Yes }
 }
 
+/// The two files of a splice or tee, opened for reading and for writing. Errors: EBADF.
+fn opened(
+    task: &CurrentTask,
+    input: Fd,
+    out: Fd,
+) -> Result<(Arc<FileDescription>, Arc<FileDescription>)> {
+    let (from, to) = (file(task, input)?, file(task, out)?);
+    if !from.flags().readable() || !to.flags().writable() {
+        return Err(Errno::EBADF.into());
+    }
+    Ok((from, to))
+}
+
 fn splice(
     task: &CurrentTask,
     input: Fd,
@@ -91,17 +104,14 @@ fn splice(
     len: u64,
     flags: u32,
 ) -> Result<usize> {
-    if flags & !SPLICE_F_ALL != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    let (from, to) = (file(task, input)?, file(task, out)?);
-    if !from.flags().readable() || !to.flags().writable() {
-        return Err(Errno::EBADF.into());
-    }
-    let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 20);
     if len == 0 {
         return Ok(0);
     }
+    if flags & !SPLICE_F_ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (from, to) = opened(task, input, out)?;
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(1 << 20);
     let (source, target) = (pipe_of(&from, Direction::Read), pipe_of(&to, Direction::Write));
     match (source, target) {
         (None, None) => Err(Errno::EINVAL.into()),
@@ -109,7 +119,10 @@ fn splice(
             if !off_in.is_null() || (target.is_some() && !off_out.is_null()) {
                 return Err(Errno::ESPIPE.into());
             }
-            if target.is_some_and(|t| Arc::ptr_eq(&t, &source)) {
+            if target.as_ref().is_some_and(|t| Arc::ptr_eq(t, &source)) {
+                return Err(Errno::EINVAL.into());
+            }
+            if target.is_none() && to.flags().contains(OpenFlags::APPEND) {
                 return Err(Errno::EINVAL.into());
             }
             let bytes = peek(task, &source, len, wait_of(flags, &from))?;
@@ -120,6 +133,9 @@ fn splice(
         (None, Some(target)) => {
             if !off_out.is_null() {
                 return Err(Errno::ESPIPE.into());
+            }
+            if from.file_type() == FileType::Directory {
+                return Err(Errno::EINVAL.into());
             }
             file_to_pipe(task, &from, off_in, (&to, &target), len, wait_of(flags, &to))
         }
@@ -190,7 +206,10 @@ fn tee(task: &CurrentTask, input: Fd, out: Fd, len: u64, flags: u32) -> Result<u
     if flags & !SPLICE_F_ALL != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let (from, to) = (file(task, input)?, file(task, out)?);
+    if len == 0 {
+        return Ok(0);
+    }
+    let (from, to) = opened(task, input, out)?;
     let source = pipe_of(&from, Direction::Read).ok_or(Errno::EINVAL)?;
     let target = pipe_of(&to, Direction::Write).ok_or(Errno::EINVAL)?;
     if Arc::ptr_eq(&source, &target) {

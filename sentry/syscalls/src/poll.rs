@@ -136,8 +136,11 @@ fn poll(
     count: u64,
     timeout_ms: i32,
 ) -> Result<usize> {
+    let count = u64::from(count as u32);
     let deadline = deadline_ms(task, timeout_ms);
-    poll_until(task, fds, u64::from(count as u32), deadline)
+    let ready = poll_until(task, fds, count, deadline)?;
+    task.mm().check_range(fds.addr(), count * size_of::<PollFd>() as u64)?;
+    Ok(ready)
 }
 
 /// poll(2) goes on by restart_syscall(2) where no handler ran, with what is left of its time-out.

@@ -6,6 +6,7 @@ use sentry_abi::sched::{CLONE_ARGS_SIZE_VER0, CloneArgs, CloneFlags};
 use sentry_abi::signal::{SI_USER, SigInfo, Signal};
 use sentry_abi::wait::{P_ALL, P_PGID, P_PID, P_PIDFD, WaitOptions};
 use sentry_abi::{Errno, UserAddr, UserPtr};
+use sentry_kernel::error::Cause;
 use sentry_kernel::file::pidfd::PidFd;
 use sentry_kernel::file::{FileDescription, OnExec};
 use sentry_kernel::loader::{ArgBudget, read_strings};
@@ -144,8 +145,16 @@ fn clone3(task: &mut CurrentTask, args: UserPtr<u8>, size: usize) -> Result<u32>
     if flags.intersects(CloneFlags::THREAD | CloneFlags::PARENT) && args.exit_signal != 0 {
         return Err(Errno::EINVAL.into());
     }
-    if args.set_tid_size != 0 || args.set_tid != 0 {
+    if (args.set_tid == 0) != (args.set_tid_size == 0) || args.set_tid_size > MAX_PID_NS_LEVEL {
+        return Err(Errno::EINVAL.into());
+    }
+    if args.set_tid != 0 {
         return Err(Errno::EPERM.into());
+    }
+    // The pidfd and the thread's number cannot go to the same place.
+    let both = CloneFlags::PIDFD | CloneFlags::PARENT_SETTID;
+    if flags.contains(both) && args.pidfd == args.parent_tid {
+        return Err(Errno::EINVAL.into());
     }
     let stack = args.stack.checked_add(args.stack_size).ok_or(Errno::EINVAL)?;
     let request = CloneRequest {
@@ -284,7 +293,24 @@ fn own_process_group(task: &CurrentTask) -> u32 {
     task.kernel().pids().process_group_of(task.pid()).map_or(0, |g| g.id())
 }
 
+/// Linux stores into `info` whatever came of the wait: zeroes where nothing was found or the call fails.
 fn waitid(
+    task: &CurrentTask,
+    kind: i32,
+    id: i32,
+    info: UserPtr<SigInfo>,
+    options: u32,
+    rusage: UserPtr<Rusage>,
+) -> Result<()> {
+    wait_for_id(task, kind, id, info, options, rusage).or_else(|error| {
+        if !info.is_null() && matches!(error.cause(), Cause::Errno(_)) {
+            task.mm().write(info.addr(), &[0; 32])?;
+        }
+        Err(error)
+    })
+}
+
+fn wait_for_id(
     task: &CurrentTask,
     kind: i32,
     id: i32,
@@ -375,6 +401,9 @@ fn set_tid_address(task: &CurrentTask, addr: UserPtr<u32>) -> Result<u32> {
     task.details(|d| d.clear_child_tid = addr.addr().0);
     Ok(task.tid())
 }
+
+/// How deep PID namespaces nest, and so how many numbers a task can have.
+const MAX_PID_NS_LEVEL: u64 = 32;
 
 /// Where user addresses end (TASK_SIZE_MAX with four-level paging).
 const TASK_SIZE: u64 = 0x7fff_ffff_f000;

@@ -1,5 +1,7 @@
 //! read, write and their vector, positioned and copying relatives; lseek, sync.
 
+use std::sync::Arc;
+
 use sentry_abi::fcntl::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC};
 use sentry_abi::uio::IoVec;
 use sentry_abi::{Errno, UserPtr, UserSlice};
@@ -8,7 +10,7 @@ use sentry_kernel::file::pipe::PipeEnd;
 use sentry_kernel::file::{FileDescription, Whence};
 use sentry_kernel::io::{Sink, SliceSource, Source, VecSink};
 use sentry_kernel::task::CurrentTask;
-use sentry_kernel::vfs::FileType;
+use sentry_kernel::vfs::{Access, FileType};
 use sentry_kernel::wait::Events;
 
 use crate::args::Fd;
@@ -41,29 +43,55 @@ rows! {
 /// Bytes that the copying calls move at a time.
 const CHUNK: usize = 128 * 1024;
 
+/// The file of a read or write, opened for it. Errors: EBADF.
+fn opened(task: &CurrentTask, fd: Fd, access: Access) -> Result<Arc<FileDescription>> {
+    let file = file(task, fd)?;
+    let flags = file.flags();
+    let fits = match access {
+        Access::READ => flags.readable(),
+        _ => flags.writable(),
+    };
+    if fits { Ok(file) } else { Err(Errno::EBADF.into()) }
+}
+
+/// The same at an offset. Errors: EBADF, ESPIPE for what has no position, whatever it was opened for.
+fn positioned(task: &CurrentTask, fd: Fd, access: Access) -> Result<Arc<FileDescription>> {
+    if !file(task, fd)?.ops().is_seekable() {
+        return Err(Errno::ESPIPE.into());
+    }
+    opened(task, fd, access)
+}
+
 fn read_into(task: &CurrentTask, fd: Fd, mut dst: impl Sink) -> Result<usize> {
     let file = file(task, fd)?;
     blocking_read(task, &file, Events::IN | Events::RDHUP, || file.read(&mut dst))
 }
 
 fn read(task: &CurrentTask, fd: Fd, buf: UserSlice<u8>) -> Result<usize> {
+    let file = opened(task, fd, Access::READ)?;
+    task.mm().check_range(buf.addr(), buf.len())?;
+    if buf.is_empty() && file.file_type() == FileType::Socket {
+        // A socket is not even asked (sock_read_iter).
+        return Ok(0);
+    }
     read_into(task, fd, task.mm().user_sink_one(buf))
 }
 
 // Linux takes the vector's length as 32 bits (import_iovec), whatever stands above them.
 fn readv(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u32) -> Result<usize> {
-    file(task, fd)?;
+    opened(task, fd, Access::READ)?;
     let buffers = task.mm().iovecs(iov, count.into())?;
     read_into(task, fd, task.mm().user_sink(buffers))
 }
 
 fn write(task: &CurrentTask, fd: Fd, buf: UserSlice<u8>) -> Result<usize> {
-    let file = file(task, fd)?;
+    let file = opened(task, fd, Access::WRITE)?;
+    task.mm().check_range(buf.addr(), buf.len())?;
     write_all(task, &file, &mut task.mm().user_source_one(buf))
 }
 
 fn writev(task: &CurrentTask, fd: Fd, iov: UserPtr<IoVec>, count: u32) -> Result<usize> {
-    let file = file(task, fd)?;
+    let file = opened(task, fd, Access::WRITE)?;
     let buffers = task.mm().iovecs(iov, count.into())?;
     write_all(task, &file, &mut task.mm().user_source(buffers))
 }
@@ -74,7 +102,8 @@ fn offset_of(offset: i64) -> Result<u64> {
 
 fn pread64(task: &CurrentTask, fd: Fd, buf: UserSlice<u8>, offset: i64) -> Result<usize> {
     let offset = offset_of(offset)?;
-    let file = file(task, fd)?;
+    let file = positioned(task, fd, Access::READ)?;
+    task.mm().check_range(buf.addr(), buf.len())?;
     let mut dst = task.mm().user_sink_one(buf);
     blocking(task, &file, Events::IN, || file.pread(offset, &mut dst))
 }
@@ -90,7 +119,10 @@ fn pwrite_from(task: &CurrentTask, fd: Fd, offset: u64, src: &mut dyn Source) ->
 }
 
 fn pwrite64(task: &CurrentTask, fd: Fd, buf: UserSlice<u8>, offset: i64) -> Result<usize> {
-    pwrite_from(task, fd, offset_of(offset)?, &mut task.mm().user_source_one(buf))
+    let offset = offset_of(offset)?;
+    positioned(task, fd, Access::WRITE)?;
+    task.mm().check_range(buf.addr(), buf.len())?;
+    pwrite_from(task, fd, offset, &mut task.mm().user_source_one(buf))
 }
 
 fn preadv(
@@ -101,7 +133,7 @@ fn preadv(
     offset: i64,
 ) -> Result<usize> {
     let offset = offset_of(offset)?;
-    let file = file(task, fd)?;
+    let file = positioned(task, fd, Access::READ)?;
     let mut dst = task.mm().user_sink(task.mm().iovecs(iov, count.into())?);
     blocking(task, &file, Events::IN, || file.pread(offset, &mut dst))
 }
@@ -114,7 +146,7 @@ fn pwritev(
     offset: i64,
 ) -> Result<usize> {
     let offset = offset_of(offset)?;
-    file(task, fd)?;
+    positioned(task, fd, Access::WRITE)?;
     let buffers = task.mm().iovecs(iov, count.into())?;
     pwrite_from(task, fd, offset, &mut task.mm().user_source(buffers))
 }
@@ -138,6 +170,11 @@ fn preadv2(
     _high: u64,
     flags: u32,
 ) -> Result<usize> {
+    if offset == -1 {
+        opened(task, fd, Access::READ)?;
+    } else {
+        positioned(task, fd, Access::READ)?;
+    }
     check_rwf(flags)?;
     if offset == -1 { readv(task, fd, iov, count) } else { preadv(task, fd, iov, count, offset) }
 }
@@ -151,6 +188,11 @@ fn pwritev2(
     _high: u64,
     flags: u32,
 ) -> Result<usize> {
+    if offset == -1 {
+        opened(task, fd, Access::WRITE)?;
+    } else {
+        positioned(task, fd, Access::WRITE)?;
+    }
     check_rwf(flags)?;
     let written = if flags & RWF_APPEND != 0 {
         let end = file(task, fd)?.ops().end()?;
@@ -176,6 +218,11 @@ fn lseek(task: &CurrentTask, fd: Fd, offset: i64, whence: u32) -> Result<u64> {
         4 => Whence::Hole,
         _ => return Err(Errno::EINVAL.into()),
     };
+    let is_anonymous = file.path().is_none() && file.file_type() == FileType::Regular;
+    if is_anonymous && !file.ops().is_seekable() {
+        // Linux's anonymous inodes let it pass and do nothing (noop_llseek).
+        return Ok(0);
+    }
     file.seek(offset, whence)
 }
 
@@ -202,6 +249,7 @@ fn sync_file_range(task: &CurrentTask, fd: Fd, offset: i64, len: i64, flags: u32
         return Err(Errno::EINVAL.into());
     }
     match file.file_type() {
+        _ if file.path().is_none() => Err(Errno::ESPIPE.into()),
         FileType::Regular | FileType::Directory | FileType::BlockDevice => Ok(()),
         _ => Err(Errno::ESPIPE.into()),
     }
@@ -212,7 +260,8 @@ fn readahead(task: &CurrentTask, fd: Fd, _offset: i64, _count: u64) -> Result<()
     if !file.flags().readable() {
         return Err(Errno::EBADF.into());
     }
-    if file.file_type() == FileType::Regular { Ok(()) } else { Err(Errno::EINVAL.into()) }
+    let has_pages = file.path().is_some() && file.file_type() == FileType::Regular;
+    if has_pages { Ok(()) } else { Err(Errno::EINVAL.into()) }
 }
 
 fn fadvise64(task: &CurrentTask, fd: Fd, _offset: i64, len: i64, advice: i32) -> Result<()> {
@@ -283,8 +332,15 @@ fn sendfile(
         return Err(Errno::ESPIPE.into());
     }
     // What cannot be put back is not taken out on the way to a target that may not have it, unless that is a pipe.
-    let loses = !from.ops().is_seekable() && PipeEnd::of(&**to.ops()).is_none();
+    let is_stream = matches!(from.file_type(), FileType::Fifo | FileType::Socket);
+    let is_asked = count > 0 || is_stream;
+    let loses = is_asked && !from.ops().is_seekable() && PipeEnd::of(&**to.ops()).is_none();
     if loses || to.flags().contains(sentry_kernel::vfs::OpenFlags::APPEND) {
+        return Err(Errno::EINVAL.into());
+    }
+    // Pages to send are those of a file: devices have none (splice_direct_to_actor).
+    let is_device = from.file_type() == FileType::CharDevice;
+    if is_device && count > 0 && PipeEnd::of(&**to.ops()).is_none() {
         return Err(Errno::EINVAL.into());
     }
     let mut left = usize::try_from(count).unwrap_or(usize::MAX).min(0x7fff_f000);
@@ -363,12 +419,12 @@ fn copy_file_range(
     let (from, to) = (file(task, input)?, file(task, out)?);
     let mut from_at = Cursor::read_from(task, off_in)?;
     let mut to_at = Cursor::read_from(task, off_out)?;
-    for file in [&from, &to] {
-        match file.file_type() {
-            FileType::Regular => {}
-            FileType::Directory => return Err(Errno::EISDIR.into()),
-            _ => return Err(Errno::EINVAL.into()),
-        }
+    let both = [&from, &to];
+    if both.iter().any(|file| file.file_type() == FileType::Directory) {
+        return Err(Errno::EISDIR.into());
+    }
+    if both.iter().any(|file| file.path().is_none() || file.file_type() != FileType::Regular) {
+        return Err(Errno::EINVAL.into());
     }
     let append = to.flags().contains(sentry_kernel::vfs::OpenFlags::APPEND);
     if !from.flags().readable() || !to.flags().writable() || append {

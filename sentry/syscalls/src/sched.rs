@@ -199,11 +199,12 @@ fn sched_setaffinity(task: &CurrentTask, pid: i32, len: usize, mask: UserPtr<u8>
 }
 
 fn sched_getaffinity(task: &CurrentTask, pid: i32, len: usize, mask: UserPtr<u8>) -> Result<usize> {
-    let words = find(task, pid)?.details(|d| d.scheduling.affinity.clone());
-    let bytes = words.as_bytes();
-    if len < bytes.len() || !len.is_multiple_of(8) {
+    let own = task.details(|d| d.scheduling.affinity.as_bytes().len());
+    if len < own || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
+    let words = find(task, pid)?.details(|d| d.scheduling.affinity.clone());
+    let bytes = words.as_bytes();
     task.mm().write(mask.addr(), bytes)?;
     Ok(bytes.len())
 }

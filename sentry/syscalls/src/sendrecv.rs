@@ -2,8 +2,8 @@
 
 use sentry_abi::signal::Signal;
 use sentry_abi::socket::{
-    MMsgHdr, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL,
-    MSG_WAITFORONE, MsgHdr, SOCK_STREAM, SOCKADDR_MAX, UIO_MAXIOV,
+    AF_UNIX, MMsgHdr, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_NOSIGNAL, MSG_PEEK,
+    MSG_WAITALL, MSG_WAITFORONE, MsgHdr, SOCK_STREAM, SOCKADDR_MAX, UIO_MAXIOV,
 };
 use sentry_abi::time::TimeSpec;
 use sentry_abi::uio::IoVec;
@@ -11,6 +11,7 @@ use sentry_abi::{Errno, UserAddr, UserPtr, UserSlice};
 use sentry_kernel::Result;
 use sentry_kernel::file::FileDescription;
 use sentry_kernel::io::{Sink, Source};
+use sentry_kernel::mm::RW_MAX;
 use sentry_kernel::socket::{Control, Received, SendMessage, SockAddr, Socket};
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::wait::Events;
@@ -38,9 +39,12 @@ fn sendto(
     addr: UserAddr,
     len: i32,
 ) -> Result<usize> {
+    task.mm().check_range(buf.addr(), buf.len().min(RW_MAX))?;
     let file = file(task, fd)?;
-    socket_of(&file)?;
-    let to = if addr.is_null() { None } else { Some(read_address(task, addr, len)?) };
+    let family = socket_of(&file)?.identity().0;
+    // An empty address is none to unix sockets, and too short a one to the others.
+    let is_given = !addr.is_null() && (len != 0 || family != AF_UNIX);
+    let to = if is_given { Some(read_address(task, addr, len)?) } else { None };
     let mut src = task.mm().user_source_one(buf);
     send(task, &file, &mut src, &Envelope { to, control: Vec::new(), flags })
 }
@@ -53,6 +57,7 @@ fn recvfrom(
     addr: UserAddr,
     len: UserPtr<i32>,
 ) -> Result<usize> {
+    task.mm().check_range(buf.addr(), buf.len().min(RW_MAX))?;
     let file = file(task, fd)?;
     let mut dst = task.mm().user_sink_one(buf);
     let received = receive(task, &file, &mut dst, flags, 0)?;

@@ -42,8 +42,8 @@ fn rt_sigaction(
     size: usize,
 ) -> Result<()> {
     check_set_size(size)?;
-    let signal = Signal::new(number)?;
     let new = new.non_null().map(|p| task.mm().read_obj(p)).transpose()?;
+    let signal = Signal::new(number)?;
     let handlers = task.thread_group().handlers();
     let before = match new {
         None => handlers.action(signal),

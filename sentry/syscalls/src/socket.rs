@@ -95,6 +95,8 @@ fn socketpair(
     fds: UserPtr<[i32; 2]>,
 ) -> Result<()> {
     let (flags, on_exec) = split_flags(kind & !SOCK_TYPE_MASK)?;
+    // As Linux does, before anything is made: a bad pointer is known first.
+    task.mm().write_obj(fds, &[-1, -1])?;
     let family = task.kernel().family(domain)?;
     let (a, b) = family.pair(task, kind & SOCK_TYPE_MASK, protocol)?;
     let first = install(task, FileDescription::new(a, None, flags), on_exec)?;

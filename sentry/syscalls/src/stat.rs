@@ -147,7 +147,9 @@ fn newfstatat(
     out: UserPtr<Stat>,
     flags: u32,
 ) -> Result<()> {
-    check_flags(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)?;
+    // Linux lets the synchronization flags of statx(2) pass here too.
+    let known = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE;
+    check_flags(flags, known)?;
     let named = named(task, dirfd, path, flags)?;
     let attrs = named.attributes()?;
     task.mm().write_obj(out, &encode(&attrs, named.mode(&attrs)))
@@ -485,6 +487,7 @@ fn fallocate(task: &CurrentTask, fd: Fd, mode: u32, offset: i64, len: i64) -> Re
     }
     match file.file_type() {
         FileType::Fifo => return Err(Errno::ESPIPE.into()),
+        FileType::Regular if file.path().is_none() => return Err(Errno::ENODEV.into()),
         FileType::Directory => return Err(Errno::EISDIR.into()),
         FileType::Regular | FileType::BlockDevice => {}
         _ => return Err(Errno::ENODEV.into()),

@@ -66,9 +66,8 @@ fn getrlimit(task: &CurrentTask, number: u32, out: UserPtr<Rlimit>) -> Result<()
 }
 
 fn setrlimit(task: &CurrentTask, number: u32, new: UserPtr<Rlimit>) -> Result<()> {
-    let resource = resource(number)?;
     let new = task.mm().read_obj(new)?;
-    set_limit(task, task.task(), resource, new)
+    set_limit(task, task.task(), resource(number)?, new)
 }
 
 fn set_limit(

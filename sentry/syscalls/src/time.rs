@@ -197,6 +197,16 @@ fn sleep(task: &mut CurrentTask, deadline: Instant, left: UserPtr<TimeSpec>) -> 
     Err(Error::interrupted(Restart::Block))
 }
 
+/// Clocks that can be read but have no timers: the raw and the coarse ones. Errors: EOPNOTSUPP.
+fn can_sleep(id: i32) -> Result<()> {
+    match id {
+        CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE => {
+            Err(Errno::EOPNOTSUPP.into())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn clock_nanosleep(
     task: &mut CurrentTask,
     id: i32,
@@ -204,13 +214,13 @@ fn clock_nanosleep(
     request: UserPtr<TimeSpec>,
     left: UserPtr<TimeSpec>,
 ) -> Result<()> {
+    can_sleep(id)?;
     let kind = match AnyClock::from_id(task, id)? {
         // The raw and the coarse clocks cannot be slept on.
         AnyClock::Wall(_) if (CLOCK_MONOTONIC_RAW..=CLOCK_MONOTONIC_COARSE).contains(&id) => {
             return Err(Errno::EOPNOTSUPP.into());
         }
         AnyClock::Wall(kind) => kind,
-        AnyClock::TaskCpu(other) if other.tid() == task.tid() => return Err(Errno::EINVAL.into()),
         // Sleeping on a CPU clock that only others drive: nobody does, and a hang would be worse than an answer.
         _ => return Err(Errno::EOPNOTSUPP.into()),
     };
@@ -273,8 +283,9 @@ fn timer_create(
     event: UserPtr<SigEvent>,
     out: UserPtr<i32>,
 ) -> Result<()> {
-    let base = AnyClock::from_id(task, clock)?.base();
     let event = event.non_null().map(|p| task.mm().read_obj(p)).transpose()?;
+    let base = AnyClock::from_id(task, clock)?.base();
+    can_sleep(clock)?;
     let notify = event.as_ref().map(Notify::from_sigevent).transpose()?;
     if let Some(Notify::Task { tid, .. }) = notify {
         let target = task.kernel().pids().task(tid).filter(|t| t.pid() == task.pid());

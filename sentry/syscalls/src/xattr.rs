@@ -86,9 +86,10 @@ fn check(at: &Path, name: &[u8], access: Access, creds: &Credentials) -> Result<
     Err(Errno::EOPNOTSUPP.into())
 }
 
+/// Linux copies name and value before it looks for the file.
 fn set(
     task: &CurrentTask,
-    at: &Path,
+    at: impl FnOnce() -> Result<Path>,
     name: UserPtr<u8>,
     value: UserSlice<u8>,
     flags: u32,
@@ -102,9 +103,10 @@ fn set(
     }
     let mut bytes = vec![0; value.len() as usize];
     task.mm().read(value.addr(), &mut bytes)?;
-    check(at, &name, Access::WRITE, &task.credentials())?;
+    let at = at()?;
+    check(&at, &name, Access::WRITE, &task.credentials())?;
     at.inode().set_xattr(&name, &bytes, flags)?;
-    modify::note_attributes_changed(at);
+    modify::note_attributes_changed(&at);
     Ok(())
 }
 
@@ -115,7 +117,7 @@ fn setxattr(
     value: UserSlice<u8>,
     flags: u32,
 ) -> Result<()> {
-    set(task, &followed(task, path)?, name, value, flags)
+    set(task, || followed(task, path), name, value, flags)
 }
 
 fn lsetxattr(
@@ -125,7 +127,7 @@ fn lsetxattr(
     value: UserSlice<u8>,
     flags: u32,
 ) -> Result<()> {
-    set(task, &itself(task, path)?, name, value, flags)
+    set(task, || itself(task, path), name, value, flags)
 }
 
 fn fsetxattr(
@@ -135,7 +137,7 @@ fn fsetxattr(
     value: UserSlice<u8>,
     flags: u32,
 ) -> Result<()> {
-    set(task, &of_fd(task, fd)?, name, value, flags)
+    set(task, || of_fd(task, fd), name, value, flags)
 }
 
 /// Stores a value; the size 0 only asks how long it is. Errors: ERANGE.
@@ -150,9 +152,15 @@ fn store(task: &CurrentTask, value: &[u8], out: UserSlice<u8>) -> Result<usize> 
     Ok(value.len())
 }
 
-fn value(task: &CurrentTask, at: &Path, name: UserPtr<u8>, out: UserSlice<u8>) -> Result<usize> {
+fn value(
+    task: &CurrentTask,
+    at: impl FnOnce() -> Result<Path>,
+    name: UserPtr<u8>,
+    out: UserSlice<u8>,
+) -> Result<usize> {
     let name = read_name(task, name)?;
-    check(at, &name, Access::READ, &task.credentials())?;
+    let at = at()?;
+    check(&at, &name, Access::READ, &task.credentials())?;
     store(task, &at.inode().xattr(&name)?, out)
 }
 
@@ -162,7 +170,7 @@ fn getxattr(
     name: UserPtr<u8>,
     out: UserSlice<u8>,
 ) -> Result<usize> {
-    value(task, &followed(task, path)?, name, out)
+    value(task, || followed(task, path), name, out)
 }
 
 fn lgetxattr(
@@ -171,11 +179,16 @@ fn lgetxattr(
     name: UserPtr<u8>,
     out: UserSlice<u8>,
 ) -> Result<usize> {
-    value(task, &itself(task, path)?, name, out)
+    value(task, || itself(task, path), name, out)
 }
 
 fn fgetxattr(task: &CurrentTask, fd: Fd, name: UserPtr<u8>, out: UserSlice<u8>) -> Result<usize> {
-    value(task, &of_fd(task, fd)?, name, out)
+    // What has no path has no attributes either, but it could be asked.
+    let at = || match of_fd(task, fd) {
+        Err(e) if e.is(Errno::EOPNOTSUPP) => Err(Errno::ENODATA.into()),
+        at => at,
+    };
+    value(task, at, name, out)
 }
 
 fn list(task: &CurrentTask, at: &Path, out: UserSlice<u8>) -> Result<usize> {
@@ -205,22 +218,23 @@ fn flistxattr(task: &CurrentTask, fd: Fd, out: UserSlice<u8>) -> Result<usize> {
     }
 }
 
-fn remove(task: &CurrentTask, at: &Path, name: UserPtr<u8>) -> Result<()> {
+fn remove(task: &CurrentTask, at: impl FnOnce() -> Result<Path>, name: UserPtr<u8>) -> Result<()> {
     let name = read_name(task, name)?;
-    check(at, &name, Access::WRITE, &task.credentials())?;
+    let at = at()?;
+    check(&at, &name, Access::WRITE, &task.credentials())?;
     at.inode().remove_xattr(&name)?;
-    modify::note_attributes_changed(at);
+    modify::note_attributes_changed(&at);
     Ok(())
 }
 
 fn removexattr(task: &CurrentTask, path: UserPtr<u8>, name: UserPtr<u8>) -> Result<()> {
-    remove(task, &followed(task, path)?, name)
+    remove(task, || followed(task, path), name)
 }
 
 fn lremovexattr(task: &CurrentTask, path: UserPtr<u8>, name: UserPtr<u8>) -> Result<()> {
-    remove(task, &itself(task, path)?, name)
+    remove(task, || itself(task, path), name)
 }
 
 fn fremovexattr(task: &CurrentTask, fd: Fd, name: UserPtr<u8>) -> Result<()> {
-    remove(task, &of_fd(task, fd)?, name)
+    remove(task, || of_fd(task, fd), name)
 }

@@ -5,13 +5,22 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 WILD = [0, 1, 0x1000, 0x7FFF_FFFF_F000, -4096, -1]
 kept = []
+# A number of its own type, since 1 is also an argument.
+OWN = type("Own", (int,), {})(os.getpid())
 
 def call(name, number, *args):
     ctypes.set_errno(0)
     result = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(a) for a in args])
-    print(name, " ".join(str(a) if -4096 <= a < 1 << 16 else hex(a & (1 << 64) - 1) if a in WILD or a & (a - 1) == 0 else "*" for a in args),
-          "=", errno.errorcode.get(ctypes.get_errno(), 0) if result == -1 else "ok")
+    print(name, *map(shown, args), "=", errno.errorcode.get(ctypes.get_errno(), 0) if result == -1 else "ok")
     return result
+
+def shown(word):
+    if word is OWN:
+        return "self"
+    if -4096 <= word < 1 << 16:
+        return word
+    # Pointers differ from run to run.
+    return hex(word & (1 << 64) - 1) if word in WILD or abs(word) < 1 << 20 or word & (word - 1) == 0 else "*"
 
 def memory(data, size=0):
     kept.append(ctypes.create_string_buffer(bytes(data), max(size, len(data), 1)))
@@ -126,7 +135,7 @@ for p in WILD:
 
 # Memory.
 for prot in (0, 1, 2, 3, 4, 7, 8, 0x1000000, 0x2000000, -1):
-    for flags in (0, 1, 2, 3, 0x20, 0x21, 0x22, 0x10, 0x100022, 0x40022 & ~0x40000, 0x1022, 1 << 31 | 0x22):
+    for flags in (0, 1, 2, 3, 0x20, 0x21, 0x22, 0x1022, 1 << 31 | 0x22):
         at = call("mmap", 9, 0, 8192, prot, flags, -1, 0)
         at > 0 and libc.syscall(11, ctypes.c_long(at), ctypes.c_long(8192))
 for fd in ODD:
@@ -135,8 +144,9 @@ for fd in ODD:
             at = call("mmap file", 9, 0 if flags != 0x12 else 1, 4096, prot, flags, fd, 0)
             at > 0 and libc.syscall(11, ctypes.c_long(at), ctypes.c_long(4096))
 for at, size, offset in ((0, 0, 0), (1, 4096, 0), (0, 4096, 1), (0, 4096, -4096), (0, 1 << 47, 0), (0, -4096, 0), (0x7FFF_FFFF_F000, 4096, 0), (1 << 47, 4096, 0), (-4096, 4096, 0), (0, 4096, 1 << 62)):
-    for flags in (0x11, 0x12, 0x32):
-        call("mmap fixed", 9, at, size, 1, flags, FILE, offset) if at or flags != 0x32 else None
+    # Left out: the page 0, which the host lets root map.
+    for flags in (0x11, 0x12, 0x32) if at else (1, 2):
+        call("mmap at", 9, at, size, 1, flags, FILE, offset)
 for number, name in ((10, "mprotect"), (26, "msync"), (28, "madvise"), (149, "mlock"), (150, "munlock"), (325, "mlock2"), (11, "munmap"), (27, "mincore")):
     for at, size, extra in ((1, 4096, 0), (0x1000, 0, 0), (0x1000, 4096, 0), (0x1000, 4096, 99), (0x1000, -1, 0), (0x1000, -4096, 0), (-4096, 4096, 0), (-4096, 8192, 0), (1 << 47, 4096, 1), (0x7FFF_FFFF_F000, 8192, 0)):
         call(name, number, at, size, extra)
@@ -157,9 +167,9 @@ call("pkey_alloc", 330, 99, 99)
 call("set_mempolicy", 238, 99, 0, 0)
 call("membarrier", 324, 1 << 20, 0, 0)
 call("process_vm_readv", 310, 0x7FFFFFF, ROOM, 1, ROOM, 1, 0)
-call("process_vm_readv", 310, os.getpid(), ROOM, 1, ROOM, 1, 9)
-call("process_vm_readv", 310, os.getpid(), 1, 1, 1, 1, 0)
-call("process_vm_readv", 310, os.getpid(), ROOM, 9999, ROOM, 1, 0)
+call("process_vm_readv", 310, OWN, ROOM, 1, ROOM, 1, 9)
+call("process_vm_readv", 310, OWN, 1, 1, 1, 1, 0)
+call("process_vm_readv", 310, OWN, ROOM, 9999, ROOM, 1, 0)
 
 # Processes.
 for flags in (0x100, 0x800, 0x10000, 0x10000 | 0x800, 0x200 | 0x20000, 0x20000000 | 0x10000000 | 0x200, 0x10000 | 0x800 | 0x20000000, 0x1000 | 0x10000 | 0x800 | 0x100, 0x1000 | 0x100000):
@@ -235,8 +245,8 @@ for number in (0, 1, 9, 19, 32, 64, 65, -1):
     for p in (1, -1):
         call("rt_sigaction", 13, number, p, 0, 8)
         call("rt_sigaction old", 13, number, 0, p, 8)
-    call("rt_sigqueueinfo", 129, os.getpid(), number, words(*[-1] * 16)) if number in (0, 65, -1) else None
-    call("tgkill", 234, os.getpid(), 0x7FFFFFF, number)
+    call("rt_sigqueueinfo", 129, OWN, number, words(*[-1] * 16)) if number in (0, 65, -1) else None
+    call("tgkill", 234, OWN, 0x7FFFFFF, number)
 for how in (0, 1, 2, 3, -1):
     call("rt_sigprocmask", 14, how, words(0), 0, 8)
     call("rt_sigprocmask size", 14, how, words(0), 0, 4)
@@ -296,7 +306,8 @@ call("epoll_create", 213, 0)
 call("epoll_create", 213, -1)
 
 # Time.
-for clock in (-1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 99, -6):
+# Left out: 8 and 9, which need a clock of the hardware.
+for clock in (-1, 0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 99, -6):
     call("clock_gettime", 228, clock, 1)
     call("clock_getres", 229, clock, 0)
     call("clock_getres", 229, clock, 1)
@@ -358,7 +369,6 @@ for fd in ODD:
     for whence in (0, 1, 2, 3, 4, 5, -1):
         call("lseek", 8, fd, 0, whence)
     call("lseek", 8, fd, -1, 0)
-    call("lseek", 8, fd, 1 << 62, 0) if fd != PATH else None
     call("lseek", 8, fd, 0, 0)
     for p in (0, 1, -1):
         call("pread64", 17, fd, p, 10, 0)
@@ -409,7 +419,8 @@ for source in ODD:
             if {source, target} & {EVENT, TIMER, TCP, UDP} and length:
                 continue
             os.lseek(FILE, 0, 0), os.lseek(READER, 0, 0)
-            call("sendfile", 40, target, source, 0, length) if (source, target, length) not in () else None
+            # Left out: a directory's position is the file system's own.
+            call("sendfile", 40, target, source, 0, length) if source != DIR else None
             call("splice", 275, source, 0, target, 0, length, 3)
             call("copy_file_range", 326, source, 0, target, 0, length, 0)
             call("tee", 276, source, target, length, 3)
@@ -541,7 +552,8 @@ call("ioprio_get", 252, 9, 0)
 for operation in (0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 99, 0x100 | 1, 0x100, 0x400):
     # Left out: waits without an end.
     if operation not in (6, 11, 13):
-        call("futex", 202, ROOM, operation, 1, words(0, 0), ROOM + 4, 0)
+        # The fourth argument is a time or, for those that move waiters, a count.
+        call("futex", 202, ROOM, operation, 1, 1 if operation in (3, 4, 5, 12) else words(0, 0), ROOM + 4, 0)
     call("futex odd", 202, ROOM + 1, operation, 1, words(0, 0), ROOM + 4, 1)
     call("futex timeout", 202, ROOM, operation, 0, words(0, -1), ROOM, 1) if operation in (0, 9) else None
 for flags in (1, 2, 3, 4, 7, 8, -1):
@@ -552,9 +564,9 @@ call("eventfd2", 290, 0, 99)
 call("pipe2", 293, ROOM, 99)
 call("close_range", 436, 10, 5, 0)
 call("close_range", 436, 2000, 3000, 99)
-call("kcmp", 312, os.getpid(), os.getpid(), 99, 0, 0)
+call("kcmp", 312, OWN, OWN, 99, 0, 0)
 call("pidfd_send_signal", 424, FILE, 0, 0, 0)
-call("pidfd_open", 434, os.getpid(), 99)
+call("pidfd_open", 434, OWN, 99)
 call("pidfd_getfd", 438, FILE, 0, 0)
 call("seccomp", 317, 99, 0, 0)
 call("seccomp", 317, 1, 0, 1)

@@ -189,10 +189,10 @@ impl FileDescription {
     /// pread(2). Errors: ESPIPE, EBADF, EINVAL for an offset beyond 2^63-1.
     pub fn pread(&self, offset: u64, dst: &mut dyn Sink) -> Result<usize> {
         check_offset(offset)?;
-        self.check_readable()?;
         if !self.ops.is_seekable() {
             return Err(Errno::ESPIPE.into());
         }
+        self.check_readable()?;
         self.ops.read(offset, dst)
     }
 
@@ -218,10 +218,10 @@ impl FileDescription {
     /// pwrite(2); appends where O_APPEND is set, as Linux does. Errors as [`Self::write`], and ESPIPE.
     pub fn pwrite(&self, offset: u64, src: &mut dyn Source, limit: u64) -> Result<usize> {
         check_offset(offset)?;
-        self.check_writable()?;
         if !self.ops.is_seekable() {
             return Err(Errno::ESPIPE.into());
         }
+        self.check_writable()?;
         let written = self.write_limited(offset, src, limit)?;
         self.tell(IN_MODIFY);
         Ok(written.len)

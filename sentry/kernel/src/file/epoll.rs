@@ -173,12 +173,14 @@ impl Epoll {
 
     /// EPOLL_CTL_MOD. Errors: ENOENT, EINVAL where EPOLLEXCLUSIVE is or was set.
     pub fn modify(&self, fd: i32, file: &Arc<FileDescription>, interest: Interest) -> Result<()> {
+        if interest.mode.contains(EpollMode::EXCLUSIVE) {
+            return Err(Errno::EINVAL.into());
+        }
         let item = self.core.items.lock().get(&(fd, file.id())).cloned().ok_or(Errno::ENOENT)?;
         let queue = file.ops().wait_queue().ok_or(Errno::EPERM)?;
         let old = {
             let mut state = item.state.lock();
-            let exclusive = (state.interest.mode | interest.mode).contains(EpollMode::EXCLUSIVE);
-            if exclusive {
+            if state.interest.mode.contains(EpollMode::EXCLUSIVE) {
                 return Err(Errno::EINVAL.into());
             }
             state.interest = interest;

@@ -17,6 +17,9 @@ use crate::mm::pages::Want;
 /// Most bytes that one read or write moves (MAX_RW_COUNT): vectors are cut to this.
 pub const RW_MAX: u64 = 0x7fff_f000;
 
+/// Where user addresses end (TASK_SIZE_MAX with four-level paging).
+const USER_END: u64 = 0x7fff_ffff_f000;
+
 /// How often a copy may find its page taken away again by another thread before it counts as a fault.
 const TRIES: u32 = 1000;
 
@@ -179,6 +182,15 @@ impl MemoryManager {
         }
     }
 
+    /// The check that Linux makes before it looks at anything else (access_ok): a range that reaches beyond user memory.
+    /// Errors: EFAULT.
+    pub fn check_range(&self, addr: UserAddr, len: u64) -> Result<()> {
+        match addr.0.checked_add(len) {
+            Some(end) if end <= USER_END => Ok(()),
+            _ => Err(Errno::EFAULT.into()),
+        }
+    }
+
     /// Reads a vector of buffers, cut to the most that one call moves (readv(2)).
     /// Errors: EINVAL for more than 1024 or a length that is negative as ssize_t, EFAULT.
     pub fn iovecs(&self, ptr: UserPtr<IoVec>, count: u64) -> Result<Vec<IoVec>> {
@@ -189,6 +201,7 @@ impl MemoryManager {
             if part.len > i64::MAX as u64 {
                 return Err(Errno::EINVAL.into());
             }
+            self.check_range(UserAddr(part.base), part.len)?;
             part.len = part.len.min(left);
             left -= part.len;
         }

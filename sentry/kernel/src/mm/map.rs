@@ -299,6 +299,9 @@ fn object_rights(
     if !offset.is_multiple_of(PAGE_SIZE) || args.flags.contains(MapFlags::GROWSDOWN) {
         return Err(Errno::EINVAL.into());
     }
+    if len > i64::MAX as u64 {
+        return Err(Errno::ENOMEM.into());
+    }
     if offset.checked_add(len).is_none_or(|end| end > i64::MAX as u64) {
         return Err(Errno::EOVERFLOW.into());
     }

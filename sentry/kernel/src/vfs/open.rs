@@ -188,6 +188,7 @@ fn find_or_create(
                 return Ok((walk.at, Created::No));
             }
             Last::Name { name, trailing_slash } => (name, trailing_slash),
+            _ if flags.contains(OpenFlags::EXCL) => return Err(Errno::EEXIST.into()),
             Last::Dot | Last::DotDot | Last::Root => return Err(Errno::EISDIR.into()),
         };
         if trailing_slash {

@@ -156,7 +156,11 @@ impl InetSocket {
             SOL_RAW if self.is_raw() && name == ICMP_FILTER => {
                 self.get(netstack::socket::options::IpOptionKind::IcmpFilter)
             }
-            _ => return Err(Errno::ENOPROTOOPT.into()),
+            SOL_UDP if matches!(self.endpoint, Endpoint::Udp(_)) => {
+                return Err(Errno::ENOPROTOOPT.into());
+            }
+            // Reading a level that the socket does not have is another error than setting it (ip_getsockopt).
+            _ => return Err(Errno::EOPNOTSUPP.into()),
         };
         Ok(match found.map_err(errno::of_option)? {
             OptionValue::IpOption(option) => ip::encode(&option),
