@@ -16,6 +16,7 @@ pub mod if_;
 pub mod in_;
 pub mod inotify;
 pub mod ioctl;
+pub mod ipc;
 pub mod mman;
 pub mod netlink;
 pub mod poll;

@@ -10,6 +10,7 @@ use sentry_abi::Errno;
 use crate::device::Devices;
 use crate::error::Result;
 use crate::futex::FutexTable;
+use crate::ipc::Segments;
 use crate::loader::Vdso;
 use crate::log::{Level, Log};
 use crate::socket::SocketFamily;
@@ -91,6 +92,7 @@ pub struct Kernel {
     timers: Timers,
     pids: PidNamespace,
     futexes: FutexTable,
+    segments: Segments,
     uts: Uts,
     stats: Stats,
     devices: Devices,
@@ -119,6 +121,7 @@ impl Kernel {
             syscalls: config.syscalls,
             pids: PidNamespace::new(),
             futexes: FutexTable::new(),
+            segments: Segments::default(),
             uts: Uts::new(&config.hostname),
             stats: Stats::default(),
             devices: Devices::default(),
@@ -167,6 +170,11 @@ impl Kernel {
     /// Futexes that somebody waits on.
     pub fn futexes(&self) -> &FutexTable {
         &self.futexes
+    }
+
+    /// System V shared memory.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
     }
 
     /// Host and domain name.

@@ -23,6 +23,7 @@ pub mod error;
 pub mod file;
 pub mod futex;
 pub mod io;
+pub mod ipc;
 pub mod kernel;
 pub mod limits;
 pub mod loader;

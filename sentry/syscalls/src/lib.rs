@@ -20,6 +20,7 @@ mod fdflags;
 mod file;
 mod fs_path;
 mod futex;
+mod ipc;
 mod mm;
 mod mount;
 mod pipe;

@@ -27,6 +27,11 @@ rows! {
     mlockall = 151 partial "accounted and populated; the host may still page out";
     munlockall = 152 full;
     remap_file_pages = 216 refused "EINVAL: deprecated, use mmap";
+    mbind = 237 refused "ENOSYS: as on a kernel without NUMA";
+    set_mempolicy = 238 refused "ENOSYS: as on a kernel without NUMA";
+    get_mempolicy = 239 refused "ENOSYS: as on a kernel without NUMA";
+    migrate_pages = 256 refused "ENOSYS: as on a kernel without NUMA";
+    move_pages = 279 refused "ENOSYS: as on a kernel without NUMA";
     mlock2 = 325 partial "accounted and populated; the host may still page out";
     pkey_mprotect = 329 partial "only without a key, as on a processor without protection keys";
     pkey_alloc = 330 refused "ENOSPC: as on a processor without protection keys";
@@ -219,4 +224,24 @@ fn munlockall(task: &CurrentTask) -> Result<()> {
 
 fn remap_file_pages(_: &CurrentTask) -> Result<()> {
     Err(Errno::EINVAL.into())
+}
+
+fn mbind(_: &CurrentTask) -> Result<()> {
+    Err(Errno::ENOSYS.into())
+}
+
+fn set_mempolicy(_: &CurrentTask) -> Result<()> {
+    Err(Errno::ENOSYS.into())
+}
+
+fn get_mempolicy(_: &CurrentTask) -> Result<()> {
+    Err(Errno::ENOSYS.into())
+}
+
+fn migrate_pages(_: &CurrentTask) -> Result<()> {
+    Err(Errno::ENOSYS.into())
+}
+
+fn move_pages(_: &CurrentTask) -> Result<()> {
+    Err(Errno::ENOSYS.into())
 }

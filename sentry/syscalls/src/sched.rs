@@ -29,6 +29,7 @@ rows! {
     sched_setaffinity = 203 partial "kept, not enforced";
     sched_getaffinity = 204 full;
     ioprio_set = 251 refused "EPERM: no I/O scheduler";
+    ioprio_get = 252 full;
     getcpu = 309 partial "the first processor that the task may use; node 0";
     sched_setattr = 314 partial "kept, not enforced; SCHED_DEADLINE answers EPERM";
     sched_getattr = 315 full;
@@ -273,4 +274,11 @@ fn setpriority(task: &CurrentTask, which: i32, who: i32, nice: i32) -> Result<()
 
 fn ioprio_set(_: &CurrentTask, _which: i32, _who: i32, _priority: i32) -> Result<()> {
     Err(Errno::EPERM.into())
+}
+
+fn ioprio_get(task: &CurrentTask, which: i32, who: i32) -> Result<u64> {
+    // IOPRIO_WHO_* are PRIO_* and one.
+    targets(task, which.wrapping_sub(1), who)?;
+    // None was set: class none, priority 0.
+    Ok(0)
 }

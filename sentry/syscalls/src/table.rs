@@ -73,6 +73,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("Event descriptors", crate::event::ROWS),
     ("Mounts", crate::mount::ROWS),
     ("Memory", crate::mm::ROWS),
+    ("System V shared memory", crate::ipc::ROWS),
     ("Sockets", crate::socket::ROWS),
     ("Sending and receiving", crate::sendrecv::ROWS),
     ("Processes", crate::process::ROWS),

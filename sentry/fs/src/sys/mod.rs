@@ -33,6 +33,9 @@ pub fn populate(root: &Arc<dyn Inode>, cpus: usize) -> Result<()> {
     tree::file(root, "devices/system/node/online", b"0\n")?;
     tree::file(root, "devices/system/node/possible", b"0\n")?;
     tree::file(root, "devices/system/node/node0/cpulist", range.as_bytes())?;
+    // What libnuma reads: it warns where the map is missing.
+    let mask = cpu_mask(cpus);
+    tree::file(root, "devices/system/node/node0/cpumap", mask.as_bytes())?;
     let huge = "kernel/mm/transparent_hugepage";
     tree::file(root, &format!("{huge}/enabled"), b"always [madvise] never\n")?;
     tree::file(
@@ -45,4 +48,26 @@ pub fn populate(root: &Arc<dyn Inode>, cpus: usize) -> Result<()> {
         tree::directory(root, empty, 0o755)?;
     }
     Ok(())
+}
+
+/// The first `cpus` processors as a mask of /sys: groups of 32 bits in hexadecimal, the highest first.
+fn cpu_mask(cpus: usize) -> String {
+    let groups = cpus.div_ceil(32);
+    let group = |i: usize| match cpus - i * 32 {
+        left @ 0..32 => format!("{:08x}", (1u32 << left) - 1),
+        _ => "ffffffff".to_owned(),
+    };
+    (0..groups).rev().map(group).collect::<Vec<_>>().join(",") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cpu_mask;
+
+    #[test]
+    fn masks_are_groups_of_32_bits() {
+        assert_eq!(cpu_mask(2), "00000003\n");
+        assert_eq!(cpu_mask(32), "ffffffff\n");
+        assert_eq!(cpu_mask(40), "000000ff,ffffffff\n");
+    }
 }

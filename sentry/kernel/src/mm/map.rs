@@ -200,6 +200,29 @@ impl MemoryManager {
         Ok(())
     }
 
+    /// Identity of the object whose first byte is mapped at `addr`, where an area starts.
+    pub fn object_starting_at(&self, addr: UserAddr) -> Option<u64> {
+        let map = self.map.read();
+        let vma = map.areas.find(addr.0).filter(|vma| vma.start == addr.0)?;
+        let (object, offset) = vma.object_at(addr.0)?;
+        (offset == 0).then(|| object.identity())
+    }
+
+    /// Removes what is left of a mapping of the object's first `len` bytes at `addr` (shmdt(2)): other areas in between stay. Errors: those of munmap(2).
+    pub fn unmap_object(&self, addr: UserAddr, len: u64, identity: u64) -> Result<()> {
+        let (start, end) = page_range(addr, len, Errno::EINVAL)?;
+        let parts: Vec<(u64, u64)> = {
+            let map = self.map.read();
+            let own = |vma: &&Vma| {
+                vma.object_at(vma.start).is_some_and(|(object, offset)| {
+                    object.identity() == identity && start.checked_add(offset) == Some(vma.start)
+                })
+            };
+            map.areas.range(start, end).filter(own).map(|vma| (vma.start, vma.len())).collect()
+        };
+        parts.into_iter().try_for_each(|(at, len)| self.munmap(UserAddr(at), len))
+    }
+
     /// mprotect(2) for a range without PROT_GROWSDOWN. Errors: EINVAL, ENOMEM for a hole (areas before it are changed), EACCES.
     pub fn mprotect(&self, addr: UserAddr, len: u64, prot: Prot) -> Result<()> {
         let (start, end) = page_range(addr, len, Errno::ENOMEM)?;
