@@ -12,6 +12,14 @@ pub const FUTEX_REQUEUE: u32 = 3;
 pub const FUTEX_CMP_REQUEUE: u32 = 4;
 /// FUTEX_WAKE_OP
 pub const FUTEX_WAKE_OP: u32 = 5;
+/// FUTEX_LOCK_PI
+pub const FUTEX_LOCK_PI: u32 = 6;
+/// FUTEX_UNLOCK_PI
+pub const FUTEX_UNLOCK_PI: u32 = 7;
+/// FUTEX_TRYLOCK_PI
+pub const FUTEX_TRYLOCK_PI: u32 = 8;
+/// FUTEX_LOCK_PI2
+pub const FUTEX_LOCK_PI2: u32 = 13;
 /// FUTEX_WAIT_BITSET
 pub const FUTEX_WAIT_BITSET: u32 = 9;
 /// FUTEX_WAKE_BITSET

@@ -2,12 +2,13 @@
 
 use sentry_abi::futex::{
     FUTEX_BITSET_MATCH_ANY, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG,
-    FUTEX_REQUEUE, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
+    FUTEX_LOCK_PI, FUTEX_LOCK_PI2, FUTEX_REQUEUE, FUTEX_TRYLOCK_PI, FUTEX_UNLOCK_PI, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
     RobustListHead,
 };
 use sentry_abi::time::TimeSpec;
 use sentry_abi::{Errno, UserAddr, UserPtr};
 use sentry_kernel::error::Restart;
+use sentry_kernel::futex::LockWait;
 use sentry_kernel::mm::FutexScope;
 use sentry_kernel::task::{CurrentTask, Unblocked};
 use sentry_kernel::time::{ClockKind, Instant};
@@ -16,7 +17,7 @@ use sentry_kernel::{Error, Result};
 use crate::rows;
 
 rows! {
-    futex = 202 partial "no priority inheritance: FUTEX_LOCK_PI and its relatives answer ENOSYS";
+    futex = 202 partial "locks with an owner inherit no priority; FUTEX_WAIT_REQUEUE_PI answers ENOSYS";
     set_robust_list = 273 full;
     get_robust_list = 274 full;
 }
@@ -37,7 +38,7 @@ fn futex(
     let realtime = op & FUTEX_CLOCK_REALTIME != 0;
     let command = op & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
     // The manual names FUTEX_WAIT too; the kernel refuses it.
-    if realtime && !matches!(command, FUTEX_WAIT_BITSET) {
+    if realtime && !matches!(command, FUTEX_WAIT_BITSET | FUTEX_LOCK_PI2) {
         return Err(Errno::ENOSYS.into());
     }
     let clock = if realtime { ClockKind::Realtime } else { ClockKind::Monotonic };
@@ -57,6 +58,14 @@ fn futex(
         FUTEX_REQUEUE => requeue(task, word, second, value, value2, None),
         FUTEX_CMP_REQUEUE => requeue(task, word, second, value, value2, Some(value3)),
         FUTEX_WAKE_OP => wake_op(task, word, second, value, value2, value3),
+        FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => {
+            // The older call always takes the clock of the wall.
+            let clock = if command == FUTEX_LOCK_PI { ClockKind::Realtime } else { clock };
+            let deadline = read_deadline(task, UserPtr::new(timeout), clock, false)?;
+            task.lock_pi(word.addr, scope, LockWait::Until(deadline)).map(|()| 0)
+        }
+        FUTEX_TRYLOCK_PI => task.lock_pi(word.addr, scope, LockWait::Never).map(|()| 0),
+        FUTEX_UNLOCK_PI => task.unlock_pi(word.addr, scope).map(|()| 0),
         _ => Err(Errno::ENOSYS.into()),
     }
 }

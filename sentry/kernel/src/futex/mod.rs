@@ -3,10 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::sync::{Mutex, Rank};
 use crate::wait::{Events, Wake};
+
+mod pi;
+
+pub use pi::LockWait;
 
 /// What a futex is known by: a word of one address space, or of a shared object wherever it is mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -29,6 +33,7 @@ pub enum FutexKey {
 
 /// Somebody who waits on a futex.
 pub struct FutexWaiter {
+    /// What wakes it; for a lock, the thread that wants to own it.
     bitset: u32,
     woken: AtomicBool,
     /// Where it is queued now (requeue moves it); under the lock of that bucket it does not change.
@@ -51,6 +56,10 @@ const BUCKETS: usize = 64;
 pub struct FutexTable {
     buckets: Vec<Mutex<Bucket>>,
     hasher: RandomState,
+    /// Changes of owners are made one at a time: the word, which the program can change too, and the queue belong together.
+    owners: Mutex<()>,
+    /// How many wait for a lock with an owner.
+    lock_waiters: AtomicUsize,
 }
 
 impl Default for FutexTable {
@@ -64,7 +73,12 @@ impl FutexTable {
     pub fn new() -> Self {
         let buckets =
             (0..BUCKETS).map(|_| Mutex::new(Rank::FUTEX, Bucket::new())).collect::<Vec<_>>();
-        Self { buckets, hasher: RandomState::new() }
+        Self {
+            buckets,
+            hasher: RandomState::new(),
+            owners: Mutex::new(Rank::FUTEX_OWNERS, ()),
+            lock_waiters: AtomicUsize::new(0),
+        }
     }
 
     fn index(&self, key: &FutexKey) -> usize {

@@ -22,6 +22,8 @@ macro_rules! ranks {
 ranks! {
     /// The position of an open file: held for the length of a read or write, so outside everything that those take.
     FILE_POSITION = 50 nests;
+    /// Owners of futex locks: program memory is read and written below it.
+    FUTEX_OWNERS = 60;
     /// Kernel-wide tables.
     KERNEL = 100;
     /// Process ids, groups and sessions.

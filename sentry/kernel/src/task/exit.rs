@@ -151,6 +151,7 @@ fn finish(task: &Arc<Task>, resources: Resources) {
     if !leader {
         kernel.pids().remove_task(tid);
     }
+    kernel.futexes().owner_ended();
     if last {
         group.add_usage(memory);
         end_group(&group, status, task.credentials().uid);
