@@ -193,7 +193,14 @@ fn execve(
     envp: UserPtr<u64>,
 ) -> Result<()> {
     let path = task.mm().read_cstring(path.addr(), PATH_MAX + 1)?;
-    execute(task, DirRef::Cwd, path.clone(), path, argv, envp, LookupFlags::FOLLOW)
+    let program = Program {
+        dir: DirRef::Cwd,
+        shown_path: path.clone(),
+        path,
+        path_closes: false,
+        lookup: LookupFlags::FOLLOW,
+    };
+    execute(task, program, argv, envp)
 }
 
 const AT_EMPTY_PATH: u32 = 0x1000;
@@ -215,6 +222,7 @@ fn execveat(
     lookup.set(LookupFlags::FOLLOW, flags & AT_SYMLINK_NOFOLLOW == 0);
     lookup.set(LookupFlags::EMPTY_PATH, flags & AT_EMPTY_PATH != 0);
     let absolute = path.first() == Some(&b'/');
+    let mut path_closes = false;
     let (dir, shown) = if dirfd == Fd::CWD || absolute {
         (DirRef::Cwd, path.clone())
     } else {
@@ -223,19 +231,27 @@ fn execveat(
             shown.push(b'/');
             shown.extend_from_slice(&path);
         }
+        path_closes = task.fds().on_exec(dirfd.0)? == OnExec::Close;
         (DirRef::File(task.fds().any(dirfd.0)?), shown)
     };
-    execute(task, dir, path, shown, argv, envp, lookup)
+    let program = Program { dir, path, shown_path: shown, path_closes, lookup };
+    execute(task, program, argv, envp)
+}
+
+/// What execve(2) or execveat(2) names.
+struct Program {
+    dir: DirRef,
+    path: Vec<u8>,
+    shown_path: Vec<u8>,
+    path_closes: bool,
+    lookup: LookupFlags,
 }
 
 fn execute(
     task: &mut CurrentTask,
-    dir: DirRef,
-    path: Vec<u8>,
-    shown_path: Vec<u8>,
+    program: Program,
     argv: UserPtr<u64>,
     envp: UserPtr<u64>,
-    lookup: LookupFlags,
 ) -> Result<()> {
     let mut budget = ArgBudget::new(task.thread_group().soft_limit(Resource::Stack));
     let mut argv = read_strings(task.mm(), argv, &mut budget)?;
@@ -244,7 +260,8 @@ fn execute(
         // execve(2): since 5.18 a program never sees an argument count of 0.
         argv.push(Vec::new());
     }
-    task.execute(ExecRequest { dir, path, lookup, shown_path, argv, envp })
+    let Program { dir, path, shown_path, path_closes, lookup } = program;
+    task.execute(ExecRequest { dir, path, lookup, shown_path, path_closes, argv, envp })
 }
 
 fn exit(task: &CurrentTask, code: i32) -> Result<()> {

@@ -160,6 +160,11 @@ pub fn load(request: &LoadRequest<'_>) -> Result<Loaded> {
     })
 }
 
+/// True for a file that begins as a script. Errors: the file's.
+pub fn is_script(file: &FileDescription) -> Result<bool> {
+    Ok(script::is_script(&read_part(file, 0, 2)?))
+}
+
 /// The name that a task gets for a path.
 pub fn comm_of(path: &[u8]) -> Vec<u8> {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);

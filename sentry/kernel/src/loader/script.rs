@@ -30,7 +30,9 @@ pub fn parse(head: &[u8]) -> Result<Interpreter, Errno> {
     let end = line.iter().position(|byte| *byte == b'\n');
     // Without a newline in a full buffer the line goes on; only its argument may be cut off.
     let cut_off = end.is_none() && head.len() == LINE_MAX;
-    let line = line.get(..end.unwrap_or(line.len())).unwrap_or(line);
+    // Linux keeps the buffer's last byte for its own NUL.
+    let end = end.unwrap_or(line.len() - usize::from(cut_off));
+    let line = line.get(..end).unwrap_or(line);
     let line = line.split(|byte| *byte == 0).next().unwrap_or(line);
     let start = line.iter().position(|byte| !is_blank(byte)).ok_or(Errno::ENOEXEC)?;
     let line = line.get(start..).unwrap_or_default();
@@ -79,6 +81,6 @@ mod tests {
         let mut head = b"#!/bin/sh ".to_vec();
         head.resize(400, b'a');
         let (path, argument) = line(&head).unwrap();
-        assert_eq!((path, argument.map(|a| a.len())), (b"/bin/sh".to_vec(), Some(246)));
+        assert_eq!((path, argument.map(|a| a.len())), (b"/bin/sh".to_vec(), Some(245)));
     }
 }

@@ -47,6 +47,8 @@ pub struct ExecRequest {
     pub lookup: LookupFlags,
     /// How the program is named to itself where `path` is empty or relative to a descriptor: `/dev/fd/N…`.
     pub shown_path: Vec<u8>,
+    /// True where `shown_path` names a descriptor that exec closes: a script's interpreter could not open it.
+    pub path_closes: bool,
     /// Arguments.
     pub argv: Vec<Vec<u8>>,
     /// Environment.
@@ -252,6 +254,9 @@ impl CurrentTask {
         let cx = self.resolve_cx();
         let opener = Opener { cx: &cx };
         let file = opener.open_at(&request.dir, &request.path, request.lookup)?;
+        if request.path_closes && loader::is_script(&file)? {
+            return Err(Errno::ENOENT.into());
+        }
         let group = self.thread_group().clone();
         let kernel = self.kernel().clone();
         let loaded = loader::load(&LoadRequest {
