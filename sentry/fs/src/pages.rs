@@ -366,6 +366,8 @@ impl FilePages {
         let len = left.min(extent.pages * PAGE - skip) as usize;
         let n = src.read_memory(&self.memory, extent.memory + skip, len)?;
         let mut map = self.map.lock();
+        let old = map.size;
+        self.zero_part(&map, old, at.min(old.next_multiple_of(PAGE)))?;
         map.size = map.size.max(at + n as u64);
         Ok((n, len))
     }
@@ -379,7 +381,8 @@ impl FilePages {
             let mut map = self.map.lock();
             let old = std::mem::replace(&mut map.size, size);
             if size >= old {
-                return Ok(());
+                // What a mapping wrote behind the end is not to be seen now.
+                return self.zero_part(&map, old, size.min(old.next_multiple_of(PAGE)));
             }
             if let Some((_, ahead)) = map.ahead.take() {
                 self.memory.decref(range(ahead));
