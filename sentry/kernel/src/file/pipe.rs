@@ -357,11 +357,18 @@ impl Pipe {
                 Err(_) => break,
             }
         }
+        if left > 0 {
+            // Linux fills page by page, and a page that the program cannot give whole is not written.
+            let whole = done.checked_sub(joined).map_or(0, |n| joined + n / PIPE_BUF * PIPE_BUF);
+            state.ring.len -= done - whole;
+            done = whole;
+        }
         state.put(done, joined);
         drop(state);
-        if done > 0 {
-            self.queue.notify(Events::IN | Events::RDNORM);
+        if done == 0 {
+            return Err(Errno::EFAULT.into());
         }
+        self.queue.notify(Events::IN | Events::RDNORM);
         Ok(done)
     }
 }

@@ -392,6 +392,15 @@ pub(crate) fn find_room(map: &Map, len: u64, below: Option<u64>) -> Result<u64> 
 /// Limits for an area that is about to be mapped at `start`; what it replaces does not count.
 fn check_limits(map: &Map, vma: &Vma, limits: &MemoryLimits, start: u64) -> Result<()> {
     let totals = map.areas.totals();
+    // Linux looks at locked memory first.
+    if vma.flags.contains(VmaFlags::LOCKED) {
+        if limits.locked == 0 {
+            return Err(Errno::EPERM.into());
+        }
+        if totals.locked.saturating_add(vma.len()) > limits.locked {
+            return Err(Errno::EAGAIN.into());
+        }
+    }
     let mut replaced = 0;
     let mut replaced_data = 0;
     for old in map.areas.range(start, vma.end) {
@@ -406,14 +415,6 @@ fn check_limits(map: &Map, vma: &Vma, limits: &MemoryLimits, start: u64) -> Resu
     }
     if map.areas.len() + 2 > AREAS_MAX {
         return Err(Errno::ENOMEM.into());
-    }
-    if vma.flags.contains(VmaFlags::LOCKED) {
-        if limits.locked == 0 {
-            return Err(Errno::EPERM.into());
-        }
-        if totals.locked.saturating_add(vma.len()) > limits.locked {
-            return Err(Errno::EAGAIN.into());
-        }
     }
     Ok(())
 }
