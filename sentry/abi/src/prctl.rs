@@ -45,3 +45,11 @@ numbers! {
     ARCH_GET_GS = 0x1004,
     ARCH_CET_STATUS = 0x3001,
 }
+/// PR_GET_TSC
+pub const PR_GET_TSC: u32 = 25;
+/// PR_MCE_KILL_GET
+pub const PR_MCE_KILL_GET: u32 = 34;
+/// PR_TSC_ENABLE: the time-stamp counter can be read
+pub const PR_TSC_ENABLE: i32 = 1;
+/// PR_MCE_KILL_DEFAULT
+pub const PR_MCE_KILL_DEFAULT: u64 = 2;

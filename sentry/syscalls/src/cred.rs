@@ -7,7 +7,7 @@ use sentry_abi::prctl::{
     PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAP_AMBIENT_IS_SET, PR_CAP_AMBIENT_LOWER,
     PR_CAP_AMBIENT_RAISE, PR_CAPBSET_DROP, PR_CAPBSET_READ, PR_GET_CHILD_SUBREAPER,
     PR_GET_DUMPABLE, PR_GET_KEEPCAPS, PR_GET_NAME, PR_GET_NO_NEW_PRIVS, PR_GET_PDEATHSIG,
-    PR_GET_SECCOMP, PR_GET_SECUREBITS, PR_GET_THP_DISABLE, PR_GET_TIMERSLACK, PR_GET_TIMING,
+    PR_GET_SECCOMP, PR_GET_SECUREBITS, PR_GET_THP_DISABLE, PR_GET_TIMERSLACK, PR_GET_TIMING, PR_GET_TSC, PR_MCE_KILL_DEFAULT, PR_MCE_KILL_GET, PR_TSC_ENABLE,
     PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_SET_NAME, PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG, PR_SET_PTRACER, PR_SET_SECUREBITS, PR_SET_TIMERSLACK, PR_SET_TIMING,
 };
@@ -330,7 +330,16 @@ fn prctl(task: &CurrentTask, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) ->
             zero(&[a2, a3, a4, a5])?;
             Ok(creds.no_new_privs.into())
         }
-        PR_GET_THP_DISABLE => Ok(0),
+        PR_GET_TSC => task.mm().write_obj(UserPtr::new(a2), &PR_TSC_ENABLE).map(|()| 0),
+        // What a machine check does to the process is the host's to say: the default.
+        PR_MCE_KILL_GET => {
+            zero(&[a2, a3, a4, a5])?;
+            Ok(PR_MCE_KILL_DEFAULT)
+        }
+        PR_GET_THP_DISABLE => {
+            zero(&[a2, a3, a4, a5])?;
+            Ok(0)
+        }
         PR_CAP_AMBIENT => ambient(task, a2, a3),
         // Yama's exception for one tracer: nobody traces here anyway.
         PR_SET_PTRACER => Ok(0),

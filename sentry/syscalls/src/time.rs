@@ -2,7 +2,7 @@
 
 use sentry_abi::signal::SigEvent;
 use sentry_abi::time::{
-    CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME_COARSE,
+    CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME, CLOCK_REALTIME_COARSE,
     CLOCK_THREAD_CPUTIME_ID, ITimerSpec, ITimerVal, NSEC_PER_SEC, TIMER_ABSTIME, TimeSpec, TimeVal,
     TimeZone, Tms, USER_HZ,
 };
@@ -124,6 +124,10 @@ fn refuse_setting(task: &CurrentTask) -> Result<()> {
 
 fn clock_settime(task: &CurrentTask, id: i32, _new: UserPtr<TimeSpec>) -> Result<()> {
     AnyClock::from_id(task, id)?;
+    // No other clock can be set by anybody.
+    if id != CLOCK_REALTIME {
+        return Err(Errno::EINVAL.into());
+    }
     refuse_setting(task)
 }
 
