@@ -29,10 +29,16 @@ macro_rules! programs {
 
 programs! {
     clone
+    threads
+    exec
     wait
     family
     signals
     interrupt
     faults
+    timers
+    futexes
+    memory
+    limits
     credentials
 }

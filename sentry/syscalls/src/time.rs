@@ -2,9 +2,9 @@
 
 use sentry_abi::signal::SigEvent;
 use sentry_abi::time::{
-    CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME, CLOCK_REALTIME_COARSE,
-    CLOCK_THREAD_CPUTIME_ID, ITimerSpec, ITimerVal, NSEC_PER_SEC, TIMER_ABSTIME, TimeSpec, TimeVal,
-    TimeZone, Tms, USER_HZ,
+    CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME,
+    CLOCK_REALTIME_COARSE, CLOCK_THREAD_CPUTIME_ID, ITimerSpec, ITimerVal, NSEC_PER_SEC,
+    TIMER_ABSTIME, TimeSpec, TimeVal, TimeZone, Tms, USER_HZ,
 };
 use sentry_abi::{Errno, UserPtr};
 use sentry_kernel::error::Restart;

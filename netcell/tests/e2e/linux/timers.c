@@ -157,9 +157,9 @@ int main(void) {
     V(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &now, NULL));
     clock_gettime(CLOCK_MONOTONIC, &then);
     say("not too early %d", later(then, now));
-    // Clocks.
-    for (int c = 0; c < 12; c++) { errno = 0; int r = clock_gettime(c, &now); say("clock %d: %d %s plausible %d", c, r, r ? strerrorname_np(errno) : "", r || (now.tv_nsec >= 0 && now.tv_nsec < 1000000000)); }
-    for (int c = 0; c < 12; c++) { struct timespec unit = {0}; errno = 0; int r = clock_getres(c, &unit); say("resolution %d: %d %s %ld", c, r, r ? strerrorname_np(errno) : "", c == 5 || c == 6 ? 0 : unit.tv_nsec); }
+    // Clocks. 8 and 9 wake the machine: they are there where it has a clock that can.
+    for (int c = 0; c < 12; c++) if (c != 8 && c != 9) { errno = 0; int r = clock_gettime(c, &now); say("clock %d: %d %s plausible %d", c, r, r ? strerrorname_np(errno) : "", r || (now.tv_nsec >= 0 && now.tv_nsec < 1000000000)); }
+    for (int c = 0; c < 12; c++) if (c != 8 && c != 9) { struct timespec unit = {0}; errno = 0; int r = clock_getres(c, &unit); say("resolution %d: %d %s %ld", c, r, r ? strerrorname_np(errno) : "", c == 5 || c == 6 ? 0 : unit.tv_nsec); }
     V(clock_gettime(77, &now)); V(clock_gettime(-1, &now)); V(clock_getres(77, NULL));
     V(syscall(SYS_clock_gettime, CLOCK_MONOTONIC, (void *)8));
     V(clock_settime(CLOCK_MONOTONIC, &now));
