@@ -28,7 +28,6 @@ rows! {
     sched_rr_get_interval = 148 full;
     sched_setaffinity = 203 partial "kept, not enforced";
     sched_getaffinity = 204 full;
-    ioprio_get = 252 full;
     ioprio_set = 251 refused "EPERM: no I/O scheduler";
     ioprio_get = 252 full;
     getcpu = 309 partial "the first processor that the task may use; node 0";
@@ -271,16 +270,6 @@ fn setpriority(task: &CurrentTask, which: i32, who: i32, nice: i32) -> Result<()
         set_nice(task, &target, nice)?;
     }
     Ok(())
-}
-
-/// ioprio_get(2): nobody has set one. Errors: EINVAL, ESRCH.
-fn ioprio_get(task: &CurrentTask, which: i32, who: i32) -> Result<u64> {
-    const IOPRIO_WHO_PROCESS: i32 = 1;
-    if !(IOPRIO_WHO_PROCESS..=3).contains(&which) {
-        return Err(Errno::EINVAL.into());
-    }
-    // The three kinds have the order of setpriority's.
-    targets(task, which - IOPRIO_WHO_PROCESS, who).map(|_| 0)
 }
 
 fn ioprio_set(_: &CurrentTask, _which: i32, _who: i32, _priority: i32) -> Result<()> {
