@@ -15,7 +15,12 @@ impl RawMode {
     pub(super) fn enter() -> Option<Self> {
         let input = io::stdin();
         let before = terminal::settings(input.as_fd()).ok()?;
-        terminal::set_settings(input.as_fd(), &terminal::raw(&before), When::Drain).ok()?;
+        let mut raw = terminal::raw(&before);
+        if !terminal::is_terminal(io::stdout().as_fd()) {
+            // `netcell run … | less`: the terminal's output is somebody else's, who counts on its modes.
+            raw.output = before.output;
+        }
+        terminal::set_settings(input.as_fd(), &raw, When::Drain).ok()?;
         Some(Self { before })
     }
 }

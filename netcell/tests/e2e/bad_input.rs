@@ -1,8 +1,10 @@
 //! Bad input gets one line that says what failed, on what, and what to do; nothing is left behind.
 
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
-use crate::harness::{Namespace, Scratch, host, netcell, run, same_program_as_host};
+use crate::harness::{Namespace, Scratch, host, netcell, run, same_program_as_host, wait_until};
 
 /// Runs and expects this status and one line on standard error that has all of `words`.
 fn fails(flags: &[&str], program: &[&str], status: i32, words: &[&str]) {
@@ -278,4 +280,51 @@ fn a_fork_bomb_meets_its_limit() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+/// The processes that descend from one, without it.
+fn descendants(of: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+            Some((pid, parent.trim().parse().ok()?))
+        })
+        .collect();
+    let mut found = vec![of];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Nobody has reaped it perhaps, but it runs no more.
+fn is_gone(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.is_empty() || status.contains("State:\tZ") || status.contains("State:\tX")
+}
+
+#[test]
+fn a_netcell_that_is_killed_leaves_no_process_and_no_device() {
+    let namespace = Namespace::new();
+    let mut child = namespace
+        .netcell(&[], &["/bin/sh", "-c", "sleep 1000 & echo up; wait"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("netcell");
+    let mut up = [0; 3];
+    child.stdout.as_mut().expect("stdout").read_exact(&mut up).expect("the program's word");
+    let processes = descendants(child.id());
+    assert!(processes.len() >= 3, "the zygote and two programs: {processes:?}");
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    wait_until("the end of all processes", || processes.iter().all(|pid| is_gone(*pid)));
+    let links = run(&mut namespace.command(&["ip", "-o", "link"]), b"");
+    assert!(!String::from_utf8_lossy(&links.stdout).contains("nc0"), "the device was left behind");
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 use crate::harness::{NETCELL, run};
 
 const DRIVER: &str = include_str!("programs/terminal.py");
+const RESTORED: &str = include_str!("programs/restored.py");
 
 /// Runs `netcell run -- PROGRAM` on a terminal and plays `expect|send` steps; gives what was shown.
 fn on_terminal(steps: &[&str], program: &[&str]) -> String {
@@ -92,4 +93,42 @@ fn pseudo_terminals_work_inside() {
     let script = "import pty,os,sys\nprint(pty.spawn(['/bin/sh','-c','tty; stty size; test -t 0 && echo inner']))";
     let shown = on_terminal(&[], &["/usr/bin/python3", "-c", script]);
     assert!(shown.contains("/dev/pts/") && shown.contains("inner\n0\n"), "{shown}");
+}
+
+#[test]
+fn script_records_a_session() {
+    let shown = on_terminal(&[], &["/usr/bin/script", "-qc", "tty; stty size", "/dev/null"]);
+    assert!(shown.contains("/dev/pts/1\n33 77\n"), "{shown}");
+}
+
+#[test]
+fn an_editor_draws_on_the_terminal_and_saves() {
+    let steps = ["~|ihello\\x1b:w /tmp/out\\r", "written|:q!\\r"];
+    let script = "TERM=xterm vim -u NONE -N; echo; cat /tmp/out; stty -a | grep -c ' icanon'";
+    let shown = on_terminal(&steps, &["/bin/sh", "-c", script]);
+    assert!(shown.ends_with("hello\n1\nstatus 0 left 0\n"), "{shown}");
+}
+
+#[test]
+fn a_terminal_multiplexer_has_a_shell_inside() {
+    let steps = ["# |echo in$((1+1))side\\n", "in2side|exit\\n", "[exited]|"];
+    let script = "export LC_ALL=C.UTF-8 TERM=xterm; tmux -f /dev/null new-session 'bash --norc --noprofile'; \
+        echo; echo ended";
+    let shown = on_terminal(&steps, &["/bin/bash", "-c", script]);
+    assert!(shown.ends_with("ended\nstatus 0 left 0\n"), "{shown}");
+}
+
+#[test]
+fn the_users_modes_come_back_however_the_program_ends() {
+    for (signal, program, said) in [
+        ("SIGTERM", &["/bin/sleep", "1000"][..], "143 restored\n"),
+        ("SIGHUP", &["/bin/sleep", "1000"], "129 restored\n"),
+        ("none", &["/bin/sh", "-c", "stty raw -echo; kill -SEGV $$"], "139 restored\n"),
+        ("none", &["/no/such/program"], "127 restored\n"),
+    ] {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-c", RESTORED, signal, NETCELL, "run", "--"]).args(program);
+        let output = run(command.current_dir("/tmp"), b"");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said, "{signal} {program:?}");
+    }
 }
