@@ -89,6 +89,15 @@ fn perl_forks_pipes_and_signals() {
 }
 
 #[test]
+fn perl_shares_a_system_v_segment() {
+    let script = r#"$| = 1; my $id = shmget(0, 100, 0600 | 01000) // die $!; shmwrite($id, "hello", 0, 5) or die $!;
+        unless (fork) { shmread($id, my $read, 0, 5) or die $!; print "$read\n"; shmwrite($id, "there", 1, 5); exit 0 }
+        wait; shmread($id, my $read, 0, 6); print "$read\n"; print shmctl($id, 0, 0) ? "removed" : "kept", "\n";
+        print defined(shmget(0x4e43, 1, 0)) ? "found" : "none: $!", "\n";"#;
+    same_program_as_host(&[], &["/usr/bin/perl", "-e", script]);
+}
+
+#[test]
 fn python_calls_threads_asyncio_and_subprocesses() {
     same_program_as_host(&[], &["/usr/bin/python3", "-c", CALLS_PY]);
 }
