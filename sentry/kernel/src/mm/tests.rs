@@ -1,5 +1,6 @@
 //! Tests of the memory manager on the fake platform: a guest that loads and stores through the recorded mappings and takes faults.
 
+mod ahead;
 mod areas;
 mod model;
 mod threads;
