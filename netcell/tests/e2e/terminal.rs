@@ -132,3 +132,22 @@ fn the_users_modes_come_back_however_the_program_ends() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), said, "{signal} {program:?}");
     }
 }
+
+#[test]
+fn reads_obey_vtime_and_job_control() {
+    let script = "import os,signal,termios\n\
+        modes = termios.tcgetattr(0)\n\
+        modes[3] &= ~termios.ICANON\n\
+        modes[6][termios.VMIN], modes[6][termios.VTIME] = 0, 1\n\
+        termios.tcsetattr(0, termios.TCSANOW, modes)\n\
+        print(os.read(0, 10))\n\
+        child = os.fork()\n\
+        if child == 0:\n    \
+            os.setpgid(0, 0)\n    \
+            os.read(0, 1)\n    \
+            os._exit(0)\n\
+        print(os.waitpid(child, os.WUNTRACED)[1] >> 8 == signal.SIGTTIN)\n\
+        os.kill(child, 9)";
+    let shown = on_terminal(&[], &["/usr/bin/python3", "-c", script]);
+    assert_eq!(shown, "b''\nTrue\nstatus 0 left 0\n");
+}
