@@ -1,6 +1,6 @@
 //! What programs see of files, pipes, locks, readiness and sockets is what they see on Linux: the same program, line by line.
 
-use crate::harness::{Scratch, host, netcell, run};
+use crate::harness::{Scratch, host, netcell, run, same_as_host};
 
 const PYTHON: &str = "/usr/bin/python3";
 const LAYER_FILES: &str = include_str!("linux_files/layer_files.py");
@@ -59,6 +59,12 @@ fn same(program: &str, place: &Place<'_>, exceptions: &[(&str, &str)]) {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
+#[test]
+fn tools_that_read_proc() {
+    // Not here, as nothing inside says it: /proc/net/unix, and the constants of Tcp in /proc/net/snmp.
+    same_as_host(&[], include_str!("linux_files/tools.sh"));
+}
+
 /// A test for each program, in a place, with exceptions and their reasons.
 macro_rules! conformance {
     ($($test:ident: $file:literal in $place:expr $(, except $label:literal because $reason:literal)*;)*) => {$(
@@ -96,4 +102,50 @@ conformance! {
         except "exchange" because "EXDEV: it is a lower directory that would move",
         except "list at end" because "the directory kept its name";
     unix_sockets: "unix_sockets.py" in Place::Memory;
+    terminals_and_devices: "terminals.py" in Place::Memory,
+        except "packet mode" because "TIOCPKT is not offered: ENOTTY",
+        except "null:" because "lseek of /dev/null tells the offset that was asked for";
+    internet_sockets_over_loopback: "inet.py" in Place::Memory,
+        except "tcp4 default TCP_WINDOW_CLAMP" because "not offered",
+        except "tcp6 default TCP_WINDOW_CLAMP" because "not offered",
+        except "tcp4 default TCP_FASTOPEN" because "TCP Fast Open is not there",
+        except "tcp6 default TCP_FASTOPEN" because "TCP Fast Open is not there",
+        except "tcp4 default IP_PKTINFO" because "an option of datagrams, which streams do not store",
+        except "tcp6 default IP_PKTINFO" because "an option of datagrams, which streams do not store",
+        except "tcp4 default IP_RECVERR" because "an option of datagrams, which streams do not store",
+        except "tcp6 default IP_RECVERR" because "an option of datagrams, which streams do not store",
+        except "tcp4 default IP_MULTICAST_TTL" because "an option of datagrams, which streams do not store",
+        except "tcp6 default IP_MULTICAST_TTL" because "an option of datagrams, which streams do not store",
+        except "tcp4 default IP_MULTICAST_LOOP" because "an option of datagrams, which streams do not store",
+        except "tcp6 default IP_MULTICAST_LOOP" because "an option of datagrams, which streams do not store",
+        except "tcp6 default IPV6_MULTICAST_HOPS" because "as above",
+        except "tcp6 default IPV6_MULTICAST_LOOP" because "as above",
+        except "tcp6 default IPV6_RECVPKTINFO" because "as above",
+        except "4 reuse both" because "SO_REUSEADDR counts as it was at bind(2), not as it was set later",
+        except "4 listen both" because "follows from the one before",
+        except "4 nonblocking connect" because "over loopback the handshake is done before the call returns",
+        except "4 connect when done" because "so the connection is known to be there",
+        except "4 nonblocking refused" because "and so is the refusal",
+        except "4 after refused" because "which was told by connect(2)",
+        except "4 connect again" because "after which the socket is fresh",
+        except "4 urgent" because "urgent data is not offered: EINVAL, EOPNOTSUPP",
+        except "4 both closed" because "shutdown(2) of a connection whose both ends are closed succeeds",
+        except "4 reuse over time-wait" because "the one in TIME-WAIT is not asked whether it had SO_REUSEADDR",
+        except "4 tcp_info" because "the structure ends earlier",
+        except "u4 reuse" because "as for streams: the flag at bind(2) counts",
+        except "u4 last bound" because "follows from the one before",
+        except "6 reuse both" because "SO_REUSEADDR counts as it was at bind(2), not as it was set later",
+        except "6 listen both" because "follows from the one before",
+        except "6 nonblocking connect" because "over loopback the handshake is done before the call returns",
+        except "6 connect when done" because "so the connection is known to be there",
+        except "6 nonblocking refused" because "and so is the refusal",
+        except "6 after refused" because "which was told by connect(2)",
+        except "6 connect again" because "after which the socket is fresh",
+        except "6 urgent" because "urgent data is not offered: EINVAL, EOPNOTSUPP",
+        except "6 both closed" because "shutdown(2) of a connection whose both ends are closed succeeds",
+        except "6 reuse over time-wait" because "the one in TIME-WAIT is not asked whether it had SO_REUSEADDR",
+        except "6 tcp_info" because "the structure ends earlier",
+        except "u6 reuse" because "as for streams: the flag at bind(2) counts",
+        except "u6 last bound" because "follows from the one before",
+        except "packet" because "AF_PACKET is not offered, to nobody";
 }

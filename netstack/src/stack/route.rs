@@ -68,7 +68,11 @@ impl Stack {
         let loopback = topology.loopback.and_then(|id| topology.nic(id));
         let nic = loopback.filter(|nic| nic.is_up()).ok_or(IpError::NetworkUnreachable)?;
         let link_mtu = nic.mtu();
-        let src = bound.unwrap_or(dst);
+        // The whole of 127.0.0.0/8 is ours and answers from its first address.
+        let src = bound.unwrap_or(match dst {
+            IpAddr::V4(v4) if v4.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+            own => own,
+        });
         let (mtu, max_gso) = (link_mtu, nic.capabilities.max_gso);
         Ok(RouteInfo {
             src,

@@ -24,6 +24,10 @@ def outcome(action, *args, **named):
         return "timeout" if e.errno is None else errno.errorcode[e.errno]
     except OSError as e:
         return errno.errorcode.get(e.errno, e.errno)
+    except Exception as e:
+        if type(e).__module__ != "termios":
+            raise
+        return errno.errorcode[e.args[0]]
 
 
 def check(label, action, *args, **named):

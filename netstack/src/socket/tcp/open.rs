@@ -153,7 +153,13 @@ impl TcpEndpoint {
         inner: &mut Inner,
         address: SocketAddr,
     ) -> Result<(), ConnectError> {
-        let address = self.own_family(inner, address).ok_or(ConnectError::Family)?;
+        let address = self.own_family(inner, address).ok_or_else(|| {
+            // An IPv6-only socket has no way to IPv4 addresses.
+            match (self.family, Family::of(from_mapped(address).ip())) {
+                (Family::V6, Family::V4) => SocketError::NetworkUnreachable.into(),
+                _ => ConnectError::Family,
+            }
+        })?;
         let remote = SocketAddr::new(loopback_for_any(address.ip()), address.port());
         let query = RouteQuery {
             src: inner.local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified()),

@@ -17,7 +17,7 @@ use crate::listing::Entry;
 type Make = fn(&Shared, &Kernel) -> Vec<u8>;
 
 /// A row: path below /proc, content.
-const ROWS: [(&str, Make); 37] = [
+const ROWS: [(&str, Make); 38] = [
     ("sys/fs/file-max", |_, _| line(9_223_372_036_854_775_807_u64)),
     ("sys/fs/file-nr", |_, _| b"0\t0\t9223372036854775807\n".to_vec()),
     ("sys/fs/inotify/max_queued_events", |_, _| line(16384)),
@@ -51,6 +51,8 @@ const ROWS: [(&str, Make); 37] = [
     ("sys/kernel/version", |_, _| line(VERSION)),
     ("sys/kernel/yama/ptrace_scope", |_, _| line(0)),
     ("sys/net/core/somaxconn", |_, _| line(4096)),
+    // The stack's own range (RFC 6056 section 3.2 leaves it to us; it is Linux's).
+    ("sys/net/ipv4/ip_local_port_range", |_, _| line("32768\t60999")),
     ("sys/vm/max_map_count", |_, _| line(65530)),
     ("sys/vm/mmap_min_addr", |_, _| line(65536)),
     ("sys/vm/overcommit_memory", |_, _| line(1)),

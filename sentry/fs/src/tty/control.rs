@@ -38,6 +38,9 @@ pub(super) fn program_ioctl(
     request: u32,
     arg: UserAddr,
 ) -> Result<u64> {
+    if terminal.is_hung_up() {
+        return Err(Errno::EIO.into());
+    }
     match request {
         abi::TCSETS
         | abi::TCSETSW

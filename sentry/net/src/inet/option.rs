@@ -137,6 +137,11 @@ impl InetSocket {
         self.set(SocketOption::BindToDevice(nic))
     }
 
+    /// What getsockopt(2) answers for a level that is not the socket's: the families do not agree, on Linux too.
+    fn foreign_level(&self) -> Errno {
+        if self.family == Family::V4 { Errno::EOPNOTSUPP } else { Errno::ENOPROTOOPT }
+    }
+
     /// getsockopt(2).
     pub(super) fn load(&self, level: i32, name: i32) -> Result<Vec<u8>> {
         let found = match level {
@@ -151,7 +156,7 @@ impl InetSocket {
             SOL_TCP => match self.endpoint.tcp() {
                 Some(socket) if name == TCP_INFO => return Ok(value::from_object(&info(socket))),
                 Some(_) => self.get(tcp::kind(name)?),
-                None => return Err(Errno::EOPNOTSUPP.into()),
+                None => return Err(self.foreign_level().into()),
             },
             SOL_RAW if self.is_raw() && name == ICMP_FILTER => {
                 self.get(netstack::socket::options::IpOptionKind::IcmpFilter)
@@ -160,7 +165,7 @@ impl InetSocket {
                 return Err(Errno::ENOPROTOOPT.into());
             }
             // Reading a level that the socket does not have is another error than setting it (ip_getsockopt).
-            _ => return Err(Errno::EOPNOTSUPP.into()),
+            _ => return Err(self.foreign_level().into()),
         };
         Ok(match found.map_err(errno::of_option)? {
             OptionValue::IpOption(option) => ip::encode(&option),
