@@ -173,10 +173,12 @@ int main(void) {
     kill(p, SIGKILL);
     say("%s", waited(p));
     // An orphaned group: a stop by the terminal's signals is not for it; a stopped one gets SIGHUP and SIGCONT.
+    pid_t *member = mmap(NULL, sizeof *member, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (member == MAP_FAILED) _exit(98);
     p = fork();
     if (!p) {
         setsid();
-        if (!fork()) { setpgid(0, 0); signal(SIGHUP, on_hup); signal(SIGCONT, on_hup); ready(); raise(SIGSTOP); for (;;) pause(); }
+        if (!fork()) { *member = getpid(); setpgid(0, 0); signal(SIGHUP, on_hup); signal(SIGCONT, on_hup); ready(); raise(SIGSTOP); for (;;) pause(); }
         byte();
         waitid(P_ALL, 0, &info, WSTOPPED);
         _exit(68);
@@ -184,7 +186,11 @@ int main(void) {
     say("leader %s", waited(p));
     char first = byte(), second = byte();
     say("orphaned group: %c %c", first < second ? first : second, first < second ? second : first);
-    OK(waitpid(-1, &status, WNOHANG));
+    // It is this process's child now, and would outlive it.
+    V(waitpid(-1, &status, WNOHANG));
+    V(kill(*member, SIGKILL));
+    say("its member %s", waited(*member));
+    V(waitpid(-1, &status, WNOHANG));
     p = fork();
     if (!p) { setsid(); raise(SIGTSTP); raise(SIGTTIN); raise(SIGTTOU); _exit(69); }
     say("an orphaned group is not stopped: %s", waited(p));

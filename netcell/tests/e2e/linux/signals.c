@@ -228,9 +228,10 @@ int main(void) {
     CHILD("abort with a handler", { abort(); });
     CHILD("a broken frame", { handle(SIGSEGV, SIG_DFL, 0); __asm__ volatile("mov $8, %%rsp; mov $15, %%eax; syscall" ::: "memory"); });
     // Permission to signal.
+    // Made and ended outside the block, which may not kill it.
+    pid_t root = fork();
+    if (!root) for (;;) pause();
     CHILD("kill across users", {
-        pid_t root = fork();
-        if (!root) for (;;) pause();
         pid_t user = fork();
         if (!user) { setuid(1234); for (;;) pause(); }
         setuid(1234);
@@ -239,6 +240,8 @@ int main(void) {
         V(kill(user, SIGKILL));
         say("%s", waited(user));
     });
+    V(kill(root, SIGKILL));
+    say("root's child %s", waited(root));
     CHILD("saved ids count", {
         pid_t p = fork();
         if (!p) { setresuid(10, 10, 20); for (;;) pause(); }
