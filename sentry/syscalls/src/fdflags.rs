@@ -95,6 +95,10 @@ fn set_flags(task: &CurrentTask, file: &FileDescription, flags: u32) -> Result<u
     {
         return Err(Errno::EPERM.into());
     }
+    if flags.contains(OpenFlags::ASYNC) {
+        // Linux keeps the flag also where a file sends no SIGIO, as none does here; so it is told, not refused.
+        task.kernel().unsupported("O_ASYNC: SIGIO from files that become ready");
+    }
     file.set_flags(flags);
     Ok(0)
 }

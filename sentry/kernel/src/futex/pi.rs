@@ -158,6 +158,12 @@ impl CurrentTask {
     /// FUTEX_UNLOCK_PI: gives the lock to who waits longest. Errors: EPERM for who does not own it, EFAULT.
     pub fn unlock_pi(&self, addr: UserAddr, scope: FutexScope) -> Result<()> {
         let table = self.kernel().futexes();
+        // Linux looks at the owner before anything else, wherever the word lies.
+        let mut first = [0; 4];
+        self.mm().read(addr, &mut first)?;
+        if u32::from_ne_bytes(first) & FUTEX_TID_MASK != self.tid() {
+            return Err(Errno::EPERM.into());
+        }
         let key = self.mm().futex_key(addr, scope)?.of_owner();
         let _order = table.owners.lock();
         loop {
