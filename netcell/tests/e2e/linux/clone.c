@@ -63,11 +63,14 @@ int main(void) {
     args.flags = 1ull << 40;
     V(three(&args, sizeof args));
 
-    // What is shared and what is not.
+    // What is shared and what is not. The wait comes first: C orders the arguments of a call as it likes.
+    const char *ended;
     V(clone(set_value, TOP, CLONE_VM | SIGCHLD, (void *)11) > 0);
-    say("wait: %s value %d", waited(-1), shared_value);
+    ended = waited(-1);
+    say("wait: %s value %d", ended, shared_value);
     V(clone(set_value, TOP, SIGCHLD, (void *)12) > 0);
-    say("wait: %s value %d", waited(-1), shared_value);
+    ended = waited(-1);
+    say("wait: %s value %d", ended, shared_value);
     V(clone(set_value, TOP, CLONE_VM | CLONE_VFORK | SIGCHLD, (void *)13) > 0);
     say("after vfork value %d", shared_value);
     say("wait: %s", waited(-1));
@@ -100,7 +103,8 @@ int main(void) {
     CHILD("sibling", {
         me = getpid(), grand = getppid();
         pid_t p = clone(parent_id, TOP, CLONE_PARENT | SIGCHLD, &grand);
-        say("made %d wait %d %s", p > 0, waitpid(p, NULL, 0), strerrorname_np(errno));
+        int got = waitpid(p, NULL, 0);
+        say("made %d wait %d %s", p > 0, got, strerrorname_np(errno));
     });
     say("sibling too: %s", waited(-1));
 
