@@ -44,6 +44,8 @@ static void *execs(void *arg) {
 }
 static void *joins_main(void *arg) {
     pthread_join(*(pthread_t *)arg, NULL);
+    // A joined thread may still be on its way out.
+    until_state(getpid(), getpid(), 'Z');
     say("main's state %c", state_of(getpid(), getpid()));
     exit(45);
 }

