@@ -313,7 +313,8 @@ fn is_gone(pid: u32) -> bool {
 fn a_netcell_that_is_killed_leaves_no_process_and_no_device() {
     let namespace = Namespace::new();
     let mut child = namespace
-        .netcell(&[], &["/bin/sh", "-c", "sleep 1000 & echo up; wait"])
+        // The word is the second program's, so that both run by then.
+        .netcell(&[], &["/bin/sh", "-c", "(echo up; exec sleep 1000) & wait"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
