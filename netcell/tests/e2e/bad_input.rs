@@ -4,7 +4,9 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::harness::{Namespace, Scratch, host, netcell, run, same_program_as_host, wait_until};
+use crate::harness::{
+    Namespace, Running, Scratch, host, netcell, run, same_program_as_host, wait_until,
+};
 
 /// Runs and expects this status and one line on standard error that has all of `words`.
 fn fails(flags: &[&str], program: &[&str], status: i32, words: &[&str]) {
@@ -312,13 +314,14 @@ fn is_gone(pid: u32) -> bool {
 #[test]
 fn a_netcell_that_is_killed_leaves_no_process_and_no_device() {
     let namespace = Namespace::new();
-    let mut child = namespace
+    let child = namespace
         // The word is the second program's, so that both run by then.
         .netcell(&[], &["/bin/sh", "-c", "(echo up; exec sleep 1000) & wait"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .expect("netcell");
+    let mut child = Running::new(child);
     let mut up = [0; 3];
     child.stdout.as_mut().expect("stdout").read_exact(&mut up).expect("the program's word");
     let processes = descendants(child.id());

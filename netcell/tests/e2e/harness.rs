@@ -55,6 +55,43 @@ impl Drop for Scratch {
     }
 }
 
+/// A process that is ended where the test fails before it is done with it.
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Watches over a child.
+    pub fn new(child: Child) -> Self {
+        Self(Some(child))
+    }
+
+    /// The child, to be waited for.
+    pub fn release(mut self) -> Child {
+        self.0.take().expect("a child that was not released")
+    }
+}
+
+impl std::ops::Deref for Running {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        self.0.as_ref().expect("a child that was not released")
+    }
+}
+
+impl std::ops::DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().expect("a child that was not released")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 /// Waits for a child, kills it where it hangs.
 pub fn finish(mut child: Child) -> Output {
     let mut stdout = child.stdout.take();

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::harness::{Namespace, Scratch, finish, run, sh, wait_until};
+use crate::harness::{Namespace, Running, Scratch, finish, run, sh, wait_until};
 
 fn text(output: &Output) -> String {
     format!(
@@ -88,12 +88,8 @@ fn uploads_survive_loss_reordering_and_duplication() {
 /// Starts a server in a sandbox, runs a script of the host's side in the namespace once port 8000 answers, ends the server.
 fn with_server(namespace: &Namespace, mut server: std::process::Command, script: &str) -> String {
     use std::process::Stdio;
-    let mut child = server
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a sandbox");
+    server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = Running::new(server.spawn().expect("a sandbox"));
     wait_until("the sandbox's server", || {
         if let Ok(Some(status)) = child.try_wait() {
             panic!("the server ended with {status}");
@@ -107,7 +103,7 @@ fn with_server(namespace: &Namespace, mut server: std::process::Command, script:
     let output = run(&mut namespace.command(&["bash", "-ec", script]), b"");
     // SIGTERM goes to netcell, which passes it on.
     sh(&format!("kill -TERM {}", child.id()));
-    let server = finish(child);
+    let server = finish(child.release());
     assert!(output.status.success(), "{}\nthe server: {}", text(&output), text(&server));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
