@@ -1,3 +1,4 @@
 //! Tests of whole stacks. Everything runs in virtual time from seeds that are printed.
 
+mod scenarios;
 mod tcp;

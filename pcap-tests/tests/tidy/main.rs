@@ -2,6 +2,7 @@
 
 mod edges;
 mod sources;
+mod standards;
 
 use std::path::{Path, PathBuf};
 
