@@ -11,6 +11,13 @@ pub const SLAB_SIZE: usize = 64 * 1024;
 /// The least room of a slab that small copies share.
 const COPY_SLAB: usize = 2048;
 
+/// What a slice costs besides its bytes: itself, the count of its slab, and what the allocator keeps beside both.
+const SLICE_OVERHEAD: usize = 128;
+/// A slice up to this length is better copied than kept with the packet that it came in.
+const COMPACT_BELOW: usize = 256;
+/// So is one whose slab is this many times as large.
+const COMPACT_RATIO: usize = 4;
+
 /// Reference-counted immutable bytes.
 #[derive(Clone)]
 pub struct Slab(Arc<Vec<u8>>);
@@ -69,6 +76,21 @@ impl Slice {
         Slice { slab: self.slab.clone(), start, end }
     }
 
+    /// The memory that it keeps alive: its whole slab, and what goes with it.
+    pub fn held(&self) -> usize {
+        self.slab.0.capacity() + SLICE_OVERHEAD
+    }
+
+    /// Whether it keeps alive far more than it covers.
+    fn is_wasteful(&self) -> bool {
+        self.len() <= COMPACT_BELOW || self.slab.0.capacity() > COMPACT_RATIO * self.len()
+    }
+
+    /// Whether `next` continues it in the same slab.
+    fn continues_with(&self, next: &Slice) -> bool {
+        self.end == next.start && Arc::ptr_eq(&self.slab.0, &next.slab.0)
+    }
+
     /// Appends without moving what is there; false where there is no room, or the slab is shared.
     fn extend_in_place(&mut self, bytes: &[u8]) -> bool {
         let end = self.end;
@@ -103,12 +125,13 @@ pub struct Chain {
     first: Option<Slice>,
     rest: VecDeque<Slice>,
     len: usize,
+    held: usize,
 }
 
 impl Chain {
     /// A chain without bytes.
     pub const fn new() -> Chain {
-        Chain { first: None, rest: VecDeque::new(), len: 0 }
+        Chain { first: None, rest: VecDeque::new(), len: 0, held: 0 }
     }
 
     /// Copies at most `max` bytes from a source into fresh slabs.
@@ -145,12 +168,23 @@ impl Chain {
         self.len == 0
     }
 
-    /// Appends a slice.
+    /// The memory that its slices keep alive (Linux's truesize): a slab counts once for each run of it.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Appends a slice; one that continues the last becomes part of it.
     pub fn push(&mut self, slice: Slice) {
         if slice.is_empty() {
             return;
         }
         self.len += slice.len();
+        let last = self.rest.back_mut().or(self.first.as_mut());
+        if let Some(last) = last.filter(|last| last.continues_with(&slice)) {
+            last.end = slice.end;
+            return;
+        }
+        self.held += slice.held();
         if self.first.is_none() {
             self.first = Some(slice);
         } else {
@@ -170,12 +204,38 @@ impl Chain {
         self.push(Slice::from(fresh));
     }
 
+    /// Appends another chain, copying together what would keep alive far more memory than it covers.
+    pub fn append_compact(&mut self, other: Chain) {
+        for slice in other.into_slices() {
+            match slice.is_wasteful() {
+                true => self.push_copy(slice.bytes()),
+                false => self.push(slice),
+            }
+        }
+    }
+
+    /// The same bytes without memory that is kept alive for nothing.
+    pub fn compacted(self) -> Chain {
+        if !self.slices().any(Slice::is_wasteful) {
+            return self;
+        }
+        let mut exact = Chain::new();
+        for slice in self.into_slices() {
+            match slice.is_wasteful() {
+                true => exact.push(Slice::from(slice.bytes().to_vec())),
+                false => exact.push(slice),
+            }
+        }
+        exact
+    }
+
     /// Puts a slice before all others.
     pub fn push_front(&mut self, slice: Slice) {
         if slice.is_empty() {
             return;
         }
         self.len += slice.len();
+        self.held += slice.held();
         if let Some(old) = self.first.replace(slice) {
             self.rest.push_front(old);
         }
@@ -198,6 +258,7 @@ impl Chain {
         let slice = self.first.take()?;
         self.first = self.rest.pop_front();
         self.len -= slice.len();
+        self.held -= slice.held();
         Some(slice)
     }
 

@@ -94,3 +94,30 @@ fn only_udp_writes_the_sum_zero_as_its_other_form() {
         assert_eq!(packet.to_vec()[usize::from(offset)..][..2], sum, "{offset}");
     }
 }
+
+#[test]
+fn a_chain_knows_the_memory_that_it_keeps_alive() {
+    let slab = Slice::from(vec![7; 10_000]);
+    let mut all = Chain::new();
+    // Two pieces of one slab, in order: one run, counted once.
+    all.push(slab.part(0, 4000));
+    all.push(slab.part(4000, 6000));
+    assert_eq!((all.slices().count(), all.len()), (1, 10_000));
+    let whole = all.held();
+    assert!((10_000..11_000).contains(&whole));
+    all.push(slab.part(0, 10));
+    assert!(all.held() >= 2 * 10_000, "a run of its own keeps the slab alive, too");
+    let tail = all.range(10_000, 10);
+    assert!(tail.held() >= 10_000 && tail.clone().compacted().held() < 200);
+    let mut queue = Chain::new();
+    for _ in 0..100 {
+        queue.append_compact(tail.clone());
+    }
+    assert_eq!((queue.len(), queue.to_vec()), (1000, vec![7; 1000]));
+    assert!(queue.held() < 3000, "{}", queue.held());
+    all.advance(10_000);
+    assert!(all.held() < whole + 200);
+    all.advance(10);
+    queue.split_to(1000);
+    assert_eq!((all.held(), queue.held()), (0, 0));
+}
