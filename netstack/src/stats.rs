@@ -101,6 +101,10 @@ group! {
     TcpExtStats {
         tw = "TW", tw_recycled = "TWRecycled", tw_killed = "TWKilled", paws_estab = "PAWSEstab",
         delayed_acks = "DelayedACKs", listen_overflows = "ListenOverflows", listen_drops = "ListenDrops",
+        syncookies_sent = "SyncookiesSent", syncookies_recv = "SyncookiesRecv",
+        syncookies_failed = "SyncookiesFailed", embryonic_rsts = "EmbryonicRsts",
+        tcp_req_q_full_do_cookies = "TCPReqQFullDoCookies", tcp_req_q_full_drop = "TCPReqQFullDrop",
+        tcp_defer_accept_drop = "TCPDeferAcceptDrop", tcp_syn_retrans = "TCPSynRetrans",
         tcp_timeouts = "TCPTimeouts", tcp_loss_probes = "TCPLossProbes", tcp_fast_retrans = "TCPFastRetrans",
         tcp_slow_start_retrans = "TCPSlowStartRetrans", tcp_spurious_rtos = "TCPSpuriousRTOs",
         tcp_sack_recovery = "TCPSackRecovery", tcp_reno_recovery = "TCPRenoRecovery",

@@ -265,6 +265,11 @@ impl Sim {
         &self.capture
     }
 
+    /// Drops what was captured so far, where a run is long.
+    pub fn forget_capture(&mut self) {
+        self.capture = Capture::default();
+    }
+
     /// Sends a frame as if the `port`th attachment of a segment had.
     pub fn inject(&mut self, segment: SegmentId, port: usize, frame: Vec<u8>) {
         let frame = PacketBuffer::from_vec(frame);

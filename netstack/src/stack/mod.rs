@@ -156,7 +156,8 @@ impl Stack {
 
     /// How many endpoints are registered and how many ports are held: both zero when nothing leaked.
     pub fn usage(&self) -> (usize, usize) {
-        (self.shared.demux.len() + self.shared.raw.len(), self.shared.ports.len())
+        let tcp = self.shared.tcp.requests.len();
+        (self.shared.demux.len() + self.shared.raw.len() + tcp, self.shared.ports.len())
     }
 
     /// What closed connections still have to bring to their peers, in sequence numbers: 0 when the stack can go without a loss.

@@ -206,7 +206,8 @@ impl TcpEndpoint {
     fn settle(&self, mut inner: MutexGuard<'_, Inner>) {
         let deadline = match &inner.role {
             Role::Stream(connection) => connection.next_deadline(),
-            Role::Idle | Role::Listener(_) => None,
+            Role::Listener(queue) => queue.next_deadline(),
+            Role::Idle => None,
         };
         self.host.shared().timers.arm(&self.timer, deadline);
         self.count_established(&mut inner);
@@ -283,7 +284,7 @@ impl TcpEndpoint {
     /// A handshake of this listener ended without a connection.
     pub(super) fn handshake_failed(&self) {
         if let Role::Listener(queue) = &mut self.inner.lock().role {
-            queue.give_up();
+            queue.unreserve();
         }
     }
 
@@ -319,6 +320,7 @@ pub(super) enum Keep {
 
 impl OnTimer for TcpEndpoint {
     fn on_timer(&self, now: Instant) {
+        self.on_listener_timer(now);
         let mut inner = self.inner.lock();
         if let Role::Stream(connection) = &mut inner.role {
             let before = connection.counters();

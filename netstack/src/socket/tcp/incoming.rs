@@ -1,22 +1,18 @@
 //! Packets and ICMP errors come in.
 
-use std::sync::Arc;
-
 use parking_lot::MutexGuard;
 
-use super::endpoint::{Connecting, Holder, Inner, Keep, Role, SocketSettings, TcpEndpoint};
+use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
 use super::remnant::hand_to_listener;
+use super::request::ToListener;
 use super::wire::{self, Arrived, Flow};
 use crate::buffer::PacketBuffer;
-use crate::ip::{Cast, IpInfo, PROTO_TCP, RouteQuery};
+use crate::ip::{Cast, IpInfo};
 use crate::socket::SocketError;
 use crate::time::Instant;
-use crate::transport::tcp::listen::Admission;
-use crate::transport::tcp::state::{Listen, ListenDisposition};
-use crate::transport::tcp::{
-    Connection, Disposition, DropReason, Error, Report, SendCounters, Seq, Settings, StateName,
-};
-use crate::transport::{Endpoint, IcmpError, Key, PortLease, Sharing};
+use crate::transport::tcp::listen::Proven;
+use crate::transport::tcp::{Disposition, DropReason, Error, Report, SendCounters, Seq, StateName};
+use crate::transport::{Endpoint, IcmpError};
 
 impl Endpoint for TcpEndpoint {
     fn unfinished(&self) -> usize {
@@ -51,7 +47,11 @@ impl Endpoint for TcpEndpoint {
                     wire::emit_stray(&*self.host, now, arrived.flow, reset);
                 }
             }
-            Role::Listener(_) => self.on_request(now, inner, arrived),
+            Role::Listener(_) => {
+                drop(inner);
+                let proven = Proven::No;
+                self.on_listener(ToListener { now, info, arrived, packet: copy, proven });
+            }
             Role::Stream(_) => self.on_segment(now, info, inner, arrived, copy),
         }
     }
@@ -100,89 +100,9 @@ fn meaning(error: SocketError) -> Error {
     }
 }
 
-/// What a listener hands to the connections that it takes.
-struct Heritage {
-    settings: Settings,
-    socket: SocketSettings,
-    lease: Option<PortLease>,
-}
-
 impl TcpEndpoint {
-    /// A segment for a listener.
-    fn on_request(&self, now: Instant, mut inner: MutexGuard<'_, Inner>, arrived: Arrived) {
-        let Role::Listener(queue) = &mut inner.role else { return };
-        let stats = &self.host.shared().stats;
-        match Listen.on_segment(&arrived.segment) {
-            ListenDisposition::Ignore => {}
-            ListenDisposition::SendReset(reset) => {
-                drop(inner);
-                wire::emit_stray(&*self.host, now, arrived.flow, reset);
-            }
-            ListenDisposition::Request => match queue.admit() {
-                Admission::Admit => {
-                    queue.begin();
-                    let heritage = Heritage {
-                        settings: inner.settings.clone(),
-                        socket: inner.socket.clone(),
-                        lease: inner.lease,
-                    };
-                    // The lock order is child, then listener: let go of this one.
-                    drop(inner);
-                    match self.begin_handshake(now, heritage, &arrived) {
-                        Some(child) => child.flush(now),
-                        None => {
-                            stats.tcp_ext.listen_drops.inc();
-                            self.handshake_failed();
-                        }
-                    }
-                }
-                Admission::AcceptQueueFull => {
-                    stats.tcp_ext.listen_overflows.inc();
-                    stats.tcp_ext.listen_drops.inc();
-                }
-                Admission::SynQueueFull => stats.tcp_ext.listen_drops.inc(),
-            },
-        }
-    }
-
-    /// Makes the connection for a SYN; its first flush sends the SYN-ACK.
-    fn begin_handshake(
-        &self,
-        now: Instant,
-        heritage: Heritage,
-        arrived: &Arrived,
-    ) -> Option<Arc<TcpEndpoint>> {
-        let shared = self.host.shared();
-        let flow = arrived.flow;
-        let nic = heritage.socket.nic;
-        let query = RouteQuery { src: Some(flow.local.ip()), dst: flow.remote.ip(), nic };
-        let route = self.host.route(now, &query).ok()?;
-        let child = TcpEndpoint::new(self.host.clone(), self.family, Holder::Listener);
-        let mut young = child.inner.lock();
-        young.role = Role::Stream(Box::new(Connection::from_syn(
-            now,
-            shared.tcp.config(),
-            heritage.settings,
-            shared.tcp.keys.secrets(now, flow.local, flow.remote),
-            wire::limits(&route),
-            &arrived.segment,
-        )));
-        young.local = Some(flow.local);
-        young.peer = Some(flow.remote);
-        young.socket = heritage.socket;
-        young.connecting = Connecting::Told;
-        // In the demux only once it is whole: the next segment may come on another thread.
-        let key = Key::connected(PROTO_TCP, flow.local, flow.remote);
-        let place = shared.demux.insert(key, child.clone(), nic, Sharing::Exclusive).ok()?;
-        young.places.push(place);
-        young.lease = heritage.lease.as_ref().and_then(|lease| shared.ports.share(lease));
-        young.parent = Some(self.me.clone());
-        drop(young);
-        Some(child)
-    }
-
     /// A segment for a connection.
-    fn on_segment(
+    pub(super) fn on_segment(
         &self,
         now: Instant,
         info: &IpInfo,
@@ -190,10 +110,6 @@ impl TcpEndpoint {
         arrived: Arrived,
         copy: PacketBuffer,
     ) {
-        if self.must_wait(now, &inner, &arrived) {
-            self.host.shared().stats.tcp_ext.listen_overflows.inc();
-            return;
-        }
         let Role::Stream(connection) = &mut inner.role else { return };
         let received = connection.received();
         let (state, counters) = (connection.state_name(), connection.counters());
@@ -233,43 +149,6 @@ impl TcpEndpoint {
             Disposition::Accepted | Disposition::Ignored(_) | Disposition::Ended => drop(inner),
         }
         self.flush(now);
-    }
-
-    /// Whether the acknowledgment of our SYN-ACK must come again: Linux drops it while the accept queue is full,
-    /// and with TCP_DEFER_ACCEPT while it brings no data.
-    fn must_wait(&self, now: Instant, inner: &Inner, arrived: &Arrived) -> bool {
-        let Role::Stream(connection) = &inner.role else { return false };
-        let segment = &arrived.segment;
-        if connection.state_name() != StateName::SynReceived || segment.rst() || segment.syn() {
-            return false;
-        }
-        let Some(parent) = inner.parent.as_ref().and_then(|parent| parent.upgrade()) else {
-            return false;
-        };
-        if segment.is_empty() && connection.defers_accept(now) {
-            return true;
-        }
-        let parent = parent.inner.lock();
-        matches!(&parent.role, Role::Listener(queue) if queue.is_full())
-    }
-
-    /// The handshake is complete: the connection waits to be accepted.
-    fn join(&self, now: Instant, parent: Option<Arc<TcpEndpoint>>) {
-        let taken = parent.is_some_and(|parent| {
-            let Some(me) = self.me.upgrade() else { return false };
-            let mut inner = parent.inner.lock();
-            let Role::Listener(queue) = &mut inner.role else { return false };
-            queue.complete(me);
-            inner.news = true;
-            drop(inner);
-            parent.refresh();
-            true
-        });
-        if taken {
-            self.host.shared().stats.tcp.passive_opens.inc();
-        } else {
-            self.abort(now);
-        }
     }
 
     fn count_recovery(&self, before: SendCounters, after: SendCounters) {

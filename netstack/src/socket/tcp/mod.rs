@@ -9,6 +9,7 @@ mod incoming;
 mod open;
 mod option;
 mod remnant;
+mod request;
 mod transfer;
 mod wire;
 

@@ -13,7 +13,7 @@ use crate::socket::{
 use crate::time::Instant;
 use crate::transport::tcp::Connection;
 use crate::transport::tcp::listen::ListenQueue;
-use crate::transport::{DualStack, Key, PortRequest, Registration, Reuse, Sharing};
+use crate::transport::{DualStack, Endpoint, Key, PortRequest, Registration, Reuse, Sharing};
 
 impl TcpSocket {
     /// Takes an address and a port; port 0 takes an ephemeral one.
@@ -65,7 +65,7 @@ impl TcpSocket {
         let mut inner = endpoint.inner.lock();
         match &mut inner.role {
             Role::Listener(queue) => {
-                queue.set_backlog(backlog);
+                queue.set_backlog(backlog.min(endpoint.host.shared().tcp.config().somaxconn));
                 return Ok(());
             }
             Role::Stream(_) => return Err(ListenError::Invalid),
@@ -269,22 +269,25 @@ impl TcpEndpoint {
                 }
             }
         }
-        inner.role = Role::Listener(ListenQueue::new(backlog));
+        let weak: std::sync::Weak<dyn Endpoint> = self.me.clone();
+        let id = shared.tcp.requests.enter(weak);
+        let backlog = backlog.min(shared.tcp.config().somaxconn);
+        inner.role = Role::Listener(ListenQueue::new(id, backlog));
         Ok(())
     }
 
     /// Stops accepting: connections that wait are reset, handshakes end by themselves.
     pub(super) fn stop_listening(&self, now: Instant) {
         let mut inner = self.inner.lock();
-        let Role::Listener(queue) = &mut inner.role else { return };
-        let waiting = queue.drain();
-        inner.role = Role::Idle;
+        if !matches!(inner.role, Role::Listener(_)) {
+            return;
+        }
         let shared = self.host.shared();
         inner.places.drain(..).for_each(|place| shared.demux.remove(&place));
         if let Some(lease) = &inner.lease {
             shared.ports.unlisten(lease);
         }
-        drop(inner);
+        let waiting = self.drop_requests(inner);
         waiting.iter().for_each(|child| child.abort(now));
         self.refresh();
     }

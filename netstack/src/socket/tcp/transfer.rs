@@ -129,9 +129,15 @@ impl TcpSocket {
         match &mut inner.role {
             Role::Stream(connection) => {
                 let unread = connection.readable() > 0;
+                let no_linger = connection.settings().linger.is_some_and(|time| time.is_zero());
+                let alive = connection.state().is_synchronized();
                 connection.close(now);
-                if unread {
-                    endpoint.host.shared().stats.tcp_ext.tcp_abort_on_close.inc();
+                let stats = &endpoint.host.shared().stats.tcp_ext;
+                match (alive, unread, no_linger) {
+                    (true, true, _) => stats.tcp_abort_on_close.inc(),
+                    // Linux counts a linger of zero here, too.
+                    (true, false, true) => stats.tcp_abort_on_data.inc(),
+                    _ => {}
                 }
             }
             Role::Idle | Role::Listener(_) => endpoint.release(&mut inner, Keep::Nothing),

@@ -34,6 +34,59 @@ pub struct TcpConfig {
     pub time_wait: Duration,
     /// The congestion controller's name (tcp_congestion_control).
     pub congestion: &'static str,
+    /// The longest backlog of a listener (net.core.somaxconn).
+    pub somaxconn: usize,
+    /// Handshakes under way at which unknown peers are dropped while cookies are off (tcp_max_syn_backlog).
+    pub max_syn_backlog: usize,
+    /// SYN cookies (tcp_syncookies).
+    pub syncookies: SynCookies,
+    /// Whether a full accept queue answers by a reset (tcp_abort_on_overflow).
+    pub abort_on_overflow: bool,
+    /// Whether the requests of a closed listener go to another of its group (tcp_migrate_req).
+    pub migrate_requests: bool,
+    /// Bits of tcp_fastopen: 1 client, 2 server, 4 client without a cookie, 0x200 server without one, 0x400 every
+    /// listener.
+    pub fast_open: u32,
+    /// How long fast open is not tried after a sign of a middlebox that drops it; doubles (tcp_fastopen_blackhole_timeout_sec).
+    pub fast_open_blackhole: Duration,
+    /// Challenge acknowledgments of the whole stack in a second (tcp_challenge_ack_limit).
+    pub challenge_ack_limit: u32,
+    /// The least time between two acknowledgments of invalid segments of one connection (tcp_invalid_ratelimit).
+    pub invalid_ratelimit: Duration,
+    /// Which connections may take the place of one in TIME-WAIT (tcp_tw_reuse).
+    pub time_wait_reuse: TimeWaitReuse,
+    /// Whether a reset ends TIME-WAIT (it does unless tcp_rfc1337).
+    pub rfc1337: bool,
+    /// Connections in TIME-WAIT, beyond which none is kept (tcp_max_tw_buckets).
+    pub max_time_wait: usize,
+    /// Connections that no program holds, beyond which they are reset (tcp_max_orphans).
+    pub max_orphans: usize,
+    /// Retransmissions after which the path is doubted (tcp_retries1).
+    pub retries_soft: u32,
+}
+
+/// When SYN cookies are sent (tcp_syncookies 0, 1, 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Never.
+    Off,
+    /// Where a listener has too many handshakes under way.
+    #[default]
+    WhenFull,
+    /// Always, to test.
+    Always,
+}
+
+/// Which connections may take the place of one in TIME-WAIT (tcp_tw_reuse 0, 1, 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeWaitReuse {
+    /// None.
+    Off,
+    /// All.
+    All,
+    /// Those over loopback.
+    #[default]
+    Loopback,
 }
 
 impl Default for TcpConfig {
@@ -53,6 +106,20 @@ impl Default for TcpConfig {
             fin_timeout: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),
             congestion: "reno",
+            somaxconn: 4096,
+            max_syn_backlog: 2048,
+            syncookies: SynCookies::default(),
+            abort_on_overflow: false,
+            migrate_requests: false,
+            fast_open: 1,
+            fast_open_blackhole: Duration::ZERO,
+            challenge_ack_limit: i32::MAX as u32,
+            invalid_ratelimit: Duration::from_millis(500),
+            time_wait_reuse: TimeWaitReuse::default(),
+            rfc1337: false,
+            max_time_wait: 131_072,
+            max_orphans: 131_072,
+            retries_soft: 3,
         }
     }
 }

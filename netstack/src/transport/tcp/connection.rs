@@ -3,6 +3,7 @@
 
 use super::config::{Error, PathLimits, Report, Secrets, Settings, TcpConfig};
 use super::congestion;
+use super::listen::Request;
 use super::segment::Segment;
 use super::seq::Seq;
 use super::state::{Closed, FinWait2, Origin, State, StateName, SynReceived, SynSent};
@@ -10,6 +11,7 @@ use super::tcb::Tcb;
 use super::time_wait::Remnant;
 use crate::buffer::Chain;
 use crate::time::Instant;
+use crate::wire::tcp::Flags;
 use std::sync::Arc;
 
 /// What a segment did.
@@ -76,6 +78,44 @@ impl Connection {
         let mut tcb = Tcb::new(now, config, settings, secrets, limits);
         tcb.take_syn(now, syn);
         Connection { state: State::SynReceived(SynReceived { origin: Origin::Passive }), tcb }
+    }
+
+    /// The SYN-ACK of a connection that will be made from a request.
+    pub fn syn_ack(
+        now: Instant,
+        config: Arc<TcpConfig>,
+        settings: Settings,
+        limits: PathLimits,
+        request: &Request,
+    ) -> Segment {
+        let mut young =
+            Connection::from_syn(now, config, settings, request.secrets(), limits, &request.syn());
+        young.tcb.build_syn(now, Flags::SYN | Flags::ACK)
+    }
+
+    /// The connection of a request whose SYN-ACK went out, in SYN-RECEIVED: the next segment completes it.
+    pub fn from_request(
+        now: Instant,
+        config: Arc<TcpConfig>,
+        settings: Settings,
+        limits: PathLimits,
+        request: &Request,
+    ) -> Connection {
+        let mut young =
+            Connection::from_syn(now, config, settings, request.secrets(), limits, &request.syn());
+        let tcb = &mut young.tcb;
+        let sent = tcb.build_syn(request.began, Flags::SYN | Flags::ACK);
+        tcb.pending.syn = false;
+        tcb.syn_transmissions = 1 + u32::from(request.repeats);
+        tcb.syn_sent_at = request.began;
+        if !request.from_cookie {
+            // What was promised stays, though the listener's buffers were changed since.
+            tcb.receive.edge = tcb.receive.nxt + usize::from(request.ours.window);
+            if sent.options.window_scale.is_some() {
+                tcb.receive.window_shift = request.ours.shift;
+            }
+        }
+        young
     }
 
     /// The state.
@@ -222,12 +262,6 @@ impl Connection {
     /// Payload bytes received in order so far.
     pub fn received(&self) -> u64 {
         self.tcb.receive.bytes_received
-    }
-
-    /// TCP_DEFER_ACCEPT: whether a bare acknowledgment does not complete the handshake yet.
-    pub fn defers_accept(&self, now: Instant) -> bool {
-        let wait = self.tcb.settings.defer_accept;
-        wait.is_some_and(|wait| now < self.tcb.syn_sent_at + wait)
     }
 
     /// Bytes not sent yet (SIOCOUTQNSD).

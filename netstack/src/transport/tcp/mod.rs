@@ -27,7 +27,9 @@ mod tcb;
 mod time_wait;
 mod timer;
 
-pub use config::{Error, PathLimits, Report, Secrets, Settings, TcpConfig};
+pub use config::{
+    Error, PathLimits, Report, Secrets, Settings, SynCookies, TcpConfig, TimeWaitReuse,
+};
 pub use connection::{Connection, Disposition, DropReason, Info};
 pub use isn::IsnKeys;
 pub use segment::Segment;

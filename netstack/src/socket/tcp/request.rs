@@ -1,0 +1,480 @@
+//! A listener at work: SYNs become requests or cookies, SYN-ACKs are repeated, and the acknowledgment that completes
+//! a handshake makes the connection.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::endpoint::{Connecting, Holder, Inner, Role, SocketSettings, TcpEndpoint};
+use super::wire::{self, Arrived, Flow};
+use crate::buffer::PacketBuffer;
+use crate::ip::{IpInfo, PROTO_TCP, RouteInfo, RouteQuery};
+use crate::link::NicId;
+use crate::time::Instant;
+use crate::transport::tcp::listen::{
+    Admission, FlowKey, ListenQueue, Proven, Request, RequestDisposition, cookie,
+};
+use crate::transport::tcp::state::{Listen, ListenDisposition};
+use crate::transport::tcp::{Connection, Segment, Settings};
+use crate::transport::{Key, PortLease, Sharing};
+
+/// What a listener hands to the connections that it takes.
+pub(super) struct Heritage {
+    settings: Settings,
+    socket: SocketSettings,
+    lease: Option<PortLease>,
+}
+
+impl Heritage {
+    fn of(inner: &Inner) -> Heritage {
+        Heritage {
+            settings: inner.settings.clone(),
+            socket: inner.socket.clone(),
+            lease: inner.lease,
+        }
+    }
+}
+
+impl Flow {
+    pub(super) fn key(&self) -> FlowKey {
+        FlowKey::new(self.local, self.remote)
+    }
+}
+
+/// A link-local peer is reached only where it was heard.
+fn scope(flow: Flow, bound: Option<NicId>, heard: NicId) -> Option<NicId> {
+    let local = matches!(flow.remote.ip(), core::net::IpAddr::V6(ip) if ip.is_unicast_link_local());
+    bound.or(local.then_some(heard))
+}
+
+/// A segment for a listener, and all that may have to be known of it.
+pub(super) struct ToListener<'a> {
+    pub now: Instant,
+    pub info: &'a IpInfo,
+    pub arrived: Arrived,
+    pub packet: PacketBuffer,
+    pub proven: Proven,
+}
+
+impl TcpEndpoint {
+    /// A segment for a listener.
+    pub(super) fn on_listener(&self, to: ToListener<'_>) {
+        let shared = self.host.shared();
+        let key = to.arrived.flow.key();
+        let Some(owner) = shared.tcp.requests.with(&key, |request| request.listener) else {
+            return self.on_unknown(to);
+        };
+        let mine = matches!(&self.inner.lock().role, Role::Listener(queue) if queue.id() == owner);
+        match (mine, shared.tcp.requests.listener(owner)) {
+            (false, Some(listener)) => listener.deliver(to.now, to.info, to.packet),
+            _ => self.on_request(to),
+        }
+    }
+
+    /// A segment that belongs to no request.
+    fn on_unknown(&self, to: ToListener<'_>) {
+        let flow = to.arrived.flow;
+        if !to.arrived.segment.syn() {
+            // Another thread may have completed the handshake since the demux was asked.
+            let connected = Key::connected(PROTO_TCP, flow.local, flow.remote);
+            if let Some(child) = self.host.shared().demux.exact(&connected, to.info.nic, 0) {
+                return child.deliver(to.now, to.info, to.packet);
+            }
+            if let Some(request) = self.check_cookie(&to) {
+                return self.complete(to, request);
+            }
+        }
+        match Listen.on_segment(&to.arrived.segment) {
+            ListenDisposition::Ignore => {}
+            ListenDisposition::SendReset(reset) => {
+                wire::emit_stray(&*self.host, to.now, flow, reset);
+            }
+            ListenDisposition::Request => self.admit(&to),
+        }
+    }
+
+    /// A SYN: it is remembered, answered by a cookie, or dropped.
+    fn admit(&self, to: &ToListener<'_>) {
+        let shared = self.host.shared();
+        let config = shared.tcp.config();
+        let stats = &shared.stats.tcp_ext;
+        let mut inner = self.inner.lock();
+        let heritage = Heritage::of(&inner);
+        let Role::Listener(queue) = &mut inner.role else { return };
+        let (id, admission) = (queue.id(), queue.admit(&config, to.proven));
+        match admission {
+            Admission::Admit => {}
+            Admission::Cookie => {
+                stats.tcp_req_q_full_do_cookies.inc();
+                queue.cookie_sent(to.now);
+            }
+            Admission::SynQueueFull => stats.tcp_req_q_full_drop.inc(),
+            Admission::AcceptQueueFull => stats.listen_overflows.inc(),
+            Admission::Reserved => {}
+        }
+        drop(inner);
+        let answered = match admission {
+            Admission::Admit | Admission::Cookie => self.answer(to, heritage, id, admission),
+            _ => None,
+        };
+        if answered.is_none() {
+            stats.listen_drops.inc();
+        }
+    }
+
+    /// Sends the first SYN-ACK. None where there is no way to the peer.
+    fn answer(
+        &self,
+        to: &ToListener<'_>,
+        heritage: Heritage,
+        id: u64,
+        admission: Admission,
+    ) -> Option<()> {
+        let shared = self.host.shared();
+        let (now, flow, syn) = (to.now, to.arrived.flow, &to.arrived.segment);
+        let route = self.route_back(now, flow, scope(flow, heritage.socket.nic, to.info.nic))?;
+        let secrets = shared.tcp.keys.secrets(now, flow.local, flow.remote);
+        let mut request = Request::new(now, id, to.info.nic, syn);
+        request.timestamp_offset = secrets.timestamp_offset;
+        request.ours.iss = crate::transport::tcp::Seq(secrets.iss);
+        let key = flow.key();
+        if admission == Admission::Cookie {
+            let most = syn.options.mss.unwrap_or(0);
+            let (cookie, _) = shared.tcp.cookies.make(now, &key, syn.seq, most);
+            request.ours.iss = cookie;
+            let mut segment = self.syn_ack(now, &heritage.settings, &route, &request);
+            match &mut segment.options.timestamps {
+                Some(stamp) => {
+                    let ecn = segment.flags.contains(crate::wire::tcp::Flags::ECE);
+                    stamp.value = cookie::stamp(stamp.value, &syn.options, ecn);
+                }
+                // Without timestamps nothing but the segment size comes back.
+                None => {
+                    segment.options.window_scale = None;
+                    segment.options.sack_permitted = false;
+                    segment.flags.remove(crate::wire::tcp::Flags::ECE);
+                }
+            }
+            shared.stats.tcp_ext.syncookies_sent.inc();
+            let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);
+            return Some(());
+        }
+        let segment = self.syn_ack(now, &heritage.settings, &route, &request);
+        request.sent(&segment);
+        {
+            let mut inner = self.inner.lock();
+            let Role::Listener(queue) = &mut inner.role else { return None };
+            if !shared.tcp.requests.insert(key, request) {
+                // Another thread was faster with the same SYN.
+                return Some(());
+            }
+            queue.begin(now, key);
+        }
+        self.refresh();
+        let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);
+        Some(())
+    }
+
+    fn route_back(&self, now: Instant, flow: Flow, nic: Option<NicId>) -> Option<RouteInfo> {
+        let query = RouteQuery { src: Some(flow.local.ip()), dst: flow.remote.ip(), nic };
+        self.host.route(now, &query).ok()
+    }
+
+    /// The SYN-ACK of a request: what a connection made from it would send.
+    fn syn_ack(
+        &self,
+        now: Instant,
+        settings: &Settings,
+        route: &RouteInfo,
+        request: &Request,
+    ) -> Segment {
+        let config = self.host.shared().tcp.config();
+        Connection::syn_ack(now, config, settings.clone(), wire::limits(route), request)
+    }
+
+    /// A segment for one of this listener's requests.
+    fn on_request(&self, to: ToListener<'_>) {
+        let shared = self.host.shared();
+        let config = shared.tcp.config();
+        let stats = &shared.stats;
+        let key = to.arrived.flow.key();
+        let wait = self.inner.lock().settings.defer_accept;
+        let disposition = shared.tcp.requests.with(&key, |request| {
+            let defers = wait.is_some_and(|wait| to.now < request.began + wait);
+            let quiet = config.invalid_ratelimit;
+            let disposition = request.on_segment(to.now, &to.arrived.segment, defers, quiet);
+            (disposition, request.clone())
+        });
+        let Some((disposition, request)) = disposition else { return self.on_unknown(to) };
+        let flow = to.arrived.flow;
+        match disposition {
+            RequestDisposition::Ignore => {}
+            RequestDisposition::TooOld(answer) => {
+                stats.tcp_ext.paws_estab.inc();
+                self.answer_stray(to.now, flow, answer);
+            }
+            RequestDisposition::OutOfWindow(answer) | RequestDisposition::Stray(answer) => {
+                self.answer_stray(to.now, flow, answer);
+            }
+            RequestDisposition::Repeat => self.repeat(to.now, key, &request),
+            RequestDisposition::Deferred => stats.tcp_ext.tcp_defer_accept_drop.inc(),
+            RequestDisposition::End(answer) => {
+                stats.tcp.attempt_fails.inc();
+                stats.tcp_ext.embryonic_rsts.inc();
+                self.end_request(&key, request.listener);
+                self.answer_stray(to.now, flow, answer);
+            }
+            RequestDisposition::Complete => self.complete(to, request),
+        }
+    }
+
+    fn answer_stray(&self, now: Instant, flow: Flow, answer: Option<Segment>) {
+        if let Some(segment) = answer {
+            wire::emit_stray(&*self.host, now, flow, segment);
+        }
+    }
+
+    /// Forgets a request, and counts it out of the queue.
+    fn end_request(&self, key: &FlowKey, id: u64) -> bool {
+        let requests = &self.host.shared().tcp.requests;
+        let Some(request) = requests.remove(key, id) else { return false };
+        if let Role::Listener(queue) = &mut self.inner.lock().role
+            && queue.id() == id
+        {
+            queue.end(request.retries, |flow, at| {
+                requests.with(flow, |request| request.deadline == at).unwrap_or(false)
+            });
+        }
+        true
+    }
+
+    /// Sends the SYN-ACK of a request again.
+    fn repeat(&self, now: Instant, key: FlowKey, request: &Request) {
+        let flow = Flow { local: key.local(), remote: key.remote() };
+        let heritage = Heritage::of(&self.inner.lock());
+        let nic = scope(flow, heritage.socket.nic, request.nic);
+        let Some(route) = self.route_back(now, flow, nic) else { return };
+        let mut segment = self.syn_ack(now, &heritage.settings, &route, request);
+        // What was promised stays.
+        segment.window = request.ours.window;
+        if segment.options.window_scale.is_some() {
+            segment.options.window_scale = Some(request.ours.shift);
+        }
+        segment.retransmission = true;
+        let shared = self.host.shared();
+        shared.tcp.requests.with(&key, |request| {
+            request.repeats = request.repeats.saturating_add(1);
+            request.sent(&segment);
+        });
+        shared.stats.tcp_ext.tcp_syn_retrans.inc();
+        let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);
+    }
+
+    /// Time passed: repeats the SYN-ACKs that are due, gives up what was repeated too often.
+    pub(super) fn on_listener_timer(&self, now: Instant) {
+        let shared = self.host.shared();
+        let config = shared.tcp.config();
+        loop {
+            let mut inner = self.inner.lock();
+            let wait = inner.settings.defer_accept;
+            let Role::Listener(queue) = &mut inner.role else { return };
+            let Some((key, at)) = queue.take_due(now) else { return };
+            let id = queue.id();
+            let due = shared.tcp.requests.with(&key, |request| {
+                (request.listener == id && request.deadline == at).then(|| request.clone())
+            });
+            let Some(Some(request)) = due else { continue };
+            let limit = queue.retry_limit(config.synack_retries.min(127) as u8);
+            // TCP_DEFER_ACCEPT: who has acknowledged is asked again only when the wait is over.
+            let deferred = request.acked && wait.is_some_and(|wait| now < request.began + wait);
+            if request.retries >= limit && !deferred {
+                drop(inner);
+                shared.stats.tcp.attempt_fails.inc();
+                self.end_request(&key, id);
+                continue;
+            }
+            let retries = request.retries.saturating_add(1);
+            queue.repeat(now, key, retries);
+            let deadline = ListenQueue::<()>::deadline(now, retries);
+            shared.tcp.requests.with(&key, |request| {
+                request.retries = retries;
+                request.deadline = deadline;
+            });
+            drop(inner);
+            if !deferred {
+                self.repeat(now, key, &request);
+            }
+        }
+    }
+
+    /// The acknowledgment of a cookie brings back what the listener did not remember.
+    fn check_cookie(&self, to: &ToListener<'_>) -> Option<Request> {
+        use crate::transport::tcp::SynCookies;
+        let shared = self.host.shared();
+        let segment = &to.arrived.segment;
+        let ack = segment.acknowledges().filter(|_| !segment.rst() && !segment.syn())?;
+        if shared.tcp.config().syncookies == SynCookies::Off {
+            return None;
+        }
+        let id = match &self.inner.lock().role {
+            Role::Listener(queue) if queue.expects_cookie(to.now) => queue.id(),
+            _ => return None,
+        };
+        let (flow, cookie) = (to.arrived.flow, ack - 1usize);
+        let mss = shared.tcp.cookies.check(to.now, &flow.key(), segment.seq - 1usize, cookie);
+        let Some(mss) = mss else {
+            shared.stats.tcp_ext.syncookies_failed.inc();
+            return None;
+        };
+        shared.stats.tcp_ext.syncookies_recv.inc();
+        let echo = segment.options.timestamps.map(|stamp| stamp.echo).filter(|echo| *echo != 0);
+        let echoed = echo.map(cookie::read_stamp);
+        let nic = (id, to.info.nic);
+        let mut request = Request::from_cookie(to.now, nic, segment, mss, echoed);
+        let secrets = shared.tcp.keys.secrets(to.now, flow.local, flow.remote);
+        request.ours.iss = cookie;
+        request.timestamp_offset = secrets.timestamp_offset;
+        Some(request)
+    }
+
+    /// The handshake is complete: makes the connection, if the accept queue has room, and gives it the segment.
+    fn complete(&self, to: ToListener<'_>, request: Request) {
+        let shared = self.host.shared();
+        let stats = &shared.stats.tcp_ext;
+        let key = to.arrived.flow.key();
+        let mut inner = self.inner.lock();
+        let heritage = Heritage::of(&inner);
+        let Role::Listener(queue) = &mut inner.role else { return };
+        if queue.is_full() {
+            drop(inner);
+            stats.listen_overflows.inc();
+            stats.listen_drops.inc();
+            return self.overflow(&to, &request);
+        }
+        queue.reserve();
+        drop(inner);
+        let child = self.make_child(to.now, heritage, to.arrived.flow, &request);
+        if !request.from_cookie {
+            self.end_request(&key, request.listener);
+        }
+        match child {
+            Some(child) => {
+                let young = child.inner.lock();
+                child.on_segment(to.now, to.info, young, to.arrived, to.packet);
+                child.settle_birth(to.now);
+            }
+            None => {
+                self.unreserve();
+                // Another thread has made it.
+                let flow = to.arrived.flow;
+                let connected = Key::connected(PROTO_TCP, flow.local, flow.remote);
+                match shared.demux.exact(&connected, to.info.nic, 0) {
+                    Some(child) => child.deliver(to.now, to.info, to.packet),
+                    None => stats.listen_drops.inc(),
+                }
+            }
+        }
+        self.refresh();
+    }
+
+    /// The accept queue is full: the acknowledgment is dropped as if it had been lost, or answered by a reset
+    /// (tcp_abort_on_overflow).
+    fn overflow(&self, to: &ToListener<'_>, request: &Request) {
+        let shared = self.host.shared();
+        let key = to.arrived.flow.key();
+        if shared.tcp.config().abort_on_overflow {
+            if self.end_request(&key, request.listener) {
+                shared.stats.tcp_ext.embryonic_rsts.inc();
+            }
+            let reset = to.arrived.segment.answer_with_reset();
+            return self.answer_stray(to.now, to.arrived.flow, reset);
+        }
+        shared.tcp.requests.with(&key, |request| request.acked = true);
+    }
+
+    fn unreserve(&self) {
+        if let Role::Listener(queue) = &mut self.inner.lock().role {
+            queue.unreserve();
+        }
+    }
+
+    /// The connection of a request, in SYN-RECEIVED. None where there is no way to the peer or its flow is taken.
+    fn make_child(
+        &self,
+        now: Instant,
+        heritage: Heritage,
+        flow: Flow,
+        request: &Request,
+    ) -> Option<Arc<TcpEndpoint>> {
+        let shared = self.host.shared();
+        let nic = scope(flow, heritage.socket.nic, request.nic);
+        let route = self.route_back(now, flow, nic)?;
+        let child = TcpEndpoint::new(self.host.clone(), self.family, Holder::Listener);
+        let mut young = child.inner.lock();
+        let (config, limits) = (shared.tcp.config(), wire::limits(&route));
+        young.role = Role::Stream(Box::new(Connection::from_request(
+            now,
+            config,
+            heritage.settings,
+            limits,
+            request,
+        )));
+        young.local = Some(flow.local);
+        young.peer = Some(flow.remote);
+        young.socket = heritage.socket;
+        young.socket.nic = nic;
+        young.connecting = Connecting::Told;
+        // In the demux only once it is whole: the next segment may come on another thread.
+        let key = Key::connected(PROTO_TCP, flow.local, flow.remote);
+        let place = shared.demux.insert(key, child.clone(), nic, Sharing::Exclusive).ok()?;
+        young.places.push(place);
+        young.lease = heritage.lease.as_ref().and_then(|lease| shared.ports.share(lease));
+        young.parent = Some(self.me.clone());
+        drop(young);
+        Some(child)
+    }
+
+    /// A connection that the segment which made it did not open is no use.
+    fn settle_birth(&self, now: Instant) {
+        let parent = self.inner.lock().parent.take();
+        if let Some(parent) = parent {
+            if let Some(parent) = parent.upgrade() {
+                parent.unreserve();
+            }
+            self.abort(now);
+        }
+    }
+
+    /// The handshake is complete: the connection waits to be accepted.
+    pub(super) fn join(&self, now: Instant, parent: Option<Arc<TcpEndpoint>>) {
+        let taken = parent.is_some_and(|parent| {
+            let Some(me) = self.me.upgrade() else { return false };
+            let mut inner = parent.inner.lock();
+            let Role::Listener(queue) = &mut inner.role else { return false };
+            queue.complete(me);
+            inner.news = true;
+            drop(inner);
+            parent.refresh();
+            true
+        });
+        if taken {
+            self.host.shared().stats.tcp.passive_opens.inc();
+        } else {
+            self.abort(now);
+        }
+    }
+
+    /// The listener ended: its requests do, too.
+    pub(super) fn drop_requests(&self, mut inner: MutexGuard<'_, Inner>) -> Vec<Arc<TcpEndpoint>> {
+        let Role::Listener(queue) = &mut inner.role else { return Vec::new() };
+        let (id, flows, waiting) = (queue.id(), queue.drain_requests(), queue.drain());
+        let requests = &self.host.shared().tcp.requests;
+        inner.role = Role::Idle;
+        drop(inner);
+        requests.leave(id);
+        for flow in &flows {
+            requests.remove(flow, id);
+        }
+        waiting
+    }
+}
