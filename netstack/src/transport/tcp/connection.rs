@@ -161,8 +161,7 @@ impl Connection {
             tcb.arm_keepalive(now);
         }
         if let Some(bytes) = tcb.settings.receive_buffer {
-            tcb.receive.capacity = bytes;
-            tcb.receive.capacity_max = bytes;
+            tcb.receive.space.lock(bytes);
         }
         let wanted = tcb.settings.congestion.filter(|name| *name != tcb.send.congestion.name());
         if let Some(fresh) = wanted.and_then(|name| congestion::by_name(name, tcb.send.mss)) {
@@ -173,12 +172,12 @@ impl Connection {
 
     /// TCP_QUICKACK on: acknowledge at once for a while.
     pub fn quick_ack(&mut self) {
-        self.tcb.receive.enter_quick_mode();
+        self.tcb.receive.leave_interactive();
     }
 
     /// TCP_QUICKACK off: let acknowledgments ride on data.
     pub fn delayed_ack(&mut self) {
-        self.tcb.receive.leave_quick_mode();
+        self.tcb.receive.enter_interactive();
     }
 
     /// Bytes that a send may add now.
@@ -232,8 +231,7 @@ impl Connection {
 
     /// The program took `n` bytes from the front: the window may open.
     pub fn consume(&mut self, now: Instant, n: usize) {
-        let rtt = self.tcb.rtt.smoothed().unwrap_or_default();
-        self.tcb.receive.consume(now, n, rtt);
+        self.tcb.receive.consume(now, n);
         if !self.state.is_synchronized() {
             self.tcb.receive.ack_due = super::receive::AckDue::No;
         }
@@ -411,7 +409,7 @@ impl Connection {
             backoff: tcb.rtt.backoff(),
             send_window: tcb.send.window,
             receive_window: tcb.receive.window(),
-            receive_capacity: tcb.receive.capacity,
+            receive_capacity: tcb.receive.space.capacity,
             send_capacity: tcb.send_capacity(),
             send_shift: tcb.send.window_shift,
             receive_shift: tcb.receive.window_shift,

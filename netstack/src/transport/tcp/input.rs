@@ -2,7 +2,7 @@
 
 use super::config::Error;
 use super::connection::{Connection, Disposition, DropReason};
-use super::receive::AckDue;
+use super::receive::{AckDue, Text};
 use super::segment::Segment;
 use super::send::Ack;
 use super::state::{
@@ -10,6 +10,7 @@ use super::state::{
     TimeWaitDisposition,
 };
 use crate::time::Instant;
+use crate::wire::tcp::Flags;
 
 impl Connection {
     /// Takes a segment. What it makes due comes out of [`Connection::poll_transmit`].
@@ -257,9 +258,21 @@ impl Connection {
                 None => Disposition::Ended,
             };
         }
-        let fin = segment.fin();
-        let accepted = self.tcb.receive.accept(now, segment.seq, segment.payload, fin);
+        self.note_pace(now, &segment);
+        let text = Text {
+            seq: segment.seq,
+            fin: segment.fin(),
+            push: segment.flags.contains(Flags::PSH),
+            data: segment.payload,
+        };
+        let pace = self.tcb.pace();
+        let accepted = self.tcb.receive.accept(now, &pace, text);
         if accepted.fin {
+            match self.state {
+                // As on Linux: the program is about to close, and its FIN carries the acknowledgment.
+                State::Established(_) => self.tcb.receive.enter_interactive(),
+                _ => self.tcb.receive.ack_due = AckDue::Now,
+            }
             let ours = match self.tcb.send.is_drained() {
                 true => OurFin::Acked,
                 false => OurFin::InFlight,
@@ -270,6 +283,16 @@ impl Connection {
             }
         }
         Disposition::Accepted
+    }
+
+    /// A full segment with the echo of a timestamp of ours measures the round trip for a side that sends nothing.
+    fn note_pace(&mut self, now: Instant, segment: &Segment) {
+        let full = segment.payload.len() >= self.tcb.receive.peer_mss;
+        if let (Some(stamps), Some(age)) = (segment.options.timestamps, self.tcb.echo_rtt(now, segment))
+            && full
+        {
+            self.tcb.receive.on_echo(stamps.echo, age);
+        }
     }
 
     /// "Start the time-wait timer, turn off the other timers."

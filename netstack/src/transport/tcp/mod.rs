@@ -5,6 +5,7 @@
 //! what they share; `send` and `receive` are the halves, with `recovery`, `sack`, `rack`, `rtt`, `congestion` on one side and
 //! `reassembly` on the other. `listen` and `time_wait` hold what comes before and after a connection.
 
+mod acking;
 mod config;
 pub mod congestion;
 mod connection;
@@ -15,7 +16,9 @@ mod output;
 mod rack;
 mod reassembly;
 mod receive;
+mod receive_space;
 mod recovery;
+mod right_sizing;
 mod rtt;
 mod sack;
 mod segment;
@@ -26,6 +29,7 @@ pub mod state;
 mod tcb;
 mod time_wait;
 mod timer;
+mod urgent;
 
 pub use config::{
     Error, PathLimits, Report, Secrets, Settings, SynCookies, TcpConfig, TimeWaitReuse,

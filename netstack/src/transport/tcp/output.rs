@@ -75,8 +75,8 @@ impl Connection {
         let mut flags = Flags::empty();
         flags.set(Flags::PSH, out.push);
         flags.set(Flags::FIN, out.fin);
-        if self.tcb.receive.ack_due != AckDue::No && !out.payload.is_empty() {
-            self.tcb.receive.leave_quick_mode();
+        if !out.payload.is_empty() {
+            self.tcb.receive.on_data_sent(now);
         }
         let mut segment = self.tcb.build(now, out.seq, out.payload, flags);
         segment.retransmission = out.retransmission;

@@ -1,4 +1,5 @@
-//! Out-of-order data: blocks beyond the next expected byte, kept as references to the packets they came in.
+//! Out-of-order data: blocks beyond the next expected byte, kept as references to the packets they came in, or as
+//! copies where a packet would pin far more memory than it brings.
 
 use super::seq::Seq;
 use crate::buffer::Chain;
@@ -10,6 +11,9 @@ const MAX_BLOCKS: usize = 4096;
 /// Recent arrivals that are remembered, to report their blocks first.
 const RECENT: usize = 4;
 
+/// What a block costs besides its chain.
+const BLOCK_OVERHEAD: usize = 128;
+
 #[derive(Clone, Debug)]
 struct Block {
     start: Seq,
@@ -19,6 +23,10 @@ struct Block {
 impl Block {
     fn end(&self) -> Seq {
         self.start + self.data.len()
+    }
+
+    fn held(&self) -> usize {
+        self.data.held() + BLOCK_OVERHEAD
     }
 }
 
@@ -38,6 +46,7 @@ pub enum Inserted {
 pub struct Reassembly {
     blocks: VecDeque<Block>,
     len: usize,
+    held: usize,
     recent: [Option<Seq>; RECENT],
 }
 
@@ -47,9 +56,35 @@ impl Reassembly {
         self.len
     }
 
+    /// The memory that they keep alive.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
+    }
+
+    /// The end of the last block.
+    pub fn end(&self) -> Option<Seq> {
+        self.blocks.back().map(Block::end)
+    }
+
+    /// Gives up the block that lies farthest ahead, for the sender has to send it again; `keep` says which are nearer
+    /// than what needs the room (RFC 2018 section 8: "The data receiver is permitted to discard data in its queue that
+    /// has not been acknowledged to the data sender"). Answers whether there was one.
+    pub fn prune(&mut self, keep: Seq) -> bool {
+        if self.blocks.back().is_none_or(|block| block.start <= keep) {
+            return false;
+        }
+        let Some(block) = self.blocks.pop_back() else { return false };
+        self.len -= block.data.len();
+        self.held -= block.held();
+        if self.blocks.is_empty() {
+            self.blocks = VecDeque::new();
+        }
+        true
     }
 
     /// Takes data that lies beyond the next expected byte. What is there already wins over a second copy.
@@ -115,20 +150,27 @@ impl Reassembly {
         self.len += piece.len();
         if joins_left {
             let right = if joins_right { self.blocks.remove(index) } else { None };
+            self.held -= right.as_ref().map_or(0, Block::held);
             if let Some(left) = self.blocks.get_mut(index - 1) {
-                left.data.append(piece);
+                self.held -= left.held();
+                left.data.append_compact(piece);
                 if let Some(right) = right {
-                    left.data.append(right.data);
+                    left.data.append_compact(right.data);
                 }
+                self.held += left.held();
             }
         } else if joins_right {
             if let Some(right) = self.blocks.get_mut(index) {
-                let mut data = piece;
-                data.append(core::mem::take(&mut right.data));
+                self.held -= right.held();
+                let mut data = piece.compacted();
+                data.append_compact(core::mem::take(&mut right.data));
                 *right = Block { start, data };
+                self.held += right.held();
             }
         } else {
-            self.blocks.insert(index, Block { start, data: piece });
+            let block = Block { start, data: piece.compacted() };
+            self.held += block.held();
+            self.blocks.insert(index, block);
         }
         Inserted::New
     }
@@ -148,6 +190,11 @@ impl Reassembly {
             }
             let mut block = self.blocks.pop_front()?;
             self.len -= block.data.len();
+            self.held -= block.held();
+            if self.blocks.is_empty() {
+                // A burst of holes leaves no memory behind.
+                self.blocks = VecDeque::new();
+            }
             block.data.advance(next.since(block.start));
             if !block.data.is_empty() {
                 return Some(block.data);
@@ -222,6 +269,19 @@ mod tests {
                 usize::from(reassembly.insert(Seq(2 * n as u32), piece(0, 1)) == Inserted::Refused);
         }
         assert_eq!((refused, reassembly.len()), (MAX_BLOCKS, MAX_BLOCKS));
+        assert!(reassembly.held() < MAX_BLOCKS * 400);
+    }
+
+    #[test]
+    fn the_farthest_block_is_given_up_first_and_only_beyond_what_needs_the_room() {
+        let mut reassembly = Reassembly::default();
+        for from in [100, 300, 500] {
+            reassembly.insert(Seq(from), piece(from as usize, 50));
+        }
+        assert!(reassembly.prune(Seq(300)) && !reassembly.prune(Seq(300)));
+        assert_eq!((reassembly.len(), reassembly.end()), (100, Some(Seq(350))));
+        assert!(reassembly.prune(Seq(0)) && reassembly.prune(Seq(0)) && !reassembly.prune(Seq(0)));
+        assert_eq!((reassembly.len(), reassembly.held()), (0, 0));
     }
 
     proptest! {
@@ -251,7 +311,7 @@ mod tests {
                 at += data.len();
                 prop_assert!(!have[at]);
             }
-            prop_assert!(reassembly.is_empty());
+            prop_assert!(reassembly.is_empty() && reassembly.held() == 0);
         }
     }
 }

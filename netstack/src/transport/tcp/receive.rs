@@ -1,29 +1,39 @@
-//! The receiving half: in-order and out-of-order data, the window that is offered (RFC 9293 section 3.8.6.2.2,
-//! never taken back), when to acknowledge, and the growth of the buffer with what the program reads.
+//! The receiving half: in-order and out-of-order data within bounded memory, the window that is offered
+//! (RFC 9293 section 3.8.6.2.2, never taken back), urgent data, and what makes an acknowledgment due.
 
+use super::acking::Acking;
 use super::reassembly::{Inserted, Reassembly};
+use super::receive_space::Space;
+use super::right_sizing::{RightSizing, Wanted};
 use super::segment::Segment;
 use super::seq::Seq;
+use super::urgent::Urgent;
 use crate::buffer::Chain;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::SackBlocks;
 
-/// Linux's TCP_DELACK_MIN.
-pub const DELAYED_ACK: Duration = Duration::from_millis(40);
-/// Linux's TCP_MAX_QUICKACKS.
-const QUICK_ACKS: u32 = 16;
-/// Received pieces up to this length are copied together, so that small packets do not pin large slabs.
-const COMPACT_BELOW: usize = 256;
+pub use super::acking::{AckDue, Pace};
 
-/// Whether an acknowledgment is owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckDue {
-    /// No.
-    No,
-    /// At the latest then.
-    At(Instant),
-    /// At once.
-    Now,
+/// The peer's segment size before anything came (RFC 9293 section 3.7.1).
+const MSS_FIRST: usize = 536;
+/// The least that counts as a full segment (Linux's TCP_MIN_MSS).
+const MSS_MIN: usize = 88;
+/// What a connection may hold for receiving however short the stack is of memory (tcp_rmem[0]).
+pub const RECEIVE_MIN: usize = 4096;
+/// Shorter segments open the window no further: they cost more memory than they are worth.
+const OPENS_FROM: usize = 128;
+
+/// The data and FIN of a segment.
+#[derive(Debug)]
+pub struct Text {
+    /// Where it begins.
+    pub seq: Seq,
+    /// Its bytes.
+    pub data: Chain,
+    /// Whether the stream ends after them.
+    pub fin: bool,
+    /// Whether the sender had no more to send.
+    pub push: bool,
 }
 
 /// What became of a segment's data.
@@ -33,10 +43,49 @@ pub struct Accepted {
     pub readable: usize,
     /// Whether the peer's FIN was reached.
     pub fin: bool,
-    /// Whether some of it had come before.
+    /// Whether all of it had come before.
     pub duplicate: bool,
     /// Whether it came out of order.
     pub out_of_order: bool,
+    /// Whether some was dropped for want of memory.
+    pub dropped: bool,
+}
+
+/// What the receiving half counts, in Linux's names (`TcpExt`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveCounters {
+    /// PruneCalled
+    pub prune_called: u32,
+    /// RcvPruned
+    pub receive_pruned: u32,
+    /// OfoPruned
+    pub out_of_order_pruned: u32,
+    /// TCPOFOQueue
+    pub out_of_order_queued: u32,
+    /// TCPOFODrop
+    pub out_of_order_dropped: u32,
+    /// TCPOFOMerge
+    pub out_of_order_merged: u32,
+    /// TCPRcvQDrop
+    pub queue_dropped: u32,
+    /// TCPRcvCoalesce
+    pub coalesced: u32,
+    /// TCPDSACKOldSent
+    pub duplicates_old: u32,
+    /// TCPDSACKOfoSent
+    pub duplicates_out_of_order: u32,
+    /// DelayedACKs
+    pub delayed: u32,
+    /// DelayedACKLost
+    pub delayed_lost: u32,
+    /// TCPAckCompressed
+    pub compressed: u32,
+    /// TCPToZeroWindowAdv
+    pub to_zero: u32,
+    /// TCPFromZeroWindowAdv
+    pub from_zero: u32,
+    /// TCPWantZeroWindowAdv
+    pub want_zero: u32,
 }
 
 /// The receiving half of a connection.
@@ -52,27 +101,35 @@ pub struct Receiver {
     pub acked: Seq,
     /// Shift of the windows that we send.
     pub window_shift: u8,
-    /// Bytes that may be held.
-    pub capacity: usize,
-    /// How far the capacity grows by itself; equal to it when the program set it.
-    pub capacity_max: usize,
-    /// The largest segment seen lately: what the peer sends.
+    /// The buffer's size.
+    pub space: Space,
+    /// What the peer sends as a full segment (Linux's rcv_mss).
     pub peer_mss: usize,
     /// What one segment on the wire can hold: a longer one is a train that the link has joined.
     pub mss_limit: usize,
+    /// Whether both ends do SACK.
+    pub sack: bool,
     /// Whether an acknowledgment is owed.
     pub ack_due: AckDue,
     /// Payload bytes received in order.
     pub bytes_received: u64,
-    quick: u32,
-    owed: usize,
+    /// Urgent data.
+    pub urgent: Urgent,
+    /// What happened since it was last asked.
+    pub counters: ReceiveCounters,
+    acking: Acking,
+    sizing: RightSizing,
+    /// How far the program has read.
+    read: Seq,
     queue: Chain,
     reassembly: Reassembly,
     fin_at: Option<Seq>,
     finished: bool,
     duplicate: Option<(Seq, Seq)>,
-    tuning_since: Instant,
-    tuning_read: usize,
+    small_size: usize,
+    /// Data was dropped for want of memory: the next window says zero.
+    starved: bool,
+    told_zero: bool,
 }
 
 impl Receiver {
@@ -84,30 +141,45 @@ impl Receiver {
             edge: Seq(0),
             acked: Seq(0),
             window_shift: 0,
-            capacity,
-            capacity_max: capacity_max.max(capacity),
-            peer_mss: 536,
-            mss_limit: 536,
+            space: Space::new(capacity, capacity_max),
+            peer_mss: MSS_FIRST,
+            mss_limit: MSS_FIRST,
+            sack: false,
             ack_due: AckDue::No,
             bytes_received: 0,
-            quick: QUICK_ACKS,
-            owed: 0,
+            urgent: Urgent::default(),
+            counters: ReceiveCounters::default(),
+            acking: Acking::new(now),
+            sizing: RightSizing::new(now),
+            read: Seq(0),
             queue: Chain::new(),
             reassembly: Reassembly::default(),
             fin_at: None,
             finished: false,
             duplicate: None,
-            tuning_since: now,
-            tuning_read: 0,
+            small_size: 0,
+            starved: false,
+            told_zero: false,
         }
     }
 
-    /// The peer's SYN came.
+    /// The peer's SYN came. What was offered before it, in a SYN of ours, counts from here.
     pub fn start(&mut self, irs: Seq) {
+        let window = self.window();
         self.irs = irs;
         self.nxt = irs + 1;
         self.acked = self.nxt;
-        self.edge = self.nxt;
+        self.edge = self.nxt + window;
+        self.read = self.nxt;
+    }
+
+    /// The handshake is over.
+    pub fn establish(&mut self, now: Instant) {
+        let window = self.window();
+        self.space.start(window, self.mss_limit);
+        self.peer_mss = MSS_FIRST.min(window / 2).min(self.mss_limit).max(MSS_MIN);
+        let space = self.space.ssthresh().min(window).min(10 * self.mss_limit);
+        self.sizing.start(now, self.read, space);
     }
 
     /// Bytes that can be read.
@@ -120,6 +192,11 @@ impl Receiver {
         &self.queue
     }
 
+    /// The sequence number of the next byte to be read.
+    pub fn read_seq(&self) -> Seq {
+        self.read
+    }
+
     /// Whether the peer's FIN was reached.
     pub fn is_finished(&self) -> bool {
         self.finished
@@ -130,9 +207,29 @@ impl Receiver {
         self.reassembly.len()
     }
 
+    /// The memory that received data keeps alive.
+    pub fn held(&self) -> usize {
+        self.queue.held() + self.reassembly.held()
+    }
+
+    /// The round-trip time as the receiver sees it.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.sizing.rtt()
+    }
+
+    /// Data came with the echo of a timestamp that we sent `age` ago.
+    pub fn on_echo(&mut self, echo: u32, age: Duration) {
+        self.sizing.on_echo(echo, age);
+    }
+
     /// The offered window that is left.
     pub fn window(&self) -> usize {
         self.edge.since(self.nxt)
+    }
+
+    /// Whether so little of the window is left that a reader must not wait for more.
+    pub fn is_nearly_closed(&self) -> bool {
+        self.window() <= self.peer_mss || self.held() > self.space.capacity - self.space.capacity / 8
     }
 
     /// RFC 9293 section 3.10.7.4, table 6, in Linux's form: a segment is acceptable that ends at or after what
@@ -141,47 +238,101 @@ impl Receiver {
         segment.end() >= self.acked && segment.seq <= self.edge.max(self.nxt)
     }
 
-    fn free(&self) -> usize {
-        self.capacity.saturating_sub(self.queue.len() + self.reassembly.len())
-    }
-
-    /// The window field for a segment that goes out now; moves the edge. In a SYN the shift does not count.
-    pub fn offer(&mut self, shift: u8) -> u16 {
-        let window = self.next_window(shift);
+    /// The window of a SYN; `mss` is what a segment of the peer will hold.
+    pub fn offer_first(&mut self, mss: usize) -> u16 {
+        let window = self.space.first_window(mss).max(self.window().min(usize::from(u16::MAX)));
         self.edge = self.nxt + window;
-        (window >> shift).min(usize::from(u16::MAX)) as u16
+        window as u16
     }
 
-    fn next_window(&self, shift: u8) -> usize {
-        let unit = 1usize << shift;
-        let most = usize::from(u16::MAX) << shift;
-        let free = (self.free() / unit * unit).min(most);
-        let current = self.window();
-        // "The receiver's SWS avoidance algorithm: advance the right edge only by at least
-        // min(Fr * RCV.BUFF, Eff.snd.MSS)".
-        let step = (self.capacity / 2).min(self.peer_mss);
-        if free >= current + step { free } else { current.div_ceil(unit) * unit }.min(most)
+    /// The window field for a segment that goes out now; moves the edge.
+    pub fn offer(&mut self) -> u16 {
+        let field = self.window_field();
+        match (field == 0, self.told_zero) {
+            (true, false) => self.counters.to_zero += 1,
+            (false, true) => self.counters.from_zero += 1,
+            _ => {}
+        }
+        self.told_zero = field == 0;
+        field
+    }
+
+    fn window_field(&mut self) -> u16 {
+        if core::mem::take(&mut self.starved) {
+            // What was offered still counts, should memory come back before the data does.
+            return 0;
+        }
+        if self.space.free(self.held()) < self.space.most() / 2 {
+            self.acking.stop_quick();
+            if self.space.pressed {
+                self.space.shrink(self.peer_mss);
+            }
+        }
+        let wanted = self.wanted_window();
+        if wanted == 0 && self.window() > 0 {
+            self.counters.want_zero += 1;
+        }
+        let window = self.next_window();
+        self.edge = self.nxt + window;
+        (window >> self.window_shift).min(usize::from(u16::MAX)) as u16
+    }
+
+    /// The window by what is free, as if none had been offered.
+    fn wanted_window(&self) -> usize {
+        let unit = 1usize << self.window_shift;
+        let full = self.space.most();
+        let mss = self.peer_mss.min(full);
+        let free = self.space.free(self.held());
+        // RFC 9293 section 3.8.6.2.2: "the receiver ... avoids advancing the right window edge in small increments".
+        if free < full / 2 && free / unit * unit < mss.max(self.space.full() / 16) {
+            return 0;
+        }
+        let free = free.min(self.space.ssthresh());
+        if self.window_shift > 0 {
+            return free.next_multiple_of(unit);
+        }
+        let offered = self.edge.since(self.acked);
+        if offered + mss <= free || offered > free {
+            free / mss.max(1) * mss
+        } else if mss == full && free > offered + full / 2 {
+            free
+        } else {
+            offered
+        }
+    }
+
+    /// "A receiver ... SHOULD NOT shrink the window" (RFC 9293 section 3.8.6): the edge never moves back.
+    fn next_window(&self) -> usize {
+        let unit = 1usize << self.window_shift;
+        let most = usize::from(u16::MAX) << self.window_shift;
+        self.wanted_window().max(self.window().next_multiple_of(unit)).min(most.max(self.window()))
     }
 
     /// Takes a segment's data and FIN, all of which the caller found acceptable.
-    pub fn accept(&mut self, now: Instant, seq: Seq, data: Chain, fin: bool) -> Accepted {
+    pub fn accept(&mut self, now: Instant, pace: &Pace, text: Text) -> Accepted {
         let mut accepted = Accepted::default();
-        let end = seq + data.len();
-        let full = data.len();
-        let mut data = data;
+        let Text { seq, mut data, fin, push } = text;
+        let (full, held) = (data.len(), data.held());
+        let end = seq + full;
         let mut start = seq;
         if start < self.nxt {
-            let old = self.nxt.since(start).min(data.len());
+            let old = self.nxt.since(start).min(full);
             if old > 0 {
                 self.note_duplicate(start, start + old);
-                accepted.duplicate = true;
+                self.counters.duplicates_old += 1;
             }
+            accepted.duplicate = old == full && full > 0;
             data.advance(old);
             start = self.nxt;
         }
         let room = self.edge.max(self.nxt).since(start);
-        let cut = data.len() > room;
+        let mut cut = data.len() > room;
         data.truncate(room);
+        let gap = !self.reassembly.is_empty();
+        if start == self.nxt && !data.is_empty() {
+            cut |= self.fit(&mut data);
+            accepted.dropped = cut && self.starved;
+        }
         if fin && !cut && self.fin_at.is_none() && end >= self.nxt {
             self.fin_at = Some(end);
         }
@@ -191,14 +342,16 @@ impl Receiver {
         }
         if !data.is_empty() {
             if start == self.nxt {
+                self.measure(full, held, push);
+                self.sizing.on_data(now, self.nxt, self.edge);
+                self.acking.on_data(now, self.edge.since(self.acked), self.peer_mss, pace.rto);
                 accepted.readable = self.take_in_order(data);
             } else {
                 accepted.out_of_order = true;
-                let (from, to) = (start, start + data.len());
-                if self.reassembly.insert(start, data) == Inserted::Duplicate {
-                    self.note_duplicate(from, to);
-                    accepted.duplicate = true;
-                }
+                accepted.dropped = !self.keep(start, data);
+            }
+            if full >= OPENS_FROM && self.space.open(full, held, self.mss_limit) {
+                self.acking.keep_quick();
             }
         }
         if self.fin_at == Some(self.nxt) && !self.finished {
@@ -206,9 +359,98 @@ impl Receiver {
             self.finished = true;
             accepted.fin = true;
         }
-        self.peer_mss = self.peer_mss.max(full.min(self.mss_limit));
-        self.schedule_ack(now, full, &accepted);
+        let closed = gap && self.reassembly.is_empty();
+        self.schedule_ack(now, pace, &accepted, closed);
         accepted
+    }
+
+    /// Whether there is room for `more` bytes of memory, after giving up what lies beyond `keep` if need be.
+    fn make_room(&mut self, more: usize, keep: Seq) -> bool {
+        let fits = |receiver: &Receiver| {
+            let held = receiver.held();
+            held <= receiver.space.capacity
+                && held.saturating_add(more) <= receiver.space.allowance
+        };
+        if fits(self) {
+            return true;
+        }
+        self.counters.prune_called += 1;
+        self.space.stretch(self.held(), self.mss_limit);
+        let mut pruned = false;
+        while !fits(self) && self.reassembly.prune(keep) {
+            pruned = true;
+        }
+        self.counters.out_of_order_pruned += u32::from(pruned);
+        let fits = fits(self);
+        self.counters.receive_pruned += u32::from(!fits);
+        fits
+    }
+
+    /// Cuts in-order data to what there is memory for; answers whether it had to. A reader that waits always gets
+    /// something.
+    fn fit(&mut self, data: &mut Chain) -> bool {
+        if self.make_room(data.held(), self.nxt) {
+            return false;
+        }
+        let least = match (self.queue.is_empty(), self.space.allowance) {
+            (false, _) => 0,
+            (true, usize::MAX) => data.len(),
+            (true, _) => RECEIVE_MIN,
+        };
+        if data.len() <= least {
+            return false;
+        }
+        data.truncate(least);
+        self.starved = true;
+        self.counters.queue_dropped += 1;
+        true
+    }
+
+    /// Keeps data from beyond a gap, if there is memory.
+    fn keep(&mut self, start: Seq, data: Chain) -> bool {
+        let (from, to) = (start, start + data.len());
+        if !self.make_room(data.held(), start) {
+            self.counters.out_of_order_dropped += 1;
+            return false;
+        }
+        let mut inserted = self.reassembly.insert(start, data.clone());
+        if inserted == Inserted::Refused && self.reassembly.prune(start) {
+            inserted = self.reassembly.insert(start, data);
+        }
+        match inserted {
+            Inserted::New => self.counters.out_of_order_queued += 1,
+            Inserted::Duplicate => {
+                self.note_duplicate(from, to);
+                self.counters.out_of_order_merged += 1;
+                self.counters.duplicates_out_of_order += 1;
+            }
+            Inserted::Refused => self.counters.out_of_order_dropped += 1,
+        }
+        inserted != Inserted::Refused
+    }
+
+    /// Learns the size of the peer's full segments, and what they cost.
+    fn measure(&mut self, len: usize, held: usize, push: bool) {
+        let size = len.min(self.mss_limit);
+        if size >= self.peer_mss {
+            if size != self.peer_mss {
+                self.space.measure(len, held);
+            }
+            self.peer_mss = size;
+            if push {
+                self.acking.on_small();
+            }
+            return;
+        }
+        // Two equal segments that end no write are full ones of a peer that sends small ones.
+        if size >= MSS_FIRST || size >= MSS_MIN && !push {
+            let before = core::mem::replace(&mut self.small_size, size);
+            if before == size {
+                self.peer_mss = size;
+                return;
+            }
+        }
+        self.acking.on_small();
     }
 
     fn take_in_order(&mut self, data: Chain) -> usize {
@@ -224,53 +466,80 @@ impl Receiver {
 
     fn append(&mut self, data: Chain) {
         self.nxt += data.len();
-        if data.len() <= COMPACT_BELOW {
-            data.iter().for_each(|bytes| self.queue.push_copy(bytes));
-        } else {
-            self.queue.append(data);
+        let held = self.queue.held();
+        self.counters.coalesced += u32::from(held > 0);
+        self.queue.append_compact(data);
+        if self.queue.held() > held {
+            self.counters.coalesced -= u32::from(held > 0);
         }
     }
 
+    /// A D-SACK that waits grows by what touches it; of others the first is told (RFC 2883 section 4).
     fn note_duplicate(&mut self, from: Seq, to: Seq) {
-        if self.duplicate.is_none() {
-            self.duplicate = Some((from, to));
+        match &mut self.duplicate {
+            Some((first, last)) if from <= *last && to >= *first => {
+                *first = first.min(from);
+                *last = last.max(to);
+            }
+            Some(_) => {}
+            None => self.duplicate = Some((from, to)),
         }
     }
 
-    fn schedule_ack(&mut self, now: Instant, len: usize, accepted: &Accepted) {
-        // RFC 5681 section 4.2: "A TCP receiver SHOULD send an immediate ACK when it receives a segment that
-        // fills in all or part of a gap, or is out of order"; RFC 9293: "at least every second full-sized segment".
-        self.owed += len;
-        if accepted.out_of_order || accepted.duplicate {
-            // The sender is repairing losses with a small window: it must not wait for a delay.
-            self.quick = QUICK_ACKS;
+    fn schedule_ack(&mut self, now: Instant, pace: &Pace, accepted: &Accepted, closed: bool) {
+        if accepted.duplicate {
+            self.counters.delayed_lost += 1;
+            self.acking.enter_quick(self.edge.since(self.acked), self.peer_mss);
         }
-        let hurry = accepted.out_of_order
-            || accepted.duplicate
-            || accepted.fin
-            || accepted.readable > len
-            || !self.reassembly.is_empty()
-            || self.quick > 0
-            || self.owed >= 2 * self.peer_mss;
+        let owed = self.nxt.since(self.acked);
+        // Where the window does not advance, the read that frees it acknowledges.
+        let advances = || self.next_window() >= self.edge.since(self.acked);
+        let hurry = accepted.duplicate
+            || self.starved
+            // RFC 5681 section 4.2: "A TCP receiver SHOULD send an immediate ACK when the incoming segment fills in all
+            // or part of a gap in the sequence space".
+            || closed
+            || self.acking.is_quick()
+            // RFC 9293 section 3.8.6.3: "an ACK SHOULD be generated for at least every second full-sized segment".
+            || owed > self.peer_mss && advances();
         if hurry {
             self.ack_due = AckDue::Now;
-        } else if len > 0 && self.ack_due == AckDue::No {
-            self.ack_due = AckDue::At(now + DELAYED_ACK);
+        } else if !self.reassembly.is_empty() {
+            // "... when an out-of-order segment arrives".
+            let rtt = match (self.sizing.rtt(), pace.smoothed) {
+                (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+                (ours, theirs) => ours.or(theirs),
+            };
+            let rtt = rtt.filter(|_| self.sack);
+            self.ack_due = self.acking.of_gap(now, self.ack_due, self.nxt, rtt);
+        } else if owed > 0 {
+            self.ack_due = self.acking.delayed(now, self.ack_due, pace);
         }
     }
 
     /// An acknowledgment goes out; it may report up to `room` SACK blocks.
     pub fn acknowledged(&mut self, room: usize) -> SackBlocks {
         self.ack_due = AckDue::No;
-        self.owed = 0;
-        self.quick = self.quick.saturating_sub(1);
         self.acked = self.nxt;
+        self.counters.compressed += u32::from(self.acking.compressed()).saturating_sub(1);
+        self.acking.on_ack_sent();
         let mut blocks = SackBlocks::default();
         if let Some((from, to)) = self.duplicate.take().filter(|_| room > 0) {
             blocks.push(from.0, to.0);
         }
         self.reassembly.report(room, &mut blocks);
         blocks
+    }
+
+    /// The time of an acknowledgment that waited has come.
+    pub fn on_delay_over(&mut self, now: Instant, rto: Duration) {
+        if matches!(self.ack_due, AckDue::At(at) if at <= now) {
+            self.ack_due = AckDue::Now;
+            if self.acking.compressed() == 0 {
+                self.counters.delayed += 1;
+                self.acking.on_delay_over(rto);
+            }
+        }
     }
 
     /// Whether SACK blocks or a D-SACK wait to be told.
@@ -280,115 +549,73 @@ impl Receiver {
 
     /// Reports a segment that came again (RFC 2883) with an immediate acknowledgment.
     pub fn report_duplicate(&mut self, from: Seq, to: Seq) {
-        if from < to && to <= self.nxt {
-            self.note_duplicate(from, to);
+        if from < to && from < self.nxt {
+            self.counters.delayed_lost += 1;
+            self.counters.duplicates_old += 1;
+            self.note_duplicate(from, to.min(self.nxt));
+            self.acking.enter_quick(self.edge.since(self.acked), self.peer_mss);
         }
         self.ack_due = AckDue::Now;
     }
 
-    /// The program answers what it reads: acknowledgments ride on its data from now on (Linux's pingpong).
-    pub fn leave_quick_mode(&mut self) {
-        self.quick = 0;
+    /// Data goes out.
+    pub fn on_data_sent(&mut self, now: Instant) {
+        self.acking.on_data_sent(now);
     }
 
-    /// TCP_QUICKACK.
-    pub fn enter_quick_mode(&mut self) {
-        self.quick = QUICK_ACKS;
-        if let AckDue::At(_) = self.ack_due {
+    /// Acknowledgments ride on data from now on (TCP_QUICKACK off).
+    pub fn enter_interactive(&mut self) {
+        self.acking.enter_interactive();
+    }
+
+    /// TCP_QUICKACK on.
+    pub fn leave_interactive(&mut self) {
+        self.acking.leave_interactive();
+        if matches!(self.ack_due, AckDue::At(_)) && self.queue.is_empty() {
             self.ack_due = AckDue::Now;
         }
     }
 
-    /// Whether acknowledgments are sent at once.
+    /// Whether acknowledgments do not wait for data to ride on (TCP_QUICKACK as it is read).
     pub fn is_quick(&self) -> bool {
-        self.quick > 0
+        !self.acking.is_interactive()
     }
 
     /// The program read `n` bytes from the front.
-    pub fn consume(&mut self, now: Instant, n: usize, rtt: Duration) {
+    pub fn consume(&mut self, now: Instant, n: usize) {
         self.queue.advance(n);
-        self.tune(now, n, rtt);
-        // Linux's rule: tell of the window when it at least doubles.
-        let current = self.window();
-        let next = self.next_window(self.window_shift);
-        if next > 0 && next >= 2 * current && next > current && !self.finished {
+        self.read += n;
+        self.urgent.on_read(self.read);
+        let beyond = self.reassembly.end().map_or(0, |end| end.since(self.nxt));
+        if let Some(Wanted(window)) = self.sizing.on_read(now, self.read, beyond) {
+            self.space.grow(window);
+        }
+        let waits = matches!(self.ack_due, AckDue::At(_));
+        let drained = self.queue.is_empty() && self.acking.wants_ack_when_drained();
+        if waits && (self.nxt.since(self.acked) > self.peer_mss || drained) {
             self.ack_due = AckDue::Now;
+        } else if !self.finished {
+            // Linux's rule: tell of the window when it at least doubles.
+            let current = if self.told_zero { 0 } else { self.window() };
+            let next = self.next_window();
+            if next > 0 && next >= 2 * current && (next > current || self.told_zero) {
+                self.ack_due = AckDue::Now;
+            }
         }
     }
 
-    /// Dynamic right-sizing: a program that reads more than half a buffer in a round trip gets a larger one.
-    fn tune(&mut self, now: Instant, read: usize, rtt: Duration) {
-        self.tuning_read += read;
-        if now.since(self.tuning_since) < rtt.max(Duration::from_micros(100)) {
-            return;
-        }
-        let wanted = 2 * self.tuning_read + 16 * self.peer_mss;
-        if wanted > self.capacity {
-            self.capacity = wanted.min(self.capacity_max).max(self.capacity);
-        }
-        self.tuning_since = now;
-        self.tuning_read = 0;
+    /// SO_RCVLOWAT: the buffer must be able to hold what the program waits for.
+    pub fn want_at_least(&mut self, bytes: usize) {
+        self.space.grow(bytes);
     }
 
     /// Nobody will read: drops what was received.
     pub fn discard(&mut self) {
         self.queue = Chain::new();
+        self.reassembly = Reassembly::default();
+        self.read = self.nxt;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn receiver() -> Receiver {
-        let mut receiver = Receiver::new(Instant::ZERO, 100_000, 100_000);
-        receiver.start(Seq(99));
-        receiver.mss_limit = 1448;
-        receiver.leave_quick_mode();
-        receiver.offer(0);
-        receiver
-    }
-
-    fn take(receiver: &mut Receiver, len: usize) -> AckDue {
-        let seq = receiver.nxt;
-        receiver.accept(Instant::ZERO, seq, Chain::from(vec![1; len]), false);
-        receiver.ack_due
-    }
-
-    #[test]
-    fn every_second_segment_is_acknowledged_at_once_and_one_alone_within_40_ms() {
-        let mut receiver = receiver();
-        assert_eq!(take(&mut receiver, 1448), AckDue::At(Instant::ZERO + DELAYED_ACK));
-        assert_eq!(take(&mut receiver, 1448), AckDue::Now);
-        receiver.acknowledged(3);
-        assert_eq!(take(&mut receiver, 10), AckDue::At(Instant::ZERO + DELAYED_ACK));
-    }
-
-    #[test]
-    fn a_train_that_the_link_joined_counts_as_its_segments() {
-        let mut receiver = receiver();
-        for _ in 0..3 {
-            assert_eq!(take(&mut receiver, 14_480), AckDue::Now);
-            receiver.acknowledged(3);
-        }
-    }
-
-    #[test]
-    fn the_window_never_shrinks_and_opens_in_large_steps() {
-        let mut receiver = receiver();
-        assert_eq!(receiver.offer(0), 65_535);
-        take(&mut receiver, 60_000);
-        assert_eq!(receiver.offer(0), 40_000);
-        let edge = receiver.edge;
-        // Rounding to the unit of a scaled window must not take anything back.
-        receiver.offer(7);
-        assert!(receiver.edge >= edge && receiver.edge.since(edge) < 128);
-        receiver.consume(Instant::ZERO, 1000, Duration::ZERO);
-        let small_step = receiver.edge;
-        receiver.offer(0);
-        assert_eq!(receiver.edge, small_step, "less than a segment is not worth telling");
-        receiver.consume(Instant::ZERO, 50_000, Duration::ZERO);
-        receiver.offer(0);
-        assert!(receiver.edge.since(small_step) > 20_000);
-    }
-}
+mod tests;

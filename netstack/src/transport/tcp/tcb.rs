@@ -2,7 +2,7 @@
 
 use super::config::{Error, PathLimits, Secrets, Settings, TcpConfig};
 use super::congestion;
-use super::receive::{AckDue, Receiver};
+use super::receive::{AckDue, Pace, Receiver};
 use super::rtt::Rtt;
 use super::segment::Segment;
 use super::send::Sender;
@@ -103,9 +103,12 @@ impl Tcb {
         let offset = secrets.timestamp_offset;
         let timestamps =
             config.timestamps.then_some(Timestamping { offset, recent: 0, recent_at: now });
+        let mut receive = Receiver::new(now, capacity, capacity_max);
+        receive.space.locked = settings.receive_buffer.is_some();
+        receive.mss_limit = mss;
         Tcb {
             send: Sender::new(now, Seq(secrets.iss), mss, congestion),
-            receive: Receiver::new(now, capacity, capacity_max),
+            receive,
             rtt: Rtt::default(),
             timestamps,
             limits,
@@ -124,6 +127,11 @@ impl Tcb {
             config,
             settings,
         }
+    }
+
+    /// What is known of the path's round trip.
+    pub fn pace(&self) -> Pace {
+        Pace { smoothed: self.rtt.smoothed(), rto: self.rtt.rto() }
     }
 
     /// Our clock for timestamps, in milliseconds.
@@ -183,6 +191,7 @@ impl Tcb {
             _ => None,
         };
         self.send.sack = self.config.sack && options.sack_permitted;
+        self.receive.sack = self.send.sack;
         match options.window_scale {
             Some(shift) if self.config.window_scaling => {
                 self.send.window_shift = shift;
@@ -191,7 +200,6 @@ impl Tcb {
             _ => {
                 self.send.window_shift = 0;
                 self.receive.window_shift = 0;
-                self.receive.capacity_max = self.receive.capacity_max.max(self.receive.capacity);
             }
         }
         // "The window field in a segment where the SYN bit is set must not be scaled" (RFC 7323 section 2.2).
@@ -201,7 +209,7 @@ impl Tcb {
 
     /// The shift that lets the largest buffer be offered.
     fn window_shift(&self) -> u8 {
-        let most = self.receive.capacity_max.max(self.receive.capacity);
+        let most = self.receive.space.reachable();
         (0u8..14).find(|shift| most >> shift <= usize::from(u16::MAX)).unwrap_or(14)
     }
 
@@ -256,7 +264,8 @@ impl Tcb {
             segment.options.timestamps =
                 segment.options.timestamps.map(|stamp| Timestamps { echo: 0, ..stamp });
         }
-        segment.window = self.receive.offer(0);
+        let options = if !first && self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
+        segment.window = self.receive.offer_first(self.limits.mss.saturating_sub(options));
         if !first {
             self.receive.acked = self.receive.nxt;
         }
@@ -273,7 +282,7 @@ impl Tcb {
     pub fn build(&mut self, now: Instant, seq: Seq, payload: Chain, flags: Flags) -> Segment {
         let mut segment = Segment::control(seq, self.receive.nxt, flags | Flags::ACK);
         segment.options.timestamps = self.stamp(now);
-        segment.window = self.receive.offer(self.receive.window_shift);
+        segment.window = self.receive.offer();
         let room =
             if payload.is_empty() { if self.timestamps.is_some() { 3 } else { 4 } } else { 0 };
         segment.options.sack = self.receive.acknowledged(if self.send.sack { room } else { 0 });
@@ -355,6 +364,7 @@ impl Tcb {
             self.rtt.syn_was_retransmitted();
         }
         self.pending.syn = false;
+        self.receive.establish(now);
         self.send.syn_acked(segment.seq, window);
         self.heard(now);
     }

@@ -3,7 +3,6 @@
 
 use super::config::Error;
 use super::connection::Connection;
-use super::receive::AckDue;
 use super::rtt::RTO_MAX;
 use super::state::{FinWait2, Origin, State, SynReceived};
 use crate::time::{Duration, Instant};
@@ -59,9 +58,7 @@ impl Connection {
         if take_due(&mut self.tcb.send.persist_at, now) {
             self.persist(now);
         }
-        if matches!(self.tcb.receive.ack_due, AckDue::At(at) if at <= now) {
-            self.tcb.receive.ack_due = AckDue::Now;
-        }
+        self.tcb.receive.on_delay_over(now, self.tcb.rtt.rto());
         if take_due(&mut self.tcb.keepalive_at, now) {
             self.keep_alive(now);
         }
