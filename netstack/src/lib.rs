@@ -11,6 +11,7 @@
 pub mod buffer;
 pub mod ip;
 pub mod link;
+pub mod memory;
 pub mod rng;
 pub mod sim;
 pub mod socket;

@@ -23,6 +23,11 @@ impl Counter {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// Takes over a count that is kept elsewhere.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The value.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -82,7 +87,7 @@ group! {
     UdpStats {
         in_datagrams = "InDatagrams", no_ports = "NoPorts", in_errors = "InErrors",
         out_datagrams = "OutDatagrams", rcvbuf_errors = "RcvbufErrors", sndbuf_errors = "SndbufErrors",
-        in_csum_errors = "InCsumErrors", ignored_multi = "IgnoredMulti",
+        in_csum_errors = "InCsumErrors", ignored_multi = "IgnoredMulti", mem_errors = "MemErrors",
     }
 }
 
@@ -116,6 +121,11 @@ group! {
         tcp_abort_on_linger = "TCPAbortOnLinger", tcp_abort_failed = "TCPAbortFailed",
         tcp_keepalive = "TCPKeepAlive", tcp_win_probe = "TCPWinProbe",
         tcp_from_zero_window_adv = "TCPFromZeroWindowAdv", tcp_to_zero_window_adv = "TCPToZeroWindowAdv",
+        prune_called = "PruneCalled", rcv_pruned = "RcvPruned", ofo_pruned = "OfoPruned",
+        tcp_ofo_merge = "TCPOFOMerge", tcp_rcv_coalesce = "TCPRcvCoalesce",
+        tcp_dsack_ofo_sent = "TCPDSACKOfoSent", delayed_ack_lost = "DelayedACKLost",
+        tcp_ack_compressed = "TCPAckCompressed", tcp_want_zero_window_adv = "TCPWantZeroWindowAdv",
+        tcp_memory_pressures = "TCPMemoryPressures",
         tcp_backlog_drop = "TCPBacklogDrop", tcp_pure_acks = "TCPPureAcks", tcp_hp_hits = "TCPHPHits",
     }
 }

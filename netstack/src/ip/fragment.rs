@@ -211,8 +211,9 @@ impl Datagram {
             self.first = Some((piece.header, piece.protocol));
         }
         self.have += end - start;
-        self.cost += piece.payload.len() + OVERHEAD;
-        self.pieces.insert(start, piece.payload);
+        let payload = piece.payload.compacted();
+        self.cost += payload.held() + OVERHEAD;
+        self.pieces.insert(start, payload);
         self.finish()
     }
 

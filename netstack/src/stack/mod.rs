@@ -27,6 +27,7 @@ use crate::buffer::PacketBuffer;
 use crate::ip::fragment::Reassembly;
 use crate::ip::pmtu::PathMtus;
 use crate::link::{Direction, NicId, Tap, Tapped};
+use crate::memory::{Limits, Memory};
 use crate::rng::{KeyedState, Seed, SipKey};
 use crate::stats::Snapshot;
 use crate::time::Instant;
@@ -43,12 +44,17 @@ pub struct Config {
     pub seed: Seed,
     /// The default time to live and hop limit (`ip_default_ttl`).
     pub default_ttl: u8,
+    /// What TCP sockets may hold together (tcp_mem, in bytes).
+    pub tcp_memory: Limits,
+    /// What UDP, ping and raw sockets may hold together (udp_mem, in bytes).
+    pub udp_memory: Limits,
 }
 
 impl Config {
     /// The defaults with a seed.
     pub fn new(seed: Seed) -> Config {
-        Config { seed, default_ttl: 64 }
+        let (tcp_memory, udp_memory) = (Limits::default(), Limits::default());
+        Config { seed, default_ttl: 64, tcp_memory, udp_memory }
     }
 }
 
@@ -77,7 +83,8 @@ impl Stack {
     pub fn new(config: Config) -> Arc<Stack> {
         let seed = config.seed;
         let hasher = KeyedState::new(SipKey::derive(&seed, 16));
-        let shared = Shared::new(seed);
+        let mut shared = Shared::new(seed);
+        shared.memory = Memory::new(config.tcp_memory, config.udp_memory);
         Arc::new_cyclic(|me: &std::sync::Weak<Stack>| {
             let maintenance = shared.timers.timer(me.clone());
             Stack {
@@ -151,7 +158,9 @@ impl Stack {
 
     /// The counters.
     pub fn stats(&self) -> Snapshot {
-        self.shared.stats.snapshot()
+        let (stats, memory) = (&self.shared.stats, &self.shared.memory);
+        stats.tcp_ext.tcp_memory_pressures.set(memory.tcp.pressures.value());
+        stats.snapshot()
     }
 
     /// How many endpoints are registered and how many ports are held: both zero when nothing leaked.

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::buffer::PacketBuffer;
 use crate::ip::{IpInfo, IpOutput};
+use crate::memory::Memory;
 use crate::rng::{KeyedState, Rng, Seed, SipKey};
 use crate::socket::SocketError;
 use crate::stats::Stats;
@@ -90,6 +91,8 @@ pub struct Shared {
     pub timers: Timers,
     /// What TCP connections share.
     pub tcp: tcp::TcpShared,
+    /// What sockets hold.
+    pub memory: Memory,
     /// Counters.
     pub stats: Stats,
     /// Random numbers for identifiers that need no key.
@@ -107,6 +110,7 @@ impl Shared {
             ports: Ports::new(SipKey::derive(&seed, 2), Rng::new(&seed, 3)),
             timers: Timers::new(),
             tcp: tcp::TcpShared::new(&seed),
+            memory: Memory::default(),
             stats: Stats::default(),
             rng: Mutex::new(Rng::new(&seed, 4)),
             seed,

@@ -17,9 +17,17 @@ const OVERHEAD: usize = 512;
 /// How many error reports wait.
 const MAX_REPORTS: usize = 64;
 
+/// What became of a message that arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Queued {
+    Yes,
+    BufferFull,
+    MemoryShort,
+}
+
 /// What a message costs of the receive buffer.
 pub(super) fn cost(payload: &Chain) -> usize {
-    payload.len() + OVERHEAD
+    payload.held() + OVERHEAD
 }
 
 impl Endpoint for Datagram {
@@ -41,7 +49,7 @@ impl Endpoint for Datagram {
         let from = SocketAddr::new(info.src, from_port);
         let icmp_type = self.icmp_type(info, &mut packet);
         let message = Message {
-            payload: packet.into_chain(),
+            payload: packet.into_chain().compacted(),
             from,
             dst: info.dst,
             nic: info.nic,
@@ -58,7 +66,7 @@ impl Endpoint for Datagram {
         let readiness = state.readiness();
         drop(state);
         self.count(info, accepted);
-        if accepted {
+        if accepted == Queued::Yes {
             self.wake(readiness);
         }
     }
@@ -153,31 +161,38 @@ impl Datagram {
         packet.pull(len + 1)?.last().copied()
     }
 
-    fn count(&self, info: &IpInfo, accepted: bool) {
+    fn count(&self, info: &IpInfo, accepted: Queued) {
         if self.kind != Kind::Udp {
             return;
         }
         let stats = &self.host.shared().stats;
         let stats = if info.dst.is_ipv4() { &stats.udp } else { &stats.udp6 };
-        if accepted {
-            stats.in_datagrams.inc();
-        } else {
-            stats.rcvbuf_errors.inc();
-            stats.in_errors.inc();
+        match accepted {
+            Queued::Yes => return stats.in_datagrams.inc(),
+            Queued::BufferFull => stats.rcvbuf_errors.inc(),
+            Queued::MemoryShort => stats.mem_errors.inc(),
         }
+        stats.in_errors.inc();
     }
 }
 
 impl State {
     /// Takes a message while the receive buffer has room; one always fits an empty queue.
-    fn enqueue(&mut self, message: Message) -> bool {
+    fn enqueue(&mut self, message: Message) -> Queued {
         let cost = cost(&message.payload);
-        if !self.queue.is_empty() && self.queued + cost > self.settings.receive_buffer {
-            return false;
+        if !self.queue.is_empty() {
+            let total = self.queued + cost;
+            if total > self.settings.receive_buffer {
+                return Queued::BufferFull;
+            }
+            if total > self.account.pool().allowance() {
+                return Queued::MemoryShort;
+            }
         }
         self.queued += cost;
+        self.account.settle(self.queued);
         self.queue.push_back(message);
-        true
+        Queued::Yes
     }
 }
 

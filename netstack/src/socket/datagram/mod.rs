@@ -21,6 +21,7 @@ use crate::ip::{
     Cast, Family, IpError, PROTO_ICMP, PROTO_ICMPV6, PROTO_RAW, PROTO_UDP, RouteQuery,
 };
 use crate::link::NicId;
+use crate::memory::Account;
 use crate::socket::options::Membership;
 use crate::time::Instant;
 use crate::transport::{
@@ -68,6 +69,7 @@ struct State {
     places: Vec<Registration>,
     queue: VecDeque<Message>,
     queued: usize,
+    account: Account,
     error: Option<SocketError>,
     reports: VecDeque<ErrorReport>,
     shut_read: bool,
@@ -98,6 +100,7 @@ impl Datagram {
             places: Vec::new(),
             queue: VecDeque::new(),
             queued: 0,
+            account: Account::new(host.shared().memory.udp.clone()),
             error: None,
             reports: VecDeque::new(),
             shut_read: false,
@@ -335,6 +338,7 @@ impl Datagram {
         self.release_port(&mut state);
         state.queue.clear();
         state.queued = 0;
+        state.account.settle(0);
         let groups = core::mem::take(&mut state.groups);
         drop(state);
         for membership in groups {

@@ -310,6 +310,7 @@ impl State {
     fn pop(&mut self) -> Option<Message> {
         let message = self.queue.pop_front()?;
         self.queued = self.queued.saturating_sub(super::inbound::cost(&message.payload));
+        self.account.settle(self.queued);
         Some(message)
     }
 }

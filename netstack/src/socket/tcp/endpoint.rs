@@ -10,6 +10,7 @@ use super::remnant::RemnantEndpoint;
 use super::wire::{self, Flow, IpSettings};
 use crate::ip::{Family, RouteQuery};
 use crate::link::NicId;
+use crate::memory::Account;
 use crate::socket::{Readiness, SocketError, Wake};
 use crate::time::Instant;
 use crate::transport::tcp::listen::ListenQueue;
@@ -118,6 +119,8 @@ pub(super) struct Inner {
     pub news: bool,
     /// The peer made progress: its neighbour entry is fresh.
     pub confirmed: bool,
+    /// What the stack was told that the socket holds.
+    pub account: Account,
     told: Readiness,
     transmitting: bool,
     counted: bool,
@@ -154,6 +157,7 @@ impl TcpEndpoint {
                 parent: None,
                 news: false,
                 confirmed: false,
+                account: Account::new(host.shared().memory.tcp.clone()),
                 told: Readiness::empty(),
                 transmitting: false,
                 counted: false,
@@ -210,6 +214,7 @@ impl TcpEndpoint {
             Role::Idle => None,
         };
         self.host.shared().timers.arm(&self.timer, deadline);
+        self.account(&mut inner);
         self.count_established(&mut inner);
         let orphaned_child = self.clean_up(&mut inner);
         let readiness = inner.readiness();

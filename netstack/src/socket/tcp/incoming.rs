@@ -110,6 +110,7 @@ impl TcpEndpoint {
         arrived: Arrived,
         copy: PacketBuffer,
     ) {
+        inner.update_allowance();
         let Role::Stream(connection) = &mut inner.role else { return };
         let received = connection.received();
         let (state, counters) = (connection.state_name(), connection.counters());

@@ -4,6 +4,7 @@
 //! Lock order: a connection's lock, then its listener's. Neither is held while segments are sent or wakers
 //! called, because over loopback the answer comes within the call.
 
+mod accounting;
 mod endpoint;
 mod incoming;
 mod open;

@@ -227,6 +227,7 @@ impl TcpEndpoint {
     /// How much may be queued, or why nothing may.
     fn send_room(&self, flags: SendFlags) -> Result<usize, SendError> {
         let mut inner = self.inner.lock();
+        inner.update_allowance();
         let Role::Stream(connection) = &mut inner.role else { return Err(SendError::Shutdown) };
         if connection.is_connecting() {
             return Err(SendError::WouldBlock);

@@ -173,7 +173,13 @@ impl Acking {
 
     /// When the acknowledgment of data beyond a gap goes out: the first few at once, then many as one, at most a
     /// twentieth of a round trip later.
-    pub fn of_gap(&mut self, now: Instant, due: AckDue, next: Seq, rtt: Option<Duration>) -> AckDue {
+    pub fn of_gap(
+        &mut self,
+        now: Instant,
+        due: AckDue,
+        next: Seq,
+        rtt: Option<Duration>,
+    ) -> AckDue {
         if self.duplicates_of != next {
             self.duplicates_of = next;
             self.duplicates = 0;

@@ -4,12 +4,14 @@
 use super::config::{Error, PathLimits, Report, Secrets, Settings, TcpConfig};
 use super::congestion;
 use super::listen::Request;
+use super::receive::ReceiveCounters;
 use super::segment::Segment;
 use super::seq::Seq;
 use super::state::{Closed, FinWait2, Origin, State, StateName, SynReceived, SynSent};
 use super::tcb::Tcb;
 use super::time_wait::Remnant;
 use crate::buffer::Chain;
+use crate::memory;
 use crate::time::Instant;
 use crate::wire::tcp::Flags;
 use std::sync::Arc;
@@ -217,6 +219,26 @@ impl Connection {
     pub fn send_queue(&mut self) -> Option<&mut Chain> {
         let open = self.state.may_send() && !self.tcb.send.is_finished();
         open.then(|| self.tcb.send.queue_mut())
+    }
+
+    /// The memory that queued data keeps alive, both ways.
+    pub fn held(&self) -> usize {
+        self.tcb.send.held() + self.tcb.receive.held()
+    }
+
+    /// How much memory the stack lets the connection hold from now on.
+    pub fn set_allowance(&mut self, bytes: usize) {
+        let tcb = &mut self.tcb;
+        tcb.allowance = bytes;
+        tcb.receive.set_allowance(match bytes {
+            usize::MAX => usize::MAX,
+            bytes => bytes.saturating_sub(tcb.send.held()).max(memory::LEAST),
+        });
+    }
+
+    /// What the receiving half counted since it was last asked.
+    pub fn take_receive_counters(&mut self) -> ReceiveCounters {
+        core::mem::take(&mut self.tcb.receive.counters)
     }
 
     /// Bytes that can be read.

@@ -288,7 +288,8 @@ impl Connection {
     /// A full segment with the echo of a timestamp of ours measures the round trip for a side that sends nothing.
     fn note_pace(&mut self, now: Instant, segment: &Segment) {
         let full = segment.payload.len() >= self.tcb.receive.peer_mss;
-        if let (Some(stamps), Some(age)) = (segment.options.timestamps, self.tcb.echo_rtt(now, segment))
+        if let (Some(stamps), Some(age)) =
+            (segment.options.timestamps, self.tcb.echo_rtt(now, segment))
             && full
         {
             self.tcb.receive.on_echo(stamps.echo, age);

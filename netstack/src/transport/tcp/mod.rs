@@ -36,6 +36,7 @@ pub use config::{
 };
 pub use connection::{Connection, Disposition, DropReason, Info};
 pub use isn::IsnKeys;
+pub use receive::ReceiveCounters;
 pub use segment::Segment;
 pub use send::SendCounters;
 pub use seq::Seq;

@@ -212,6 +212,11 @@ impl Receiver {
         self.queue.held() + self.reassembly.held()
     }
 
+    /// How much memory may be held for receiving.
+    pub fn set_allowance(&mut self, bytes: usize) {
+        self.space.allow(bytes, self.peer_mss);
+    }
+
     /// The round-trip time as the receiver sees it.
     pub fn rtt(&self) -> Option<Duration> {
         self.sizing.rtt()
@@ -229,7 +234,8 @@ impl Receiver {
 
     /// Whether so little of the window is left that a reader must not wait for more.
     pub fn is_nearly_closed(&self) -> bool {
-        self.window() <= self.peer_mss || self.held() > self.space.capacity - self.space.capacity / 8
+        self.window() <= self.peer_mss
+            || self.held() > self.space.capacity - self.space.capacity / 8
     }
 
     /// RFC 9293 section 3.10.7.4, table 6, in Linux's form: a segment is acceptable that ends at or after what
@@ -264,9 +270,6 @@ impl Receiver {
         }
         if self.space.free(self.held()) < self.space.most() / 2 {
             self.acking.stop_quick();
-            if self.space.pressed {
-                self.space.shrink(self.peer_mss);
-            }
         }
         let wanted = self.wanted_window();
         if wanted == 0 && self.window() > 0 {
@@ -368,8 +371,7 @@ impl Receiver {
     fn make_room(&mut self, more: usize, keep: Seq) -> bool {
         let fits = |receiver: &Receiver| {
             let held = receiver.held();
-            held <= receiver.space.capacity
-                && held.saturating_add(more) <= receiver.space.allowance
+            held <= receiver.space.capacity && held.saturating_add(more) <= receiver.space.allowance
         };
         if fits(self) {
             return true;

@@ -110,7 +110,10 @@ impl Space {
 
     /// The window of a SYN, in whole segments of `mss` bytes where one fits.
     pub fn first_window(&self, mss: usize) -> usize {
-        let space = self.full().min(self.program_clamp.unwrap_or(usize::MAX)).min(usize::from(u16::MAX) + 1);
+        let space = self
+            .full()
+            .min(self.program_clamp.unwrap_or(usize::MAX))
+            .min(usize::from(u16::MAX) + 1);
         let whole = if space > mss { space / mss.max(1) * mss.max(1) } else { space };
         whole.min(usize::from(u16::MAX))
     }
@@ -186,8 +189,12 @@ impl Space {
         }
     }
 
-    /// The stack is short of memory: the window stays within a few segments.
-    pub fn shrink(&mut self, mss: usize) {
-        self.ssthresh = self.ssthresh.min(4 * mss);
+    /// What the stack lets this connection hold. Short of memory, the window stays within that, or within a few segments.
+    pub fn allow(&mut self, bytes: usize, mss: usize) {
+        self.allowance = bytes;
+        self.pressed = bytes != usize::MAX;
+        if self.pressed {
+            self.ssthresh = self.ssthresh.min(self.payload_of(bytes).max(4 * mss));
+        }
     }
 }

@@ -227,6 +227,11 @@ impl Sender {
         self.phase
     }
 
+    /// The memory that the queue keeps alive.
+    pub fn held(&self) -> usize {
+        self.queue.held()
+    }
+
     /// Bytes in the queue, sent or not.
     pub fn queued(&self) -> usize {
         self.queue.len()

@@ -8,6 +8,7 @@ use super::segment::Segment;
 use super::send::Sender;
 use super::seq::Seq;
 use crate::buffer::Chain;
+use crate::memory;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Options, Timestamps};
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct Tcb {
     /// When the SYN was first sent, for the round-trip sample of the handshake.
     pub syn_sent_at: Instant,
     challenge_at: Option<Instant>,
+    /// What the stack lets the connection hold, both ways.
+    pub allowance: usize,
 }
 
 impl Tcb {
@@ -124,6 +127,7 @@ impl Tcb {
             syn_transmissions: 0,
             syn_sent_at: now,
             challenge_at: None,
+            allowance: usize::MAX,
             config,
             settings,
         }
@@ -344,11 +348,13 @@ impl Tcb {
 
     /// Bytes that the send buffer holds at most.
     pub fn send_capacity(&self) -> usize {
+        let allowed = self.allowance.saturating_sub(self.receive.held()).max(memory::LEAST);
         match self.settings.send_buffer {
-            Some(bytes) => bytes,
+            Some(bytes) => bytes.min(allowed),
             // Twice the window keeps the pipe full while acknowledgments are under way.
             None => (2 * self.send.congestion.window())
-                .clamp(self.config.send_buffer, self.config.send_buffer_max),
+                .clamp(self.config.send_buffer, self.config.send_buffer_max)
+                .min(allowed),
         }
     }
 }

@@ -60,7 +60,12 @@ impl Urgent {
     }
 
     /// Data at `seq` came; `byte_at` gives the byte at an offset of it. Answers whether the urgent byte is in it.
-    pub fn arrived(&mut self, seq: Seq, len: usize, byte_at: impl FnOnce(usize) -> Option<u8>) -> bool {
+    pub fn arrived(
+        &mut self,
+        seq: Seq,
+        len: usize,
+        byte_at: impl FnOnce(usize) -> Option<u8>,
+    ) -> bool {
         if self.byte != UrgentByte::Awaited || self.at < seq {
             return false;
         }

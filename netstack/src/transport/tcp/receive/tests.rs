@@ -143,7 +143,10 @@ fn without_memory_the_window_is_zero_and_comes_back_with_a_read() {
     assert!(accepted.dropped && receiver.nxt == nxt);
     assert_eq!((receiver.ack_due, receiver.offer()), (AckDue::Now, 0));
     receiver.acknowledged(3);
-    assert_eq!((receiver.edge, receiver.counters.to_zero, receiver.counters.queue_dropped), (edge, 1, 1));
+    assert_eq!(
+        (receiver.edge, receiver.counters.to_zero, receiver.counters.queue_dropped),
+        (edge, 1, 1)
+    );
     receiver.consume(START, 1448);
     assert_eq!(receiver.ack_due, AckDue::Now, "the sender waits for it");
     assert!(receiver.offer() > 0 && receiver.counters.from_zero == 1);
@@ -176,7 +179,11 @@ fn many_acknowledgments_of_one_gap_become_one() {
 #[test]
 fn an_answer_carries_the_acknowledgment_and_the_next_one_waits() {
     let mut receiver = receiver_of(200_000);
-    assert_eq!(take(&mut receiver, 100), AckDue::Now, "the first segments are acknowledged at once");
+    assert_eq!(
+        take(&mut receiver, 100),
+        AckDue::Now,
+        "the first segments are acknowledged at once"
+    );
     receiver.on_data_sent(START + Duration::from_millis(1));
     receiver.acknowledged(3);
     assert!(matches!(take(&mut receiver, 100), AckDue::At(_)));
