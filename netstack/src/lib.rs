@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod filter;
 pub mod ip;
 pub mod link;
 pub mod memory;

@@ -248,6 +248,23 @@ impl PacketBuffer {
         out
     }
 
+    /// Copies the bytes from `at` on into all of `out`; false where there are not that many.
+    pub fn copy_at(&self, at: usize, mut out: &mut [u8]) -> bool {
+        let mut skip = at;
+        for bytes in self.iter_slices() {
+            let part = bytes.get(skip.min(bytes.len())..).unwrap_or_default();
+            skip -= skip.min(bytes.len());
+            let n = part.len().min(out.len());
+            let (now, later) = core::mem::take(&mut out).split_at_mut(n);
+            now.copy_from_slice(&part[..n]);
+            out = later;
+            if out.is_empty() {
+                return true;
+            }
+        }
+        out.is_empty() && skip == 0
+    }
+
     /// All bytes in one vector with the checksum filled in: what a capture shows.
     pub fn to_vec_complete(&self) -> Vec<u8> {
         let mut out = self.to_vec();
