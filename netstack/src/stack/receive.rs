@@ -65,6 +65,14 @@ impl Headers {
         self.more.extend_from_slice(extension);
     }
 
+    /// Changes one byte, counted from the start of the fixed header.
+    pub(super) fn set(&mut self, at: usize, byte: u8) {
+        let more = at.checked_sub(self.fixed_len).and_then(|at| self.more.get_mut(at));
+        if let Some(place) = more.or_else(|| self.fixed.get_mut(at)) {
+            *place = byte;
+        }
+    }
+
     pub(super) fn to_vec(&self) -> Vec<u8> {
         [&self.fixed[..self.fixed_len], &self.more].concat()
     }

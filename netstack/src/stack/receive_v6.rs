@@ -179,7 +179,13 @@ impl Stack {
             payload: packet.into_chain(),
         };
         let Some((_, next, payload)) = self.reassemble(rx, key, piece) else { return };
-        let walk = Walk { next, next_at: walk.at, ..walk };
+        let mut walk = Walk { next, ..walk };
+        // The whole has no fragment header any more: what names it names what follows, also where an error quotes it.
+        walk.headers.set(walk.next_at, next);
+        let len = u16::try_from(walk.at - HEADER_LEN + payload.len()).unwrap_or(0);
+        for (at, byte) in (4..).zip(len.to_be_bytes()) {
+            walk.headers.set(at, byte);
+        }
         self.after_fragment(rx, walk, PacketBuffer::new(payload));
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Runs as root, in a network namespace of its own. After each probe comes an echo request; when it is answered, all answers to the probe are in.
 
+mod differential;
 mod frames;
 mod peers;
 mod probes;

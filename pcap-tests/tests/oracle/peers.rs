@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, unbounded};
 use netstack::buffer::PacketBuffer;
-use netstack::ip::Family;
+use netstack::ip::{Family, IpCidr};
 use netstack::link::{Link, LinkError, MacAddr, NicId, NicKind, NullLink};
 use netstack::rng::seed_from;
 use netstack::stack::{Config, NicConfig, Stack};
@@ -41,33 +41,45 @@ fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A station's address on the link.
+pub fn mac_of(end: usize) -> [u8; 6] {
+    [2, 0, 0, 0, 0, end as u8 + 1]
+}
+
+/// An end's two addresses with their prefixes.
+pub fn cidrs([v4, v6]: [&str; 2]) -> Vec<IpCidr> {
+    [format!("{v4}/24"), format!("{v6}/64")]
+        .iter()
+        .map(|cidr| cidr.parse().expect("a prefix"))
+        .collect()
+}
+
+/// Moves this thread into a new network namespace that says nothing by itself: no limit on ICMP errors, no router solicitations, no
+/// address detection.
+pub fn quiet_namespace() {
+    unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: these tests need root");
+    for (file, value) in [
+        ("ipv4/icmp_ratelimit", "0"),
+        ("ipv4/icmp_msgs_per_sec", "1000000"),
+        ("ipv4/icmp_msgs_burst", "1000000"),
+        ("ipv6/icmp/ratelimit", "0"),
+        ("ipv6/conf/default/router_solicitations", "0"),
+        ("ipv6/conf/default/dad_transmits", "0"),
+        ("ipv6/conf/default/addr_gen_mode", "1"),
+        ("ipv6/conf/default/accept_ra", "0"),
+    ] {
+        // The burst settings are not in every kernel's namespaces.
+        let _ = std::fs::write(format!("/proc/sys/net/{file}"), value);
+    }
+    ip("link set lo up");
+}
+
 impl Linux {
     /// Moves this thread into a new namespace and makes the device there.
     pub fn new() -> Self {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: these tests need root");
+        quiet_namespace();
         let device = Iface::without_packet_info("oracle", Mode::Tap)
             .expect("a TAP device: is the tun module loaded?");
-        // No limit on ICMP errors, and no router solicitations or address detection between the probes.
-        for (file, value) in [
-            ("ipv4/icmp_ratelimit", "0"),
-            ("ipv4/icmp_msgs_per_sec", "1000000"),
-            ("ipv4/icmp_msgs_burst", "1000000"),
-            ("ipv6/icmp/ratelimit", "0"),
-            ("ipv6/conf/oracle/router_solicitations", "0"),
-            ("ipv6/conf/oracle/dad_transmits", "0"),
-            ("ipv6/conf/oracle/addr_gen_mode", "1"),
-            ("ipv6/conf/oracle/accept_ra", "0"),
-        ] {
-            let path = format!("/proc/thread-self/net/../../sys/net/{file}");
-            let path = if std::path::Path::new(&path).exists() {
-                path
-            } else {
-                format!("/proc/sys/net/{file}")
-            };
-            // The burst settings are not in every kernel's namespaces.
-            let _ = std::fs::write(path, value);
-        }
-        ip("link set lo up");
         ip("link set oracle address 02:00:00:00:00:02");
         ip("addr add 10.9.0.2/24 dev oracle");
         ip("-6 addr add fd09::2/64 dev oracle nodad");

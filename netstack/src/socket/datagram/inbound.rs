@@ -120,7 +120,7 @@ impl State {
 impl Datagram {
     /// Whether a packet that the demux found for this socket is really for it.
     fn wants(&self, state: &State, info: &IpInfo, from: SocketAddr, icmp_type: Option<u8>) -> bool {
-        if state.closed || state.shut_read {
+        if state.closed {
             return false;
         }
         if let Some(remote) = state.remote {

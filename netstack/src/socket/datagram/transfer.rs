@@ -93,13 +93,14 @@ impl Datagram {
         ancillary: &Ancillary,
     ) -> Result<usize, SendError> {
         let mut state = self.state.lock();
+        // As on Linux, a message without a destination is told of before what is wrong with the socket.
+        let plan = self.plan(&mut state, to, ancillary)?;
         if let Some(error) = state.error.take() {
             return Err(SendError::Network(error));
         }
         if state.shut_write {
             return Err(SendError::Shutdown);
         }
-        let plan = self.plan(&mut state, to, ancillary)?;
         drop(state);
         let len = source.remaining();
         if len > self.max_payload(&plan) {

@@ -54,6 +54,8 @@ pub(super) enum Connecting {
     Pending,
     /// The program knows that the connection stands.
     Told,
+    /// It had ended when the program shut it down, before the program knew how it went.
+    Undone,
 }
 
 /// Who holds the endpoint besides the demux.

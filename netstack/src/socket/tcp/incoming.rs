@@ -123,10 +123,9 @@ impl TcpEndpoint {
         self.count_recovery(counters, progress);
         match disposition {
             Disposition::Established => {
-                inner.connecting = match inner.connecting {
-                    Connecting::Pending => Connecting::Pending,
-                    Connecting::No | Connecting::Told => Connecting::Told,
-                };
+                if inner.connecting == Connecting::No {
+                    inner.connecting = Connecting::Told;
+                }
                 let parent = inner.parent.take();
                 drop(inner);
                 self.flush(now);

@@ -57,8 +57,12 @@ impl TcpSocket {
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         let inner = self.0.inner.lock();
         let Role::Stream(connection) = &inner.role else { return None };
-        let known = !matches!(connection.state_name(), StateName::Closed | StateName::SynSent);
-        inner.peer.filter(|_| known).map(|peer| to_family(self.0.family, peer))
+        // TIME-WAIT is no state of a socket on Linux: the socket is closed then.
+        let unnamed = matches!(
+            connection.state_name(),
+            StateName::Closed | StateName::SynSent | StateName::TimeWait
+        );
+        inner.peer.filter(|_| !unnamed).map(|peer| to_family(self.0.family, peer))
     }
 
     /// The state.

@@ -11,8 +11,8 @@ use crate::socket::{
     AcceptError, BindError, Connect, ConnectError, ListenError, SocketError, from_mapped, scope_of,
 };
 use crate::time::Instant;
-use crate::transport::tcp::Connection;
 use crate::transport::tcp::listen::ListenQueue;
+use crate::transport::tcp::{Connection, Error, State};
 use crate::transport::{DualStack, Endpoint, Key, PortRequest, Registration, Reuse, Sharing};
 
 impl TcpSocket {
@@ -123,15 +123,16 @@ impl TcpEndpoint {
         match inner.connecting {
             Connecting::Pending if connection.is_connecting() => Some(Err(ConnectError::Already)),
             Connecting::Pending => {
-                let error = connection.take_error();
-                if !connection.is_closed() || error.is_none() && connection.was_established() {
+                if !matches!(connection.state(), State::Closed(_) | State::TimeWait(_)) {
                     inner.connecting = Connecting::Told;
                     return Some(Ok(Connect::Done));
                 }
+                // Where the program took the failure from SO_ERROR before, Linux still tells that there was one.
+                let error = connection.take_error().unwrap_or(Error::Aborted);
                 self.forget(inner);
-                // A failure that the program took from SO_ERROR before leaves a socket that may try again.
-                error.map(|error| Err(ConnectError::Network(error.into())))
+                Some(Err(ConnectError::Network(error.into())))
             }
+            Connecting::Undone => Some(Err(ConnectError::Invalid)),
             Connecting::No | Connecting::Told => Some(Err(ConnectError::IsConnected)),
         }
     }

@@ -1,7 +1,7 @@
 //! Bytes go through a connection, and it ends: send, receive, shutdown, close.
 
 use super::TcpSocket;
-use super::endpoint::{Holder, Keep, Role, TcpEndpoint};
+use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
 use crate::buffer::Chain;
 use crate::socket::{
     How, RecvError, RecvFlags, SendError, SendFlags, ShutdownError, Sink, SocketError, Source,
@@ -91,7 +91,8 @@ impl TcpSocket {
     pub fn shutdown(&self, now: Instant, how: How) -> Result<(), ShutdownError> {
         let endpoint = &self.0;
         let mut inner = endpoint.inner.lock();
-        match &mut inner.role {
+        let Inner { role, connecting, .. } = &mut *inner;
+        match role {
             Role::Idle => return Err(ShutdownError::NotConnected),
             Role::Listener(_) => {
                 drop(inner);
@@ -101,7 +102,18 @@ impl TcpSocket {
                 return Ok(());
             }
             Role::Stream(connection) => {
-                if matches!(connection.state(), State::Closed(_)) {
+                if matches!(connection.state(), State::SynSent(_)) {
+                    // Linux's inet_shutdown: a connect under way is undone.
+                    drop(inner);
+                    self.disconnect(now);
+                    return Ok(());
+                }
+                // TIME-WAIT is no state of a socket on Linux: the socket is closed then.
+                let over = matches!(connection.state(), State::Closed(_) | State::TimeWait(_));
+                if *connecting == Connecting::Pending {
+                    *connecting = if over { Connecting::Undone } else { Connecting::Told };
+                }
+                if over {
                     return Err(ShutdownError::NotConnected);
                 }
                 if how.reads() {
@@ -173,14 +185,15 @@ impl TcpSocket {
 
 /// What a receive without data says.
 fn end_of_data(connection: &mut Connection) -> Result<usize, RecvError> {
+    // The end of the peer's stream comes before any error, and leaves it pending (Linux: tcp_recvmsg looks at SOCK_DONE first).
+    if connection.is_stream_ended() {
+        return Ok(0);
+    }
     if let Some(error) = connection.take_error() {
         return Err(RecvError::Network(error.into()));
     }
     if connection.is_receive_shut() {
-        return match connection.was_established() {
-            true => Ok(0),
-            false => Err(RecvError::NotConnected),
-        };
+        return Ok(0);
     }
     Err(RecvError::WouldBlock)
 }

@@ -208,6 +208,11 @@ impl Connection {
             || matches!(self.state, State::Closed(_))
     }
 
+    /// Whether the peer's FIN has come and nothing is left before it.
+    pub fn is_stream_ended(&self) -> bool {
+        self.tcb.receive.is_finished()
+    }
+
     /// Queues data; the caller has asked for [`Connection::send_room`].
     pub fn send(&mut self, data: Chain) {
         if self.state.may_send() && !self.tcb.send.is_finished() {
@@ -272,11 +277,6 @@ impl Connection {
     /// Whether an acknowledgment is to go out at once.
     pub fn owes_ack(&self) -> bool {
         self.tcb.receive.ack_due == super::receive::AckDue::Now
-    }
-
-    /// Whether the handshake was ever completed.
-    pub fn was_established(&self) -> bool {
-        self.tcb.send.una != self.tcb.send.iss
     }
 
     /// Payload bytes received in order so far.

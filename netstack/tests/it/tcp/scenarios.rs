@@ -70,7 +70,9 @@ fn a_port_without_listener_refuses_at_once() {
         assert_eq!(ready(&socket), all);
         assert_eq!(socket.take_error(), Some(SocketError::ConnectionRefused));
         assert_eq!(socket.take_error(), None);
-        // The socket may try again, as on Linux.
+        // As on Linux: the next connect tells that there was a failure though SO_ERROR gave it away, then the socket may try again.
+        let aborted = Err(ConnectError::Network(SocketError::ConnectionAborted));
+        assert_eq!(socket.connect(world.now, server(family)), aborted);
         world.b.listen(family, PORT, 1);
         assert_eq!(socket.connect(world.now, server(family)), Ok(Connect::InProgress));
         world.run_for(Duration::from_millis(100));
@@ -87,6 +89,8 @@ fn a_host_that_is_not_there_is_unreachable() {
     assert_eq!(socket.connect(world.now, nobody), Ok(Connect::InProgress));
     world.run_for(Duration::from_secs(10));
     assert_eq!(socket.take_error(), Some(SocketError::HostUnreachable));
+    let aborted = Err(ConnectError::Network(SocketError::ConnectionAborted));
+    assert_eq!(socket.connect(world.now, nobody), aborted);
     let far = SocketAddr::from(([192, 0, 2, 1], PORT));
     let error = socket.connect(world.now, far);
     assert_eq!(error, Err(ConnectError::Network(SocketError::NetworkUnreachable)));

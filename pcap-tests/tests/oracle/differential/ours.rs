@@ -1,0 +1,311 @@
+//! Our stack as an end. Its errors are told by the errno that its documentation gives them.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use netstack::buffer::PacketBuffer;
+use netstack::ip::Family;
+use netstack::link::{Link, LinkError, MacAddr, NicId, NicKind, NullLink};
+use netstack::rng::seed_from;
+use netstack::socket::tcp::TcpSocket;
+use netstack::socket::{
+    Ancillary, BindError, Connect, ConnectError, Readiness, RecvError, RecvFlags, SendError,
+    SendFlags, SocketError, SocketOption, TcpOption, UdpSocket,
+};
+use netstack::stack::{Config, NicConfig, Stack};
+use netstack::time::{Duration, Instant};
+use nix::errno::Errno;
+
+use super::script::{Call, How, Protocol, pattern};
+use super::{End, Outcome, digest};
+use crate::peers;
+
+#[derive(Default)]
+struct Wire(Mutex<VecDeque<Vec<u8>>>);
+
+impl Link for Wire {
+    fn transmit(&self, _: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
+        self.0.lock().expect("the wire").push_back(frame.to_vec_complete());
+        Ok(())
+    }
+}
+
+enum Socket {
+    Tcp(TcpSocket),
+    Udp(UdpSocket),
+}
+
+/// A stack with one interface.
+pub struct Ours {
+    stack: Arc<Stack>,
+    nic: NicId,
+    wire: Arc<Wire>,
+    started: std::time::Instant,
+    sockets: Vec<Socket>,
+}
+
+/// The set names in their order.
+pub fn names_of(bits: &[(&str, bool)]) -> String {
+    let names: Vec<&str> = bits.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect();
+    names.join(" ")
+}
+
+impl Ours {
+    /// A fresh stack with two addresses.
+    pub fn new(end: usize, addresses: [&str; 2]) -> Ours {
+        let wire = Arc::new(Wire::default());
+        let stack = Stack::new(Config::new(seed_from(end as u64 + 70)));
+        let nic = |name: &str, kind, link: Arc<dyn Link>| NicConfig {
+            name: name.into(),
+            kind,
+            mac: MacAddr(peers::mac_of(end)),
+            mtu: 1500,
+            link,
+        };
+        stack.add_nic(nic("lo", NicKind::Loopback, Arc::new(NullLink))).expect("lo");
+        let eth = stack.add_nic(nic("eth0", NicKind::Ethernet, wire.clone())).expect("eth0");
+        for cidr in peers::cidrs(addresses) {
+            stack.add_address(eth, cidr).expect("an address");
+        }
+        let started = std::time::Instant::now();
+        Ours { stack, nic: eth, wire, started, sockets: Vec::new() }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_secs(1) + Duration::from_nanos(self.started.elapsed().as_nanos() as u64)
+    }
+}
+
+impl End for Ours {
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        self.stack.poll(self.now());
+        self.wire.0.lock().expect("the wire").drain(..).collect()
+    }
+
+    fn arrive(&mut self, frame: &[u8]) {
+        self.stack.handle_frame(self.now(), self.nic, PacketBuffer::from_slice(frame));
+    }
+
+    fn socket(&mut self, protocol: Protocol, address: IpAddr) -> usize {
+        let family = Family::of(address);
+        let socket = match protocol {
+            Protocol::Udp => Socket::Udp(self.stack.udp_socket(family)),
+            Protocol::Tcp => {
+                let socket = self.stack.tcp_socket(family);
+                socket.set_option(self.now(), TcpOption::NoDelay(true)).expect("TCP_NODELAY");
+                Socket::Tcp(socket)
+            }
+        };
+        self.sockets.push(socket);
+        self.sockets.len() - 1
+    }
+
+    fn call(&mut self, number: usize, call: &Call) -> Outcome {
+        let now = self.now();
+        match (&self.sockets[number], call) {
+            (Socket::Tcp(socket), Call::Accept) => match socket.accept(now) {
+                Ok(child) => {
+                    child.set_option(now, TcpOption::NoDelay(true)).expect("TCP_NODELAY");
+                    self.sockets.push(Socket::Tcp(child));
+                    Outcome { text: "accepted".into(), accepted: Some(self.sockets.len() - 1) }
+                }
+                Err(netstack::socket::AcceptError::WouldBlock) => "EAGAIN".to_owned().into(),
+                Err(netstack::socket::AcceptError::NotListening) => "EINVAL".to_owned().into(),
+            },
+            (Socket::Tcp(socket), call) => on_stream(now, socket, call).into(),
+            (Socket::Udp(socket), call) => on_datagram(now, socket, call).into(),
+        }
+    }
+}
+
+fn told(result: Result<String, Errno>) -> String {
+    result.unwrap_or_else(|errno| format!("{errno:?}"))
+}
+
+fn of_socket(error: SocketError) -> Errno {
+    match error {
+        SocketError::ConnectionRefused => Errno::ECONNREFUSED,
+        SocketError::ConnectionReset => Errno::ECONNRESET,
+        SocketError::ConnectionAborted => Errno::ECONNABORTED,
+        SocketError::TimedOut => Errno::ETIMEDOUT,
+        SocketError::BrokenPipe => Errno::EPIPE,
+        SocketError::HostUnreachable => Errno::EHOSTUNREACH,
+        SocketError::NetworkUnreachable => Errno::ENETUNREACH,
+        // None of these comes of a script; told as they are should they.
+        _ => Errno::UnknownErrno,
+    }
+}
+
+fn of_bind(error: BindError) -> Errno {
+    match error {
+        BindError::InUse => Errno::EADDRINUSE,
+        BindError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
+        BindError::AlreadyBound => Errno::EINVAL,
+        BindError::Family => Errno::EAFNOSUPPORT,
+    }
+}
+
+fn of_connect(error: ConnectError) -> Errno {
+    match error {
+        ConnectError::IsConnected => Errno::EISCONN,
+        ConnectError::Already => Errno::EALREADY,
+        ConnectError::Family => Errno::EAFNOSUPPORT,
+        ConnectError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
+        ConnectError::InUse => Errno::EADDRINUSE,
+        ConnectError::AccessDenied => Errno::EACCES,
+        ConnectError::Invalid => Errno::EINVAL,
+        ConnectError::Network(error) => of_socket(error),
+    }
+}
+
+fn of_send(error: SendError) -> Errno {
+    match error {
+        SendError::WouldBlock => Errno::EAGAIN,
+        SendError::NotConnected => Errno::ENOTCONN,
+        SendError::DestinationRequired => Errno::EDESTADDRREQ,
+        SendError::IsConnected => Errno::EISCONN,
+        SendError::Shutdown => Errno::EPIPE,
+        SendError::MessageTooLong => Errno::EMSGSIZE,
+        SendError::AccessDenied => Errno::EACCES,
+        SendError::Family => Errno::EAFNOSUPPORT,
+        SendError::Network(error) => of_socket(error),
+        _ => Errno::EINVAL,
+    }
+}
+
+fn of_recv(error: RecvError) -> Errno {
+    match error {
+        RecvError::WouldBlock => Errno::EAGAIN,
+        RecvError::NotConnected => Errno::ENOTCONN,
+        RecvError::Network(error) => of_socket(error),
+        _ => Errno::EINVAL,
+    }
+}
+
+fn connected(result: Result<Connect, ConnectError>) -> Result<String, Errno> {
+    match result {
+        Ok(Connect::Done) => Ok("done".into()),
+        Ok(Connect::InProgress) => Err(Errno::EINPROGRESS),
+        Err(error) => Err(of_connect(error)),
+    }
+}
+
+fn error_of(error: Option<SocketError>) -> String {
+    error.map_or("none".into(), |error| format!("{:?}", of_socket(error)))
+}
+
+fn direction(how: How) -> netstack::socket::How {
+    match how {
+        How::Read => netstack::socket::How::Read,
+        How::Write => netstack::socket::How::Write,
+        How::Both => netstack::socket::How::Both,
+    }
+}
+
+fn readiness(found: Readiness) -> String {
+    names_of(&[
+        ("IN", found.contains(Readiness::IN)),
+        ("OUT", found.contains(Readiness::OUT)),
+        ("PRI", found.contains(Readiness::PRI)),
+        ("ERR", found.contains(Readiness::ERR)),
+        ("HUP", found.contains(Readiness::HUP)),
+        ("RDHUP", found.contains(Readiness::RDHUP)),
+    ])
+}
+
+/// A sink with room for so many bytes.
+struct Room(Vec<u8>, usize);
+
+impl netstack::socket::Sink for Room {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, netstack::socket::Fault> {
+        let n = bytes.len().min(self.1 - self.0.len());
+        self.0.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn room(&self) -> usize {
+        self.1 - self.0.len()
+    }
+}
+
+fn send(
+    now: Instant,
+    socket: &TcpSocket,
+    (len, salt): (usize, u8),
+    flags: SendFlags,
+) -> Result<String, Errno> {
+    let bytes = pattern(len, salt);
+    socket.send(now, &mut &bytes[..], flags).map(|n| n.to_string()).map_err(of_send)
+}
+
+fn recv(now: Instant, socket: &TcpSocket, len: usize, flags: RecvFlags) -> Result<String, Errno> {
+    let mut room = Room(Vec::new(), len);
+    socket.recv(now, &mut room, flags).map_err(of_recv)?;
+    Ok(digest(&room.0))
+}
+
+fn on_stream(now: Instant, socket: &TcpSocket, call: &Call) -> String {
+    let done = |()| "done".to_owned();
+    told(match call {
+        Call::Bind(address) => socket.bind(*address).map(done).map_err(of_bind),
+        Call::Listen(backlog) => socket.listen(*backlog).map(done).map_err(|_| Errno::EINVAL),
+        Call::Connect(address) => connected(socket.connect(now, *address)),
+        Call::Send(len, salt) => send(now, socket, (*len, *salt), SendFlags::empty()),
+        Call::SendMore(first, second, salt) => {
+            let first = send(now, socket, (*first, *salt), SendFlags::MORE);
+            let second = send(now, socket, (*second, *salt), SendFlags::empty());
+            Ok(format!("{} {}", told(first), told(second)))
+        }
+        Call::Recv(len) => recv(now, socket, *len, RecvFlags::empty()),
+        Call::Peek(len) => recv(now, socket, *len, RecvFlags::PEEK),
+        Call::Shutdown(how) => {
+            socket.shutdown(now, direction(*how)).map(done).map_err(|_| Errno::ENOTCONN)
+        }
+        Call::LingerZero => {
+            let linger = SocketOption::Linger(Some(core::time::Duration::ZERO));
+            socket.set_option(now, linger).map(done).map_err(|_| Errno::EINVAL)
+        }
+        Call::Error => Ok(error_of(socket.take_error())),
+        Call::Poll => Ok(readiness(socket.readiness())),
+        Call::PeerName => socket.peer_addr().map(|_| "named".into()).ok_or(Errno::ENOTCONN),
+        Call::Close => {
+            socket.close(now);
+            Ok("closed".into())
+        }
+        Call::Socket(..) | Call::Accept | Call::SendTo(..) => Ok(String::new()),
+    })
+}
+
+fn on_datagram(now: Instant, socket: &UdpSocket, call: &Call) -> String {
+    let done = |()| "done".to_owned();
+    let send_to = |len: &usize, salt: &u8, to| {
+        let bytes = pattern(*len, *salt);
+        let sent = socket.send_to(now, &mut &bytes[..], to, &Ancillary::default());
+        sent.map(|n| n.to_string()).map_err(of_send)
+    };
+    let recv = |len: &usize, flags| {
+        let mut room = Room(Vec::new(), *len);
+        socket.recv_from(now, &mut room, flags).map_err(of_recv)?;
+        Ok(digest(&room.0))
+    };
+    told(match call {
+        Call::Bind(address) => socket.bind(*address).map(done).map_err(of_bind),
+        Call::Connect(address) => connected(socket.connect(now, *address)),
+        Call::Send(len, salt) => send_to(len, salt, None),
+        Call::SendTo(len, salt, to) => send_to(len, salt, Some(*to)),
+        Call::Recv(len) => recv(len, RecvFlags::empty()),
+        Call::Peek(len) => recv(len, RecvFlags::PEEK),
+        Call::Shutdown(how) => {
+            socket.shutdown(now, direction(*how)).map(done).map_err(|_| Errno::ENOTCONN)
+        }
+        Call::Error => Ok(error_of(socket.take_error())),
+        Call::Poll => Ok(readiness(socket.readiness())),
+        Call::PeerName => socket.peer_addr().map(|_| "named".into()).ok_or(Errno::ENOTCONN),
+        Call::Close => {
+            socket.close(now);
+            Ok("closed".into())
+        }
+        _ => Ok(String::new()),
+    })
+}
