@@ -115,6 +115,8 @@ pub(super) struct Inner {
     pub settings: Settings,
     pub socket: SocketSettings,
     pub connecting: Connecting,
+    /// Receiving was shut down while there was no connection: `poll` tells so.
+    pub shut_unconnected: bool,
     pub holder: Holder,
     pub parent: Option<Weak<TcpEndpoint>>,
     /// Something happened that edge-triggered waiters must hear of though the readiness is the same.
@@ -155,6 +157,7 @@ impl TcpEndpoint {
                 settings: Settings::default(),
                 socket: SocketSettings::default(),
                 connecting: Connecting::No,
+                shut_unconnected: false,
                 holder,
                 parent: None,
                 news: false,
@@ -355,6 +358,9 @@ impl Inner {
     pub(super) fn readiness(&self) -> Readiness {
         let connection = match &self.role {
             // A socket that was never connected hangs up and takes bytes, to fail.
+            Role::Idle if self.shut_unconnected => {
+                return Readiness::IN | Readiness::OUT | Readiness::HUP | Readiness::RDHUP;
+            }
             Role::Idle => return Readiness::OUT | Readiness::HUP,
             Role::Listener(queue) if queue.is_empty() => return Readiness::empty(),
             Role::Listener(_) => return Readiness::IN,

@@ -178,6 +178,7 @@ impl TcpEndpoint {
         inner.local = Some(local);
         inner.peer = Some(remote);
         inner.connecting = Connecting::Pending;
+        inner.shut_unconnected = false;
         let secrets = shared.tcp.keys.secrets(now, local, remote);
         inner.role = Role::Stream(Box::new(Connection::connect(
             now,

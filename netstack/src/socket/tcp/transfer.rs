@@ -58,8 +58,9 @@ impl TcpSocket {
         let wanted = sink.room();
         let data = {
             let mut inner = endpoint.inner.lock();
+            let shut = inner.shut_unconnected;
             let Role::Stream(connection) = &mut inner.role else {
-                return Err(RecvError::NotConnected);
+                return if shut { Ok(0) } else { Err(RecvError::NotConnected) };
             };
             if connection.readable() == 0 {
                 return end_of_data(connection);
@@ -91,9 +92,13 @@ impl TcpSocket {
     pub fn shutdown(&self, now: Instant, how: How) -> Result<(), ShutdownError> {
         let endpoint = &self.0;
         let mut inner = endpoint.inner.lock();
-        let Inner { role, connecting, .. } = &mut *inner;
+        let Inner { role, connecting, shut_unconnected, .. } = &mut *inner;
         match role {
-            Role::Idle => return Err(ShutdownError::NotConnected),
+            Role::Idle => {
+                // Linux's inet_shutdown marks the direction also where it answers ENOTCONN.
+                *shut_unconnected |= how.reads();
+                return Err(ShutdownError::NotConnected);
+            }
             Role::Listener(_) => {
                 drop(inner);
                 if how.reads() {

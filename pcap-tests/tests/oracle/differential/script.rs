@@ -153,14 +153,6 @@ fn stream(rng: &mut Rng, client: IpAddr, server: IpAddr, port: u16) -> Vec<Step>
     for _ in 0..4 + rng.below(14) {
         steps.push(stream_step(rng, at));
     }
-    // A listener that was shut down and is shut down again remembers the direction on Linux; the stack's is a fresh socket.
-    let shut = |step: &Step| step.role == Role::Listener && matches!(step.call, Call::Shutdown(_));
-    let first = steps.iter().position(shut).unwrap_or(steps.len());
-    let mut number = 0;
-    steps.retain(|step| {
-        number += 1;
-        number <= first + 1 || !shut(step)
-    });
     ending(&mut steps, &[Role::Client, Role::Child, Role::Listener]);
     steps
 }
