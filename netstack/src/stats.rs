@@ -104,7 +104,7 @@ group! {
 group! {
     /// `TcpExt:` of `/proc/net/netstat`, the ones that this stack counts.
     TcpExtStats {
-        tw = "TW", tw_recycled = "TWRecycled", tw_killed = "TWKilled", paws_estab = "PAWSEstab",
+        tw = "TW", tcp_time_wait_overflow = "TCPTimeWaitOverflow", tw_recycled = "TWRecycled", tw_killed = "TWKilled", paws_estab = "PAWSEstab",
         delayed_acks = "DelayedACKs", listen_overflows = "ListenOverflows", listen_drops = "ListenDrops",
         syncookies_sent = "SyncookiesSent", syncookies_recv = "SyncookiesRecv",
         syncookies_failed = "SyncookiesFailed", embryonic_rsts = "EmbryonicRsts",

@@ -175,7 +175,7 @@ impl Stack {
 
     /// How many endpoints are registered and how many ports are held: both zero when nothing leaked.
     pub fn usage(&self) -> (usize, usize) {
-        let tcp = self.shared.tcp.requests.len();
+        let tcp = self.shared.tcp.requests.len() + self.shared.tcp.time_wait.len();
         (self.shared.demux.len() + self.shared.raw.len() + tcp, self.shared.ports.len())
     }
 
@@ -194,6 +194,7 @@ impl Stack {
     pub fn shut_down(&self) {
         self.shared.demux.clear();
         self.shared.raw.clear();
+        self.shared.tcp.time_wait.clear();
         self.looped.lock().clear();
         let tunables = self.tunables();
         *self.topology.write() = Arc::new(Topology::new(self.hasher.clone(), tunables));

@@ -6,7 +6,8 @@ use super::Stack;
 use super::receive::Rx;
 use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, IpInfo, PROTO_TCP};
-use crate::socket::tcp::refuse;
+use crate::socket::tcp::{pass_remnant, refuse};
+use crate::transport::Key;
 
 impl Stack {
     /// Gives a segment to its connection or listener.
@@ -20,7 +21,13 @@ impl Stack {
         };
         let local = SocketAddr::new(info.dst, u16::from_be_bytes([d0, d1]));
         let remote = SocketAddr::new(info.src, u16::from_be_bytes([s0, s1]));
-        match self.shared.demux.lookup(PROTO_TCP, local, remote, info.nic) {
+        let connected = Key::connected(PROTO_TCP, local, remote);
+        if let Some(connection) = self.shared.demux.exact(&connected, info.nic, 0) {
+            return connection.deliver(rx.now, info, packet);
+        }
+        let rest = pass_remnant(self, rx.now, info, packet, (local, remote));
+        let Some(packet) = rest else { return };
+        match self.shared.demux.listener(PROTO_TCP, local, remote, info.nic) {
             Some(endpoint) => endpoint.deliver(rx.now, info, packet),
             None => refuse(self, rx.now, info, packet),
         }

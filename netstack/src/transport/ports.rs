@@ -14,7 +14,7 @@ use crate::rng::{KeyedState, Rng, SipKey};
 const DEFAULT_RANGE: (u16, u16) = (32_768, 60_999);
 
 /// What a bind asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PortRequest {
     /// The IP protocol number: TCP and UDP ports are apart.
     pub protocol: u8,
@@ -30,6 +30,9 @@ pub struct PortRequest {
     pub reuse_port: Reuse,
     /// SO_BINDTODEVICE.
     pub nic: Option<NicId>,
+    /// IP_LOCAL_PORT_RANGE: where an ephemeral port is to come from; an end of 0 or out of the stack's range does
+    /// not count.
+    pub range: Option<(u16, u16)>,
 }
 
 /// Whether a wildcard IPv6 socket also takes IPv4.
@@ -67,6 +70,7 @@ impl PortRequest {
             reuse_address: Reuse::No,
             reuse_port: Reuse::No,
             nic: None,
+            range: None,
         }
     }
 }
@@ -95,27 +99,58 @@ impl PortLease {
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// A number that tells it from other holds; never 0.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The hold on a TCP port that has this number; None for 0.
+    pub fn of_tcp(port: u16, id: u64) -> Option<PortLease> {
+        (id != 0).then_some(PortLease { protocol: crate::ip::PROTO_TCP, port, id })
+    }
+}
+
+/// How a port came to be held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Hold {
+    /// By a bind.
+    Bind,
+    /// By connections of such a port: accepted ones, and those in TIME-WAIT.
+    Share,
+    /// By connects that chose it: they share it with each other, by their four-tuples.
+    Connect,
 }
 
 struct Holder {
     id: u64,
     request: PortRequest,
+    hold: Hold,
     listening: bool,
+    /// How many connections hold it alike; 1 for a bind.
+    count: u64,
 }
 
 struct Table {
     held: HashMap<(u8, u16), Vec<Holder>, KeyedState>,
     next_id: u64,
     range: (u16, u16),
+    /// Ports that are given only to those who ask for them by number (ip_local_reserved_ports), in order.
+    reserved: Vec<(u16, u16)>,
     rng: Rng,
 }
+
+/// The groups of flows that have a counter of their own (Linux has 65,536; RFC 6056 section 3.3.4 suggests "TABLE_LENGTH = 10" at least).
+const COUNTERS: usize = 1024;
+/// A connect moves its group's counter by up to this many ports more than it must, as Linux does.
+const PERTURBATION: u64 = 8;
 
 /// The port table of a stack.
 pub struct Ports {
     table: Mutex<Table>,
     key: SipKey,
     /// RFC 6056 section 3.3.4 algorithm 4: counters per group of flows, so that one flow tells nothing of another.
-    counters: [AtomicU32; 16],
+    counters: Box<[AtomicU32; COUNTERS]>,
 }
 
 impl Ports {
@@ -123,9 +158,15 @@ impl Ports {
     pub fn new(key: SipKey, rng: Rng) -> Ports {
         let held = HashMap::with_hasher(KeyedState::new(key));
         Ports {
-            table: Mutex::new(Table { held, next_id: 1, range: DEFAULT_RANGE, rng }),
+            table: Mutex::new(Table {
+                held,
+                next_id: 1,
+                range: DEFAULT_RANGE,
+                reserved: Vec::new(),
+                rng,
+            }),
             key,
-            counters: [const { AtomicU32::new(0) }; 16],
+            counters: Box::new([const { AtomicU32::new(0) }; COUNTERS]),
         }
     }
 
@@ -139,21 +180,36 @@ impl Ports {
         self.table.lock().range = (first.min(last).max(1), first.max(last).max(1));
     }
 
+    /// The ports that are given only to those who ask for them by number.
+    pub fn reserved(&self) -> Vec<(u16, u16)> {
+        self.table.lock().reserved.clone()
+    }
+
+    /// Sets the ports that are given only to those who ask for them by number (`ip_local_reserved_ports`), as ranges
+    /// with both ends included.
+    pub fn set_reserved(&self, ranges: &[(u16, u16)]) {
+        let mut sorted: Vec<_> = ranges.iter().map(|(a, b)| (*a.min(b), *a.max(b))).collect();
+        sorted.sort_unstable();
+        self.table.lock().reserved = sorted;
+    }
+
     /// Takes the port of a bind, or an ephemeral one when it asks for port 0.
     pub fn reserve(&self, request: &PortRequest) -> Result<PortLease, PortError> {
         let mut table = self.table.lock();
         if request.port != 0 {
-            return table.take(request, request.port).ok_or(PortError::InUse);
+            return table.take(request, Hold::Bind, request.port).ok_or(PortError::InUse);
         }
-        let (first, last) = table.range;
+        let (first, last) = table.range_of(request);
         let count = u64::from(last - first) + 1;
+        // Connects begin with ports of the parity of the range's first one; a bind takes the others, as on Linux.
         let start = table.rng.below(count);
         // An ephemeral bind never shares a port, whatever the socket allows later.
         let alone = PortRequest { reuse_address: Reuse::No, reuse_port: Reuse::No, ..*request };
-        for step in 0..count {
-            let port = first + ((start + step) % count) as u16;
-            if table.is_free(&alone, port)
-                && let Some(lease) = table.take(request, port)
+        for offset in parities(start | 1, count, request.range) {
+            let port = first + offset as u16;
+            if !table.is_reserved(port)
+                && table.is_free(&alone, Hold::Bind, port)
+                && let Some(lease) = table.take(request, Hold::Bind, port)
             {
                 return Ok(lease);
             }
@@ -161,42 +217,60 @@ impl Ports {
         Err(PortError::Exhausted)
     }
 
-    /// Finds a port for a connection to `remote`: RFC 6056 algorithm 4 walks the range from a keyed offset, and
-    /// `usable` says whether the port may serve (the four-tuple is free). The lease may share its port with
-    /// other connections from this function, never with binds that did not agree.
+    /// Finds a port for a connection to `remote`: RFC 6056 algorithm 4 (double-hash port selection) walks the range
+    /// from a keyed offset, and `usable` says whether the port may serve (the four-tuple is free). The lease may
+    /// share its port with other connections from this function, never with binds.
     pub fn reserve_for_connect(
         &self,
         request: &PortRequest,
         remote: (IpAddr, u16),
         usable: &mut dyn FnMut(u16) -> bool,
     ) -> Result<PortLease, PortError> {
+        // "offset = F(local_IP, remote_IP, remote_port, secret_key1); index = G(..., secret_key2)".
         let flow = self.key.hash_one((request.protocol, request.address, remote));
-        let (first, last) = self.ephemeral_range();
+        let (first, last) = self.table.lock().range_of(request);
         let count = u64::from(last - first) + 1;
-        let counter = &self.counters[(flow >> 60) as usize];
+        let counter = &self.counters[(flow >> 54) as usize % COUNTERS];
         let start = (flow & 0xffff_ffff) + u64::from(counter.load(Ordering::Relaxed));
-        for step in 0..count {
-            let port = first + ((start + step) % count) as u16;
+        for (step, offset) in (0u64..).zip(parities(start & !1, count, request.range)) {
+            let port = first + offset as u16;
+            {
+                let table = self.table.lock();
+                if table.is_reserved(port) || !table.is_free(request, Hold::Connect, port) {
+                    continue;
+                }
+            }
+            // Not under the table's lock: it looks at other tables.
             if !usable(port) {
                 continue;
             }
-            let shared = PortRequest { reuse_address: Reuse::Yes, ..*request };
-            if let Some(lease) = self.table.lock().take(&shared, port) {
-                counter.fetch_add(step as u32 + 1, Ordering::Relaxed);
+            let mut table = self.table.lock();
+            if let Some(lease) = table.take(request, Hold::Connect, port) {
+                // "next_ephemeral" moves on, and a little more, so that one flow's port does not tell the next one's.
+                let more = step.max(table.rng.below(PERTURBATION)) * 2 + 2;
+                counter.fetch_add(more as u32, Ordering::Relaxed);
                 return Ok(lease);
             }
         }
         Err(PortError::Exhausted)
     }
 
-    /// Takes a second hold on the port of a lease, for a connection that a listener accepted.
+    /// Takes another hold on the port of a lease, for a connection that a listener accepted or that is in TIME-WAIT.
     pub fn share(&self, lease: &PortLease) -> Option<PortLease> {
         let mut table = self.table.lock();
         let id = table.next_id;
         let holders = table.held.get_mut(&(lease.protocol, lease.port))?;
-        let request = holders.iter().find(|holder| holder.id == lease.id)?.request;
-        let request = PortRequest { reuse_address: Reuse::Yes, ..request };
-        holders.push(Holder { id, request, listening: false });
+        let mine = holders.iter().find(|holder| holder.id == lease.id)?;
+        let (request, hold) = match mine.hold {
+            Hold::Bind => (mine.request, Hold::Share),
+            other => (mine.request, other),
+        };
+        let alike = |holder: &&mut Holder| holder.hold == hold && holder.request == request;
+        if let Some(holder) = holders.iter_mut().find(alike) {
+            holder.count += 1;
+            return Some(PortLease { id: holder.id, ..*lease });
+        }
+        holders.push(Holder { id, request, hold, listening: false, count: 1 });
         table.next_id += 1;
         Some(PortLease { id, ..*lease })
     }
@@ -240,7 +314,12 @@ impl Ports {
         let mut table = self.table.lock();
         let key = (lease.protocol, lease.port);
         if let Some(holders) = table.held.get_mut(&key) {
-            holders.retain(|holder| holder.id != lease.id);
+            if let Some(at) = holders.iter().position(|holder| holder.id == lease.id) {
+                holders[at].count -= 1;
+                if holders[at].count == 0 {
+                    holders.remove(at);
+                }
+            }
             if holders.is_empty() {
                 table.held.remove(&key);
             }
@@ -249,7 +328,8 @@ impl Ports {
 
     /// How many holds there are: zero when no socket leaked.
     pub fn len(&self) -> usize {
-        self.table.lock().held.values().map(Vec::len).sum()
+        let table = self.table.lock();
+        table.held.values().flatten().map(|holder| holder.count as usize).sum()
     }
 
     /// Whether no port is held.
@@ -259,25 +339,67 @@ impl Ports {
 }
 
 impl Table {
-    fn is_free(&self, request: &PortRequest, port: u16) -> bool {
-        let holders = self.held.get(&(request.protocol, port));
-        holders.is_none_or(|all| !all.iter().any(|holder| conflicts(holder, request)))
+    /// Where an ephemeral port of a request comes from.
+    fn range_of(&self, request: &PortRequest) -> (u16, u16) {
+        let (low, high) = self.range;
+        let within = |port: &u16| (low..=high).contains(port);
+        let (from, to) = request.range.unwrap_or_default();
+        let low = Some(from).filter(within).unwrap_or(low);
+        let high = Some(to).filter(within).unwrap_or(high);
+        (low.min(high), high)
     }
 
-    fn take(&mut self, request: &PortRequest, port: u16) -> Option<PortLease> {
-        if !self.is_free(request, port) {
+    fn is_reserved(&self, port: u16) -> bool {
+        let after = self.reserved.partition_point(|(first, _)| *first <= port);
+        self.reserved[..after].iter().any(|(_, last)| port <= *last)
+    }
+
+    fn is_free(&self, request: &PortRequest, hold: Hold, port: u16) -> bool {
+        let holders = self.held.get(&(request.protocol, port));
+        holders.is_none_or(|all| !all.iter().any(|holder| conflicts(holder, hold, request)))
+    }
+
+    fn take(&mut self, request: &PortRequest, hold: Hold, port: u16) -> Option<PortLease> {
+        if !self.is_free(request, hold, port) {
             return None;
         }
-        let id = self.next_id;
+        let (protocol, id) = (request.protocol, self.next_id);
+        let request = PortRequest { port, range: None, ..*request };
+        let holders = self.held.entry((protocol, port)).or_insert_with(|| Vec::with_capacity(1));
+        let alike = |one: &&mut Holder| one.hold == Hold::Connect && one.request == request;
+        if let Some(holder) = holders.iter_mut().find(alike).filter(|_| hold == Hold::Connect) {
+            holder.count += 1;
+            return Some(PortLease { protocol, port, id: holder.id });
+        }
         self.next_id += 1;
-        let holder = Holder { id, request: PortRequest { port, ..*request }, listening: false };
-        self.held.entry((request.protocol, port)).or_default().push(holder);
-        Some(PortLease { protocol: request.protocol, port, id })
+        holders.push(Holder { id, request, hold, listening: false, count: 1 });
+        Some(PortLease { protocol, port, id })
     }
 }
 
+/// The offsets of a range from `start` on: first those of its parity, then the others; one after the other where
+/// the socket has a range of its own.
+fn parities(start: u64, count: u64, own: Option<(u16, u16)>) -> impl Iterator<Item = u64> {
+    let step = if own.is_some() || count < 2 { 1 } else { 2 };
+    let even = count & !1;
+    (0..count).map(move |n| match step {
+        1 => (start + n) % count,
+        // The last one of an odd number of ports has no partner.
+        _ if n >= even => count - 1,
+        _ => {
+            let parity = (start & 1) ^ u64::from(n >= even / 2);
+            let within = (start / 2 + n) % (even / 2);
+            within * 2 + parity
+        }
+    })
+}
+
 /// Whether a new bind may not stand beside an old one.
-fn conflicts(holder: &Holder, request: &PortRequest) -> bool {
+fn conflicts(holder: &Holder, hold: Hold, request: &PortRequest) -> bool {
+    // As on Linux, a connect takes no port that any bind has, and shares those of other connects.
+    if hold == Hold::Connect {
+        return holder.hold != Hold::Connect;
+    }
     if !overlaps(&holder.request, request) {
         return false;
     }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::remnant::RemnantEndpoint;
 use super::wire::{self, Flow, IpSettings};
 use crate::ip::{Family, RouteQuery};
 use crate::link::NicId;
@@ -82,6 +81,7 @@ pub(super) struct SocketSettings {
     pub nic: Option<NicId>,
     pub receive_low_water: usize,
     pub not_sent_low_water: Option<usize>,
+    pub port_range: Option<(u16, u16)>,
     pub ip: IpSettings,
 }
 
@@ -98,6 +98,7 @@ impl Default for SocketSettings {
             nic: None,
             receive_low_water: 1,
             not_sent_low_water: None,
+            port_range: None,
             ip: IpSettings::default(),
         }
     }
@@ -259,16 +260,16 @@ impl TcpEndpoint {
     /// listener whose handshake thereby failed.
     fn clean_up(&self, inner: &mut Inner) -> Option<Arc<TcpEndpoint>> {
         let Role::Stream(connection) = &inner.role else { return None };
-        if inner.holder == Holder::Nobody
-            && let Some(remnant) = connection.remnant()
-            && let (Some(place), Some(flow)) = (inner.places.pop(), inner.flow())
-        {
+        let remnant = connection.remnant(inner.socket.nic);
+        if let (Some(remnant), Some(flow)) = (remnant, inner.flow()) {
             self.host.shared().timers.arm(&self.timer, None);
-            let lease = inner.lease.take();
-            inner.role = Role::Idle;
-            RemnantEndpoint::take_over(&self.host, flow, place, lease, remnant);
-            return None;
+            // First in its new place, then out of the old one: there is no moment without any.
+            self.leave_remnant(inner, flow, &remnant);
+            if let Role::Stream(connection) = &mut inner.role {
+                connection.retire();
+            }
         }
+        let Role::Stream(connection) = &inner.role else { return None };
         if !connection.is_closed() {
             return None;
         }

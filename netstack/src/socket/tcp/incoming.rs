@@ -3,14 +3,13 @@
 use parking_lot::MutexGuard;
 
 use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
-use super::remnant::hand_to_listener;
+use super::remnant::redirect;
 use super::request::ToListener;
 use super::wire::{self, Arrived, Flow};
 use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, IpInfo};
 use crate::socket::SocketError;
 use crate::time::Instant;
-use crate::transport::tcp::listen::Proven;
 use crate::transport::tcp::{Disposition, DropReason, Error, Report, SendCounters, Seq, StateName};
 use crate::transport::{Endpoint, IcmpError};
 
@@ -40,17 +39,16 @@ impl Endpoint for TcpEndpoint {
             return;
         }
         let inner = self.inner.lock();
+        if inner.places.is_empty() {
+            // It left its place after this packet had found it there.
+            drop(inner);
+            return redirect(&*self.host, now, info, arrived.flow, copy);
+        }
         match &inner.role {
-            Role::Idle => {
-                drop(inner);
-                if let Some(reset) = arrived.segment.answer_with_reset() {
-                    wire::emit_stray(&*self.host, now, arrived.flow, reset);
-                }
-            }
+            Role::Idle => drop(inner),
             Role::Listener(_) => {
                 drop(inner);
-                let proven = Proven::No;
-                self.on_listener(ToListener { now, info, arrived, packet: copy, proven });
+                self.on_listener(ToListener { now, info, arrived, packet: copy });
             }
             Role::Stream(_) => self.on_segment(now, info, inner, arrived, copy),
         }
@@ -144,7 +142,7 @@ impl TcpEndpoint {
                 }
                 self.release(&mut inner, Keep::BoundPort);
                 drop(inner);
-                hand_to_listener(&*self.host, now, info, arrived.flow, copy);
+                redirect(&*self.host, now, info, arrived.flow, copy);
             }
             Disposition::Accepted | Disposition::Ignored(_) | Disposition::Ended => drop(inner),
         }

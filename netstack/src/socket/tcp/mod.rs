@@ -25,6 +25,7 @@ use crate::transport::tcp::StateName;
 use endpoint::{Holder, Role};
 
 pub use endpoint::TcpEndpoint;
+pub use remnant::pass_remnant;
 pub use wire::refuse;
 
 /// A TCP socket. Clones are handles of the same one; [`TcpSocket::close`] ends it, dropping handles does not.

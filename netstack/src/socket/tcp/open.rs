@@ -12,7 +12,7 @@ use crate::socket::{
 };
 use crate::time::Instant;
 use crate::transport::tcp::listen::ListenQueue;
-use crate::transport::tcp::{Connection, Error, State};
+use crate::transport::tcp::{Connection, Error, State, TimeWaitReuse};
 use crate::transport::{DualStack, Endpoint, Key, PortRequest, Registration, Reuse, Sharing};
 
 impl TcpSocket {
@@ -109,6 +109,7 @@ impl TcpEndpoint {
             reuse_address: Reuse::from(inner.socket.reuse_address),
             reuse_port: Reuse::from(inner.socket.reuse_port),
             nic: inner.socket.nic,
+            range: inner.socket.port_range,
             ..PortRequest::new(PROTO_TCP, ip, 0)
         }
     }
@@ -171,15 +172,23 @@ impl TcpEndpoint {
         if route.cast != Cast::Unicast {
             return Err(ConnectError::Network(SocketError::NetworkUnreachable));
         }
-        let place = self.claim(inner, route.src, remote)?;
+        let place = self.claim(now, inner, route.src, remote)?;
         let local = SocketAddr::new(route.src, place.key().local.1);
         let shared = self.host.shared();
+        let predecessor = shared.tcp.time_wait.remove(now, &Flow { local, remote }.key());
+        if let Some((_, Some(lease))) = &predecessor {
+            shared.ports.release(lease);
+        }
         inner.places.push(place);
         inner.local = Some(local);
         inner.peer = Some(remote);
         inner.connecting = Connecting::Pending;
         inner.shut_unconnected = false;
-        let secrets = shared.tcp.keys.secrets(now, local, remote);
+        let mut secrets = shared.tcp.keys.secrets(now, local, remote);
+        if let Some((remnant, _)) = predecessor {
+            shared.stats.tcp_ext.tw_recycled.inc();
+            secrets.iss = remnant.successor_iss().0;
+        }
         inner.role = Role::Stream(Box::new(Connection::connect(
             now,
             shared.tcp.config(),
@@ -195,6 +204,7 @@ impl TcpEndpoint {
     /// Takes the place of the four-tuple in the demux; chooses the port, where the program has not.
     fn claim(
         &self,
+        now: Instant,
         inner: &mut Inner,
         src: IpAddr,
         remote: SocketAddr,
@@ -202,12 +212,27 @@ impl TcpEndpoint {
         let shared = self.host.shared();
         let me = self.me.upgrade().ok_or(ConnectError::Invalid)?;
         let nic = inner.socket.nic;
-        let take = |port| {
+        let reuse = match shared.tcp.config().time_wait_reuse {
+            TimeWaitReuse::Off => false,
+            TimeWaitReuse::All => true,
+            TimeWaitReuse::Loopback => src.is_loopback() || remote.ip().is_loopback(),
+        };
+        let take = |port, chosen_by: ChosenBy| {
+            // A connection in TIME-WAIT makes way where timestamps keep old segments out; always for a port that
+            // the program insists on (Linux's tcp_twsk_unique).
+            let flow = Flow { local: SocketAddr::new(src, port), remote };
+            let way = shared.tcp.time_wait.with(now, &flow.key(), |remnant| match chosen_by {
+                ChosenBy::Program => remnant.recent.is_some(),
+                ChosenBy::Stack => reuse && remnant.makes_way(now),
+            });
+            if way == Some(false) {
+                return None;
+            }
             let key = Key::connected(PROTO_TCP, SocketAddr::new(src, port), remote);
             shared.demux.insert(key, me.clone(), nic, Sharing::Exclusive).ok()
         };
         if let Some(lease) = &inner.lease {
-            return take(lease.port()).ok_or(ConnectError::AddressNotAvailable);
+            return take(lease.port(), ChosenBy::Program).ok_or(ConnectError::AddressNotAvailable);
         }
         // To look and to take must be one step: another thread may be looking, too.
         let mut place: Option<Registration> = None;
@@ -215,7 +240,7 @@ impl TcpEndpoint {
             if let Some(unused) = place.take() {
                 shared.demux.remove(&unused);
             }
-            place = take(port);
+            place = take(port, ChosenBy::Stack);
             place.is_some()
         };
         let request = self.port_request(inner, src);
@@ -293,6 +318,15 @@ impl TcpEndpoint {
         waiting.iter().for_each(|child| child.abort(now));
         self.refresh();
     }
+}
+
+/// Who chose the port of a connect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ChosenBy {
+    /// The program, by bind.
+    Program,
+    /// Nobody yet.
+    Stack,
 }
 
 /// As on Linux, connecting to "any" connects to this host.

@@ -1,109 +1,136 @@
-//! The endpoint of a connection in TIME-WAIT: it answers old segments and makes way for a new connection.
+//! Connections in TIME-WAIT, and in FIN-WAIT-2 without a program: they answer old segments from the table of remnants
+//! and make way for new connections.
 
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
+use super::endpoint::{Holder, Inner, TcpEndpoint};
 use super::wire::{self, Flow};
 use crate::buffer::PacketBuffer;
-use crate::ip::{IpInfo, PROTO_TCP};
+use crate::ip::{Cast, IpInfo, PROTO_TCP};
 use crate::time::Instant;
 use crate::transport::tcp::{Remnant, RemnantDisposition};
-use crate::transport::{Endpoint, Host, IcmpError, OnTimer, PortLease, Registration, TimerHandle};
+use crate::transport::{Host, OnTimer};
 
-/// A remnant in the demux, which is all that keeps it.
-pub(super) struct RemnantEndpoint {
-    host: Arc<dyn Host>,
-    flow: Flow,
-    place: Registration,
-    timer: TimerHandle,
-    inner: Mutex<Inner>,
-}
+/// Ages the table of remnants.
+struct Reaper(Weak<dyn Host>);
 
-struct Inner {
-    remnant: Remnant,
-    lease: Option<PortLease>,
-}
-
-impl RemnantEndpoint {
-    /// Takes over the place of a connection in the demux, and its port.
-    pub(super) fn take_over(
-        host: &Arc<dyn Host>,
-        flow: Flow,
-        place: Registration,
-        lease: Option<PortLease>,
-        remnant: Remnant,
-    ) {
-        let expires = remnant.expires();
-        let endpoint = Arc::new_cyclic(|me: &Weak<RemnantEndpoint>| RemnantEndpoint {
-            host: host.clone(),
-            flow,
-            place,
-            timer: host.shared().timers.timer(me.clone()),
-            inner: Mutex::new(Inner { remnant, lease }),
-        });
-        if host.shared().demux.replace(&place, endpoint.clone()) {
-            host.shared().stats.tcp_ext.tw.inc();
-            host.shared().timers.arm(&endpoint.timer, Some(expires));
-        } else {
-            endpoint.vanish();
+impl OnTimer for Reaper {
+    fn on_timer(&self, now: Instant) {
+        let Some(host) = self.0.upgrade() else { return };
+        let shared = host.shared();
+        let (leases, next) = shared.tcp.time_wait.expire(now);
+        leases.iter().for_each(|lease| shared.ports.release(lease));
+        if let Some(next) = next {
+            arm(&host, next);
         }
     }
+}
 
-    fn vanish(&self) {
+fn arm(host: &Arc<dyn Host>, at: Instant) {
+    let shared = host.shared();
+    let timer = shared.tcp.time_wait.timer(|| {
+        let reaper: Arc<dyn OnTimer> = Arc::new(Reaper(Arc::downgrade(host)));
+        let timer = shared.timers.timer(Arc::downgrade(&reaper));
+        (reaper, timer)
+    });
+    shared.timers.arm_earlier(&timer, at);
+}
+
+impl TcpEndpoint {
+    /// A connection has nothing more to do but to wait: a remnant takes its flow over, and a share of its port. The
+    /// socket is closed from here on.
+    pub(super) fn leave_remnant(&self, inner: &mut Inner, flow: Flow, remnant: &Remnant) {
         let shared = self.host.shared();
-        shared.timers.arm(&self.timer, None);
-        shared.demux.remove(&self.place);
-        let lease = self.inner.lock().lease.take();
-        if let Some(lease) = lease {
-            shared.ports.release(&lease);
-        }
-    }
-}
-
-impl Endpoint for RemnantEndpoint {
-    fn deliver(&self, now: Instant, info: &IpInfo, packet: PacketBuffer) {
-        let copy = packet.clone();
-        let Some(arrived) = wire::parse(&*self.host, info, packet) else { return };
-        let mut inner = self.inner.lock();
-        let disposition = inner.remnant.on_segment(now, &arrived.segment);
-        let expires = inner.remnant.expires();
-        drop(inner);
-        match disposition {
-            RemnantDisposition::Ignore => {}
-            RemnantDisposition::Send(segment) => {
-                self.host.shared().timers.arm(&self.timer, Some(expires));
-                wire::emit_stray(&*self.host, now, self.flow, segment);
+        let keeps = inner.bound && inner.holder == Holder::Program;
+        let lease = match keeps {
+            true => inner.lease.as_ref().and_then(|lease| shared.ports.share(lease)),
+            false => inner.lease.take(),
+        };
+        let most = shared.tcp.config().max_time_wait;
+        let kept = (remnant, self.family);
+        match shared.tcp.time_wait.insert(&flow.key(), kept, lease, most) {
+            Ok((deadline, old)) => {
+                shared.stats.tcp_ext.tw.inc();
+                old.iter().for_each(|lease| shared.ports.release(lease));
+                arm(&self.host, deadline);
             }
-            RemnantDisposition::Ended => {
-                self.host.shared().stats.tcp_ext.tw_killed.inc();
-                self.vanish();
-            }
-            RemnantDisposition::Reopen(_) => {
-                self.host.shared().stats.tcp_ext.tw_recycled.inc();
-                self.vanish();
-                hand_to_listener(&*self.host, now, info, self.flow, copy);
+            Err(_) => {
+                shared.stats.tcp_ext.tcp_time_wait_overflow.inc();
+                lease.iter().for_each(|lease| shared.ports.release(lease));
             }
         }
     }
-
-    fn icmp_error(&self, _now: Instant, _error: &IcmpError) {}
 }
 
-impl OnTimer for RemnantEndpoint {
-    fn on_timer(&self, _now: Instant) {
-        self.vanish();
+/// Gives a packet to the remnant of its flow; what belongs to none, or opens a new connection, comes back.
+pub fn pass_remnant(
+    host: &dyn Host,
+    now: Instant,
+    info: &IpInfo,
+    packet: PacketBuffer,
+    flow: (core::net::SocketAddr, core::net::SocketAddr),
+) -> Option<PacketBuffer> {
+    let shared = host.shared();
+    let flow = Flow { local: flow.0, remote: flow.1 };
+    let key = flow.key();
+    if shared.tcp.time_wait.with(now, &key, |_| ()).is_none() {
+        return Some(packet);
+    }
+    let copy = packet.clone();
+    let arrived = wire::parse(host, info, packet)?;
+    if info.cast != Cast::Unicast {
+        return None;
+    }
+    let config = shared.tcp.config();
+    let outcome = shared.tcp.time_wait.with(now, &key, |remnant| {
+        let disposition = remnant.on_segment(now, &arrived.segment, &config);
+        (disposition, remnant.acknowledgment(now))
+    });
+    let Some((disposition, acknowledgment)) = outcome else { return Some(copy) };
+    let stats = &shared.stats.tcp_ext;
+    match disposition {
+        RemnantDisposition::Ignore => {}
+        RemnantDisposition::TooOld => stats.paws_estab.inc(),
+        RemnantDisposition::Send(segment) => wire::emit_stray(host, now, flow, segment),
+        RemnantDisposition::Ended => forget(host, now, flow),
+        RemnantDisposition::Reset(reset) => {
+            stats.tcp_abort_on_data.inc();
+            forget(host, now, flow);
+            if let Some(reset) = reset {
+                wire::emit_stray(host, now, flow, reset);
+            }
+        }
+        RemnantDisposition::Reopen => {
+            let listener = shared.demux.listener(PROTO_TCP, flow.local, flow.remote, info.nic);
+            if listener.is_some() {
+                // The listener finds the remnant again, and begins beyond it.
+                return Some(copy);
+            }
+            wire::emit_stray(host, now, flow, acknowledgment);
+        }
+    }
+    None
+}
+
+/// Forgets the remnant of a flow.
+pub(super) fn forget(host: &dyn Host, now: Instant, flow: Flow) {
+    let shared = host.shared();
+    if let Some((_, Some(lease))) = shared.tcp.time_wait.remove(now, &flow.key()) {
+        shared.ports.release(&lease);
     }
 }
 
-/// Gives the SYN of a successor to whoever listens, or refuses it.
-pub(super) fn hand_to_listener(
+/// Gives a segment to whoever it is for now, once its connection is gone from its place: a remnant, a listener, or
+/// nobody.
+pub(super) fn redirect(
     host: &dyn Host,
     now: Instant,
     info: &IpInfo,
     flow: Flow,
     packet: PacketBuffer,
 ) {
+    let rest = pass_remnant(host, now, info, packet, (flow.local, flow.remote));
+    let Some(packet) = rest else { return };
     let listener = host.shared().demux.listener(PROTO_TCP, flow.local, flow.remote, info.nic);
     match listener {
         Some(listener) => listener.deliver(now, info, packet),

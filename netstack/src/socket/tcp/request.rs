@@ -15,8 +15,9 @@ use crate::transport::tcp::listen::{
     Admission, FlowKey, ListenQueue, Proven, Request, RequestDisposition, cookie,
 };
 use crate::transport::tcp::state::{Listen, ListenDisposition};
-use crate::transport::tcp::{Connection, Segment, Settings};
+use crate::transport::tcp::{Connection, Segment, Seq, Settings};
 use crate::transport::{Key, PortLease, Sharing};
+use crate::wire::tcp::Flags;
 
 /// What a listener hands to the connections that it takes.
 pub(super) struct Heritage {
@@ -53,7 +54,6 @@ pub(super) struct ToListener<'a> {
     pub info: &'a IpInfo,
     pub arrived: Arrived,
     pub packet: PacketBuffer,
-    pub proven: Proven,
 }
 
 impl TcpEndpoint {
@@ -98,10 +98,17 @@ impl TcpEndpoint {
         let shared = self.host.shared();
         let config = shared.tcp.config();
         let stats = &shared.stats.tcp_ext;
+        // A SYN that succeeds a connection in TIME-WAIT comes from a peer that is known to be real.
+        let predecessor = shared.tcp.time_wait.remove(to.now, &to.arrived.flow.key());
+        if let Some((_, Some(lease))) = &predecessor {
+            shared.ports.release(lease);
+        }
+        let iss = predecessor.map(|(remnant, _)| remnant.successor_iss());
+        let proven = if iss.is_some() { Proven::Yes } else { Proven::No };
         let mut inner = self.inner.lock();
         let heritage = Heritage::of(&inner);
         let Role::Listener(queue) = &mut inner.role else { return };
-        let (id, admission) = (queue.id(), queue.admit(&config, to.proven));
+        let (id, admission) = (queue.id(), queue.admit(&config, proven));
         match admission {
             Admission::Admit => {}
             Admission::Cookie => {
@@ -114,7 +121,8 @@ impl TcpEndpoint {
         }
         drop(inner);
         let answered = match admission {
-            Admission::Admit | Admission::Cookie => self.answer(to, heritage, id, admission),
+            Admission::Admit => self.remember(to, heritage, id, iss),
+            Admission::Cookie => self.answer_by_cookie(to, heritage, id),
             _ => None,
         };
         if answered.is_none() {
@@ -122,53 +130,66 @@ impl TcpEndpoint {
         }
     }
 
-    /// Sends the first SYN-ACK. None where there is no way to the peer.
-    fn answer(
+    /// The request of a SYN, before anything was answered.
+    fn request(&self, to: &ToListener<'_>, id: u64) -> Request {
+        let flow = to.arrived.flow;
+        let secrets = self.host.shared().tcp.keys.secrets(to.now, flow.local, flow.remote);
+        let mut request = Request::new(to.now, id, to.info.nic, &to.arrived.segment);
+        request.timestamp_offset = secrets.timestamp_offset;
+        request.ours.iss = Seq(secrets.iss);
+        request
+    }
+
+    /// Answers a SYN by a cookie. None where there is no way to the peer.
+    fn answer_by_cookie(&self, to: &ToListener<'_>, heritage: Heritage, id: u64) -> Option<()> {
+        let shared = self.host.shared();
+        let (now, flow, syn) = (to.now, to.arrived.flow, &to.arrived.segment);
+        let route = self.route_back(now, flow, scope(flow, heritage.socket.nic, to.info.nic))?;
+        let mut request = self.request(to, id);
+        let most = syn.options.mss.unwrap_or(0);
+        request.ours.iss = shared.tcp.cookies.make(now, &flow.key(), syn.seq, most).0;
+        let mut segment = self.syn_ack(now, &heritage.settings, &route, &request);
+        match &mut segment.options.timestamps {
+            Some(stamp) => {
+                let ecn = segment.flags.contains(Flags::ECE);
+                stamp.value = cookie::stamp(stamp.value, &syn.options, ecn);
+            }
+            // Without timestamps nothing but the segment size comes back.
+            None => {
+                segment.options.window_scale = None;
+                segment.options.sack_permitted = false;
+                segment.flags.remove(Flags::ECE);
+            }
+        }
+        shared.stats.tcp_ext.syncookies_sent.inc();
+        // What cannot be sent is lost, as any segment may be.
+        let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);
+        Some(())
+    }
+
+    /// Remembers a SYN and sends the first SYN-ACK. None where there is no way to the peer.
+    fn remember(
         &self,
         to: &ToListener<'_>,
         heritage: Heritage,
         id: u64,
-        admission: Admission,
+        iss: Option<Seq>,
     ) -> Option<()> {
         let shared = self.host.shared();
-        let (now, flow, syn) = (to.now, to.arrived.flow, &to.arrived.segment);
+        let (now, flow) = (to.now, to.arrived.flow);
         let route = self.route_back(now, flow, scope(flow, heritage.socket.nic, to.info.nic))?;
-        let secrets = shared.tcp.keys.secrets(now, flow.local, flow.remote);
-        let mut request = Request::new(now, id, to.info.nic, syn);
-        request.timestamp_offset = secrets.timestamp_offset;
-        request.ours.iss = crate::transport::tcp::Seq(secrets.iss);
-        let key = flow.key();
-        if admission == Admission::Cookie {
-            let most = syn.options.mss.unwrap_or(0);
-            let (cookie, _) = shared.tcp.cookies.make(now, &key, syn.seq, most);
-            request.ours.iss = cookie;
-            let mut segment = self.syn_ack(now, &heritage.settings, &route, &request);
-            match &mut segment.options.timestamps {
-                Some(stamp) => {
-                    let ecn = segment.flags.contains(crate::wire::tcp::Flags::ECE);
-                    stamp.value = cookie::stamp(stamp.value, &syn.options, ecn);
-                }
-                // Without timestamps nothing but the segment size comes back.
-                None => {
-                    segment.options.window_scale = None;
-                    segment.options.sack_permitted = false;
-                    segment.flags.remove(crate::wire::tcp::Flags::ECE);
-                }
-            }
-            shared.stats.tcp_ext.syncookies_sent.inc();
-            let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);
-            return Some(());
-        }
+        let mut request = self.request(to, id);
+        request.ours.iss = iss.unwrap_or(request.ours.iss);
         let segment = self.syn_ack(now, &heritage.settings, &route, &request);
         request.sent(&segment);
         {
             let mut inner = self.inner.lock();
             let Role::Listener(queue) = &mut inner.role else { return None };
-            if !shared.tcp.requests.insert(key, request) {
+            if !shared.tcp.requests.insert(flow.key(), request) {
                 // Another thread was faster with the same SYN.
                 return Some(());
             }
-            queue.begin(now, key);
+            queue.begin(now, flow.key());
         }
         self.refresh();
         let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);

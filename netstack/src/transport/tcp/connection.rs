@@ -9,8 +9,9 @@ use super::segment::Segment;
 use super::seq::Seq;
 use super::state::{Closed, FinWait2, Origin, State, StateName, SynReceived, SynSent};
 use super::tcb::Tcb;
-use super::time_wait::Remnant;
+use super::time_wait::{Awaits, Remnant};
 use crate::buffer::Chain;
+use crate::link::NicId;
 use crate::memory;
 use crate::time::Instant;
 use crate::wire::tcp::Flags;
@@ -348,10 +349,12 @@ impl Connection {
     pub(super) fn limit_orphan(&mut self, now: Instant) {
         let Tcb { orphan, settings, config, .. } = &self.tcb;
         let wait = settings.fin_timeout.unwrap_or(config.fin_timeout);
-        if let State::FinWait2(FinWait2 { deadline: deadline @ None }) = &mut self.state
+        if let State::FinWait2(state @ FinWait2 { deadline: None, .. }) = &mut self.state
             && *orphan
         {
-            *deadline = Some(now + wait);
+            state.deadline = Some(now + wait);
+            // Linux's tcp_close: a longer wait than TIME-WAIT's is done by the connection itself at first.
+            state.settled = wait <= config.time_wait;
         }
     }
 
@@ -398,10 +401,23 @@ impl Connection {
         }
     }
 
-    /// What must be remembered in TIME-WAIT; None in other states or while something waits to be read or sent.
-    pub fn remnant(&self) -> Option<Remnant> {
-        let State::TimeWait(state) = self.state else { return None };
-        Some(Remnant::new(state, &self.tcb))
+    /// What must be remembered of a connection that only waits, and whose last acknowledgment went out; None of
+    /// others. `nic` is where a link-local peer is.
+    pub fn remnant(&self, nic: Option<NicId>) -> Option<Remnant> {
+        if self.owes_ack() {
+            return None;
+        }
+        let (awaits, expires) = match self.state {
+            State::TimeWait(state) => (Awaits::Silence, state.expires),
+            State::FinWait2(FinWait2 { deadline: Some(at), settled: true }) => (Awaits::Fin, at),
+            _ => return None,
+        };
+        Some(Remnant::new(awaits, expires, &self.tcb, nic))
+    }
+
+    /// A remnant has taken its place: as on Linux, the socket is closed from here on; what came can be read.
+    pub fn retire(&mut self) {
+        self.end(None);
     }
 
     /// The next sequence number that we would send, for the initial one of a successor (RFC 6191).

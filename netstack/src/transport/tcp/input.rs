@@ -5,10 +5,8 @@ use super::connection::{Connection, Disposition, DropReason};
 use super::receive::{AckDue, Text};
 use super::segment::Segment;
 use super::send::Ack;
-use super::state::{
-    Origin, OurFin, Remembered, State, SynReceived, SynSentDisposition, TimeWait,
-    TimeWaitDisposition,
-};
+use super::state::{Origin, OurFin, State, SynReceived, SynSentDisposition, TimeWait};
+use super::time_wait::{Awaits, Remnant, RemnantDisposition};
 use crate::time::Instant;
 use crate::wire::tcp::Flags;
 
@@ -44,26 +42,26 @@ impl Connection {
     }
 
     fn on_time_wait(&mut self, now: Instant, state: TimeWait, segment: &Segment) -> Disposition {
-        let peer = Remembered {
-            receive_next: self.tcb.receive.nxt,
-            recent: self.tcb.timestamps.map(|timestamps| timestamps.recent),
-        };
-        match state.on_segment(&peer, segment) {
-            TimeWaitDisposition::Ignore => Disposition::Ignored(DropReason::NoUse),
-            TimeWaitDisposition::Acknowledge => {
-                self.tcb.challenge(now);
+        let mut remnant = Remnant::new(Awaits::Silence, state.expires, &self.tcb, None);
+        let config = self.tcb.config.clone();
+        let disposition = remnant.on_segment(now, segment, &config);
+        self.state = State::TimeWait(TimeWait { expires: remnant.expires });
+        match disposition {
+            RemnantDisposition::Ignore => Disposition::Ignored(DropReason::NoUse),
+            RemnantDisposition::TooOld => Disposition::Ignored(DropReason::Paws),
+            RemnantDisposition::Send(_) => {
+                if segment.is_empty() || segment.syn() {
+                    self.tcb.challenge(now);
+                } else {
+                    self.tcb.receive.ack_due = AckDue::Now;
+                }
                 Disposition::Ignored(DropReason::OutOfWindow)
             }
-            TimeWaitDisposition::Restart => {
-                self.state = State::TimeWait(state.restarted(now, self.tcb.config.time_wait));
-                self.tcb.receive.ack_due = AckDue::Now;
-                Disposition::Accepted
-            }
-            TimeWaitDisposition::Close => {
+            RemnantDisposition::Ended | RemnantDisposition::Reset(_) => {
                 self.end(None);
                 Disposition::Ended
             }
-            TimeWaitDisposition::Reopen => Disposition::Reopen,
+            RemnantDisposition::Reopen => Disposition::Reopen,
         }
     }
 

@@ -42,7 +42,7 @@ pub use send::SendCounters;
 pub use seq::Seq;
 pub use shared::TcpShared;
 pub use state::{State, StateName};
-pub use time_wait::{Remnant, RemnantDisposition};
+pub use time_wait::{Awaits, Listed, Remnant, RemnantDisposition, TimeWaitTable};
 
 #[cfg(test)]
 mod hostile;

@@ -4,11 +4,14 @@ use super::config::TcpConfig;
 use super::isn::IsnKeys;
 use super::listen::RequestTable;
 use super::listen::cookie::CookieKeys;
+use super::time_wait::TimeWaitTable;
 use crate::rng::{KeyedState, Seed, SipKey};
 use parking_lot::RwLock;
 use std::sync::Arc;
 
 const DOMAIN_REQUESTS: u64 = 0x7463_7072_6571;
+
+const DOMAIN_TIME_WAIT: u64 = 0x7463_7074_7774;
 
 /// The TCP part of a stack's shared state.
 pub struct TcpShared {
@@ -17,6 +20,8 @@ pub struct TcpShared {
     pub keys: IsnKeys,
     /// Handshakes under way, of all listeners.
     pub requests: RequestTable,
+    /// Connections in TIME-WAIT and the like.
+    pub time_wait: TimeWaitTable,
     /// Keys of SYN cookies.
     pub cookies: CookieKeys,
 }
@@ -28,6 +33,7 @@ impl TcpShared {
             config: RwLock::default(),
             keys: IsnKeys::new(seed),
             requests: RequestTable::new(KeyedState::new(SipKey::derive(seed, DOMAIN_REQUESTS))),
+            time_wait: TimeWaitTable::new(SipKey::derive(seed, DOMAIN_TIME_WAIT)),
             cookies: CookieKeys::new(seed),
         }
     }

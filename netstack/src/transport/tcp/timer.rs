@@ -21,6 +21,9 @@ impl Connection {
         let own = match self.state {
             State::Closed(_) => return None,
             State::TimeWait(state) => return Some(state.expires),
+            State::FinWait2(state) if !state.settled => {
+                state.deadline.map(|at| at - self.tcb.config.time_wait)
+            }
             State::FinWait2(state) => state.deadline,
             _ => None,
         };
@@ -37,9 +40,14 @@ impl Connection {
                 }
                 return;
             }
-            State::FinWait2(FinWait2 { deadline: Some(at) }) if at <= now => {
+            State::FinWait2(FinWait2 { deadline: Some(at), .. }) if at <= now => {
                 self.end(None);
                 return;
+            }
+            State::FinWait2(state @ FinWait2 { deadline: Some(at), settled: false })
+                if at - self.tcb.config.time_wait <= now =>
+            {
+                self.state = State::FinWait2(FinWait2 { settled: true, ..state });
             }
             _ => {}
         }

@@ -35,7 +35,7 @@ fn the_other_direction_goes_on() {
         server.close(sim.now());
         sim.run_for(20 * MS);
         assert_eq!(recv(&sim, &client).unwrap(), b"");
-        assert_eq!(client.state(), StateName::TimeWait);
+        assert_eq!((client.state(), ext(&sim, hosts[0], "TW")), (StateName::Closed, 1));
         client.close(sim.now());
         sim.run_for(70 * SEC);
         for host in hosts {

@@ -253,7 +253,7 @@ fn a_four_tuple_in_time_wait_serves_a_new_connection() {
         world.run_for(Duration::from_millis(50));
     }
     let stats = world.b.stack.stats();
-    assert_eq!(stats.value("TcpExt", "TWRecycled"), 2);
+    assert_eq!(stats.value("TcpExt", "TW"), 3);
     listener.close(world.now);
     world.run_for(Duration::from_secs(70));
     assert_eq!(world.a.held() + world.b.held(), 0);

@@ -104,7 +104,7 @@ impl<T> ListenQueue<T> {
     /// connection in TIME-WAIT: its peer is real.
     pub fn admit(&self, config: &TcpConfig, proven: Proven) -> Admission {
         let cookies = config.syncookies;
-        let crowded = cookies == SynCookies::Always || self.handshakes >= self.backlog;
+        let crowded = cookies == SynCookies::Always || self.handshakes > self.backlog;
         let mut admission = Admission::Admit;
         if crowded && proven == Proven::No {
             admission = match cookies {
@@ -290,12 +290,12 @@ mod tests {
     }
 
     #[test]
-    fn as_many_handshakes_as_the_backlog_then_cookies_or_nothing() {
+    fn one_handshake_more_than_the_backlog_then_cookies_or_nothing() {
         for (cookies, then) in
             [(SynCookies::WhenFull, Admission::Cookie), (SynCookies::Off, Admission::SynQueueFull)]
         {
             let config = config(cookies);
-            let mut queue = ListenQueue::<()>::new(1, 2);
+            let mut queue = ListenQueue::<()>::new(1, 1);
             while queue.admit(&config, Proven::No) == Admission::Admit {
                 queue.begin(Instant::ZERO, flow(0));
             }

@@ -161,7 +161,7 @@ impl Request {
         // "If the SYN bit is set ... in the SYN-RECEIVED state ... return to LISTEN" is for another SYN; the same one
         // again means that our answer was lost.
         if segment.seq == self.irs && control == Flags::SYN && !old {
-            return match self.may_answer(now, quiet) {
+            return match self.may_answer(now, segment, quiet) {
                 true => RequestDisposition::Repeat,
                 false => RequestDisposition::Ignore,
             };
@@ -178,7 +178,7 @@ impl Request {
             stamp.echo != 0 && stamp.echo.wrapping_sub(first) > last.wrapping_sub(first)
         }) && segment.acknowledges().is_some();
         if old || forged || !within {
-            let answers = !segment.rst() && self.may_answer(now, quiet);
+            let answers = !segment.rst() && self.may_answer(now, segment, quiet);
             let answer = answers.then(|| self.acknowledgment(now));
             return match old || forged {
                 true => RequestDisposition::TooOld(answer),
@@ -206,7 +206,11 @@ impl Request {
         }
     }
 
-    fn may_answer(&mut self, now: Instant, quiet: Duration) -> bool {
+    /// As on Linux, only what could be part of a loop of acknowledgments is rationed: empty segments and SYNs.
+    fn may_answer(&mut self, now: Instant, segment: &Segment, quiet: Duration) -> bool {
+        if !segment.is_empty() && !segment.syn() {
+            return true;
+        }
         let may = self.answered.is_none_or(|at| now.since(at) >= quiet);
         if may {
             self.answered = Some(now);

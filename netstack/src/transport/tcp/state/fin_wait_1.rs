@@ -19,7 +19,7 @@ pub enum OurFin {
 impl FinWait1 {
     /// "If the FIN segment is now acknowledged, then enter FIN-WAIT-2 and continue processing in that state."
     pub fn on_fin_acked(self) -> FinWait2 {
-        FinWait2 { deadline: None }
+        FinWait2::default()
     }
 
     /// "If our FIN has been ACKed (perhaps in this segment), then enter TIME-WAIT, start the time-wait timer, turn

@@ -8,6 +8,8 @@ use crate::time::Instant;
 pub struct FinWait2 {
     /// Until when, once the program has closed the socket and can read no more (tcp_fin_timeout).
     pub deadline: Option<Instant>,
+    /// Whether a remnant may wait in its place: the rest of the wait is no longer than TIME-WAIT.
+    pub settled: bool,
 }
 
 impl FinWait2 {

@@ -22,7 +22,7 @@ pub use last_ack::LastAck;
 pub use listen::{Listen, ListenDisposition};
 pub use syn_received::{Origin, SynReceived};
 pub use syn_sent::{SynSent, SynSentDisposition};
-pub use time_wait::{Remembered, TimeWait, TimeWaitDisposition};
+pub use time_wait::TimeWait;
 
 use crate::time::Instant;
 
