@@ -88,11 +88,11 @@ impl Bed {
     }
 }
 
-fn cidr(address: &str, prefix: u8) -> netstack::ip::IpCidr {
+pub fn cidr(address: &str, prefix: u8) -> netstack::ip::IpCidr {
     netstack::ip::IpCidr::new(address.parse().unwrap(), prefix)
 }
 
-fn at(address: &str, port: u16) -> SocketAddr {
+pub fn at(address: &str, port: u16) -> SocketAddr {
     SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
 }
 
@@ -101,7 +101,7 @@ fn family(address: &str) -> Family {
 }
 
 /// Lets the test's thread wait for readiness.
-struct Bell(Sender<Readiness>);
+pub struct Bell(Sender<Readiness>);
 
 impl Wake for Bell {
     fn wake(&self, readiness: Readiness) {
@@ -110,7 +110,7 @@ impl Wake for Bell {
     }
 }
 
-fn bell() -> (Arc<Bell>, Receiver<Readiness>) {
+pub fn bell() -> (Arc<Bell>, Receiver<Readiness>) {
     let (sender, receiver) = channel();
     (Arc::new(Bell(sender)), receiver)
 }
@@ -125,7 +125,7 @@ fn wait<T>(bell: &Receiver<Readiness>, mut attempt: impl FnMut() -> Option<T>) -
     }
 }
 
-fn pattern(len: usize) -> Vec<u8> {
+pub fn pattern(len: usize) -> Vec<u8> {
     (0..len as u32)
         .flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 16).to_le_bytes())
         .take(len)

@@ -197,8 +197,7 @@ impl TcpEndpoint {
     }
 
     fn route_back(&self, now: Instant, flow: Flow, nic: Option<NicId>) -> Option<RouteInfo> {
-        let query =
-            RouteQuery { src: Some(flow.local.ip()), nic, ..RouteQuery::to(flow.remote.ip()) };
+        let query = RouteQuery { src: Some(flow.local.ip()), dst: flow.remote.ip(), nic };
         self.host.route(now, &query).ok()
     }
 
