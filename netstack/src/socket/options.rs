@@ -173,21 +173,11 @@ options! {
         WindowClamp(u32),
         /// TCP_USER_TIMEOUT: zero for the default.
         UserTimeout(Duration),
-        /// TCP_CONGESTION
-        Congestion(CongestionKind),
+        /// TCP_CONGESTION: a name of [`crate::transport::tcp::congestion::AVAILABLE`].
+        Congestion(&'static str),
         /// TCP_NOTSENT_LOWAT in bytes.
         NotSentLowWater(u32),
     }
-}
-
-/// The congestion controls that a TCP socket may have.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum CongestionKind {
-    /// NewReno (RFC 5681, RFC 6582).
-    #[default]
-    Reno,
-    /// CUBIC (RFC 9438).
-    Cubic,
 }
 
 /// The value of an option of any level.
@@ -233,4 +223,7 @@ pub enum OptionError {
     /// ENODEV
     #[error("no such device")]
     NoDevice,
+    /// ENOENT: there is nothing of that name.
+    #[error("no such file or directory")]
+    NotFound,
 }

@@ -102,5 +102,6 @@ pub fn of_option(error: OptionError) -> Error {
         OptionError::InUse => Errno::EADDRINUSE,
         OptionError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
         OptionError::NoDevice => Errno::ENODEV,
+        OptionError::NotFound => Errno::ENOENT,
     })
 }

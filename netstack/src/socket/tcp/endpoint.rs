@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::counters;
 use super::wire::{self, Flow, IpSettings};
 use crate::ip::{Family, RouteQuery};
 use crate::link::NicId;
@@ -196,9 +197,13 @@ impl TcpEndpoint {
                 MutexGuard::unlocked(&mut inner, || self.host.confirm(now, &route));
             }
             let limits = wire::limits(&route);
-            while let Role::Stream(connection) = &mut inner.role
-                && let Some(segment) = connection.poll_transmit(now, limits)
-            {
+            while let Role::Stream(connection) = &mut inner.role {
+                let before = connection.counters();
+                let Some(segment) = connection.poll_transmit(now, limits) else { break };
+                if segment.retransmission {
+                    let stats = &self.host.shared().stats.tcp_ext;
+                    counters::publish(stats, &before, &connection.counters());
+                }
                 let ip = inner.socket.ip;
                 MutexGuard::unlocked(&mut inner, || {
                     // A segment that cannot be sent is lost; the timers of the connection see to it.
@@ -336,10 +341,8 @@ impl OnTimer for TcpEndpoint {
         if let Role::Stream(connection) = &mut inner.role {
             let before = connection.counters();
             connection.on_timeout(now);
-            let after = connection.counters();
             let stats = &self.host.shared().stats.tcp_ext;
-            stats.tcp_timeouts.add(u64::from(after.timeouts - before.timeouts));
-            stats.tcp_loss_probes.add(u64::from(after.loss_probes - before.loss_probes));
+            counters::publish(stats, &before, &connection.counters());
             if connection.error() == Some(Error::TimedOut) {
                 stats.tcp_abort_on_timeout.inc();
             }

@@ -2,6 +2,7 @@
 
 use parking_lot::MutexGuard;
 
+use super::counters;
 use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
 use super::remnant::redirect;
 use super::request::ToListener;
@@ -10,7 +11,7 @@ use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, IpInfo};
 use crate::socket::SocketError;
 use crate::time::Instant;
-use crate::transport::tcp::{Disposition, DropReason, Error, Report, SendCounters, Seq, StateName};
+use crate::transport::tcp::{Disposition, DropReason, Error, Report, Seq, StateName};
 use crate::transport::{Endpoint, IcmpError};
 
 impl Endpoint for TcpEndpoint {
@@ -118,7 +119,7 @@ impl TcpEndpoint {
         inner.news |= moved;
         inner.confirmed |= moved || progress.bytes_acked != counters.bytes_acked;
         self.count(state, &disposition);
-        self.count_recovery(counters, progress);
+        counters::publish(&self.host.shared().stats.tcp_ext, &counters, &progress);
         match disposition {
             Disposition::Established => {
                 if inner.connecting == Connecting::No {
@@ -147,16 +148,6 @@ impl TcpEndpoint {
             Disposition::Accepted | Disposition::Ignored(_) | Disposition::Ended => drop(inner),
         }
         self.flush(now);
-    }
-
-    fn count_recovery(&self, before: SendCounters, after: SendCounters) {
-        let stats = &self.host.shared().stats.tcp_ext;
-        if before.recoveries != after.recoveries {
-            stats.tcp_sack_recovery.inc();
-        }
-        if before.duplicates_reported != after.duplicates_reported {
-            stats.tcp_dsack_recv.inc();
-        }
     }
 
     fn count(&self, before: StateName, disposition: &Disposition) {

@@ -5,6 +5,7 @@
 //! called, because over loopback the answer comes within the call.
 
 mod accounting;
+mod counters;
 mod endpoint;
 mod incoming;
 mod open;

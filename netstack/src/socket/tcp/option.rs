@@ -3,13 +3,13 @@
 use super::TcpSocket;
 use super::endpoint::{Inner, Role};
 use crate::ip::RouteQuery;
-use crate::socket::options::{CongestionKind, MtuDiscover};
+use crate::socket::options::MtuDiscover;
 use crate::socket::{
     IpOption, IpOptionKind, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
     TcpOption, TcpOptionKind,
 };
 use crate::time::{Duration, Instant};
-use crate::transport::tcp::{Info, Settings};
+use crate::transport::tcp::{Info, Settings, congestion};
 use crate::wire::ipv4_options::Options;
 
 /// Linux's bounds of TCP_MAXSEG (TCP_MIN_MSS, MAX_TCP_WINDOW).
@@ -135,7 +135,10 @@ impl TcpSocket {
             TcpOptionKind::UserTimeout => {
                 TcpOption::UserTimeout(settings.user_timeout.unwrap_or_default())
             }
-            TcpOptionKind::Congestion => TcpOption::Congestion(CongestionKind::Reno),
+            TcpOptionKind::Congestion => TcpOption::Congestion(match info {
+                Some(info) => info.congestion,
+                None => settings.congestion.unwrap_or(config.congestion),
+            }),
             TcpOptionKind::NotSentLowWater => TcpOption::NotSentLowWater(
                 inner
                     .socket
@@ -268,12 +271,11 @@ fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), Opti
         TcpOption::NotSentLowWater(bytes) => {
             inner.socket.not_sent_low_water = (bytes != 0).then_some(bytes as usize);
         }
-        TcpOption::Congestion(CongestionKind::Reno) => {
-            inner.configure(now, |settings| settings.congestion = Some("reno"));
+        TcpOption::Congestion(name) => {
+            let known = congestion::known(name.as_bytes()).ok_or(OptionError::NotFound)?;
+            inner.configure(now, |settings| settings.congestion = Some(known));
         }
-        TcpOption::Congestion(_) | TcpOption::WindowClamp(_) => {
-            return Err(OptionError::NotSupported);
-        }
+        TcpOption::WindowClamp(_) => return Err(OptionError::NotSupported),
         TcpOption::MaxSegment(_) | TcpOption::KeepCount(_) | TcpOption::SynCount(_) => {
             return Err(OptionError::Invalid);
         }

@@ -34,6 +34,10 @@ pub struct TcpConfig {
     pub time_wait: Duration,
     /// The congestion controller's name (tcp_congestion_control).
     pub congestion: &'static str,
+    /// Whether a window that was not used shrinks (tcp_slow_start_after_idle).
+    pub slow_start_after_idle: bool,
+    /// F-RTO (tcp_frto).
+    pub detect_spurious_timeouts: bool,
     /// The longest backlog of a listener (net.core.somaxconn).
     pub somaxconn: usize,
     /// Handshakes under way at which unknown peers are dropped while cookies are off (tcp_max_syn_backlog).
@@ -105,7 +109,6 @@ impl Default for TcpConfig {
             orphan_retries: 8,
             fin_timeout: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),
-            congestion: "reno",
             somaxconn: 4096,
             max_syn_backlog: 2048,
             syncookies: SynCookies::default(),
@@ -120,6 +123,9 @@ impl Default for TcpConfig {
             max_time_wait: 131_072,
             max_orphans: 131_072,
             retries_soft: 3,
+            congestion: "cubic",
+            slow_start_after_idle: true,
+            detect_spurious_timeouts: true,
         }
     }
 }

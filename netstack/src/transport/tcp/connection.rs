@@ -167,8 +167,8 @@ impl Connection {
             tcb.receive.space.lock(bytes);
         }
         let wanted = tcb.settings.congestion.filter(|name| *name != tcb.send.congestion.name());
-        if let Some(fresh) = wanted.and_then(|name| congestion::by_name(name, tcb.send.mss)) {
-            tcb.send.congestion = fresh;
+        if let Some(fresh) = wanted.and_then(congestion::by_name) {
+            tcb.send.congestion.switch_to(fresh);
         }
         tcb.apply_limits(tcb.limits);
     }

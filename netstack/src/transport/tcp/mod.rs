@@ -2,7 +2,7 @@
 //! one connection at a time, and must not know sockets, the stack, or how segments travel.
 //!
 //! `input`, `output` and `timer` are the three ways into a [`Connection`]; `state` holds a struct per state, `tcb`
-//! what they share; `send` and `receive` are the halves, with `recovery`, `sack`, `rack`, `rtt`, `congestion` on one side and
+//! what they share; `send` and `receive` are the halves, with `recovery`, `undo`, `probe`, `sack`, `rack`, `rtt`, `congestion` on one side and
 //! `reassembly` on the other. `listen` and `time_wait` hold what comes before and after a connection.
 
 mod acking;
@@ -13,6 +13,7 @@ mod input;
 mod isn;
 pub mod listen;
 mod output;
+mod probe;
 mod rack;
 mod reassembly;
 mod receive;
@@ -29,6 +30,7 @@ pub mod state;
 mod tcb;
 mod time_wait;
 mod timer;
+mod undo;
 mod urgent;
 
 pub use config::{

@@ -1,12 +1,15 @@
 //! RACK: loss by time rather than by count of duplicates (RFC 8985), so that a lost retransmission is found
 //! within a round trip and reordering is not taken for loss.
 
+use super::rtt::Rtt;
 use super::sack::{Delivery, Newest, Scoreboard};
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
 
 /// RFC 8985 section 6.2.4: recoveries for which a widened reordering window is kept.
 const REO_WINDOW_PERSIST: u32 = 16;
+/// Linux's bound on how far it widens.
+const REO_WINDOW_STEPS: u32 = 0xff;
 const DUPLICATE_THRESHOLD: usize = 3;
 
 /// The state of RFC 8985 section 5.2.
@@ -18,6 +21,8 @@ pub struct Rack {
     reordering_seen: bool,
     window_multiplier: u32,
     window_persist: u32,
+    /// "RACK.dsack_round": no D-SACK counts before this is acknowledged.
+    report_round: Option<Seq>,
 }
 
 /// What a pass over the scoreboard found.
@@ -25,18 +30,29 @@ pub struct Rack {
 pub struct Detected {
     /// Bytes newly marked as lost.
     pub lost: usize,
+    /// Segments among them that had been sent again already.
+    pub retransmissions: usize,
     /// When to look again, if what is in doubt is not delivered before.
     pub look_again_at: Option<Instant>,
 }
 
 impl Rack {
-    /// Steps 1 to 3 of section 6.2: takes what an acknowledgment delivered.
-    pub fn update(&mut self, now: Instant, delivery: &Delivery, min_rtt: Option<Duration>) {
+    /// Steps 1 to 3 of section 6.2: takes what an acknowledgment delivered. `echo_ms` is when what it answers was sent,
+    /// by the echoed timestamp.
+    pub fn update(
+        &mut self,
+        now: Instant,
+        delivery: &Delivery,
+        min_rtt: Option<Duration>,
+        echo_ms: Option<u64>,
+    ) {
         if let Some(newest) = delivery.newest {
             let rtt = now.since(newest.sent_at);
-            // "If the packet was retransmitted and its RTT is below the minimum, it is the original that was acknowledged".
-            let spurious = newest.retransmitted && min_rtt.is_some_and(|min| rtt < min);
-            if !spurious {
+            // "If the Timestamping option shows that the ACK answers the original, or the packet was retransmitted within
+            // the last minimum RTT, the ACK is ambiguous": it was the original that was acknowledged.
+            let quick = min_rtt.is_some_and(|min| rtt < min);
+            let older = echo_ms.is_some_and(|echo| echo < newest.sent_at.millis());
+            if !(newest.retransmitted && (quick || older)) {
                 self.rtt = rtt;
                 if self.newest.is_none_or(|old| newest.is_after(&old)) {
                     self.newest = Some(newest);
@@ -54,18 +70,41 @@ impl Rack {
         }
     }
 
-    /// A D-SACK arrived: something was sent again in vain, so wait longer (section 6.2.4).
-    pub fn on_duplicate_report(&mut self) {
-        self.window_multiplier = (self.window_multiplier + 1).min(16);
+    /// Whether the path was seen to reorder.
+    pub fn reordering_seen(&self) -> bool {
+        self.reordering_seen
+    }
+
+    /// A D-SACK arrived: something was sent again in vain, so wait longer (section 6.2.4). "The sender increases
+    /// RACK.reo_wnd_mult once per round" only.
+    pub fn on_duplicate_report(&mut self, una: Seq, nxt: Seq) {
+        if self.report_round.is_some_and(|round| una < round) {
+            return;
+        }
+        self.report_round = Some(nxt);
+        self.window_multiplier = (self.window_multiplier + 1).min(REO_WINDOW_STEPS - 1);
         self.window_persist = REO_WINDOW_PERSIST;
     }
 
-    /// A recovery ended.
+    /// A recovery was in vain: the window is kept for one more (as Linux).
+    pub fn keep_window(&mut self) {
+        self.window_persist = (self.window_persist + 1).min(REO_WINDOW_PERSIST);
+    }
+
+    /// A recovery ended that was not in vain.
     pub fn on_recovered(&mut self) {
         self.window_persist = self.window_persist.saturating_sub(1);
         if self.window_persist == 0 {
             self.window_multiplier = 0;
         }
+    }
+
+    /// How long a segment may be under way before it counts as lost (section 6.3); None before any delivery.
+    pub fn patience(&self, board: &Scoreboard, recovering: bool, rtt: &Rtt) -> Option<Duration> {
+        self.newest?;
+        let min = rtt.min().unwrap_or_default();
+        let smoothed = rtt.smoothed().unwrap_or(min);
+        Some(self.rtt + self.reordering_window(board, recovering, min, smoothed))
     }
 
     fn reordering_window(
@@ -75,7 +114,7 @@ impl Rack {
         min_rtt: Duration,
         smoothed: Duration,
     ) -> Duration {
-        if !self.reordering_seen && (recovering || board.sacked_ranges() >= DUPLICATE_THRESHOLD) {
+        if !self.reordering_seen && (recovering || board.sacked_segments() >= DUPLICATE_THRESHOLD) {
             return Duration::ZERO;
         }
         (min_rtt / 4 * (self.window_multiplier + 1)).min(smoothed)
@@ -102,6 +141,9 @@ impl Rack {
             }
             let due = sent.sent_at + patience;
             if due <= now {
+                if sent.retransmitted {
+                    detected.retransmissions += sent.segments();
+                }
                 return true;
             }
             detected.look_again_at =
@@ -124,7 +166,8 @@ mod tests {
 
     fn board_of(count: usize) -> Scoreboard {
         let mut board = Scoreboard::default();
-        (0..count).for_each(|n| board.sent(at(n as u64), Seq(0) + n * 100, Seq(100) + n * 100));
+        (0..count)
+            .for_each(|n| board.sent(at(n as u64), Seq(0) + n * 100, Seq(100) + n * 100, 100));
         board
     }
 
@@ -133,11 +176,11 @@ mod tests {
         let (mut board, mut rack) = (board_of(2), Rack::default());
         let mut delivery = Delivery::default();
         board.sack(Seq(100), Seq(200), 100, &mut delivery);
-        rack.update(at(41), &delivery, Some(MS * 40));
+        rack.update(at(41), &delivery, Some(MS * 40), None);
         let found = rack.detect(at(41), &mut board, false, MS * 40, MS * 40);
-        assert_eq!(found, Detected { lost: 0, look_again_at: Some(at(50)) });
+        assert_eq!(found, Detected { look_again_at: Some(at(50)), ..Detected::default() });
         let found = rack.detect(at(50), &mut board, false, MS * 40, MS * 40);
-        assert_eq!(found, Detected { lost: 100, look_again_at: None });
+        assert_eq!(found, Detected { lost: 100, ..Detected::default() });
     }
 
     #[test]
@@ -145,7 +188,7 @@ mod tests {
         let (mut board, mut rack) = (board_of(4), Rack::default());
         let mut delivery = Delivery::default();
         board.sack(Seq(100), Seq(400), 100, &mut delivery);
-        rack.update(at(43), &delivery, Some(MS * 40));
+        rack.update(at(43), &delivery, Some(MS * 40), None);
         assert_eq!(rack.detect(at(43), &mut board, false, MS * 40, MS * 40).lost, 100);
     }
 }

@@ -1,23 +1,44 @@
 //! The sending half hears back: acknowledgments, SACK, round-trip samples, and the repair of losses by duplicate
-//! acknowledgments (RFC 6582), by time (RFC 8985) and by timeout (RFC 6298).
+//! acknowledgments (RFC 6582), by SACK and time (RFC 6675, RFC 8985) and by timeout (RFC 6298). The phases are those
+//! of Linux's tcp_fastretrans_alert.
 
-use super::congestion::AckSample;
+use super::congestion::{AckSample, Cause, First};
 use super::rtt::Rtt;
 use super::sack::Delivery;
 use super::send::{Ack, AckOutcome, Fin, Phase, Sender};
 use super::seq::Seq;
+use super::undo::Frto;
 use crate::time::{Duration, Instant};
 
-/// Added to the probe timeout when one segment is out, whose acknowledgment the peer may delay.
-const PEER_ACK_DELAY: Duration = Duration::from_millis(50);
-/// Least slack of the probe timeout.
-const PROBE_SLACK: Duration = Duration::from_millis(2);
-const DUPLICATE_THRESHOLD: u32 = 3;
+const DUPLICATE_THRESHOLD: usize = 3;
+
+/// A D-SACK (RFC 2883): the peer got this twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) end: Seq,
+    pub(super) segments: usize,
+}
+
+/// What one acknowledgment told the phases.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    /// Sequence numbers newly acknowledged.
+    pub(super) advanced: usize,
+    /// Whether it is a duplicate by RFC 5681.
+    pub(super) duplicate: bool,
+    /// Whether it newly delivered something by SACK.
+    pub(super) sacked: bool,
+    /// Its D-SACK.
+    pub(super) report: Option<Report>,
+    /// When what it answers was sent, by the echoed timestamp, in whole milliseconds.
+    pub(super) echo_ms: Option<u64>,
+    /// The lowest sequence number that it delivered and that was sent once only.
+    pub(super) original: Option<Seq>,
+}
 
 impl Sender {
     /// Takes an acknowledgment that is neither too old nor beyond what was sent.
     pub fn on_ack(&mut self, now: Instant, rtt: &mut Rtt, ack: &Ack<'_>) -> AckOutcome {
-        let flight_before = self.in_flight();
         let advanced = ack.ack.since(self.una);
         // RFC 5681 section 2: a duplicate has outstanding data, no data, no SYN or FIN, and the same window.
         let duplicate = advanced == 0
@@ -36,34 +57,29 @@ impl Sender {
         }
         let mut delivery = Delivery::default();
         let fin_acked = self.take_cumulative(ack.ack, &mut delivery);
-        let reported = self.sack && self.take_sack(ack, &mut delivery);
+        let sacked_before = self.board.sacked();
+        let report = if self.sack { self.take_sack(ack, &mut delivery) } else { None };
         self.sample_rtt(now, rtt, ack, &delivery, advanced);
-        self.rack.update(now, &delivery, rtt.min());
-        if reported {
-            self.counters.duplicates_reported += 1;
-            self.rack.on_duplicate_report();
+        if !self.sack {
+            self.count_duplicates(advanced, duplicate, &mut delivery);
         }
-        self.settle_loss_probe(now, flight_before, reported);
-        self.leave_recovery(now);
-        if self.sack {
-            self.detect_losses(now, rtt);
-        } else {
-            self.count_duplicate(now, duplicate, advanced);
+        let echo_ms = ack.echo_rtt.map(|echo| now.millis().saturating_sub(echo.as_millis() as u64));
+        self.rack.update(now, &delivery, rtt.min(), echo_ms);
+        let heard = Heard {
+            advanced,
+            duplicate,
+            sacked: self.board.sacked() > sacked_before,
+            report,
+            echo_ms,
+            original: delivery.lowest_original,
+        };
+        if let Some(report) = report {
+            self.on_duplicate_report(report);
         }
-        let repairing = matches!(self.phase, Phase::Recovery { .. });
-        if delivery.bytes > 0 && !repairing {
-            self.congestion.on_ack(AckSample {
-                now,
-                acked: delivery.bytes,
-                in_flight: flight_before,
-                rtt: delivery.rtt(now),
-            });
-        }
-        if advanced > 0 {
-            self.rearm_after_progress(now, rtt);
-        } else if self.board.is_empty() {
-            self.persist_at = None;
-        }
+        self.settle_loss_probe(now, ack.ack, &heard);
+        let lost = self.step_phase(now, rtt, &heard);
+        self.rearm(now, rtt, &heard, &delivery);
+        self.steer(now, rtt, &heard, &delivery, lost);
         AckOutcome { advanced, fin_acked }
     }
 
@@ -81,9 +97,9 @@ impl Sender {
         self.fin == Fin::Sent && self.una > self.queue_end()
     }
 
-    /// Takes SACK blocks; returns whether the first is a D-SACK (RFC 2883).
-    fn take_sack(&mut self, ack: &Ack<'_>, delivery: &mut Delivery) -> bool {
-        let mut reported = false;
+    /// Takes SACK blocks; returns what the first reports where it is a D-SACK (RFC 2883).
+    fn take_sack(&mut self, ack: &Ack<'_>, delivery: &mut Delivery) -> Option<Report> {
+        let mut report = None;
         let second = ack.sack.iter().nth(1);
         for (index, (left, right)) in ack.sack.iter().enumerate() {
             let (left, right) = (Seq(left), Seq(right));
@@ -93,14 +109,17 @@ impl Sender {
             let inside_second = second
                 .is_some_and(|(from, to)| left >= Seq(from) && right <= Seq(to) && right > ack.ack);
             if index == 0 && (right <= ack.ack || inside_second) {
-                reported |= right.since(left) <= self.max_window.max(self.mss);
+                let len = right.since(left);
+                if len <= self.max_window.max(self.mss) {
+                    report = Some(Report { end: right, segments: len.div_ceil(self.mss) });
+                }
                 continue;
             }
             if right > self.una {
                 self.board.sack(left.max(self.una), right, self.mss, delivery);
             }
         }
-        reported
+        report
     }
 
     fn sample_rtt(
@@ -122,125 +141,194 @@ impl Sender {
         }
     }
 
-    /// RFC 8985 section 7.4: a probe that repaired a loss stands for one congestion signal.
-    fn settle_loss_probe(&mut self, now: Instant, flight: usize, reported: bool) {
-        let Some(probe) = self.loss_probe else { return };
-        if self.una < probe.end {
-            return;
+    /// A peer without SACK: each duplicate acknowledgment tells of one segment that left the network, and the
+    /// acknowledgment of a hole eats those that told of what followed it (Linux's tcp_remove_reno_sacks).
+    fn count_duplicates(&mut self, advanced: usize, duplicate: bool, delivery: &mut Delivery) {
+        let outstanding = self.outstanding().div_ceil(self.mss);
+        if advanced > 0 && self.duplicates > 0 {
+            let segments = advanced.div_ceil(self.mss);
+            let fresh = segments.saturating_sub(self.duplicates).max(1) * self.mss;
+            delivery.bytes = fresh.min(advanced);
+            self.duplicates = self.duplicates.saturating_sub(segments - 1);
+        } else if duplicate {
+            delivery.bytes = self.mss;
+            self.duplicates += 1;
         }
-        self.loss_probe = None;
-        if probe.retransmitted && !reported && self.phase == Phase::Open {
-            self.congestion.on_loss(now, flight);
-            self.congestion.on_recovered(now);
-        }
+        let holes = self.board.lost().div_ceil(self.mss).max(1);
+        self.duplicates = self.duplicates.min(outstanding.saturating_sub(holes));
     }
 
-    fn leave_recovery(&mut self, now: Instant) {
+    /// Linux's tcp_fastretrans_alert: returns how many bytes were newly taken for lost.
+    fn step_phase(&mut self, now: Instant, rtt: &Rtt, heard: &Heard) -> usize {
+        self.holds = false;
+        if self.phase == Phase::Open && self.board.retransmissions_out() == 0 {
+            self.undo.first_at = None;
+        }
         match self.phase {
-            Phase::Recovery { point } | Phase::Loss { point } if self.una >= point => {
+            Phase::Cwr { point } if self.una > point => {
+                self.congestion.end_reduction();
                 self.phase = Phase::Open;
-                self.fast_due = false;
-                self.duplicates = 0;
-                self.rack.on_recovered();
-                self.congestion.on_recovered(now);
             }
+            Phase::Recovery { point } if self.una >= point => self.leave_recovery(heard),
             _ => {}
         }
+        match self.phase {
+            Phase::Open | Phase::Cwr { .. } => {
+                if self.phase == Phase::Open {
+                    self.undo_by_report(heard);
+                }
+            }
+            Phase::Recovery { .. } => {
+                if heard.advanced > 0 && self.undo_partially(heard) {
+                    return 0;
+                }
+                self.undo_by_report(heard);
+            }
+            Phase::Loss { point } => self.step_loss(point, heard),
+        }
+        self.detect_losses_after(now, rtt, heard.advanced)
     }
 
-    /// RACK's pass over the scoreboard, on an acknowledgment or by its timer.
+    fn leave_recovery(&mut self, heard: &Heard) {
+        self.undo_whole(heard);
+        self.congestion.end_reduction();
+        self.phase = Phase::Open;
+        self.fast_due = false;
+    }
+
+    /// RACK's pass over the scoreboard by its timer.
     pub fn detect_losses(&mut self, now: Instant, rtt: &Rtt) {
-        let min = rtt.min().unwrap_or_default();
-        let smoothed = rtt.smoothed().unwrap_or(min);
-        let recovering = self.phase != Phase::Open;
-        let found = self.rack.detect(now, &mut self.board, recovering, min, smoothed);
-        self.reorder_at = found.look_again_at;
-        if found.lost > 0 && self.phase == Phase::Open {
+        self.detect_losses_after(now, rtt, 0);
+    }
+
+    fn detect_losses_after(&mut self, now: Instant, rtt: &Rtt, advanced: usize) -> usize {
+        let mut again = 0;
+        let lost = if self.sack {
+            let min = rtt.min().unwrap_or_default();
+            let smoothed = rtt.smoothed().unwrap_or(min);
+            let recovering = matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. });
+            let found = self.rack.detect(now, &mut self.board, recovering, min, smoothed);
+            self.reorder_at = found.look_again_at;
+            again = found.retransmissions;
+            self.counters.lost_retransmissions += again as u32;
+            found.lost
+        } else {
+            self.mark_by_duplicates(advanced)
+        };
+        let enters = match self.phase {
+            Phase::Open | Phase::Cwr { .. } => lost > 0,
+            // A retransmission that is lost after a timeout begins a recovery of its own, as on Linux.
+            Phase::Loss { .. } => again > 0,
+            Phase::Recovery { .. } => false,
+        };
+        if enters {
             self.enter_recovery(now);
         }
+        lost
     }
 
-    /// RFC 6582, for a peer without SACK.
-    fn count_duplicate(&mut self, now: Instant, duplicate: bool, advanced: usize) {
-        if advanced > 0 {
-            self.duplicates = 0;
+    /// RFC 6582 section 3.2, for a peer without SACK.
+    fn mark_by_duplicates(&mut self, advanced: usize) -> usize {
+        let loses = match self.phase {
+            // "If the Cumulative Acknowledgment field covers more than recover", three duplicates mean loss.
+            Phase::Open | Phase::Cwr { .. } => {
+                self.duplicates >= DUPLICATE_THRESHOLD && self.una > self.recover
+            }
             // "If this ACK does not acknowledge all of the data up to and including recover, then this is
             // a partial ACK. In this case, retransmit the first unacknowledged segment."
-            if matches!(self.phase, Phase::Recovery { .. }) {
-                self.board.mark_head_lost(self.mss);
-                self.fast_due = true;
-            }
-        } else if duplicate {
-            self.duplicates += 1;
-            if self.duplicates == DUPLICATE_THRESHOLD && self.phase == Phase::Open {
-                self.board.mark_head_lost(self.mss);
-                self.enter_recovery(now);
-            }
-        }
+            Phase::Recovery { .. } => advanced > 0,
+            Phase::Loss { .. } => false,
+        };
+        if loses { self.board.mark_head_lost(self.mss) } else { 0 }
     }
 
     fn enter_recovery(&mut self, now: Instant) {
-        self.congestion.on_loss(now, self.outstanding());
-        self.counters.recoveries += 1;
+        self.begin_undo();
+        self.congestion.begin_reduction(now, Cause::Loss);
+        match self.sack {
+            true => self.counters.recoveries += 1,
+            false => self.counters.reno_recoveries += 1,
+        }
         self.phase = Phase::Recovery { point: self.nxt };
-        self.fast_due = true;
+        self.recover = self.nxt;
+        self.frto = Frto::Off;
         self.loss_probe = None;
         self.probe_at = None;
     }
 
-    fn rearm_after_progress(&mut self, now: Instant, rtt: &Rtt) {
-        self.persist_at = None;
+    /// Whether the timers begin anew.
+    fn rearm(&mut self, now: Instant, rtt: &Rtt, heard: &Heard, delivery: &Delivery) {
+        if heard.advanced > 0 || self.board.is_empty() {
+            self.persist_at = None;
+        }
         if self.board.is_empty() {
             self.rto_at = None;
             self.probe_at = None;
             self.reorder_at = None;
             return;
         }
-        // (5.3) "When an ACK is received that acknowledges new data, restart the retransmission timer".
-        self.rto_at = Some(now + rtt.rto());
-        self.schedule_loss_probe(now, rtt);
-    }
-
-    /// RFC 8985 section 7.2.
-    pub(super) fn schedule_loss_probe(&mut self, now: Instant, rtt: &Rtt) {
-        self.probe_at = None;
-        let allowed = self.sack
-            && self.phase == Phase::Open
-            && self.loss_probe.is_none()
-            && self.board.sacked() == 0
-            && rtt.backoff() == 0;
-        let Some(smoothed) = rtt.smoothed().filter(|_| allowed) else { return };
-        let mut timeout = smoothed * 2 + PROBE_SLACK;
-        if self.board.in_flight() <= self.mss {
-            timeout += PEER_ACK_DELAY;
-        }
-        let at = now + timeout;
-        if self.rto_at.is_some_and(|rto_at| at < rto_at) {
-            self.probe_at = Some(at);
+        // A SACK of what was sent before the first hole last was says that the path lives (as Linux).
+        let head = self.board.head_sent_at().unwrap_or(now);
+        let alive = heard.sacked && delivery.rtt(now).is_some_and(|rtt| rtt > now.since(head));
+        if heard.advanced > 0 || alive {
+            // (5.3) "When an ACK is received that acknowledges new data, restart the retransmission timer".
+            self.rto_at = Some(now + rtt.rto());
+            self.schedule_loss_probe(now, rtt);
         }
     }
 
-    /// The probe timer expired: one more segment shall go out whatever the window says.
-    pub fn on_loss_probe(&mut self, now: Instant, rtt: &Rtt) {
-        self.probe_at = None;
-        if self.board.is_empty() {
+    /// Tells the controller.
+    fn steer(&mut self, now: Instant, rtt: &Rtt, heard: &Heard, delivery: &Delivery, lost: usize) {
+        let round_started = heard.advanced > 0 && self.una >= self.round_end;
+        if round_started {
+            self.round_end = self.nxt;
+        }
+        // Linux's tcp_may_raise_cwnd: SACK alone lets the window grow only where reordering is known.
+        let progress = heard.advanced > 0 || heard.sacked && self.rack.reordering_seen();
+        if !progress && !self.congestion.is_reducing() {
             return;
         }
-        self.counters.loss_probes += 1;
-        self.loss_probe_due = true;
-        self.rto_at = Some(now + rtt.rto());
+        self.congestion.on_ack(&AckSample {
+            now,
+            acked: delivery.bytes,
+            lost,
+            in_flight: self.in_flight(),
+            rtt: delivery.rtt(now),
+            smoothed: rtt.smoothed().unwrap_or_default(),
+            advanced: heard.advanced > 0,
+            round_started,
+            window_limited: false,
+        });
     }
 
     /// The retransmission timer expired with data outstanding (RFC 6298 section 5.4 to 5.6).
     pub fn on_timeout(&mut self, now: Instant, rtt: &mut Rtt) {
-        if !matches!(self.phase, Phase::Loss { .. }) {
-            self.congestion.on_timeout(now, self.outstanding());
+        let repairing = matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. });
+        let first = match self.phase {
+            Phase::Open => true,
+            Phase::Loss { .. } if self.retries == 0 => true,
+            Phase::Cwr { point } | Phase::Recovery { point } | Phase::Loss { point } => {
+                point <= self.una
+            }
+        };
+        if first {
+            self.begin_undo();
         }
+        self.congestion.on_timeout(now, if first { First::Yes } else { First::No });
         self.counters.timeouts += 1;
-        self.phase = Phase::Loss { point: self.nxt };
-        self.board.mark_all_lost();
+        // RFC 8985 section 6.3: besides the first, "segments that were sent recently" are not lost yet.
+        let patience = self.rack.patience(&self.board, repairing, rtt);
+        self.board.mark_timed_out(now, patience.filter(|_| self.sack));
         self.duplicates = 0;
+        self.congestion.restart(self.in_flight());
+        // RFC 5682 section 2.1 and Linux: not where the timeout interrupts another repair.
+        let detects = self.detects_spurious_timeouts && (!repairing || self.retries > 0);
+        self.frto = if detects { Frto::Retransmitted } else { Frto::Off };
+        self.phase = Phase::Loss { point: self.nxt };
+        self.recover = self.nxt;
         self.fast_due = true;
+        self.head_due = true;
+        self.holds = false;
         self.loss_probe = None;
         self.loss_probe_due = false;
         self.probe_at = None;

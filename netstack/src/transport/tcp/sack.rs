@@ -31,12 +31,19 @@ pub struct Sent {
     pub retransmitted: bool,
     /// What is known of it.
     pub fate: Fate,
+    /// Payload of its segments.
+    mss: u32,
 }
 
 impl Sent {
     /// Its length in sequence numbers.
     pub fn len(&self) -> usize {
         self.end.since(self.start)
+    }
+
+    /// How many segments carried it.
+    pub fn segments(&self) -> usize {
+        self.len().div_ceil(self.mss.max(1) as usize)
     }
 }
 
@@ -111,6 +118,7 @@ pub struct Scoreboard {
     ranges: VecDeque<Sent>,
     in_flight: usize,
     sacked: usize,
+    sacked_segments: usize,
     lost: usize,
     /// No lost range starts before this one.
     lost_hint: Seq,
@@ -150,18 +158,34 @@ impl Scoreboard {
         self.ranges.iter()
     }
 
-    /// How many ranges were reported by SACK, not merged.
-    pub fn sacked_ranges(&self) -> usize {
-        self.ranges.iter().filter(|sent| sent.fate == Fate::Sacked).count()
+    /// How many segments were reported by SACK.
+    pub fn sacked_segments(&self) -> usize {
+        self.sacked_segments
+    }
+
+    /// Bytes that were sent again and are on their way.
+    pub fn retransmissions_out(&self) -> usize {
+        self.retransmissions_out
+    }
+
+    /// When the first outstanding range was last sent.
+    pub fn head_sent_at(&self) -> Option<Instant> {
+        self.ranges.front().map(|front| front.sent_at)
     }
 
     /// New data went out.
-    pub fn sent(&mut self, now: Instant, start: Seq, end: Seq) {
+    pub fn sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.in_flight += end.since(start);
-        let fate = Fate::InFlight;
         self.transmissions += 1;
-        let order = self.transmissions;
-        self.ranges.push_back(Sent { start, end, sent_at: now, order, retransmitted: false, fate });
+        self.ranges.push_back(Sent {
+            start,
+            end,
+            sent_at: now,
+            order: self.transmissions,
+            retransmitted: false,
+            fate: Fate::InFlight,
+            mss: u32::try_from(mss).unwrap_or(u32::MAX),
+        });
     }
 
     fn discount(&mut self, sent: &Sent) {
@@ -171,6 +195,9 @@ impl Scoreboard {
             Fate::Lost => &mut self.lost,
         };
         *counter = counter.saturating_sub(sent.len());
+        if sent.fate == Fate::Sacked {
+            self.sacked_segments = self.sacked_segments.saturating_sub(sent.segments());
+        }
         if sent.retransmitted && sent.fate == Fate::InFlight {
             self.retransmissions_out = self.retransmissions_out.saturating_sub(sent.len());
         }
@@ -179,7 +206,10 @@ impl Scoreboard {
     fn count(&mut self, sent: &Sent) {
         match sent.fate {
             Fate::InFlight => self.in_flight += sent.len(),
-            Fate::Sacked => self.sacked += sent.len(),
+            Fate::Sacked => {
+                self.sacked += sent.len();
+                self.sacked_segments += sent.segments();
+            }
             Fate::Lost => self.lost += sent.len(),
         }
         if sent.retransmitted && sent.fate == Fate::InFlight {
@@ -289,14 +319,35 @@ impl Scoreboard {
         self.lost - before
     }
 
-    /// The timeout: all that was not SACKed is taken for lost. A peer that drops what it SACKed is found by
-    /// the timeout of what is then first, so that its SACK is forgotten, too (RFC 2018 section 8).
-    pub fn mark_all_lost(&mut self) {
+    /// The timeout: what was not SACKed is taken for lost, but, where `patience` is given, what was sent within it. A peer
+    /// that drops what it SACKed is found by the timeout of what is then first, so that its SACK is forgotten, too
+    /// (RFC 2018 section 8).
+    pub fn mark_timed_out(&mut self, now: Instant, patience: Option<Duration>) {
         let reneged = self.ranges.front().is_some_and(|front| front.fate == Fate::Sacked);
         for index in 0..self.ranges.len() {
-            let fate = self.ranges[index].fate;
-            if fate == Fate::InFlight || reneged && fate == Fate::Sacked {
+            let sent = self.ranges[index];
+            let recent = patience.is_some_and(|patience| sent.sent_at + patience > now);
+            if reneged && sent.fate == Fate::Sacked
+                || sent.fate == Fate::InFlight && (index == 0 || reneged || !recent)
+            {
                 self.set_fate(index, Fate::Lost, |_| {});
+            }
+        }
+    }
+
+    /// All that is outstanding is to be sent again.
+    pub fn mark_all_lost(&mut self) {
+        self.mark_timed_out(Instant::MAX, None);
+    }
+
+    /// What was taken for lost is on its way after all.
+    pub fn unmark_lost(&mut self) {
+        if self.lost == 0 {
+            return;
+        }
+        for index in 0..self.ranges.len() {
+            if self.ranges[index].fate == Fate::Lost {
+                self.set_fate(index, Fate::InFlight, |_| {});
             }
         }
     }
@@ -353,7 +404,7 @@ mod tests {
     fn ten_segments() -> Scoreboard {
         let mut board = Scoreboard::default();
         for n in 0..10 {
-            board.sent(at(n), Seq(0) + n as usize * MSS, Seq(0) + (n as usize + 1) * MSS);
+            board.sent(at(n), Seq(0) + n as usize * MSS, Seq(0) + (n as usize + 1) * MSS, MSS);
         }
         board
     }
@@ -391,7 +442,7 @@ mod tests {
     #[test]
     fn a_large_range_is_cut_at_segment_borders_only() {
         let mut board = Scoreboard::default();
-        board.sent(at(0), Seq(0), Seq(1000));
+        board.sent(at(0), Seq(0), Seq(1000), MSS);
         board.sack(Seq(250), Seq(620), MSS, &mut Delivery::default());
         assert_eq!(board.sacked(), 300);
         assert_eq!(board.iter().count(), 3);
@@ -404,7 +455,7 @@ mod tests {
     #[test]
     fn a_partial_cumulative_acknowledgment_cuts_the_first_range() {
         let mut board = Scoreboard::default();
-        board.sent(at(0), Seq(u32::MAX - 10), Seq(989));
+        board.sent(at(0), Seq(u32::MAX - 10), Seq(989), MSS);
         let mut delivery = Delivery::default();
         board.acknowledge(Seq(489), &mut delivery);
         assert_eq!((delivery.bytes, board.in_flight()), (500, 500));

@@ -1,11 +1,12 @@
 //! The sending half: the queue of unacknowledged and unsent data, the peer's window, loss recovery
 //! (RFC 5681, 6582, 6675, 8985), Nagle's rule and silly-window avoidance (RFC 9293 section 3.8.6.2.1).
 
-use super::congestion::Congestion;
+use super::congestion::{Burst, Control};
 use super::rack::Rack;
 use super::rtt::Rtt;
 use super::sack::Scoreboard;
 use super::seq::Seq;
+use super::undo::{Frto, Undo};
 use crate::buffer::Chain;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::SackBlocks;
@@ -15,6 +16,11 @@ use crate::wire::tcp::SackBlocks;
 pub enum Phase {
     /// No loss is being repaired.
     Open,
+    /// The window shrinks though nothing was lost (Linux's CWR), until more than `point` is acknowledged.
+    Cwr {
+        /// What had been sent when the network complained.
+        point: Seq,
+    },
     /// Fast recovery until `point` is acknowledged.
     Recovery {
         /// What had been sent when loss was detected.
@@ -114,14 +120,36 @@ pub struct SendCounters {
     pub bytes_retransmitted: u64,
     /// Segments sent again.
     pub retransmissions: u32,
-    /// Fast recoveries entered.
+    /// Of those, in fast recovery (TCPFastRetrans).
+    pub fast_retransmissions: u32,
+    /// Of those, in slow start after a timeout (TCPSlowStartRetrans).
+    pub slow_start_retransmissions: u32,
+    /// Fast recoveries entered by SACK (TCPSackRecovery).
     pub recoveries: u32,
-    /// Timeouts.
+    /// Fast recoveries entered by duplicate acknowledgments (TCPRenoRecovery).
+    pub reno_recoveries: u32,
+    /// Timeouts (TCPTimeouts).
     pub timeouts: u32,
-    /// D-SACKs received.
+    /// D-SACKs received (TCPDSACKRecv).
     pub duplicates_reported: u32,
-    /// Tail loss probes sent.
+    /// Segments that they reported (TCPDSACKRecvSegs).
+    pub duplicate_segments_reported: u32,
+    /// Tail loss probes sent (TCPLossProbes).
     pub loss_probes: u32,
+    /// Of those, the ones that repaired a loss (TCPLossProbeRecovery).
+    pub loss_probe_recoveries: u32,
+    /// Retransmitted segments that were lost again (TCPLostRetransmit).
+    pub lost_retransmissions: u32,
+    /// Recoveries taken back when they ended (TCPFullUndo).
+    pub undone_wholly: u32,
+    /// Recoveries taken back within (TCPPartialUndo).
+    pub undone_partially: u32,
+    /// Recoveries taken back by D-SACK (TCPDSACKUndo).
+    pub undone_by_report: u32,
+    /// Timeouts taken back (TCPLossUndo).
+    pub undone_losses: u32,
+    /// Of those, by F-RTO (TCPSpuriousRTOs).
+    pub spurious_timeouts: u32,
 }
 
 /// The sending half of a connection.
@@ -144,7 +172,7 @@ pub struct Sender {
     /// Payload bytes of a full segment.
     pub mss: usize,
     /// Congestion control.
-    pub congestion: Box<dyn Congestion>,
+    pub congestion: Control,
     /// Counters.
     pub counters: SendCounters,
     /// Consecutive timeouts without progress.
@@ -171,9 +199,28 @@ pub struct Sender {
     pub(super) board: Scoreboard,
     pub(super) rack: Rack,
     pub(super) phase: Phase,
-    pub(super) duplicates: u32,
-    /// Recovery was just entered: the first retransmission does not wait for the window.
+    /// Duplicate acknowledgments of a peer without SACK: segments that left the network.
+    pub(super) duplicates: usize,
+    /// RFC 6582's recover: no fast recovery begins before more than this is acknowledged.
+    pub(super) recover: Seq,
+    /// The first retransmission does not wait for the window.
     pub(super) fast_due: bool,
+    /// The retransmission is the timeout's own.
+    pub(super) head_due: bool,
+    /// Nothing is sent again before the next acknowledgment.
+    pub(super) holds: bool,
+    pub(super) undo: Undo,
+    pub(super) frto: Frto,
+    /// F-RTO (tcp_frto).
+    pub detects_spurious_timeouts: bool,
+    /// Whether an unused window shrinks (tcp_slow_start_after_idle).
+    pub slow_start_after_idle: bool,
+    /// Where the present round trip ends.
+    pub(super) round_end: Seq,
+    /// Something went out since the last burst was judged.
+    bursting: bool,
+    /// The congestion window held something back.
+    window_held: bool,
     pub(super) loss_probe: Option<LossProbe>,
     pub(super) loss_probe_due: bool,
     /// The timer says to send what Nagle, cork or a small window held back.
@@ -184,7 +231,7 @@ pub struct Sender {
 
 impl Sender {
     /// A sender that has sent nothing.
-    pub fn new(now: Instant, iss: Seq, mss: usize, congestion: Box<dyn Congestion>) -> Sender {
+    pub fn new(now: Instant, iss: Seq, mss: usize, congestion: Control) -> Sender {
         Sender {
             iss,
             una: iss,
@@ -213,7 +260,17 @@ impl Sender {
             rack: Rack::default(),
             phase: Phase::Open,
             duplicates: 0,
+            recover: iss,
             fast_due: false,
+            head_due: false,
+            holds: false,
+            undo: Undo::default(),
+            frto: Frto::Off,
+            detects_spurious_timeouts: true,
+            slow_start_after_idle: true,
+            round_end: iss,
+            bursting: false,
+            window_held: false,
             loss_probe: None,
             loss_probe_due: false,
             forced: false,
@@ -249,7 +306,7 @@ impl Sender {
             return in_flight;
         }
         // Without SACK each duplicate acknowledgment tells of one segment that left the network.
-        in_flight.saturating_sub(self.duplicates as usize * self.mss)
+        in_flight.saturating_sub(self.duplicates * self.mss)
     }
 
     /// Sequence numbers sent and not acknowledged.
@@ -339,17 +396,12 @@ impl Sender {
 
     /// The next piece to send, if anything may go out.
     pub fn poll(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {
-        let out = self
-            .poll_loss_probe(now)
-            .or_else(|| self.poll_retransmission(now, budget))
-            .or_else(|| self.poll_new(now, rtt, budget))?;
-        let len = out.payload.len() as u64;
-        self.counters.bytes_sent += len;
-        if out.retransmission {
-            self.counters.bytes_retransmitted += len;
-            self.counters.retransmissions += out.payload.len().div_ceil(self.mss).max(1) as u32;
-        }
-        self.last_sent_at = now;
+        let Some(out) = self.poll_next(now, rtt, budget) else {
+            self.end_burst(now, rtt);
+            return None;
+        };
+        self.bursting = true;
+        self.note_sent(now, &out);
         if self.rto_at.is_none() {
             self.rto_at = Some(now + rtt.rto());
         }
@@ -359,30 +411,61 @@ impl Sender {
         Some(out)
     }
 
-    fn outgoing(&self, seq: Seq, len: usize, retransmission: bool) -> Outgoing {
+    fn poll_next(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {
+        if let Some(probe) = self.poll_loss_probe(now) {
+            return Some(probe);
+        }
+        if self.frto == Frto::Probing {
+            // RFC 5682 section 2.1 step 2.b: new data first; only "if there are no new data to send" the conventional way.
+            let eager = Budget { push: Push::NoDelay, ..budget };
+            let fresh = self.poll_new(now, rtt, eager);
+            let sent = matches!(self.phase, Phase::Loss { point } if self.nxt > point);
+            if fresh.is_some() || sent {
+                return fresh;
+            }
+            self.frto = Frto::Off;
+        }
+        let repair = if self.holds { None } else { self.poll_retransmission(now, budget) };
+        repair.or_else(|| self.poll_new(now, rtt, budget))
+    }
+
+    fn note_sent(&mut self, now: Instant, out: &Outgoing) {
+        let len = out.payload.len();
+        self.counters.bytes_sent += len as u64;
+        if out.retransmission {
+            let segments = len.div_ceil(self.mss).max(1) as u32;
+            self.counters.bytes_retransmitted += len as u64;
+            self.counters.retransmissions += segments;
+        }
+        self.congestion.on_sent(len);
+        self.last_sent_at = now;
+    }
+
+    /// Nothing more goes out for now: tells the controller what ended the burst.
+    fn end_burst(&mut self, now: Instant, rtt: &Rtt) {
+        let held = core::mem::take(&mut self.window_held);
+        if !core::mem::take(&mut self.bursting) && !held {
+            return;
+        }
+        let in_flight = self.in_flight();
+        let full = in_flight + self.mss > self.congestion.window();
+        self.congestion.validate(&Burst {
+            now,
+            una: self.una,
+            nxt: self.nxt,
+            limited: held || full,
+            in_flight: self.outstanding(),
+            rto: rtt.rto(),
+            may_decay: self.slow_start_after_idle && self.phase == Phase::Open,
+        });
+    }
+
+    pub(super) fn outgoing(&self, seq: Seq, len: usize, retransmission: bool) -> Outgoing {
         let end = self.queue_end();
         let bytes = len.min(end.since(seq));
         let payload = self.queue.range(seq.since(self.queue_start), bytes);
         let fin = self.fin != Fin::Open && seq + len > end;
         Outgoing { seq, push: seq + bytes == end && bytes > 0, payload, fin, retransmission }
-    }
-
-    fn poll_loss_probe(&mut self, now: Instant) -> Option<Outgoing> {
-        if !core::mem::take(&mut self.loss_probe_due) {
-            return None;
-        }
-        let fresh = self.unsent().min(self.mss).min(self.usable_window());
-        if fresh > 0 {
-            let out = self.take_new(now, fresh);
-            self.loss_probe = Some(LossProbe { end: self.nxt, retransmitted: false });
-            return Some(out);
-        }
-        let last = self.board.last_unsacked()?;
-        let len = last.len().min(self.mss);
-        let start = last.end - len;
-        self.board.retransmitted(now, start, len);
-        self.loss_probe = Some(LossProbe { end: self.nxt, retransmitted: true });
-        Some(self.outgoing(start, len, true))
     }
 
     fn poll_retransmission(&mut self, now: Instant, budget: Budget) -> Option<Outgoing> {
@@ -392,6 +475,7 @@ impl Sender {
             room = room.max(self.mss);
         }
         if room < lost.len().min(self.mss) {
+            self.window_held = true;
             return None;
         }
         let whole = room.min(budget.gso_max) / self.mss * self.mss;
@@ -407,6 +491,15 @@ impl Sender {
             len = len.min(limit.max(self.mss));
         }
         self.board.retransmitted(now, lost.start, len);
+        let segments = len.div_ceil(self.mss);
+        self.note_retransmission(now, segments);
+        match (core::mem::take(&mut self.head_due), self.phase) {
+            (true, _) => {}
+            (false, Phase::Loss { .. }) => {
+                self.counters.slow_start_retransmissions += segments as u32;
+            }
+            (false, _) => self.counters.fast_retransmissions += segments as u32,
+        }
         Some(self.outgoing(lost.start, len, true))
     }
 
@@ -416,13 +509,18 @@ impl Sender {
         if unsent == 0 {
             return self.poll_fin(now);
         }
-        if self.board.is_empty() && now.since(self.last_sent_at) > rtt.rto() {
-            self.congestion.on_idle(now);
+        let idle = now.since(self.last_sent_at);
+        if self.board.is_empty() && self.slow_start_after_idle && idle > rtt.rto() {
+            self.congestion.on_idle(now, idle, rtt.rto());
         }
         let room = self.congestion.window().saturating_sub(self.in_flight());
         let open = self.usable_window();
         let len = unsent.min(open);
-        if len == 0 || room < len.min(self.mss) {
+        if len > 0 && room < len.min(self.mss) {
+            self.window_held = true;
+            return None;
+        }
+        if len == 0 {
             return None;
         }
         let whole = len.min(room).min(budget.gso_max.max(self.mss)) / self.mss * self.mss;
@@ -450,7 +548,7 @@ impl Sender {
         }
     }
 
-    fn take_new(&mut self, now: Instant, len: usize) -> Outgoing {
+    pub(super) fn take_new(&mut self, now: Instant, len: usize) -> Outgoing {
         let mut out = self.outgoing(self.nxt, len, false);
         let mut taken = len;
         if len == self.unsent() && self.fin == Fin::Queued {
@@ -458,7 +556,7 @@ impl Sender {
             taken += 1;
             self.fin = Fin::Sent;
         }
-        self.board.sent(now, self.nxt, self.nxt + taken);
+        self.board.sent(now, self.nxt, self.nxt + taken, self.mss);
         self.nxt += taken;
         if !len.is_multiple_of(self.mss) {
             self.small_end = self.nxt;

@@ -99,8 +99,10 @@ impl Tcb {
     ) -> Tcb {
         let name = settings.congestion.unwrap_or(config.congestion);
         let mss = limits.mss.max(LEAST_MSS);
-        let congestion = congestion::by_name(name, mss)
-            .unwrap_or_else(|| Box::new(congestion::NewReno::new(mss)));
+        let iss = Seq(secrets.iss);
+        let mut send = Sender::new(now, iss, mss, congestion::Control::new(now, name, mss, iss));
+        send.detects_spurious_timeouts = config.detect_spurious_timeouts;
+        send.slow_start_after_idle = config.slow_start_after_idle;
         let capacity = settings.receive_buffer.unwrap_or(config.receive_buffer);
         let capacity_max = settings.receive_buffer.unwrap_or(config.receive_buffer_max);
         let offset = secrets.timestamp_offset;
@@ -110,7 +112,7 @@ impl Tcb {
         receive.space.locked = settings.receive_buffer.is_some();
         receive.mss_limit = mss;
         Tcb {
-            send: Sender::new(now, Seq(secrets.iss), mss, congestion),
+            send,
             receive,
             rtt: Rtt::default(),
             timestamps,

@@ -51,14 +51,15 @@ impl Connection {
             }
             _ => {}
         }
+        // A probe that is due with the timeout takes its place, and the timeout begins anew.
+        if take_due(&mut self.tcb.send.probe_at, now) {
+            self.tcb.send.on_loss_probe(now, &self.tcb.rtt);
+        }
         if take_due(&mut self.tcb.send.rto_at, now) {
             match self.is_connecting() {
                 true => self.retransmit_syn(now),
                 false => self.retransmit(now),
             }
-        }
-        if take_due(&mut self.tcb.send.probe_at, now) {
-            self.tcb.send.on_loss_probe(now, &self.tcb.rtt);
         }
         if take_due(&mut self.tcb.send.reorder_at, now) {
             self.tcb.send.detect_losses(now, &self.tcb.rtt);

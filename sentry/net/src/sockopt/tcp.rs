@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use netstack::socket::options::{CongestionKind, TcpOption, TcpOptionKind};
+use netstack::socket::options::{TcpOption, TcpOptionKind};
+use netstack::transport::tcp::congestion;
 use sentry_abi::Errno;
 use sentry_abi::tcp::*;
 use sentry_kernel::Result;
@@ -29,15 +30,15 @@ fn count(number: i32) -> Result<u8> {
     }
 }
 
-/// A congestion control's name. Errors: ENOENT for one that is not there.
-fn congestion(bytes: &[u8]) -> Result<CongestionKind> {
-    let name = bytes.get(..bytes.len().min(CA_NAME_MAX - 1)).unwrap_or_default();
-    match name.split(|b| *b == 0).next().unwrap_or_default() {
-        b"reno" => Ok(CongestionKind::Reno),
-        b"cubic" => Ok(CongestionKind::Cubic),
-        b"" => Err(Errno::EINVAL.into()),
-        _ => Err(Errno::ENOENT.into()),
+/// A congestion control's name, cut at TCP_CA_NAME_MAX and at its zero byte. Errors: EINVAL for no bytes, ENOENT for one
+/// that is not there.
+fn congestion(bytes: &[u8]) -> Result<&'static str> {
+    if bytes.is_empty() {
+        return Err(Errno::EINVAL.into());
     }
+    let name = bytes.get(..bytes.len().min(CA_NAME_MAX - 1)).unwrap_or_default();
+    let name = name.split(|b| *b == 0).next().unwrap_or_default();
+    Ok(congestion::known(name).ok_or(Errno::ENOENT)?)
 }
 
 /// A value that setsockopt(2) gives. Errors: EINVAL, ENOENT, ENOPROTOOPT for an option that the stack does not have.
@@ -114,11 +115,8 @@ pub fn encode(option: &TcpOption) -> Vec<u8> {
         TcpOption::Linger2(time) => time.as_ref().map_or(-1, whole_seconds),
         TcpOption::WindowClamp(n) | TcpOption::NotSentLowWater(n) => *n as i32,
         TcpOption::UserTimeout(time) => i32::try_from(time.as_millis()).unwrap_or(i32::MAX),
-        TcpOption::Congestion(kind) => {
-            let mut name = match kind {
-                CongestionKind::Reno => b"reno".to_vec(),
-                CongestionKind::Cubic => b"cubic".to_vec(),
-            };
+        TcpOption::Congestion(name) => {
+            let mut name = name.as_bytes().to_vec();
             name.resize(CA_NAME_MAX, 0);
             return name;
         }

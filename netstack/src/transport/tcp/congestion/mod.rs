@@ -1,54 +1,94 @@
-//! Congestion control: how much may be in flight. Loss detection is elsewhere; this only reacts to it.
+//! Congestion control: how much may be in flight. Loss detection is elsewhere; this only reacts to it. A
+//! [`Congestion`] is one algorithm, [`Control`] the frame around it that all algorithms share: proportional rate
+//! reduction, undo, and the validation of windows that were not used.
 
+mod control;
+mod cubic;
+mod hystart;
 mod newreno;
+mod window;
 
+pub use control::{Burst, Control, First};
+pub use cubic::Cubic;
 pub use newreno::NewReno;
+pub use window::Window;
 
 use crate::time::{Duration, Instant};
 use core::fmt::Debug;
 
-/// What an acknowledgment told.
-#[derive(Clone, Copy, Debug)]
+/// What an acknowledgment told. Amounts are bytes.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AckSample {
     /// When it came.
     pub now: Instant,
-    /// Bytes that it newly acknowledged, cumulatively or by SACK.
+    /// Newly delivered by it, cumulatively or by SACK.
     pub acked: usize,
-    /// Bytes in flight before it.
+    /// Newly taken for lost with it.
+    pub lost: usize,
+    /// On their way after it.
     pub in_flight: usize,
     /// The round-trip time it measured, if it could.
     pub rtt: Option<Duration>,
+    /// The smoothed round-trip time; zero before the first sample.
+    pub smoothed: Duration,
+    /// Whether it acknowledged data cumulatively.
+    pub advanced: bool,
+    /// Whether it began a new round trip: all that was sent when the last one began is acknowledged.
+    pub round_started: bool,
+    /// Whether the window was what held the sender back.
+    pub window_limited: bool,
 }
 
-/// A congestion controller. All amounts are bytes.
+/// Why the window must become smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Acknowledgments told of a loss.
+    Loss,
+    /// The retransmission timer expired.
+    Timeout,
+    /// A router marked a packet (RFC 3168).
+    Mark,
+}
+
+/// A congestion control algorithm over a [`Window`] that the sender owns.
 pub trait Congestion: Debug + Send {
     /// Linux's name, as TCP_CONGESTION gives it.
     fn name(&self) -> &'static str;
-    /// How much may be in flight.
-    fn window(&self) -> usize;
-    /// Where slow start ends.
-    fn ssthresh(&self) -> usize;
-    /// The segment size is known or changed.
-    fn set_mss(&mut self, mss: usize);
-    /// Data was acknowledged outside of fast recovery.
-    fn on_ack(&mut self, sample: AckSample);
-    /// Loss was detected by acknowledgments: once per recovery.
-    fn on_loss(&mut self, now: Instant, in_flight: usize);
-    /// Fast recovery ended.
-    fn on_recovered(&mut self, now: Instant);
-    /// The retransmission timer expired: once per series of backoffs.
-    fn on_timeout(&mut self, now: Instant, in_flight: usize);
-    /// The connection sends again after being idle for longer than the retransmission timeout.
-    fn on_idle(&mut self, now: Instant);
+    /// Data was delivered outside of a reduction: the window may grow.
+    fn on_ack(&mut self, window: &mut Window, sample: &AckSample);
+    /// The slow-start threshold after congestion: once per episode.
+    fn reduce(&mut self, window: &Window, now: Instant, cause: Cause) -> usize;
+    /// The last reduction was a mistake; the window is restored already.
+    fn undo(&mut self) {}
 }
 
-/// The controllers by Linux's names.
-pub const AVAILABLE: &[&str] = &["reno"];
+/// The controllers by Linux's names; the first is Linux's default.
+pub const AVAILABLE: &[&str] = &["cubic", "reno"];
 
-/// A fresh controller of that name.
-pub fn by_name(name: &str, mss: usize) -> Option<Box<dyn Congestion>> {
+/// The known name that equals `name`, for settings that outlive the caller's bytes.
+pub fn known(name: &[u8]) -> Option<&'static str> {
+    AVAILABLE.iter().copied().find(|known| known.as_bytes() == name)
+}
+
+/// A fresh algorithm of that name.
+pub fn by_name(name: &str) -> Option<Box<dyn Congestion>> {
     match name {
-        "reno" => Some(Box::new(NewReno::new(mss))),
+        "cubic" => Some(Box::new(Cubic::default())),
+        "reno" => Some(Box::new(NewReno::default())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_available_name_makes_a_controller_of_that_name() {
+        for name in AVAILABLE {
+            assert_eq!(by_name(name).map(|algorithm| algorithm.name()), Some(*name));
+            assert_eq!(known(name.as_bytes()), Some(*name));
+        }
+        assert_eq!((known(b"vegas"), by_name("vegas").is_none()), (None, true));
     }
 }
