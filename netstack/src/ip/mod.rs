@@ -1,11 +1,16 @@
 //! The Internet layer: prefixes, what is known of a received packet, what is asked of a sent one, and the
 //! trait through which transports send. It must not know sockets or the stack.
 
+pub mod address;
 pub mod cidr;
+pub mod conf;
 pub mod fragment;
 pub mod neigh;
 pub mod pmtu;
 pub mod route;
+pub mod rule;
+pub mod tables;
+pub mod trie;
 
 use core::net::IpAddr;
 
@@ -14,8 +19,10 @@ use crate::link::NicId;
 use crate::time::Instant;
 use crate::wire::ipv4_options::Options;
 
+pub use address::{Address, AddressFlags};
 pub use cidr::IpCidr;
 pub use route::Route;
+pub use rule::Rule;
 
 /// ICMP for IPv4.
 pub const PROTO_ICMP: u8 = 1;
@@ -135,6 +142,37 @@ pub enum Fragment {
     Probe,
 }
 
+/// What tells packets with the same addresses apart: for rules, and for the choice among several ways.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Flow {
+    /// The mark of the socket (SO_MARK).
+    pub mark: u32,
+    /// Type of service or traffic class.
+    pub tos: u8,
+    /// The transport protocol.
+    pub protocol: u8,
+    /// The source port.
+    pub sport: u16,
+    /// The destination port.
+    pub dport: u16,
+    /// The user of the socket.
+    pub uid: u32,
+    /// The flow label (IPv6).
+    pub label: u32,
+}
+
+/// Which IPv6 source addresses a socket would rather have (IPV6_ADDR_PREFERENCES, RFC 5014).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SourcePreference {
+    /// As `use_tempaddr` says.
+    #[default]
+    Default,
+    /// Temporary ones (`IPV6_PREFER_SRC_TMP`).
+    Temporary,
+    /// Those that are not (`IPV6_PREFER_SRC_PUBLIC`).
+    Public,
+}
+
 /// A question to the routing table.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteQuery {
@@ -144,12 +182,25 @@ pub struct RouteQuery {
     pub dst: IpAddr,
     /// Only over this interface (SO_BINDTODEVICE, IP_PKTINFO, a scope id).
     pub nic: Option<NicId>,
+    /// What else tells the packets apart.
+    pub flow: Flow,
+    /// Which sources are preferred.
+    pub prefer: SourcePreference,
+    /// Only routes to destinations this near: link for SO_DONTROUTE.
+    pub scope: route::Scope,
 }
 
 impl RouteQuery {
     /// A way to `dst` from whichever source fits.
     pub const fn to(dst: IpAddr) -> RouteQuery {
-        RouteQuery { src: None, dst, nic: None }
+        RouteQuery {
+            src: None,
+            dst,
+            nic: None,
+            flow: Flow { mark: 0, tos: 0, protocol: 0, sport: 0, dport: 0, uid: 0, label: 0 },
+            prefer: SourcePreference::Default,
+            scope: route::Scope::UNIVERSE,
+        }
     }
 }
 
@@ -172,6 +223,8 @@ pub struct RouteInfo {
     pub max_gso: u32,
     /// How the destination is addressed.
     pub cast: Cast,
+    /// What the route tells of its path.
+    pub metrics: route::Metrics,
 }
 
 /// Why a packet could not be routed or sent.
@@ -180,9 +233,12 @@ pub enum IpError {
     /// No route (ENETUNREACH).
     #[error("network is unreachable")]
     NetworkUnreachable,
-    /// A neighbour does not answer (EHOSTUNREACH).
+    /// A neighbour does not answer, or a route refuses (EHOSTUNREACH).
     #[error("no route to host")]
     HostUnreachable,
+    /// A route or rule forbids it (EACCES).
+    #[error("permission denied")]
+    Prohibited,
     /// The source is not an address of ours (EADDRNOTAVAIL).
     #[error("cannot assign requested address")]
     AddressNotAvailable,

@@ -1,59 +1,44 @@
 //! The neighbour cache of one interface: a pure state machine of neighbour unreachability detection
 //! (RFC 4861 section 7.3), used for ARP too. Frames and probes come out as values.
 
-use core::net::IpAddr;
-use std::collections::{HashMap, VecDeque};
+mod entry;
 
+use core::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
+
+use super::Family;
+use super::conf::{NeighConf, NeighGc, NicTunables};
 use crate::buffer::PacketBuffer;
 use crate::link::MacAddr;
 use crate::rng::KeyedState;
 use crate::time::{Duration, Instant};
+use entry::{Entry, Fate, Timing};
 
-/// How often an address is asked for before it counts as unreachable (`mcast_solicit`, `ucast_solicit`).
-const MAX_PROBES: u8 = 3;
-/// The time between probes (`retrans_time_ms`).
-const RETRANS: Duration = Duration::from_secs(1);
-/// How long a confirmation holds (`base_reachable_time_ms`).
-const REACHABLE: Duration = Duration::from_secs(30);
-/// How long a stale entry is used before it is probed (`delay_first_probe_time`).
-const DELAY: Duration = Duration::from_secs(5);
-/// How long a failed entry is remembered.
-const FAILED: Duration = Duration::from_secs(3);
-/// How many bytes wait for one address; the oldest packets give way (`unres_qlen_bytes`).
-const MAX_WAITING: usize = 212_992;
-/// What a waiting packet costs besides its bytes.
-const OVERHEAD: usize = 512;
-/// How many addresses are cached (`gc_thresh3`).
-const MAX_ENTRIES: usize = 1024;
+/// How long the span is for which the reachable time is drawn (RFC 4861 section 6.3.2 allows hours; Linux takes 5 minutes).
+const DRAW_EVERY_SECS: u64 = 300;
+/// Above `gc_thresh2`, entries that were used within this time stay.
+const FRESH: Duration = Duration::from_secs(5);
 
-/// The state of an entry (RFC 4861 section 7.3.2).
+/// The state of an entry (RFC 4861 section 7.3.2): a `NUD_` number of `linux/neighbour.h`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
 pub enum State {
     /// Asked for; packets wait.
-    Incomplete,
+    Incomplete = 0x01,
     /// Confirmed a short time ago.
-    Reachable,
+    Reachable = 0x02,
     /// Known, not confirmed lately.
-    Stale,
+    Stale = 0x04,
     /// Used while stale: a confirmation may still come from above.
-    Delay,
+    Delay = 0x08,
     /// Asked again, directly.
-    Probe,
+    Probe = 0x10,
     /// Nobody answered.
-    Failed,
+    Failed = 0x20,
+    /// Set by hand; never asked for.
+    NoArp = 0x40,
     /// Set by hand.
-    Permanent,
-}
-
-struct Entry {
-    state: State,
-    mac: MacAddr,
-    // When the state changes by itself; Stale and Permanent have none.
-    deadline: Option<Instant>,
-    probes: u8,
-    used: Instant,
-    waiting: VecDeque<PacketBuffer>,
-    waiting_cost: usize,
+    Permanent = 0x80,
 }
 
 /// One entry as a listing shows it.
@@ -65,6 +50,27 @@ pub struct Neighbour {
     pub mac: Option<MacAddr>,
     /// The state.
     pub state: State,
+    /// Whether it called itself a router (`NTF_ROUTER`).
+    pub router: bool,
+    /// Whether questions for it are answered here (`NTF_PROXY`); it has no state then.
+    pub proxy: bool,
+    /// How often it was asked without an answer.
+    pub probes: u32,
+    /// When a packet last went to it.
+    pub used: Instant,
+    /// When it was last confirmed.
+    pub confirmed: Instant,
+    /// When its state or address last changed.
+    pub updated: Instant,
+}
+
+impl Neighbour {
+    /// A neighbour to be set by hand.
+    pub const fn new(address: IpAddr, mac: Option<MacAddr>, state: State) -> Neighbour {
+        let (used, confirmed, updated) = (Instant::ZERO, Instant::ZERO, Instant::ZERO);
+        let (router, proxy, probes) = (false, false, 0);
+        Neighbour { address, mac, state, router, proxy, probes, used, confirmed, updated }
+    }
 }
 
 /// A question to be asked on the link.
@@ -103,170 +109,241 @@ pub struct Claim {
     pub solicited: bool,
     /// Whether it replaces another address that is known.
     pub override_cached: bool,
+    /// Whether the address is a router's, when it says so (RFC 4861 section 4.4).
+    pub router: Option<bool>,
+}
+
+/// What became of a claim.
+pub struct Claimed {
+    /// The address that holds now.
+    pub mac: MacAddr,
+    /// The packets that waited for it.
+    pub waiting: Vec<PacketBuffer>,
+    /// Whether a router ceased to be one (RFC 4861 section 7.2.5).
+    pub left_routing: bool,
 }
 
 /// The cache.
 pub struct Neighbours {
     entries: HashMap<IpAddr, Entry, KeyedState>,
+    proxies: BTreeSet<IpAddr>,
+    hasher: KeyedState,
+    conf: [NeighConf; 2],
+    gc: [NeighGc; 2],
     // No later than the earliest deadline of an entry; exact after `on_timer`.
     earliest: Option<Instant>,
+    // What changed since it was last asked, when somebody wants to know.
+    events: Option<Vec<(Gone, Neighbour)>>,
+}
+
+/// Whether an entry of the log of changes is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gone {
+    /// It is no longer there.
+    Yes,
+    /// It is new or changed.
+    No,
 }
 
 impl Neighbours {
-    /// An empty cache.
+    /// An empty cache with Linux's tunables.
     pub fn new(hasher: KeyedState) -> Neighbours {
-        Neighbours { entries: HashMap::with_hasher(hasher), earliest: None }
+        Neighbours {
+            entries: HashMap::with_hasher(hasher.clone()),
+            proxies: BTreeSet::new(),
+            hasher,
+            conf: [NeighConf::v4(), NeighConf::default()],
+            gc: [NeighGc::default(); 2],
+            earliest: None,
+            events: None,
+        }
+    }
+
+    /// Takes the tunables of its interface.
+    pub fn configure(&mut self, tunables: &NicTunables) {
+        self.conf = [tunables.neigh_v4, tunables.neigh_v6];
+    }
+
+    /// Takes the bounds of both families.
+    pub fn bound(&mut self, v4: NeighGc, v6: NeighGc) {
+        self.gc = [v4, v6];
+    }
+
+    /// Notes changes from now on, for `take_events`.
+    pub fn watch(&mut self) {
+        self.events.get_or_insert_default();
+    }
+
+    /// What changed since the last call.
+    pub fn take_events(&mut self) -> Vec<(Gone, Neighbour)> {
+        self.events.as_mut().map(core::mem::take).unwrap_or_default()
+    }
+
+    fn timing(&self, now: Instant, family: Family) -> Timing {
+        let conf = self.conf[family as usize];
+        // RFC 4861 section 6.3.2: "ReachableTime ... should be a uniformly distributed random value between MIN_RANDOM_FACTOR
+        // and MAX_RANDOM_FACTOR times BaseReachableTime": a half and one and a half.
+        let span = (now.millis() / 1000 / DRAW_EVERY_SECS, family);
+        let base = u64::try_from(conf.base_reachable_time.as_nanos()).unwrap_or(u64::MAX);
+        let drawn = core::hash::BuildHasher::hash_one(&self.hasher, span) % base.max(1);
+        Timing { conf, reachable: Duration::from_nanos((base / 2).saturating_add(drawn)) }
+    }
+
+    /// Changes the entry of an address, and notes its deadline and what changed.
+    fn with<R>(
+        &mut self,
+        now: Instant,
+        address: IpAddr,
+        change: impl FnOnce(&mut Entry, &Timing) -> R,
+    ) -> Option<R> {
+        let timing = self.timing(now, Family::of(address));
+        let entry = self.entries.get_mut(&address)?;
+        let before = (entry.state, entry.mac, entry.router);
+        let answer = change(entry, &timing);
+        if before != (entry.state, entry.mac, entry.router) {
+            entry.updated = now;
+            let shown = entry.show(address);
+            if let Some(events) = &mut self.events {
+                events.push((Gone::No, shown));
+            }
+        }
+        let deadline = entry.deadline;
+        self.earliest = [self.earliest, deadline].into_iter().flatten().min();
+        Some(answer)
+    }
+
+    fn forget(&mut self, address: IpAddr) -> Option<Neighbour> {
+        let gone = self.entries.remove(&address)?.show(address);
+        if let Some(events) = &mut self.events {
+            events.push((Gone::Yes, gone));
+        }
+        Some(gone)
+    }
+
+    /// Makes sure that an address has an entry; false when there is no room.
+    fn admit(&mut self, now: Instant, address: IpAddr) -> bool {
+        if self.entries.contains_key(&address) {
+            return true;
+        }
+        if !self.make_room(now, Family::of(address)) {
+            return false;
+        }
+        self.entries.insert(address, Entry::new(now));
+        true
     }
 
     /// Finds the link-layer address for a packet, or keeps it until the address is known.
     pub fn resolve(&mut self, now: Instant, address: IpAddr, packet: PacketBuffer) -> Resolution {
-        let resolution = self.look_up(now, address, packet);
-        self.note_deadline(address);
-        resolution
-    }
-
-    fn look_up(&mut self, now: Instant, address: IpAddr, packet: PacketBuffer) -> Resolution {
-        if !self.entries.contains_key(&address) && !self.make_room() {
+        if !self.admit(now, address) {
             return Resolution::Full(packet);
         }
-        let entry = self.entries.entry(address).or_insert_with(|| Entry {
-            state: State::Failed,
-            mac: MacAddr::ZERO,
-            deadline: None,
-            probes: 0,
-            used: now,
-            waiting: VecDeque::new(),
-            waiting_cost: 0,
+        let mut packet = Some(packet);
+        let resolution = self.with(now, address, |entry, timing| {
+            let packet = packet.take()?;
+            Some(entry.look_up(now, address, packet, timing))
         });
-        entry.used = now;
-        match entry.state {
-            State::Reachable | State::Delay | State::Probe | State::Permanent => {
-                Resolution::Send(entry.mac, packet)
-            }
-            State::Stale => {
-                // RFC 4861 section 7.3.3: "The first time a node sends a packet to a neighbor whose entry is
-                // STALE, the sender changes the state to DELAY".
-                entry.state = State::Delay;
-                entry.deadline = Some(now + DELAY);
-                Resolution::Send(entry.mac, packet)
-            }
-            State::Incomplete => {
-                entry.wait(packet);
-                Resolution::Waiting(None)
-            }
-            State::Failed => {
-                entry.state = State::Incomplete;
-                entry.probes = 1;
-                entry.deadline = Some(now + RETRANS);
-                entry.wait(packet);
-                Resolution::Waiting(Some(Probe { address, mac: None }))
-            }
-        }
+        // The entry was admitted above.
+        resolution.flatten().unwrap_or(Resolution::Waiting(None))
     }
 
     /// Frees a place when the cache is full: the entry that was not used for longest, unless packets wait on it.
-    fn make_room(&mut self) -> bool {
-        if self.entries.len() < MAX_ENTRIES {
+    fn make_room(&mut self, now: Instant, family: Family) -> bool {
+        let gc = self.gc[family as usize];
+        let same = |address: &IpAddr| Family::of(*address) == family;
+        let count = self.entries.len();
+        if count < gc.gc_thresh2 {
             return true;
         }
-        let idle = |entry: &Entry| !matches!(entry.state, State::Incomplete | State::Permanent);
-        let oldest = self.entries.iter().filter(|(_, entry)| idle(entry));
+        let count = self.entries.keys().filter(|address| same(address)).count();
+        if count < gc.gc_thresh2 {
+            return true;
+        }
+        let idle = |entry: &Entry| {
+            !matches!(entry.state, State::Incomplete | State::Permanent | State::NoArp)
+        };
+        let must = count >= gc.gc_thresh3;
+        let old = |entry: &Entry| must || entry.state == State::Failed || entry.used + FRESH < now;
+        let oldest =
+            self.entries.iter().filter(|(at, entry)| same(at) && idle(entry) && old(entry));
         let oldest = oldest.min_by_key(|(address, entry)| (entry.used, **address));
         match oldest.map(|(address, _)| *address) {
-            Some(address) => self.entries.remove(&address).is_some(),
-            None => false,
+            Some(address) => self.forget(address).is_some(),
+            None => !must,
         }
     }
 
     /// Learns from a question that somebody asked us: who asks will want an answer (RFC 826, RFC 4861 section 7.2.3).
-    /// Returns the packets that waited, with the address they go to.
+    /// Returns the packets that waited.
     pub fn learn(&mut self, now: Instant, address: IpAddr, mac: MacAddr) -> Vec<PacketBuffer> {
-        if !self.entries.contains_key(&address) && !self.make_room() {
+        if !self.admit(now, address) {
             return Vec::new();
         }
-        let entry = self.entries.entry(address).or_insert_with(|| Entry {
-            state: State::Stale,
-            mac,
-            deadline: None,
-            probes: 0,
-            used: now,
-            waiting: VecDeque::new(),
-            waiting_cost: 0,
-        });
-        if entry.state == State::Permanent || (entry.mac == mac && entry.state != State::Failed) {
-            if entry.state == State::Incomplete {
-                entry.state = State::Stale;
-                entry.deadline = None;
-            }
-            return entry.take_waiting();
-        }
-        entry.mac = mac;
-        entry.state = State::Stale;
-        entry.deadline = None;
-        entry.take_waiting()
+        self.with(now, address, |entry, timing| entry.learn(now, mac, timing)).unwrap_or_default()
     }
 
     /// Takes an answer (RFC 4861 section 7.2.5). An answer about an address nobody asked for is ignored.
-    /// Returns the packets that waited, and the address they go to.
-    pub fn claim(
-        &mut self,
-        now: Instant,
-        address: IpAddr,
-        claim: Claim,
-    ) -> (MacAddr, Vec<PacketBuffer>) {
-        let Some(entry) = self.entries.get_mut(&address) else { return (claim.mac, Vec::new()) };
-        match entry.state {
-            State::Permanent => return (entry.mac, Vec::new()),
-            State::Incomplete | State::Failed => {
-                entry.mac = claim.mac;
-                entry.confirm(now, claim.solicited);
-            }
-            _ if entry.mac == claim.mac && claim.solicited => entry.confirm(now, true),
-            _ if entry.mac == claim.mac => {}
-            _ if claim.override_cached => {
-                entry.mac = claim.mac;
-                entry.confirm(now, claim.solicited);
-            }
-            State::Reachable => {
-                // "If the Override flag is clear and the supplied link-layer address differs ... If the state
-                // of the entry is REACHABLE, set it to STALE, but do not update the entry in any other way."
-                entry.state = State::Stale;
-                entry.deadline = None;
-            }
-            _ => {}
-        }
-        let answer = (entry.mac, entry.take_waiting());
-        self.note_deadline(address);
-        answer
+    pub fn claim(&mut self, now: Instant, address: IpAddr, claim: Claim) -> Claimed {
+        let nothing = Claimed { mac: claim.mac, waiting: Vec::new(), left_routing: false };
+        self.with(now, address, |entry, timing| entry.claim(now, claim, timing)).unwrap_or(nothing)
     }
 
     /// A transport made progress with the neighbour.
     pub fn confirm(&mut self, now: Instant, address: IpAddr) {
-        if let Some(entry) = self.entries.get_mut(&address)
-            && matches!(entry.state, State::Reachable | State::Stale | State::Delay | State::Probe)
-        {
-            entry.confirm(now, true);
-            self.note_deadline(address);
+        self.with(now, address, |entry, timing| {
+            let known = State::Reachable as u16 | State::Stale as u16;
+            let asked = State::Delay as u16 | State::Probe as u16;
+            if entry.state as u16 & (known | asked) != 0 {
+                entry.confirm(now, true, timing);
+            }
+        });
+    }
+
+    /// Notes that a neighbour is a router, as its advertisement says.
+    pub fn note_router(&mut self, now: Instant, address: IpAddr) {
+        self.with(now, address, |entry, _| entry.router = true);
+    }
+
+    /// Sets an entry by hand; returns the packets that waited, or None when there is no room.
+    pub fn set(&mut self, now: Instant, neighbour: &Neighbour) -> Option<Vec<PacketBuffer>> {
+        let address = neighbour.address;
+        if neighbour.proxy {
+            self.proxies.insert(address);
+            return Some(Vec::new());
         }
+        if !self.admit(now, address) {
+            return None;
+        }
+        self.with(now, address, |entry, timing| entry.set(now, neighbour, timing))
     }
 
-    /// Sets an entry by hand.
-    pub fn set_permanent(&mut self, now: Instant, address: IpAddr, mac: MacAddr) {
-        let state = State::Permanent;
-        let (waiting, waiting_cost) = (VecDeque::new(), 0);
-        let entry =
-            Entry { state, mac, deadline: None, probes: 0, used: now, waiting, waiting_cost };
-        self.entries.insert(address, entry);
+    /// Forgets an entry, and gives what it was.
+    pub fn remove(&mut self, address: IpAddr) -> Option<Neighbour> {
+        self.forget(address)
     }
 
-    /// Forgets an entry; answers whether there was one.
-    pub fn remove(&mut self, address: IpAddr) -> bool {
-        self.entries.remove(&address).is_some()
+    /// Stops answering questions for an address; answers whether it did.
+    pub fn remove_proxy(&mut self, address: IpAddr) -> bool {
+        self.proxies.remove(&address)
     }
 
-    /// Forgets everything but what was set by hand; returns the packets that waited.
-    pub fn flush(&mut self) {
-        self.entries.retain(|_, entry| entry.state == State::Permanent);
+    /// Whether questions for an address are answered here.
+    pub fn is_proxied(&self, address: IpAddr) -> bool {
+        self.proxies.contains(&address)
+    }
+
+    /// Whether nobody answers for an address.
+    pub fn is_failed(&self, address: IpAddr) -> bool {
+        self.entries.get(&address).is_some_and(|entry| entry.state == State::Failed)
+    }
+
+    /// Forgets everything but what was set by hand, and gives what that was.
+    pub fn flush(&mut self) -> Vec<Neighbour> {
+        let mut gone = self.list();
+        gone.retain(|entry| !entry.proxy && entry.state != State::Permanent);
+        for neighbour in &gone {
+            self.entries.remove(&neighbour.address);
+        }
+        gone
     }
 
     /// Does what is due.
@@ -277,13 +354,36 @@ impl Neighbours {
             self.entries.iter().filter(|(_, entry)| due(entry)).map(|(at, _)| *at).collect();
         addresses.sort_unstable();
         for address in addresses {
-            let Some(entry) = self.entries.get_mut(&address) else { continue };
-            if entry.on_deadline(now, address, &mut actions) == Fate::Forgotten {
-                self.entries.remove(&address);
+            let fate = self.with(now, address, |entry, timing| {
+                entry.on_deadline(now, address, timing, &mut actions)
+            });
+            if fate == Some(Fate::Forgotten) {
+                self.forget(address);
             }
         }
+        self.collect(now);
         self.earliest = self.entries.values().filter_map(|entry| entry.deadline).min();
         actions
+    }
+
+    /// Throws away what nobody used for long, once there is much.
+    fn collect(&mut self, now: Instant) {
+        let Neighbours { entries, gc, conf, .. } = &*self;
+        let crowded = [Family::V4, Family::V6].map(|family| {
+            let of = entries.keys().filter(|address| Family::of(**address) == family);
+            of.count() >= gc[family as usize].gc_thresh1
+        });
+        let old = |address: &IpAddr, entry: &Entry| {
+            let family = Family::of(*address) as usize;
+            let idle = entry.used.max(entry.confirmed) + conf[family].gc_stale_time <= now;
+            crowded[family] && entry.state == State::Stale && idle
+        };
+        let mut gone: Vec<IpAddr> =
+            entries.iter().filter(|(at, entry)| old(at, entry)).map(|(at, _)| *at).collect();
+        gone.sort_unstable();
+        for address in gone {
+            self.forget(address);
+        }
     }
 
     /// When `on_timer` next has something to do; perhaps nothing when a deadline was moved later.
@@ -291,190 +391,24 @@ impl Neighbours {
         self.earliest
     }
 
-    /// Notes that the entry of an address may have a new deadline.
-    fn note_deadline(&mut self, address: IpAddr) {
-        let new = self.entries.get(&address).and_then(|entry| entry.deadline);
-        self.earliest = [self.earliest, new].into_iter().flatten().min();
+    /// The entry of an address.
+    pub fn get(&self, address: IpAddr) -> Option<Neighbour> {
+        self.entries.get(&address).map(|entry| entry.show(address))
     }
 
-    /// The entries, by address.
+    /// The entries, by address, and then the proxied addresses.
     pub fn list(&self) -> Vec<Neighbour> {
-        let mut all: Vec<Neighbour> = self
-            .entries
-            .iter()
-            .map(|(address, entry)| Neighbour {
-                address: *address,
-                mac: Some(entry.mac)
-                    .filter(|_| !matches!(entry.state, State::Incomplete | State::Failed)),
-                state: entry.state,
-            })
-            .collect();
+        let mut all: Vec<Neighbour> =
+            self.entries.iter().map(|(address, entry)| entry.show(*address)).collect();
         all.sort_unstable_by_key(|neighbour| neighbour.address);
+        let proxy = |address: &IpAddr| Neighbour {
+            proxy: true,
+            ..Neighbour::new(*address, None, State::Permanent)
+        };
+        all.extend(self.proxies.iter().map(proxy));
         all
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Fate {
-    Kept,
-    Forgotten,
-}
-
-impl Entry {
-    fn wait(&mut self, packet: PacketBuffer) {
-        self.waiting_cost += packet.len() + OVERHEAD;
-        self.waiting.push_back(packet);
-        while self.waiting_cost > MAX_WAITING
-            && let Some(oldest) = self.waiting.pop_front()
-        {
-            self.waiting_cost -= oldest.len() + OVERHEAD;
-        }
-    }
-
-    fn take_waiting(&mut self) -> Vec<PacketBuffer> {
-        self.waiting_cost = 0;
-        core::mem::take(&mut self.waiting).into()
-    }
-
-    fn confirm(&mut self, now: Instant, solicited: bool) {
-        self.probes = 0;
-        (self.state, self.deadline) = match solicited {
-            true => (State::Reachable, Some(now + REACHABLE)),
-            false => (State::Stale, None),
-        };
-    }
-
-    fn on_deadline(&mut self, now: Instant, address: IpAddr, actions: &mut Vec<Action>) -> Fate {
-        match self.state {
-            State::Reachable => {
-                self.state = State::Stale;
-                self.deadline = None;
-            }
-            State::Delay => {
-                self.state = State::Probe;
-                self.probes = 1;
-                self.deadline = Some(now + RETRANS);
-                actions.push(Action::Probe(Probe { address, mac: Some(self.mac) }));
-            }
-            State::Incomplete | State::Probe if self.probes < MAX_PROBES => {
-                self.probes += 1;
-                self.deadline = Some(now + RETRANS);
-                let mac = Some(self.mac).filter(|_| self.state == State::Probe);
-                actions.push(Action::Probe(Probe { address, mac }));
-            }
-            State::Incomplete | State::Probe => {
-                self.state = State::Failed;
-                self.deadline = Some(now + FAILED);
-                actions.push(Action::Failed(address, self.take_waiting()));
-            }
-            State::Failed => return Fate::Forgotten,
-            State::Stale | State::Permanent => self.deadline = None,
-        }
-        Fate::Kept
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::SipKey;
-
-    const PEER: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 2));
-    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
-    const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 3]);
-
-    fn cache() -> Neighbours {
-        Neighbours::new(KeyedState::new(SipKey::new(1, 2)))
-    }
-
-    fn packet(n: u8) -> PacketBuffer {
-        PacketBuffer::from_vec(vec![n])
-    }
-
-    fn secs(n: u64) -> Instant {
-        Instant::from_secs(n)
-    }
-
-    fn answer(mac: MacAddr) -> Claim {
-        Claim { mac, solicited: true, override_cached: true }
-    }
-
-    #[test]
-    fn packets_wait_for_the_answer_and_leave_in_order() {
-        let mut cache = cache();
-        let first = cache.resolve(secs(0), PEER, packet(1));
-        assert!(matches!(first, Resolution::Waiting(Some(Probe { mac: None, .. }))));
-        assert!(matches!(cache.resolve(secs(0), PEER, packet(2)), Resolution::Waiting(None)));
-        let (mac, waiting) = cache.claim(secs(0), PEER, answer(MAC));
-        assert_eq!(mac, MAC);
-        assert_eq!(waiting.iter().map(PacketBuffer::to_vec).collect::<Vec<_>>(), [[1], [2]]);
-        assert!(matches!(cache.resolve(secs(1), PEER, packet(3)), Resolution::Send(MAC, _)));
-    }
-
-    #[test]
-    fn an_address_that_does_not_answer_fails_after_three_probes_a_second_apart() {
-        let mut cache = cache();
-        cache.resolve(secs(0), PEER, packet(1));
-        let mut probes = 1;
-        for second in 1..=2 {
-            assert_eq!(cache.next_deadline(), Some(secs(second)));
-            probes += cache.on_timer(secs(second)).len();
-        }
-        assert_eq!(probes, 3);
-        let actions = cache.on_timer(secs(3));
-        let [Action::Failed(PEER, waiting)] = actions.as_slice() else { unreachable!() };
-        assert_eq!(waiting.len(), 1);
-        // The next packet asks anew, and an entry nobody uses is forgotten.
-        assert!(matches!(cache.resolve(secs(4), PEER, packet(2)), Resolution::Waiting(Some(_))));
-        for second in 5..20 {
-            cache.on_timer(secs(second));
-        }
-        assert!(cache.list().is_empty() && cache.next_deadline().is_none());
-    }
-
-    #[test]
-    fn a_stale_entry_that_is_used_is_probed_directly_and_confirmed_by_progress() {
-        let mut cache = cache();
-        cache.learn(secs(0), PEER, MAC);
-        assert!(matches!(cache.resolve(secs(1), PEER, packet(1)), Resolution::Send(MAC, _)));
-        assert_eq!(cache.next_deadline(), Some(secs(6)));
-        let actions = cache.on_timer(secs(6));
-        assert!(matches!(actions.as_slice(), [Action::Probe(Probe { mac: Some(MAC), .. })]));
-        cache.confirm(secs(7), PEER);
-        assert_eq!(cache.list()[0].state, State::Reachable);
-        cache.on_timer(secs(37));
-        assert_eq!(cache.list()[0].state, State::Stale);
-    }
-
-    #[test]
-    fn an_unasked_answer_is_ignored_and_one_without_override_only_makes_stale() {
-        let mut cache = cache();
-        cache.claim(secs(0), PEER, answer(MAC));
-        assert!(cache.list().is_empty());
-        cache.resolve(secs(0), PEER, packet(1));
-        cache.claim(secs(0), PEER, answer(MAC));
-        let weak = Claim { mac: OTHER, solicited: true, override_cached: false };
-        cache.claim(secs(1), PEER, weak);
-        assert_eq!((cache.list()[0].mac, cache.list()[0].state), (Some(MAC), State::Stale));
-    }
-
-    #[test]
-    fn the_cache_and_its_queues_are_bounded() {
-        let mut cache = cache();
-        for n in 0..500u32 {
-            cache.resolve(secs(0), PEER, packet((n % 256) as u8));
-        }
-        let (_, waiting) = cache.claim(secs(0), PEER, answer(MAC));
-        let fit = MAX_WAITING / (OVERHEAD + 1);
-        assert_eq!(waiting.len(), fit);
-        assert_eq!(waiting[0].to_vec(), [((500 - fit) % 256) as u8]);
-        for n in 0..3000u32 {
-            cache.learn(secs(1), IpAddr::V4(n.into()), MAC);
-        }
-        assert_eq!(cache.list().len(), MAX_ENTRIES);
-        for n in 0..3000u32 {
-            cache.resolve(secs(2), IpAddr::V4((n + 10_000).into()), packet(1));
-        }
-        assert_eq!(cache.list().len(), MAX_ENTRIES);
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::*;
 use crate::ip::{Family, IpError, IpOutput, Route, RouteQuery};
 use crate::link::fault::{FaultLink, Faults};
-use crate::socket::options::{IpOption, Membership, MtuDiscover, SocketOption};
+use crate::socket::options::{IpOption, Membership, MtuDiscover, OptionError, SocketOption};
 use crate::socket::{
     Ancillary, BindError, Readiness, Received, RecvError, RecvFlags, SendError, SocketError,
     UdpSocket,
@@ -169,7 +169,11 @@ fn a_broadcast_needs_permission_and_reaches_everybody() {
     let (mut sim, [a, b]) = pair();
     let receivers =
         [udp(&sim, a, Family::V4, "0.0.0.0:68"), udp(&sim, b, Family::V4, "0.0.0.0:68")];
-    let sender = udp(&sim, a, Family::V4, "0.0.0.0:67");
+    // The limited broadcast needs a route, or an address that says which link is meant, as on Linux.
+    let anywhere = udp(&sim, a, Family::V4, "0.0.0.0:66");
+    let refused = send(&sim, &anywhere, "255.255.255.255:68", b"all");
+    assert_eq!(refused, Err(SendError::Network(SocketError::NetworkUnreachable)));
+    let sender = udp(&sim, a, Family::V4, "10.0.0.1:67");
     for to in ["10.0.0.255:68", "255.255.255.255:68"] {
         sender.set_option(sim.now(), SocketOption::Broadcast(false).into()).unwrap();
         assert_eq!(send(&sim, &sender, to, b"all"), Err(SendError::AccessDenied));
@@ -196,12 +200,16 @@ fn a_broadcast_needs_permission_and_reaches_everybody() {
 #[test]
 fn a_group_reaches_its_members_and_only_them() {
     let (mut sim, [a, b]) = pair();
-    let sender = udp(&sim, a, Family::V4, "0.0.0.0:1000");
+    let sender = udp(&sim, a, Family::V4, "10.0.0.1:1000");
     let member = udp(&sim, b, Family::V4, "239.1.2.3:5000");
     send(&sim, &sender, "239.1.2.3:5000", b"early").unwrap();
     sim.run_for(10 * MS);
     assert_eq!(recv(&sim, &member).unwrap_err(), RecvError::WouldBlock);
     let group = Membership { group: ip("239.1.2.3"), nic: None };
+    // Without a route to the group nothing says which interface is meant.
+    let anywhere = member.set_option(sim.now(), IpOption::JoinGroup(group).into());
+    assert_eq!(anywhere, Err(OptionError::NoDevice));
+    let group = Membership { nic: Some(sim.stack(b).nics()[1].id), ..group };
     member.set_option(sim.now(), IpOption::JoinGroup(group).into()).unwrap();
     send(&sim, &sender, "239.1.2.3:5000", b"now").unwrap();
     sim.run_for(10 * MS);

@@ -105,6 +105,7 @@ impl From<IpError> for SocketError {
         match error {
             IpError::NetworkUnreachable => SocketError::NetworkUnreachable,
             IpError::HostUnreachable => SocketError::HostUnreachable,
+            IpError::Prohibited => SocketError::AccessDenied,
             IpError::AddressNotAvailable => SocketError::AddressNotAvailable,
             IpError::NetworkDown => SocketError::NetworkDown,
             IpError::MessageTooLong { .. } => SocketError::MessageTooLong,

@@ -145,7 +145,7 @@ impl Stack {
     fn echo(&self, rx: &Rx<'_>, info: &IpInfo, mut packet: PacketBuffer, reply: Icmp) {
         packet.advance(HEADER_LEN);
         let src = if info.cast == Cast::Unicast { Some(info.dst) } else { None };
-        let query = RouteQuery { src, dst: info.src, nic: scope(info) };
+        let query = RouteQuery { src, nic: scope(info), ..RouteQuery::to(info.src) };
         let Ok(route) = self.find_route(rx.now, rx.topology, &query) else { return };
         let stats = self.icmp_stats(info.dst);
         let answer = encapsulate(reply, route.src, route.dst, packet.into_chain());
@@ -277,7 +277,7 @@ impl Stack {
             return stats.out_rate_limited.inc();
         }
         let src = if info.cast == Cast::Unicast { Some(info.dst) } else { None };
-        let query = RouteQuery { src, dst: info.src, nic: scope(info) };
+        let query = RouteQuery { src, nic: scope(info), ..RouteQuery::to(info.src) };
         let Ok(route) = self.find_route(rx.now, rx.topology, &query) else {
             return stats.out_errors.inc();
         };

@@ -9,11 +9,13 @@ mod icmp;
 mod ndp;
 mod neighbours;
 mod nic;
+mod observe;
 mod receive;
 mod receive_v6;
 mod route;
 mod send;
 mod sockets;
+mod source;
 mod tcp;
 mod topology;
 
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::buffer::PacketBuffer;
+use crate::ip::conf::Tunables;
 use crate::ip::fragment::Reassembly;
 use crate::ip::pmtu::PathMtus;
 use crate::link::{Direction, NicId, Tap, Tapped};
@@ -33,8 +36,11 @@ use crate::stats::Snapshot;
 use crate::time::Instant;
 use crate::transport::{DeadlineHook, Host, OnTimer, Shared, TimerHandle};
 
-pub use admin::{AddressError, NicConfig, NicError, NicInfo, RouteError};
+pub use admin::{
+    AddressError, NeighbourError, NicConfig, NicError, NicInfo, RouteError, RuleError,
+};
 pub use nic::{Nic, NicState};
+pub use observe::{Change, Observer, Presence};
 pub use topology::Topology;
 
 /// What a stack is made with.
@@ -42,19 +48,19 @@ pub use topology::Topology;
 pub struct Config {
     /// The secret behind every key and random number. In production from the operating system.
     pub seed: Seed,
-    /// The default time to live and hop limit (`ip_default_ttl`).
-    pub default_ttl: u8,
     /// What TCP sockets may hold together (tcp_mem, in bytes).
     pub tcp_memory: Limits,
     /// What UDP, ping and raw sockets may hold together (udp_mem, in bytes).
     pub udp_memory: Limits,
+    /// The tunables it begins with.
+    pub tunables: Tunables,
 }
 
 impl Config {
     /// The defaults with a seed.
     pub fn new(seed: Seed) -> Config {
         let (tcp_memory, udp_memory) = (Limits::default(), Limits::default());
-        Config { seed, default_ttl: 64, tcp_memory, udp_memory }
+        Config { seed, tcp_memory, udp_memory, tunables: Tunables::default() }
     }
 }
 
@@ -62,7 +68,6 @@ type Taps = Arc<Vec<(Option<NicId>, Arc<dyn Tap>)>>;
 
 /// A TCP/IP stack.
 pub struct Stack {
-    config: Config,
     shared: Shared,
     topology: RwLock<Arc<Topology>>,
     path_mtus: PathMtus,
@@ -70,12 +75,15 @@ pub struct Stack {
     icmp_limit: Mutex<icmp::RateLimit>,
     idents: [AtomicU32; 64],
     ident_key: SipKey,
+    multipath_key: SipKey,
     hasher: KeyedState,
     taps: RwLock<Taps>,
     tapped: AtomicBool,
     looped: Mutex<VecDeque<(NicId, PacketBuffer)>>,
     draining: AtomicBool,
     maintenance: TimerHandle,
+    observers: RwLock<Arc<Vec<Arc<dyn Observer>>>>,
+    observed: AtomicBool,
 }
 
 impl Stack {
@@ -89,19 +97,21 @@ impl Stack {
             let maintenance = shared.timers.timer(me.clone());
             Stack {
                 shared,
-                topology: RwLock::new(Arc::new(Topology::new(hasher.clone()))),
+                topology: RwLock::new(Arc::new(Topology::new(hasher.clone(), config.tunables))),
                 path_mtus: PathMtus::new(hasher.clone()),
                 reassembly: Mutex::new(Reassembly::new(hasher.clone())),
                 icmp_limit: Mutex::new(icmp::RateLimit::default()),
                 idents: [const { AtomicU32::new(0) }; 64],
                 ident_key: SipKey::derive(&seed, 17),
+                multipath_key: SipKey::derive(&seed, 18),
                 hasher,
                 taps: RwLock::default(),
                 tapped: AtomicBool::new(false),
                 looped: Mutex::default(),
                 draining: AtomicBool::new(false),
                 maintenance,
-                config,
+                observers: RwLock::default(),
+                observed: AtomicBool::new(false),
             }
         })
     }
@@ -186,7 +196,8 @@ impl Stack {
         self.shared.raw.clear();
         self.shared.tcp.time_wait.clear();
         self.looped.lock().clear();
-        *self.topology.write() = Arc::new(Topology::new(self.hasher.clone()));
+        let tunables = self.tunables();
+        *self.topology.write() = Arc::new(Topology::new(self.hasher.clone(), tunables));
     }
 
     /// Shows a frame to the taps.

@@ -9,7 +9,7 @@ use super::receive::Rx;
 use super::topology::{ALL_NODES, Topology, solicited_node};
 use crate::buffer::{Chain, PacketBuffer};
 use crate::ip::neigh::Claim;
-use crate::ip::{Cast, Fragment, IpInfo, IpMeta, PROTO_ICMPV6, RouteInfo};
+use crate::ip::{Cast, Fragment, IpInfo, IpMeta, PROTO_ICMPV6, RouteInfo, SourcePreference};
 use crate::link::MacAddr;
 use crate::time::Instant;
 use crate::transport::icmp_echo::encapsulate;
@@ -64,7 +64,7 @@ impl Stack {
     fn solicited(&self, rx: &Rx<'_>, info: &IpInfo, body: &[u8]) -> Option<()> {
         let solicit = NeighbourSolicit::parse(body)?;
         let target = IpAddr::V6(solicit.target);
-        if rx.topology.owner(target) != Some(rx.nic.id) {
+        if rx.topology.address_of(rx.nic.id, target).is_none() {
             return Some(());
         }
         let probing = info.src.is_unspecified();
@@ -105,7 +105,9 @@ impl Stack {
         }
         if let Some(mac) = advert.link_address.filter(|mac| mac.is_unicast()) {
             let (solicited, override_cached) = (advert.solicited, advert.override_cached);
-            self.take_claim(rx.now, rx.nic, target, Claim { mac, solicited, override_cached });
+            let router = Some(advert.router);
+            let claim = Claim { mac, solicited, override_cached, router };
+            self.take_claim(rx.now, rx.nic, target, claim);
         } else if advert.solicited {
             rx.nic.neighbours.lock().confirm(rx.now, target);
         }
@@ -121,8 +123,11 @@ impl Stack {
         target: Ipv6Addr,
         mac: Option<MacAddr>,
     ) {
-        let Some(IpAddr::V6(src)) = topology.select_source(nic.id, target.into(), target.into())
-        else {
+        let Some(IpAddr::V6(src)) = topology.select_source(
+            nic.id,
+            target.into(),
+            (target.into(), SourcePreference::Default),
+        ) else {
             return;
         };
         let dst = if mac.is_some() { target } else { solicited_node(target) };
@@ -153,6 +158,7 @@ impl Stack {
             link_mtu: mtu,
             max_gso,
             cast,
+            metrics: crate::ip::route::Metrics::default(),
         };
         let meta = IpMeta {
             ttl: Some(HOP_LIMIT),

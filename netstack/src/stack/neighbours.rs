@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use super::Stack;
 use super::nic::Nic;
+use super::observe::{Change, Presence};
 use super::topology::Topology;
 use crate::buffer::PacketBuffer;
-use crate::ip::neigh::{Action, Claim, Probe, Resolution};
-use crate::ip::{Family, IpError};
+use crate::ip::neigh::{Action, Claim, Claimed, Gone, Neighbour, Probe, Resolution};
+use crate::ip::route::Scope;
+use crate::ip::{Family, IpError, SourcePreference};
 use crate::link::MacAddr;
 use crate::time::Instant;
 use crate::wire::arp::{self, Arp, Operation};
@@ -25,8 +27,9 @@ impl Stack {
     ) -> Result<(), IpError> {
         let mut cache = nic.neighbours.lock();
         let resolution = cache.resolve(now, next_hop, packet);
-        let deadline = cache.next_deadline();
+        let (deadline, events) = (cache.next_deadline(), cache.take_events());
         drop(cache);
+        self.tell_neighbours(nic, events);
         match resolution {
             Resolution::Send(mac, packet) => {
                 self.schedule(deadline);
@@ -52,7 +55,7 @@ impl Stack {
         let topology = self.topology();
         match probe.address {
             IpAddr::V4(target) => {
-                let src = topology.select_source(nic.id, probe.address, probe.address);
+                let src = topology.select_v4(nic.id, target, Scope::LINK);
                 let Some(IpAddr::V4(src)) = src else { return };
                 let request = Arp {
                     operation: Operation::Request,
@@ -108,11 +111,11 @@ impl Stack {
             }
             Operation::Request => {
                 // A question to somebody else, or a gratuitous one, renews what we know and adds nothing.
-                let claim = Claim { mac, solicited: false, override_cached: true };
+                let claim = Claim { router: None, mac, solicited: false, override_cached: true };
                 self.take_claim(now, nic, sender.into(), claim);
             }
             Operation::Reply => {
-                let claim = Claim { mac, solicited: ours, override_cached: true };
+                let claim = Claim { router: None, mac, solicited: ours, override_cached: true };
                 self.take_claim(now, nic, sender.into(), claim);
             }
         }
@@ -126,21 +129,37 @@ impl Stack {
         address: IpAddr,
         mac: MacAddr,
     ) {
-        let waiting = nic.neighbours.lock().learn(now, address, mac);
+        let mut cache = nic.neighbours.lock();
+        let waiting = cache.learn(now, address, mac);
+        let events = cache.take_events();
+        drop(cache);
+        self.tell_neighbours(nic, events);
         self.release(now, nic, address, mac, waiting);
     }
 
     /// Takes an answer, and sends what waited for it.
     pub(super) fn take_claim(&self, now: Instant, nic: &Arc<Nic>, address: IpAddr, claim: Claim) {
         let mut cache = nic.neighbours.lock();
-        let (mac, waiting) = cache.claim(now, address, claim);
-        let deadline = cache.next_deadline();
+        let Claimed { mac, waiting, .. } = cache.claim(now, address, claim);
+        let (deadline, events) = (cache.next_deadline(), cache.take_events());
         drop(cache);
         self.schedule(deadline);
+        self.tell_neighbours(nic, events);
         self.release(now, nic, address, mac, waiting);
     }
 
-    fn release(
+    /// Tells the observers what changed in a neighbour cache.
+    pub(super) fn tell_neighbours(&self, nic: &Nic, events: Vec<(Gone, Neighbour)>) {
+        for (gone, neighbour) in events {
+            let presence = match gone {
+                Gone::Yes => Presence::Deleted,
+                Gone::No => Presence::New,
+            };
+            self.tell(&[Change::Neighbour(presence, nic.id, neighbour)]);
+        }
+    }
+
+    pub(super) fn release(
         &self,
         now: Instant,
         nic: &Arc<Nic>,
@@ -163,8 +182,9 @@ impl Stack {
             return self.schedule(deadline);
         }
         let actions = cache.on_timer(now);
-        let deadline = cache.next_deadline();
+        let (deadline, events) = (cache.next_deadline(), cache.take_events());
         drop(cache);
+        self.tell_neighbours(nic, events);
         self.schedule(deadline);
         for action in actions {
             match action {
@@ -172,7 +192,7 @@ impl Stack {
                 Action::Failed(address, packets) => {
                     self.shared.stats.neigh.resolve_failed.inc();
                     let offender = topology
-                        .select_source(nic.id, address, address)
+                        .select_source(nic.id, address, (address, SourcePreference::Default))
                         .unwrap_or(Family::of(address).unspecified());
                     for packet in packets {
                         self.shared.stats.neigh.unresolved_discards.inc();

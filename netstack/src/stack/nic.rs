@@ -31,6 +31,7 @@ pub struct Nic {
     /// The neighbour cache.
     pub neighbours: Mutex<Neighbours>,
     mtu: AtomicU32,
+    mtu_v6: AtomicU32,
     up: AtomicBool,
     groups: Mutex<HashMap<IpAddr, usize, KeyedState>>,
 }
@@ -49,12 +50,26 @@ impl Nic {
         let neighbours = Mutex::new(Neighbours::new(hasher.clone()));
         let groups = Mutex::new(HashMap::with_hasher(hasher));
         let (mtu, up, stats) = (AtomicU32::new(mtu), AtomicBool::new(true), NicStats::default());
-        Nic { id, name, kind, mac, link, capabilities, stats, neighbours, mtu, up, groups }
+        let mtu_v6 = AtomicU32::new(0);
+        Nic { id, name, kind, mac, link, capabilities, stats, neighbours, mtu, mtu_v6, up, groups }
     }
 
     /// The largest IP packet it takes.
     pub fn mtu(&self) -> u32 {
         self.mtu.load(Ordering::Relaxed)
+    }
+
+    /// The largest IPv6 packet it takes: less when a router advertised so.
+    pub fn mtu_v6(&self) -> u32 {
+        match self.mtu_v6.load(Ordering::Relaxed) {
+            0 => self.mtu(),
+            less => less.min(self.mtu()),
+        }
+    }
+
+    /// Bounds IPv6 packets; 0 for the interface's own MTU.
+    pub fn set_mtu_v6(&self, mtu: u32) {
+        self.mtu_v6.store(mtu, Ordering::Relaxed);
     }
 
     /// Changes the largest IP packet it takes.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::Stack;
 use super::nic::Nic;
 use super::topology::Topology;
-use crate::ip::{Cast, Family, IpError, RouteInfo, RouteQuery};
+use crate::ip::route::{Metrics, Route, RouteType};
+use crate::ip::tables::{Lookup, Refusal};
+use crate::ip::{Cast, Family, Flow, IpError, RouteInfo, RouteQuery};
 use crate::time::Instant;
 
 impl Stack {
@@ -32,50 +34,58 @@ impl Stack {
                 return Err(IpError::AddressNotAvailable);
             }
         }
-        if topology.is_local(dst) {
-            return self.local_route(topology, bound, dst);
-        }
-        let (nic, next_hop) = pick(topology, query, dst, bound)?;
+        let (nic, next_hop, route) = pick(self, topology, query, dst, bound)?;
+        let Some(route) = route.filter(|route| is_own(route.kind)) else {
+            let metrics = route.map(|route| route.metrics).unwrap_or_default();
+            let pref_src = route.and_then(|route| route.pref_src);
+            let way = Way { nic, next_hop, pref_src, metrics };
+            return self.remote_route(now, topology, (query, bound, dst), &way);
+        };
+        self.local_route(topology, bound.or(route.pref_src), dst)
+    }
+
+    /// The way to somebody else.
+    fn remote_route(
+        &self,
+        now: Instant,
+        topology: &Topology,
+        (query, bound, dst): (&RouteQuery, Option<IpAddr>, IpAddr),
+        way: &Way<'_>,
+    ) -> Result<RouteInfo, IpError> {
+        let nic = way.nic;
         let cast = cast_of(topology, nic, dst);
-        let next_hop = if cast == Cast::Unicast { next_hop } else { dst };
-        let src = match bound {
+        let next_hop = if cast == Cast::Unicast { way.next_hop } else { dst };
+        let select = || topology.select_source(nic.id, dst, (next_hop, query.prefer));
+        let src = match bound.or(way.pref_src) {
             Some(src) => src,
-            None => topology
-                .select_source(nic.id, dst, next_hop)
+            None => select()
                 .or_else(|| may_lack_source(dst, cast).then(|| Family::of(dst).unspecified()))
                 .ok_or(IpError::AddressNotAvailable)?,
         };
-        let link_mtu = nic.mtu();
-        Ok(RouteInfo {
-            src,
-            dst,
-            next_hop,
-            nic: nic.id,
-            mtu: self.path_mtus.mtu(now, dst, link_mtu),
-            link_mtu,
-            max_gso: nic.capabilities.max_gso,
-            cast,
-        })
+        let link_mtu = match dst {
+            IpAddr::V4(_) => nic.mtu(),
+            IpAddr::V6(_) => nic.mtu_v6(),
+        };
+        let metrics = way.metrics;
+        let bound = if metrics.mtu == 0 { link_mtu } else { link_mtu.min(metrics.mtu) };
+        let mtu = if metrics.mtu_locked { bound } else { self.path_mtus.mtu(now, dst, bound) };
+        let (nic, max_gso) = (nic.id, nic.capabilities.max_gso);
+        Ok(RouteInfo { src, dst, next_hop, nic, mtu, link_mtu, max_gso, cast, metrics })
     }
 
     /// The way to an address of our own leads over the loopback interface, whichever interface has it.
     fn local_route(
         &self,
         topology: &Topology,
-        bound: Option<IpAddr>,
+        src: Option<IpAddr>,
         dst: IpAddr,
     ) -> Result<RouteInfo, IpError> {
         let loopback = topology.loopback.and_then(|id| topology.nic(id));
         let nic = loopback.filter(|nic| nic.is_up()).ok_or(IpError::NetworkUnreachable)?;
         let link_mtu = nic.mtu();
-        // The whole of 127.0.0.0/8 is ours and answers from its first address.
-        let src = bound.unwrap_or(match dst {
-            IpAddr::V4(v4) if v4.is_loopback() => Ipv4Addr::LOCALHOST.into(),
-            own => own,
-        });
         let (mtu, max_gso) = (link_mtu, nic.capabilities.max_gso);
         Ok(RouteInfo {
-            src,
+            src: src.unwrap_or(dst),
             dst,
             next_hop: dst,
             nic: nic.id,
@@ -83,46 +93,104 @@ impl Stack {
             link_mtu,
             max_gso,
             cast: Cast::Unicast,
+            metrics: Metrics::default(),
         })
+    }
+
+    /// The number by which a flow chooses among several ways: the same for all its packets. Which fields count is
+    /// `fib_multipath_hash_policy`.
+    pub(super) fn flow_hash(
+        &self,
+        topology: &Topology,
+        (src, dst): (Option<IpAddr>, IpAddr),
+        flow: &Flow,
+    ) -> u32 {
+        let family = Family::of(dst);
+        let ports = match topology.tunables().ip.fib_multipath_hash_policy[family as usize] {
+            1 => Some((flow.protocol, flow.sport, flow.dport)),
+            _ => None,
+        };
+        let label = if family == Family::V6 && ports.is_none() { flow.label } else { 0 };
+        (self.multipath_key.hash_one((src, dst, ports, label)) >> 32) as u32
     }
 }
 
-/// The interface and the next hop.
+/// Where a packet goes.
+struct Way<'a> {
+    nic: &'a Arc<Nic>,
+    next_hop: IpAddr,
+    pref_src: Option<IpAddr>,
+    metrics: Metrics,
+}
+
+/// Whether a route leads to this host.
+fn is_own(kind: RouteType) -> bool {
+    matches!(kind, RouteType::Local | RouteType::Anycast)
+}
+
+/// The interface, the next hop, and the route that says so.
 fn pick<'a>(
+    stack: &Stack,
     topology: &'a Topology,
     query: &RouteQuery,
     dst: IpAddr,
     bound: Option<IpAddr>,
-) -> Result<(&'a Arc<Nic>, IpAddr), IpError> {
-    let usable = |id| topology.nic(id).is_some_and(|nic| nic.is_up());
-    if let Some(only) = query.nic {
-        let nic = topology.nic(only).ok_or(IpError::NoDevice)?;
-        if !nic.is_up() {
-            return Err(IpError::NetworkDown);
+) -> Result<(&'a Arc<Nic>, IpAddr, Option<&'a Route>), IpError> {
+    let oif = match query.nic {
+        Some(only) => {
+            let nic = topology.nic(only).ok_or(IpError::NoDevice)?;
+            if !nic.is_up() {
+                return Err(IpError::NetworkDown);
+            }
+            Some(nic)
         }
-        let route = topology.routes.lookup(dst, |route| route.nic == only);
-        // An interface that is asked for by name takes destinations without a route as neighbours.
-        return Ok((nic, route.and_then(|route| route.via).unwrap_or(dst)));
-    }
-    // A multicast or link-local destination goes out where the source lives.
-    let home = bound.and_then(|src| topology.owner(src));
-    if needs_home(dst)
-        && let Some(nic) = home.and_then(|id| topology.nic(id)).filter(|nic| nic.is_up())
-        && !nic.is_loopback()
+        // A multicast or link-local destination goes out where the source lives.
+        None => bound
+            .filter(|_| needs_home(dst))
+            .and_then(|src| topology.nic(topology.owner(src)?))
+            .filter(|nic| nic.is_up() && !nic.is_loopback()),
+    };
+    if let Some(nic) = oif
+        && (dst.is_multicast() || matches!(dst, IpAddr::V4(v4) if v4.is_broadcast()))
     {
-        return Ok((nic, dst));
+        return Ok((nic, dst, None));
     }
-    let route = topology.routes.lookup(dst, |route| usable(route.nic));
-    if let Some(route) = route {
-        let nic = topology.nic(route.nic).ok_or(IpError::NetworkUnreachable)?;
-        return Ok((nic, route.via.unwrap_or(dst)));
-    }
-    // Multicast and the limited broadcast need no route: the first interface that can carry them does.
-    let anywhere = dst.is_multicast() || matches!(dst, IpAddr::V4(v4) if v4.is_broadcast());
-    let first = topology.nics().find(|nic| nic.is_up() && !nic.is_loopback());
-    match first {
-        Some(nic) if anywhere => Ok((nic, dst)),
-        _ => Err(IpError::NetworkUnreachable),
+    let ask = Lookup {
+        src: bound,
+        dst,
+        iif: None,
+        oif: oif.map(|nic| nic.id),
+        scope: query.scope,
+        flow: query.flow,
+        hash: stack.flow_hash(topology, (bound, dst), &query.flow),
+    };
+    let found = match topology.tables().lookup(&ask, topology) {
+        Ok(found) => found,
+        Err(refusal) => {
+            return match oif {
+                // An interface that is asked for by name takes destinations without a route as neighbours.
+                Some(nic) if refusal == Refusal::NoRoute => Ok((nic, dst, None)),
+                _ => Err(refusal.into()),
+            };
+        }
+    };
+    let nic = match found.hop {
+        Some(hop) => topology.nic(hop.nic),
+        None => topology.loopback.and_then(|id| topology.nic(id)),
+    };
+    let nic = nic.ok_or(IpError::NetworkUnreachable)?;
+    let next_hop = found.hop.and_then(|hop| hop.via).unwrap_or(dst);
+    Ok((nic, next_hop, Some(found.route)))
+}
+
+impl From<Refusal> for IpError {
+    fn from(refusal: Refusal) -> IpError {
+        match refusal {
+            Refusal::NoRoute | Refusal::Unreachable => IpError::NetworkUnreachable,
+            Refusal::HostUnreachable => IpError::HostUnreachable,
+            Refusal::Blackhole => IpError::Invalid,
+            Refusal::Prohibited => IpError::Prohibited,
+        }
     }
 }
 

@@ -89,7 +89,7 @@ impl IpOutput for Stack {
         if !group.is_multicast() {
             return Err(IpError::Invalid);
         }
-        let route = RouteQuery { src: None, dst: group, nic };
+        let route = RouteQuery { nic, ..RouteQuery::to(group) };
         let topology = self.topology();
         let id = match nic {
             Some(id) => id,
@@ -292,8 +292,21 @@ impl Stack {
     }
 
     fn ttl(&self, route: &RouteInfo, meta: &IpMeta) -> u8 {
-        let default = if route.cast == Cast::Multicast { 1 } else { self.config.default_ttl };
-        meta.ttl.unwrap_or(default)
+        let default = || match (route.cast, route.metrics.hop_limit) {
+            (Cast::Multicast, _) => 1,
+            (_, 0) => self.default_hop_limit(route),
+            (_, limit) => limit,
+        };
+        meta.ttl.unwrap_or_else(default)
+    }
+
+    /// What a packet begins with when nobody says: `ip_default_ttl`, or the interface's hop limit.
+    fn default_hop_limit(&self, route: &RouteInfo) -> u8 {
+        let topology = self.topology();
+        match route.dst {
+            IpAddr::V4(_) => topology.tunables().ip.ip_default_ttl,
+            IpAddr::V6(_) => topology.of_nic(route.nic).ipv6.hop_limit,
+        }
     }
 
     /// The next identification between two addresses: counters behind a keyed hash, so that one pair tells

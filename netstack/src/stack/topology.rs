@@ -1,13 +1,14 @@
-//! Interfaces, addresses and routes as one immutable value: packets look at a snapshot, changes make a new one.
+//! Interfaces, addresses, routes and tunables as one immutable value: packets look at a snapshot, changes make a new one.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::nic::Nic;
-use crate::ip::cidr::common_prefix;
-use crate::ip::route::RouteTable;
-use crate::ip::{Cast, IpCidr};
+use crate::ip::conf::{NicTunables, Tunables};
+use crate::ip::route::RouteType;
+use crate::ip::tables::{Links, Tables};
+use crate::ip::{Address, Cast, Family};
 use crate::link::NicId;
 use crate::rng::KeyedState;
 
@@ -15,22 +16,26 @@ use crate::rng::KeyedState;
 #[derive(Clone)]
 pub struct Topology {
     pub(super) nics: BTreeMap<NicId, Arc<Nic>>,
-    pub(super) addresses: BTreeMap<NicId, Vec<IpCidr>>,
-    pub(super) local: HashMap<IpAddr, NicId, KeyedState>,
-    pub(super) routes: RouteTable,
+    pub(super) addresses: BTreeMap<NicId, Vec<Address>>,
+    pub(super) owners: HashMap<IpAddr, Vec<NicId>, KeyedState>,
+    pub(super) tables: Tables,
     pub(super) loopback: Option<NicId>,
     pub(super) next_id: u32,
+    pub(super) tunables: Arc<Tunables>,
+    pub(super) nic_tunables: BTreeMap<NicId, Arc<NicTunables>>,
 }
 
 impl Topology {
-    pub(super) fn new(hasher: KeyedState) -> Topology {
+    pub(super) fn new(hasher: KeyedState, tunables: Tunables) -> Topology {
         Topology {
             nics: BTreeMap::new(),
             addresses: BTreeMap::new(),
-            local: HashMap::with_hasher(hasher),
-            routes: RouteTable::default(),
+            owners: HashMap::with_hasher(hasher),
+            tables: Tables::default(),
             loopback: None,
             next_id: 1,
+            tunables: Arc::new(tunables),
+            nic_tunables: BTreeMap::new(),
         }
     }
 
@@ -39,129 +44,119 @@ impl Topology {
         self.nics.get(&id)
     }
 
+    /// The interface of a name.
+    pub fn nic_named(&self, name: &str) -> Option<&Arc<Nic>> {
+        self.nics.values().find(|nic| nic.name == name)
+    }
+
     /// All interfaces by number.
     pub fn nics(&self) -> impl Iterator<Item = &Arc<Nic>> {
         self.nics.values()
     }
 
     /// The addresses of an interface, in the order they were added.
-    pub fn addresses(&self, nic: NicId) -> &[IpCidr] {
+    pub fn addresses(&self, nic: NicId) -> &[Address] {
         self.addresses.get(&nic).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The routing table.
-    pub fn routes(&self) -> &RouteTable {
-        &self.routes
+    /// The routing tables and rules.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
     }
 
-    /// Whether an address is ours: assigned to an interface, or in 127.0.0.0/8 with a loopback interface.
+    /// The tunables of the stack.
+    pub fn tunables(&self) -> &Tunables {
+        &self.tunables
+    }
+
+    /// The tunables of an interface; those of a new one when it is gone.
+    pub fn of_nic(&self, nic: NicId) -> &NicTunables {
+        self.nic_tunables.get(&nic).map_or(&self.tunables.default, |own| own)
+    }
+
+    /// Whether an address is ours: what the table "local" says (an address that is still probed is not).
     pub fn is_local(&self, address: IpAddr) -> bool {
-        self.local.contains_key(&address)
-            || (self.loopback.is_some() && matches!(address, IpAddr::V4(v4) if v4.is_loopback()))
+        matches!(self.tables.own_kind(address), Some(RouteType::Local))
     }
 
-    /// The interface that has an address.
+    /// The first interface that has an address.
     pub fn owner(&self, address: IpAddr) -> Option<NicId> {
-        self.local.get(&address).copied()
+        self.owners.get(&address).and_then(|owners| owners.first().copied())
+    }
+
+    /// An address of an interface, usable or not.
+    pub fn address_of(&self, nic: NicId, address: IpAddr) -> Option<&Address> {
+        let owners = self.owners.get(&address)?;
+        let own = owners.contains(&nic).then(|| self.addresses(nic))?;
+        own.iter().find(|own| own.ip() == address)
     }
 
     /// How an IPv4 destination is addressed from the view of an interface; None when it is not for us.
     pub(super) fn accepts_v4(&self, nic: &Nic, dst: Ipv4Addr) -> Option<Cast> {
-        let address = IpAddr::V4(dst);
-        if self.is_local(address) {
-            Some(Cast::Unicast)
-        } else if dst.is_multicast() {
+        if dst.is_multicast() {
             // Every host is a member of all-systems (RFC 1112 section 7.2).
-            let member = dst == Ipv4Addr::new(224, 0, 0, 1) || nic.is_member(address);
-            member.then_some(Cast::Multicast)
-        } else {
-            self.is_broadcast(nic.id, dst).then_some(Cast::Broadcast)
+            let member = dst == Ipv4Addr::new(224, 0, 0, 1) || nic.is_member(dst.into());
+            return member.then_some(Cast::Multicast);
+        }
+        match self.tables.own_kind(dst.into()) {
+            Some(RouteType::Local) => Some(Cast::Unicast),
+            _ => self.is_broadcast(nic.id, dst).then_some(Cast::Broadcast),
         }
     }
 
     /// Whether an address is the broadcast of an interface's link, limited or directed.
     pub(super) fn is_broadcast(&self, nic: NicId, dst: Ipv4Addr) -> bool {
-        dst.is_broadcast() || self.addresses(nic).iter().any(|cidr| cidr.broadcast() == Some(dst))
+        let directed = |own: &Address| {
+            own.broadcast == Some(dst) || (own.peer.is_none() && own.cidr.broadcast() == Some(dst))
+        };
+        dst.is_broadcast() || self.addresses(nic).iter().any(directed)
     }
 
     /// How an IPv6 destination is addressed; None when it is not for us.
     pub(super) fn accepts_v6(&self, nic: &Nic, dst: Ipv6Addr) -> Option<Cast> {
-        let address = IpAddr::V6(dst);
-        if self.is_local(address) {
-            return Some(Cast::Unicast);
-        }
-        if !dst.is_multicast() {
-            return None;
-        }
-        let all_nodes = dst == ALL_NODES || dst == ALL_NODES_LOCAL;
-        let solicited = || {
-            self.addresses(nic.id).iter().any(|cidr| match cidr.address() {
-                IpAddr::V6(own) => solicited_node(own) == dst,
-                IpAddr::V4(_) => false,
-            })
-        };
-        (all_nodes || nic.is_member(address) || solicited()).then_some(Cast::Multicast)
-    }
-
-    /// The source address for packets to `dst` over an interface.
-    pub(super) fn select_source(
-        &self,
-        nic: NicId,
-        dst: IpAddr,
-        next_hop: IpAddr,
-    ) -> Option<IpAddr> {
-        match dst {
-            IpAddr::V4(_) => self.select_v4(nic, next_hop),
-            IpAddr::V6(dst) => self.select_v6(nic, dst),
-        }
-    }
-
-    fn select_v4(&self, nic: NicId, next_hop: IpAddr) -> Option<IpAddr> {
-        let v4 = |cidr: &&IpCidr| cidr.address().is_ipv4();
-        let own = || self.addresses(nic).iter().filter(v4);
-        let near = own().find(|cidr| cidr.contains(next_hop)).or_else(|| own().next());
-        let any = || {
-            let others = self.nics.values().filter(|other| other.is_up() && !other.is_loopback());
-            others.flat_map(|other| self.addresses(other.id)).find(v4)
-        };
-        near.or_else(any).map(IpCidr::address)
-    }
-
-    /// RFC 6724 section 5, the rules that apply without deprecated, temporary and home addresses.
-    fn select_v6(&self, nic: NicId, dst: Ipv6Addr) -> Option<IpAddr> {
-        let mut best: Option<(Score, Ipv6Addr)> = None;
-        for (owner, cidr) in
-            self.addresses.iter().flat_map(|(id, all)| all.iter().map(|at| (*id, at)))
-        {
-            let IpAddr::V6(own) = cidr.address() else { continue };
-            // A link-local source means nothing on another link.
-            if owner != nic && (own.is_unicast_link_local() || scope(dst) <= 2) {
-                continue;
-            }
-            if own.is_loopback() && !dst.is_loopback() {
-                continue;
-            }
-            let same = own == dst; // Rule 1: prefer same address.
-            // Rule 2: prefer appropriate scope: the smallest that reaches the destination's.
-            let fits = match (scope(own), scope(dst)) {
-                (own, dst) if own >= dst => -(own as i8),
-                (own, _) => own as i8 - 32,
+        if dst.is_multicast() {
+            let solicited = || {
+                self.addresses(nic.id).iter().any(|own| match own.ip() {
+                    IpAddr::V6(own) => solicited_node(own) == dst,
+                    IpAddr::V4(_) => false,
+                })
             };
-            let outgoing = owner == nic; // Rule 5: prefer outgoing interface.
-            let label = label(own) == label(dst); // Rule 6: prefer matching label.
-            // Rule 8: use longest matching prefix, of at most the source's own prefix.
-            let shared = common_prefix(own.into(), dst.into()).min(cidr.prefix_len());
-            let score = (same, fits, outgoing, label, shared);
-            if best.is_none_or(|(high, _)| score > high) {
-                best = Some((score, own));
-            }
+            let all_nodes = dst == ALL_NODES || dst == ALL_NODES_LOCAL;
+            let member = all_nodes || nic.is_member(dst.into()) || solicited();
+            return member.then_some(Cast::Multicast);
         }
-        best.map(|(_, own)| IpAddr::V6(own))
+        // A link-local address belongs to its own link only.
+        let here = !dst.is_unicast_link_local()
+            || nic.is_loopback()
+            || self.address_of(nic.id, dst.into()).is_some();
+        match self.tables.own_kind(dst.into()) {
+            Some(RouteType::Local | RouteType::Anycast) if here => Some(Cast::Unicast),
+            _ => None,
+        }
+    }
+
+    /// Whether packets that come in on an interface may go on to another.
+    pub fn forwards(&self, nic: NicId, family: Family) -> bool {
+        match family {
+            Family::V4 => self.of_nic(nic).ipv4.forwarding,
+            Family::V6 => self.of_nic(nic).ipv6.forwarding,
+        }
     }
 }
 
-/// How well a source fits, by the rules in their order.
-type Score = (bool, i8, bool, bool, u8);
+impl Links for Topology {
+    fn name(&self, nic: NicId) -> Option<&str> {
+        self.nics.get(&nic).map(|nic| nic.name.as_str())
+    }
+
+    fn is_up(&self, nic: NicId) -> bool {
+        self.nics.get(&nic).is_some_and(|nic| nic.is_up())
+    }
+
+    fn may_be_reachable(&self, nic: NicId, neighbour: IpAddr) -> bool {
+        self.nics.get(&nic).is_some_and(|nic| !nic.neighbours.lock().is_failed(neighbour))
+    }
+}
 
 /// All nodes on the link.
 pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -172,27 +167,4 @@ const ALL_NODES_LOCAL: Ipv6Addr = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1);
 pub(super) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from(b) << 8 | u16::from(c))
-}
-
-/// The scope of an address as RFC 6724 section 3.1 compares it: 1 interface, 2 link, 5 site, 14 global.
-fn scope(address: Ipv6Addr) -> u8 {
-    if address.is_multicast() {
-        address.octets()[1] & 0x0f
-    } else if address.is_loopback() || address.is_unicast_link_local() {
-        2
-    } else {
-        14
-    }
-}
-
-/// The label of the default policy table (RFC 6724 section 2.1).
-fn label(address: Ipv6Addr) -> u8 {
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 1] => 0,
-        [0, 0, 0, 0, 0, 0xffff, ..] => 4,
-        [0x2002, ..] => 2,
-        [0x2001, 0, ..] => 5,
-        [first, ..] if first & 0xfe00 == 0xfc00 => 13,
-        _ => 1,
-    }
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 
 use netstack::ip::Family;
 use netstack::ip::cidr::mask;
-use netstack::link::NicKind;
 use netstack::stack::Stack;
 use sentry_abi::Errno;
 use sentry_kernel::Result;
@@ -89,20 +88,17 @@ fn route(stack: &Stack) -> String {
         127,
     );
     let nics = stack.nics();
-    for route in stack.routes().into_iter().filter(|route| route.dst.address().is_ipv4()) {
-        let Some(nic) = nics.iter().find(|nic| nic.id == route.nic) else { continue };
-        if nic.kind == NicKind::Loopback {
-            continue;
-        }
+    for route in stack.main_routes().into_iter().filter(|route| route.dst.address().is_ipv4()) {
+        let Some(nic) = nics.iter().find(|nic| Some(nic.id) == route.nic()) else { continue };
         let mut flags = RTF_UP;
-        flags |= if route.via.is_some() { RTF_GATEWAY } else { 0 };
+        flags |= if route.via().is_some() { RTF_GATEWAY } else { 0 };
         flags |= if route.dst.prefix_len() == 32 { RTF_HOST } else { 0 };
         let netmask = mask(IpAddr::from([255; 4]), route.dst.prefix_len());
         let line = format!(
             "{}\t{:08X}\t{:08X}\t{:04X}\t0\t0\t{}\t{:08X}\t0\t0\t0",
             nic.name,
             hex4(route.dst.address()),
-            route.via.map_or(0, hex4),
+            route.via().map_or(0, hex4),
             flags,
             route.metric,
             hex4(netmask),
@@ -252,7 +248,7 @@ fn row_text(family: Family, row: &Listed) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netstack::link::{MacAddr, NullLink};
+    use netstack::link::{MacAddr, NicKind, NullLink};
     use netstack::stack::{Config, NicConfig};
 
     #[test]

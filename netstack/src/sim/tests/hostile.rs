@@ -262,22 +262,31 @@ fn interfaces_addresses_and_routes_come_and_go_together() {
     assert_eq!(second, Err(NicError::LoopbackTaken));
     let bad = stack.add_nic(nic("a/b", NicKind::Ethernet, Arc::new(NullLink)));
     assert_eq!(bad, Err(NicError::Name));
-    assert_eq!(stack.add_address(eth, cidr("10.0.0.2/8")), Err(AddressError::Exists));
+    assert_eq!(stack.add_address(eth, cidr("10.0.0.2/24")), Err(AddressError::Exists));
     assert_eq!(stack.add_address(eth, cidr("224.0.0.1/8")), Err(AddressError::Invalid));
     let route = Route::new(cidr("0.0.0.0/0"), Some("10.0.0.1".parse().unwrap()), eth);
-    assert_eq!(stack.add_route(route), Ok(()));
-    assert_eq!(stack.add_route(route), Err(RouteError::Exists));
-    let wrong = Route { via: Some("fd00::1".parse().unwrap()), ..route };
-    assert_eq!(stack.add_route(wrong), Err(RouteError::Gateway));
-    let before = stack.routes().len();
-    assert_eq!(stack.remove_address(eth, cidr("10.0.0.2/24")), Ok(()));
-    assert_eq!(stack.routes().len(), before - 1);
-    assert_eq!(stack.remove_address(eth, cidr("10.0.0.2/24")), Err(AddressError::NotFound));
+    assert_eq!(stack.add_route(route.clone()), Ok(()));
+    assert_eq!(stack.add_route(route.clone()), Err(RouteError::Exists));
+    let via = |via: &str| Route::new(cidr("0.0.0.0/0"), Some(via.parse().unwrap()), eth);
+    assert_eq!(stack.add_route(via("fd00::1")), Err(RouteError::Gateway));
+    assert_eq!(stack.add_route(via("10.0.0.2")), Err(RouteError::Gateway));
+    assert_eq!(stack.add_route(via("192.0.2.1")), Err(RouteError::GatewayUnreachable));
     assert_eq!(stack.remove_route(cidr("0.0.0.0/0"), None, Some(eth)), Ok(()));
     assert_eq!(stack.remove_route(cidr("0.0.0.0/0"), None, None), Err(RouteError::NotFound));
+    assert_eq!(stack.add_route(route), Ok(()));
+    let v4 = |stack: &Stack| {
+        let of_eth = |route: &Route| route.dst.address().is_ipv4() && route.uses(eth);
+        stack.routes().into_iter().filter(of_eth).map(|route| route.dst.to_string()).collect()
+    };
+    let routes: Vec<String> = v4(&stack);
+    assert_eq!(routes, ["0.0.0.0/0", "10.0.0.0/24", "10.0.0.2/32", "10.0.0.255/32"]);
+    assert_eq!(stack.remove_address(eth, cidr("10.0.0.2/24")), Ok(()));
+    // As on Linux, an interface without an IPv4 address has no IPv4 route.
+    assert_eq!(v4(&stack), Vec::<String>::new());
+    assert_eq!(stack.remove_address(eth, cidr("10.0.0.2/24")), Err(AddressError::NotFound));
     stack.remove_nic(eth).unwrap();
     assert_eq!(stack.nics().len(), 1);
-    assert!(stack.routes().iter().all(|route| route.nic != eth));
+    assert!(stack.routes().iter().all(|route| !route.uses(eth)));
     assert_eq!(stack.remove_nic(eth), Err(NicError::NotFound));
 }
 

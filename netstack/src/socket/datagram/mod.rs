@@ -282,7 +282,7 @@ impl Datagram {
         let remote = self.accept_address(&state, address).ok_or(ConnectError::Family)?;
         let chosen = state.source();
         let device = scope_of(address).or(state.settings.device);
-        let query = RouteQuery { src: chosen, dst: remote.ip(), nic: device };
+        let query = RouteQuery { src: chosen, nic: device, ..RouteQuery::to(remote.ip()) };
         let route = self.host.route(now, &query).map_err(|error| match error {
             IpError::AddressNotAvailable => ConnectError::AddressNotAvailable,
             IpError::Invalid => ConnectError::Invalid,

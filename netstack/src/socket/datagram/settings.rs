@@ -222,8 +222,8 @@ impl Datagram {
         let remote = state.remote.ok_or(OptionError::NotConnected)?;
         let query = RouteQuery {
             src: Some(state.local.ip()),
-            dst: remote.ip(),
             nic: state.settings.device,
+            ..RouteQuery::to(remote.ip())
         };
         drop(state);
         let route = self.host.route(now, &query).map_err(|_| OptionError::NotConnected)?;

@@ -197,7 +197,7 @@ impl Datagram {
         Ok(Plan {
             local: state.local,
             remote,
-            query: RouteQuery { src: ancillary.src.or(bound), dst: remote.ip(), nic },
+            query: RouteQuery { src: ancillary.src.or(bound), nic, ..RouteQuery::to(remote.ip()) },
             meta,
             broadcast: settings.broadcast,
             sealing: if unsealed { udp::Sealing::None } else { udp::Sealing::Checksum },

@@ -187,8 +187,8 @@ impl TcpEndpoint {
         let route = inner.flow().and_then(|flow| {
             let query = RouteQuery {
                 src: Some(flow.local.ip()),
-                dst: flow.remote.ip(),
                 nic: inner.socket.nic,
+                ..RouteQuery::to(flow.remote.ip())
             };
             Some((flow, self.host.route(now, &query).ok()?))
         });

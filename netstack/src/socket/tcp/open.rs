@@ -165,8 +165,8 @@ impl TcpEndpoint {
         let remote = SocketAddr::new(loopback_for_any(address.ip()), address.port());
         let query = RouteQuery {
             src: inner.local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified()),
-            dst: remote.ip(),
             nic: inner.socket.nic.or(scope_of(address)),
+            ..RouteQuery::to(remote.ip())
         };
         let route = self.host.route(now, &query).map_err(SocketError::from)?;
         if route.cast != Cast::Unicast {

@@ -197,7 +197,8 @@ impl TcpEndpoint {
     }
 
     fn route_back(&self, now: Instant, flow: Flow, nic: Option<NicId>) -> Option<RouteInfo> {
-        let query = RouteQuery { src: Some(flow.local.ip()), dst: flow.remote.ip(), nic };
+        let query =
+            RouteQuery { src: Some(flow.local.ip()), nic, ..RouteQuery::to(flow.remote.ip()) };
         self.host.route(now, &query).ok()
     }
 

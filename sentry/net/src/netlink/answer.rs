@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use netstack::ip::route::{Protocol, Route};
+use netstack::ip::route::Route;
 use netstack::ip::{IpCidr, IpOutput, RouteQuery};
 use netstack::link::NicKind;
 use netstack::stack::{NicInfo, NicState, Stack};
@@ -200,14 +200,8 @@ fn route_message(header: &NlMsgHdr, route: &Route, source: Option<IpAddr>) -> Me
         src_len: 0,
         tos: 0,
         table: RT_TABLE_MAIN,
-        protocol: match route.protocol {
-            Protocol::Kernel => RTPROT_KERNEL,
-            _ => RTPROT_BOOT,
-        },
-        scope: match (route.via, address) {
-            (None, IpAddr::V4(_)) => RT_SCOPE_LINK,
-            _ => RT_SCOPE_UNIVERSE,
-        },
+        protocol: route.protocol.0,
+        scope: route.scope.0,
         kind: RTN_UNICAST,
         flags: 0,
     };
@@ -222,31 +216,20 @@ fn route_message(header: &NlMsgHdr, route: &Route, source: Option<IpAddr>) -> Me
     if let Some(source) = source {
         message.attribute(RTA_PREFSRC, &bytes_of(source));
     }
-    if let Some(via) = route.via {
+    if let Some(via) = route.via() {
         message.attribute(RTA_GATEWAY, &bytes_of(via));
     }
-    message.number(RTA_OIF, route.nic.0);
+    if let Some(nic) = route.nic() {
+        message.number(RTA_OIF, nic.0);
+    }
     message
 }
 
-/// The address that Linux shows as the source of a route that came with it.
-fn source_of(nics: &[NicInfo], route: &Route) -> Option<IpAddr> {
-    if route.protocol != Protocol::Kernel || route.dst.address().is_ipv6() {
-        return None;
-    }
-    let nic = nics.iter().find(|nic| nic.id == route.nic)?;
-    nic.addresses.iter().find(|cidr| cidr.network() == route.dst).map(IpCidr::address)
-}
-
 fn routes(cx: &Context<'_>, header: &NlMsgHdr, family: i32) -> Vec<Message> {
-    let nics = cx.stack.nics();
-    let is_loopback =
-        |route: &Route| nics.iter().any(|nic| nic.id == route.nic && nic.kind == NicKind::Loopback);
-    // Linux keeps the routes of loopback in the table "local", which is not the one that tools show.
-    let shown = cx.stack.routes().into_iter().filter(|route| !is_loopback(route));
+    let shown = cx.stack.main_routes().into_iter();
     shown
         .filter(|route| asked(family, route.dst.address()))
-        .map(|route| route_message(header, &route, source_of(&nics, &route)))
+        .map(|route| route_message(header, &route, route.pref_src))
         .collect()
 }
 
