@@ -18,8 +18,6 @@ use parking_lot::Mutex;
 
 use crate::tap::{FrameRoom, Tap};
 
-/// Frames read from one device before timers and the other devices get their turn.
-const BATCH: usize = 64;
 /// "Sleeping without a deadline".
 const NEVER: u64 = u64::MAX;
 /// "Not sleeping".
@@ -154,13 +152,13 @@ impl Loop {
         fds.iter().skip(1).map(|fd| fd.any() == Some(true)).collect()
     }
 
-    /// Feeds the stack what a device has, up to a batch. Errors: the device is gone.
+    /// Feeds the stack what a device has, up to a burst. Errors: the device is gone.
     fn receive(&self, index: usize, room: &mut FrameRoom) -> io::Result<()> {
         let Some(feed) = self.feeds.get(index) else { return Ok(()) };
-        for _ in 0..BATCH {
-            let Some(frame) = feed.tap.receive(room)? else { break };
-            self.stack.handle_frame((self.clock)(), feed.nic, frame);
-        }
-        Ok(())
+        let mut failed = None;
+        let mut frames = feed.tap.burst(room, &mut failed);
+        self.stack.handle_frames((self.clock)(), feed.nic, &mut frames);
+        drop(frames);
+        failed.map_or(Ok(()), Err)
     }
 }

@@ -26,6 +26,10 @@ const VNET_HEADER: usize = 10;
 /// Ethernet, IPv4 and TCP with timestamps: read apart, so that the payload of most large frames begins a slab. A slab holds
 /// the rest of the largest frame, which has 64 KiB of IP.
 const USUAL_HEADERS: usize = 14 + 20 + 32;
+/// Frames of one burst.
+const BURST_FRAMES: usize = 64;
+/// Bytes of one burst.
+const BURST_BYTES: usize = 256 << 10;
 /// Slabs that wait for their next use, at most.
 const IDLE_SLABS: usize = 16;
 /// The largest TCP payload of one frame: what an IPv4 packet holds with the longest headers.
@@ -229,6 +233,30 @@ impl Tap {
             read_vnet(header, &mut packet);
         }
         Ok(Some(packet))
+    }
+}
+
+impl Tap {
+    /// The frames that are there, up to a burst: as many large ones as stay in a core's cache until a program reads
+    /// them. After an error of the device there is none; `failed` then holds it.
+    pub fn burst<'a>(
+        &'a self,
+        room: &'a mut FrameRoom,
+        failed: &'a mut Option<io::Error>,
+    ) -> impl Iterator<Item = PacketBuffer> + 'a {
+        let (mut frames, mut bytes) = (0, 0);
+        std::iter::from_fn(move || {
+            if frames == BURST_FRAMES || bytes >= BURST_BYTES {
+                return None;
+            }
+            let frame = self.receive(room).unwrap_or_else(|error| {
+                *failed = Some(error);
+                None
+            })?;
+            frames += 1;
+            bytes += frame.len();
+            Some(frame)
+        })
     }
 }
 

@@ -58,22 +58,24 @@ impl Bed {
         Instant::from_nanos(self.start.elapsed().as_nanos() as u64 + 1)
     }
 
-    /// Handles all frames that are there and the timers that are due; tells whether there was a frame.
-    pub fn pump(&mut self) -> bool {
-        let mut any = false;
-        while let Some(frame) = self.tap.receive(&mut self.room).expect("the device") {
-            self.stack.handle_frame(self.now(), self.nic, frame);
-            any = true;
-        }
-        let now = self.now();
+    /// Handles a burst of the frames that are there and the timers that are due; tells how many frames there were.
+    pub fn pump(&mut self) -> usize {
+        let (now, mut failed) = (self.now(), None);
+        let mut frames = self.tap.burst(&mut self.room, &mut failed);
+        let any = self.stack.handle_frames(now, self.nic, &mut frames);
+        drop(frames);
+        assert!(failed.is_none(), "the device: {failed:?}");
         if self.stack.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.stack.poll(now);
         }
         any
     }
 
-    /// Sleeps until there is a frame or a timer is due, then handles it.
+    /// Handles what is there; where there is nothing, sleeps until there is a frame or a timer is due.
     pub fn wait(&mut self) {
+        if self.pump() > 0 {
+            return;
+        }
         let left =
             self.stack.next_deadline().map(|at| at.nanos().saturating_sub(self.now().nanos()));
         let left =

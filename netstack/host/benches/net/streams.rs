@@ -87,6 +87,8 @@ fn native_veth() -> f64 {
         let listener = TcpListener::bind(("10.78.0.2", 7002)).expect("a listener");
         hand.send(0).expect("the sender waits");
         discard(&listener.accept().expect("a connection").0);
+        hand.send(0).expect("the sender waits");
+        // The device goes with this namespace: it must not go while the other end is still wanted.
         over.recv().expect("the sender's word");
     });
     let tid = ready.recv().expect("the other namespace");
@@ -103,9 +105,10 @@ fn native_veth() -> f64 {
     (0..VOLUME / BLOCK).for_each(|_| stream.write_all(&block).expect("the veth"));
     let result = gbits(VOLUME, start.elapsed().as_secs_f64());
     drop(stream);
+    ready.recv().expect("the end of the stream");
+    ip("link del va");
     done.send(()).expect("the sink waits");
     sink.join().expect("the sink");
-    ip("link del va");
     result
 }
 
