@@ -1,6 +1,7 @@
 //! Situations of the network, a file a behaviour: each is one virtual run from one seed, and says what must come of it.
 
 mod accept_queue_full;
+mod ack_coalescing;
 mod half_close;
 mod linger_zero;
 mod rst_after_close_with_unread_data;
