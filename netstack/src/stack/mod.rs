@@ -14,6 +14,7 @@ mod receive;
 mod receive_v6;
 mod route;
 mod send;
+mod settings;
 mod sockets;
 mod source;
 mod tcp;

@@ -4,6 +4,7 @@ use core::net::IpAddr;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,12 +17,14 @@ use netstack_host::capture::{Capture, CaptureError};
 use netstack_host::driver::{Driver, Feed};
 use netstack_host::tap::Tap;
 use parking_lot::Mutex;
+use sentry_abi::socket::{SO_SNDBUF, SOMAXCONN};
 use sentry_kernel::socket::SocketFamily;
 use sentry_kernel::time::Clock;
 
 use crate::inet::{InetFamily, InetSocket};
 use crate::netlink::NetlinkFamily;
 use crate::proc_net::{self, Generator};
+use crate::sockopt::socket::BUFFER_MAX;
 use crate::unix::UnixFamily;
 
 /// MTU of the loopback interface in bytes, as on Linux.
@@ -145,6 +148,28 @@ pub struct NetNamespace {
     taps: Vec<Arc<Tap>>,
     /// The internet sockets, for the tables of /proc/net.
     sockets: Mutex<Sockets>,
+    /// What of the sockets' habits can be changed (net.core).
+    pub(crate) limits: Limits,
+}
+
+/// Bounds of net.core that sockets look at.
+pub(crate) struct Limits {
+    /// rmem_max in bytes; a buffer may be double.
+    pub(crate) rmem_max: AtomicI64,
+    /// wmem_max likewise.
+    pub(crate) wmem_max: AtomicI64,
+    /// somaxconn
+    pub(crate) somaxconn: AtomicI64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rmem_max: AtomicI64::new(BUFFER_MAX),
+            wmem_max: AtomicI64::new(BUFFER_MAX),
+            somaxconn: AtomicI64::new(i64::from(SOMAXCONN)),
+        }
+    }
 }
 
 /// Sockets that live, or did when they were last looked at.
@@ -215,12 +240,36 @@ impl NetNamespace {
             .map_err(NetError::Driver)?;
         let driver = Mutex::new(Some(driver));
         let sockets = Mutex::default();
-        Ok(Arc::new(NetNamespace { stack, clock, capture, driver, taps, sockets }))
+        Ok(Arc::new(NetNamespace {
+            stack,
+            clock,
+            capture,
+            driver,
+            taps,
+            sockets,
+            limits: Limits::default(),
+        }))
     }
 
     /// Its stack.
     pub fn stack(&self) -> &Arc<Stack> {
         &self.stack
+    }
+
+    /// SO_NETNS_COOKIE: there is one namespace a sandbox, as there is one initial namespace of a machine.
+    pub(crate) fn cookie(&self) -> u64 {
+        1
+    }
+
+    /// net.ipv4.ip_default_ttl
+    pub(crate) fn default_ttl(&self) -> u8 {
+        self.stack.default_ttl()
+    }
+
+    /// net.core.wmem_max for SO_SNDBUF, rmem_max for SO_RCVBUF, in bytes.
+    pub(crate) fn buffer_max(&self, option: i32) -> i64 {
+        let max = if option == SO_SNDBUF { &self.limits.wmem_max } else { &self.limits.rmem_max };
+        max.load(Ordering::Relaxed)
     }
 
     /// The stack's time now.

@@ -7,6 +7,7 @@ pub mod netdev;
 mod ops;
 mod option;
 mod socket;
+pub(crate) mod tcp_info;
 mod transfer;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! An internet socket as the kernel sees it: the file and the socket traits over the endpoint.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use netstack::ip::Family;
 use netstack::socket::{AcceptError, Connect, How, ListenError};
@@ -103,7 +104,8 @@ impl Socket for InetSocket {
     fn listen(&self, backlog: i32) -> Result<()> {
         let socket = self.endpoint.tcp().ok_or(Errno::EOPNOTSUPP)?;
         // Linux takes the number as unsigned, so that -1 is the most.
-        let backlog = (backlog as u32).min(SOMAXCONN as u32) as usize;
+        let most = self.net.limits.somaxconn.load(Ordering::Relaxed);
+        let backlog = u32::try_from(most).unwrap_or(0).min(backlog as u32) as usize;
         socket.listen(backlog).map_err(|error| match error {
             ListenError::InUse => Errno::EADDRINUSE.into(),
             ListenError::Invalid => Errno::EINVAL.into(),
@@ -160,8 +162,8 @@ impl Socket for InetSocket {
         self.store(&identity::credentials(task), level, name, value)
     }
 
-    fn option(&self, _: &CurrentTask, level: i32, name: i32, _: &[u8]) -> Result<Vec<u8>> {
-        self.load(level, name)
+    fn option(&self, _: &CurrentTask, level: i32, name: i32, room: &[u8]) -> Result<Vec<u8>> {
+        self.load(level, name, room)
     }
 
     fn timeouts_ns(&self) -> (Option<u64>, Option<u64>) {

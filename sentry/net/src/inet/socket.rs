@@ -11,17 +11,17 @@ use sentry_kernel::wait::{Events, WaitQueue};
 
 use super::endpoint::Endpoint;
 use crate::netns::NetNamespace;
-use crate::sockopt::Common;
+use crate::sockopt::{Common, Sorts};
 
 /// An internet socket.
 pub struct InetSocket {
-    pub(super) net: Arc<NetNamespace>,
+    pub(crate) net: Arc<NetNamespace>,
     pub(super) family: Family,
-    pub(super) endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     /// SO_TYPE
-    pub(super) kind: i32,
+    pub(crate) kind: i32,
     /// SO_PROTOCOL
-    pub(super) protocol: i32,
+    pub(crate) protocol: i32,
     pub(super) options: Common,
     pub(super) waiters: WaitQueue,
 }
@@ -74,7 +74,13 @@ impl InetSocket {
         endpoint: Endpoint,
         identity: (i32, i32),
     ) -> Arc<InetSocket> {
-        Self::with_options(net, family, endpoint, identity, Common::default())
+        let sort = match endpoint {
+            Endpoint::Tcp(_) => Sorts::TCP,
+            Endpoint::Udp(_) => Sorts::UDP,
+            Endpoint::Ping(_) => Sorts::PING,
+            Endpoint::Raw(_) => Sorts::RAW,
+        };
+        Self::with_options(net, family, endpoint, identity, Common::new(sort))
     }
 
     /// What poll(2) shows for a readiness: streams have no priority band to write to.

@@ -274,15 +274,17 @@ impl InetSocket {
 
     /// SO_TIMESTAMP and SO_TIMESTAMPNS: when the message came, by the wall clock.
     fn time_stamp(&self, told: &Told, out: &mut Vec<Control>) {
-        let values = self.options.values();
-        if !values.timestamp && !values.timestamp_ns {
+        let asked = self.options.time_stamps();
+        if !asked.wanted {
             return;
         }
         let wall_ns = self.net.wall_ns(told.timestamp);
         let (sec, nsec) = (wall_ns.div_euclid(1_000_000_000), wall_ns.rem_euclid(1_000_000_000));
-        let (kind, fraction) = match values.timestamp_ns {
-            true => (SCM_TIMESTAMPNS, nsec),
-            false => (SCM_TIMESTAMP, nsec / 1000),
+        let (kind, fraction) = match (asked.nanoseconds, asked.new) {
+            (true, false) => (SCM_TIMESTAMPNS, nsec),
+            (true, true) => (SO_TIMESTAMPNS_NEW, nsec),
+            (false, false) => (SCM_TIMESTAMP, nsec / 1000),
+            (false, true) => (SO_TIMESTAMP_NEW, nsec / 1000),
         };
         out.push(raw(SOL_SOCKET, kind, [sec, fraction].as_bytes().to_vec()));
     }

@@ -19,7 +19,7 @@ use super::Ports;
 use super::answer::{self, Context};
 use crate::inet::netdev;
 use crate::netns::NetNamespace;
-use crate::sockopt::{Common, value};
+use crate::sockopt::{Common, Sorts, value};
 use crate::{identity, ioctl};
 
 /// Bytes of replies that wait; a request beyond that is answered with ENOBUFS, as Linux says of an overrun.
@@ -61,7 +61,7 @@ fn decode(addr: &SockAddr) -> Result<SockAddrNl> {
 impl NetlinkSocket {
     pub fn new(net: &Arc<NetNamespace>, ports: &Arc<Ports>, kind: i32) -> Self {
         let (net, ports) = (net.clone(), ports.clone());
-        let (options, waiters) = (Common::default(), WaitQueue::new());
+        let (options, waiters) = (Common::new(Sorts::NETLINK), WaitQueue::new());
         let state = Mutex::new(Rank::SOCKET, State::default());
         Self { net, ports, kind, options, waiters, state }
     }
@@ -268,10 +268,10 @@ impl Socket for NetlinkSocket {
         }
     }
 
-    fn option(&self, _: &CurrentTask, level: i32, name: i32, _: &[u8]) -> Result<Vec<u8>> {
+    fn option(&self, _: &CurrentTask, level: i32, name: i32, room: &[u8]) -> Result<Vec<u8>> {
         match (level, name) {
             (SOL_SOCKET, SO_ERROR | SO_ACCEPTCONN) => Ok(value::from_int(0)),
-            (SOL_SOCKET, _) => self.options.option(name),
+            (SOL_SOCKET, _) => self.options.option(name, room),
             _ => Err(Errno::ENOPROTOOPT.into()),
         }
     }

@@ -1,37 +1,244 @@
-//! Level IPPROTO_IP: numbers, layouts and the stack's variants (ip(7)).
+//! Level IPPROTO_IP (ip(7)).
 
 use core::net::{IpAddr, Ipv4Addr};
 
 use netstack::link::NicId;
 use netstack::socket::options::{IpOption, IpOptionKind, Membership, MtuDiscover};
+use netstack::socket::{OptionValue, SocketOption};
 use netstack::wire::ipv4_options::Options;
 use sentry_abi::Errno;
 use sentry_abi::in_::*;
+use sentry_abi::socket::{SO_PRIORITY, SOL_SOCKET};
 use sentry_kernel::Result;
+use sentry_kernel::cred::Capabilities;
 
+use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, shown};
 use super::value;
+use crate::errno;
 
-/// Finds the interface that has an address.
-pub type NicOf<'a> = &'a dyn Fn(IpAddr) -> Option<NicId>;
+const INT: Shape = Shape::IntOrByte;
+const SOME: Shape = Shape::SomeIntOrByte;
+const STREAM: Sorts = Sorts::TCP;
+const RAW: Sorts = Sorts::RAW;
+const NOT_YET: &str = "not yet";
+const NO_FILTERS: &str =
+    "no filters of multicast sources yet: EINVAL, as for a group that is not joined";
+pub(super) const NO_POLICIES: &str =
+    "there is no IPsec: ENOPROTOOPT with CAP_NET_ADMIN, as in a kernel without it";
+
+/// The rows, by number.
+pub const ROWS: &[Row] = &[
+    number("IP_TOS", IP_TOS, INT, tos).tells(|n| IpOption::Tos(n as u8).into()),
+    number("IP_TTL", IP_TTL, SOME, |_, n| hops(n, 1))
+        .default(-1)
+        .live(|call| match call.stored() {
+            -1 => Ok(i64::from(call.inet()?.net.default_ttl())),
+            ttl => Ok(ttl),
+        })
+        .tells(|n| IpOption::Ttl(u8::try_from(n).ok()).into()),
+    flag("IP_HDRINCL", IP_HDRINCL, INT)
+        .tells(|n| IpOption::HeaderIncluded(n != 0).into())
+        .only_set(RAW, Errno::ENOPROTOOPT),
+    own(
+        "IP_OPTIONS",
+        IP_OPTIONS,
+        "options of the header, at most 40 bytes",
+        Some(set_options),
+        Some(options),
+    ),
+    refused("IP_ROUTER_ALERT", IP_ROUTER_ALERT, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IP_RECVOPTS", IP_RECVOPTS, INT)
+        .tells(|n| IpOption::ReceiveOptions(n != 0).into())
+        .inert(STREAM),
+    flag("IP_RETOPTS", IP_RETOPTS, INT)
+        .tells(|n| IpOption::ReturnOptions(n != 0).into())
+        .inert(STREAM),
+    flag("IP_PKTINFO", IP_PKTINFO, INT)
+        .tells(|n| IpOption::PacketInfo(n != 0).into())
+        .inert(STREAM),
+    own("IP_PKTOPTIONS", IP_PKTOPTIONS, "control messages", None, Some(|_| Ok(Vec::new())))
+        .only(STREAM, Errno::ENOPROTOOPT, Errno::ENOPROTOOPT)
+        .partial("nothing of the last segment's header is kept for it"),
+    number("IP_MTU_DISCOVER", IP_MTU_DISCOVER, INT, |_, n| mtu_discover(n))
+        .default(1)
+        .tells(|n| IpOption::MtuDiscover(mtu_discover_of(n)).into())
+        .partial("IP_PMTUDISC_INTERFACE and IP_PMTUDISC_OMIT are refused with EINVAL"),
+    flag("IP_RECVERR", IP_RECVERR, INT)
+        .tells(|n| IpOption::ReceiveErrors(n != 0).into())
+        .inert(STREAM),
+    flag("IP_RECVTTL", IP_RECVTTL, INT)
+        .tells(|n| IpOption::ReceiveTtl(n != 0).into())
+        .inert(STREAM),
+    flag("IP_RECVTOS", IP_RECVTOS, INT)
+        .tells(|n| IpOption::ReceiveTos(n != 0).into())
+        .inert(STREAM),
+    shown("IP_MTU", IP_MTU, path_mtu),
+    flag("IP_FREEBIND", IP_FREEBIND, SOME).tells(|n| IpOption::FreeBind(n != 0).into()),
+    own("IP_IPSEC_POLICY", IP_IPSEC_POLICY, "struct xfrm_userpolicy_info", Some(no_policy), None)
+        .partial(NO_POLICIES),
+    own("IP_XFRM_POLICY", IP_XFRM_POLICY, "struct xfrm_userpolicy_info", Some(no_policy), None)
+        .partial(NO_POLICIES),
+    flag("IP_PASSSEC", IP_PASSSEC, INT)
+        .note("stored; as on Linux without a security module no label comes"),
+    refused(
+        "IP_TRANSPARENT",
+        IP_TRANSPARENT,
+        Errno::EPERM,
+        "no packets of foreign addresses: as for a caller without CAP_NET_RAW",
+    )
+    .reads(Errno::ENOPROTOOPT),
+    refused("IP_RECVORIGDSTADDR", IP_RECVORIGDSTADDR, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IP_MINTTL", IP_MINTTL, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IP_NODEFRAG", IP_NODEFRAG, INT)
+        .only_set(RAW, Errno::ENOPROTOOPT)
+        .note("stored; as on Linux it matters only to connection tracking"),
+    refused("IP_CHECKSUM", IP_CHECKSUM, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IP_BIND_ADDRESS_NO_PORT", IP_BIND_ADDRESS_NO_PORT, INT)
+        .tells(|n| IpOption::BindAddressNoPort(n != 0).into()),
+    refused("IP_RECVFRAGSIZE", IP_RECVFRAGSIZE, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IP_RECVERR_RFC4884", IP_RECVERR_RFC4884, Errno::ENOPROTOOPT, NOT_YET),
+    own(
+        "IP_MULTICAST_IF",
+        IP_MULTICAST_IF,
+        "struct in_addr, ip_mreq or ip_mreqn",
+        Some(set_multicast_interface),
+        Some(multicast_interface),
+    ),
+    number("IP_MULTICAST_TTL", IP_MULTICAST_TTL, SOME, |call, n| {
+        match call.socket.options().sort() {
+            Sorts::TCP => Err(Errno::EINVAL.into()),
+            _ => hops(n, 0).map(|ttl| if ttl == -1 { 1 } else { ttl }),
+        }
+    })
+    .default(1)
+    .tells(|n| IpOption::MulticastTtl(n as u8).into()),
+    flag("IP_MULTICAST_LOOP", IP_MULTICAST_LOOP, SOME)
+        .default(1)
+        .tells(|n| IpOption::MulticastLoop(n != 0).into())
+        .inert(STREAM),
+    own(
+        "IP_ADD_MEMBERSHIP",
+        IP_ADD_MEMBERSHIP,
+        "struct ip_mreq or ip_mreqn",
+        Some(|call| join_or_leave(call, IpOption::JoinGroup)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EPROTO, Errno::ENOPROTOOPT),
+    own(
+        "IP_DROP_MEMBERSHIP",
+        IP_DROP_MEMBERSHIP,
+        "struct ip_mreq or ip_mreqn",
+        Some(|call| join_or_leave(call, IpOption::LeaveGroup)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EPROTO, Errno::ENOPROTOOPT),
+    refused("IP_UNBLOCK_SOURCE", IP_UNBLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("IP_BLOCK_SOURCE", IP_BLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("IP_ADD_SOURCE_MEMBERSHIP", IP_ADD_SOURCE_MEMBERSHIP, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("IP_DROP_SOURCE_MEMBERSHIP", IP_DROP_SOURCE_MEMBERSHIP, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("IP_MSFILTER", IP_MSFILTER, Errno::EINVAL, NO_FILTERS),
+    own(
+        "MCAST_JOIN_GROUP",
+        MCAST_JOIN_GROUP,
+        "struct group_req",
+        Some(|call| group(call, IpOption::JoinGroup)),
+        None,
+    ),
+    refused("MCAST_BLOCK_SOURCE", MCAST_BLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("MCAST_UNBLOCK_SOURCE", MCAST_UNBLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    own(
+        "MCAST_LEAVE_GROUP",
+        MCAST_LEAVE_GROUP,
+        "struct group_req",
+        Some(|call| group(call, IpOption::LeaveGroup)),
+        None,
+    ),
+    refused("MCAST_JOIN_SOURCE_GROUP", MCAST_JOIN_SOURCE_GROUP, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("MCAST_LEAVE_SOURCE_GROUP", MCAST_LEAVE_SOURCE_GROUP, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("MCAST_MSFILTER", MCAST_MSFILTER, Errno::EINVAL, NO_FILTERS),
+    refused("IP_MULTICAST_ALL", IP_MULTICAST_ALL, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IP_UNICAST_IF", IP_UNICAST_IF, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IP_LOCAL_PORT_RANGE", IP_LOCAL_PORT_RANGE, Errno::ENOPROTOOPT, "as before Linux 6.3"),
+    shown("IP_PROTOCOL", IP_PROTOCOL, |call| Ok(i64::from(call.inet()?.own_number()))),
+];
 
 /// A hop count: -1 for the default, else `min` to 255. Errors: EINVAL.
-pub(super) fn hops(number: i32, min: u8) -> Result<Option<u8>> {
+pub(super) fn hops(number: i32, min: u8) -> Result<i64> {
     match u8::try_from(number) {
-        Ok(hops) if hops >= min => Ok(Some(hops)),
-        _ if number == -1 => Ok(None),
+        Ok(hops) if hops >= min => Ok(i64::from(hops)),
+        _ if number == -1 => Ok(-1),
         _ => Err(Errno::EINVAL.into()),
     }
 }
 
+/// The type of service; the ECN bits of a stream are TCP's. It sets the priority, too (rt_tos2priority).
+fn tos(call: &Call<'_>, number: i32) -> Result<i64> {
+    /// Linux's ip_tos2prio, by the four bits of RFC 1349.
+    const PRIORITIES: [i64; 16] = [0, 1, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4];
+    let asked = i64::from(number as u8);
+    let tos = match call.socket.options().sort() {
+        Sorts::TCP => asked & !3 | call.stored() & 3,
+        _ => asked,
+    };
+    if tos != call.stored() {
+        let priority = PRIORITIES[(tos as usize & 0x1e) >> 1];
+        call.socket.options().put(SOL_SOCKET, SO_PRIORITY, priority);
+        if call.socket.options().sort() != Sorts::TCP {
+            call.inet()?.tell(SocketOption::Priority(priority as u32).into())?;
+        }
+    }
+    Ok(tos)
+}
+
 /// IP_PMTUDISC_*. Errors: EINVAL.
-pub(super) fn mtu_discover(number: i32) -> Result<MtuDiscover> {
-    Ok(match number {
+pub(super) fn mtu_discover(number: i32) -> Result<i64> {
+    match number {
+        IP_PMTUDISC_DONT..=IP_PMTUDISC_PROBE => Ok(i64::from(number)),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+pub(super) fn mtu_discover_of(kept: i64) -> MtuDiscover {
+    match kept as i32 {
         IP_PMTUDISC_DONT => MtuDiscover::Dont,
-        IP_PMTUDISC_WANT => MtuDiscover::Want,
         IP_PMTUDISC_DO => MtuDiscover::Do,
         IP_PMTUDISC_PROBE => MtuDiscover::Probe,
-        _ => return Err(Errno::EINVAL.into()),
-    })
+        _ => MtuDiscover::Want,
+    }
+}
+
+/// The MTU of a connected socket's path. Errors: ENOTCONN.
+pub(super) fn path_mtu(call: &Call<'_>) -> Result<i64> {
+    match call.inet()?.ask(IpOptionKind::Mtu.into()).map_err(errno::of_option)? {
+        OptionValue::IpOption(IpOption::Mtu(mtu)) => Ok(i64::from(mtu)),
+        _ => Err(Errno::ENOTCONN.into()),
+    }
+}
+
+/// A policy of IPsec. Errors: EPERM without CAP_NET_ADMIN.
+pub(super) fn no_policy(call: &Call<'_>) -> Result<()> {
+    Err(if call.may(&[Capabilities::NET_ADMIN]) { Errno::ENOPROTOOPT } else { Errno::EPERM }.into())
+}
+
+fn set_options(call: &Call<'_>) -> Result<()> {
+    // Linux refuses what it cannot send as well; source routes are refused too.
+    let options = Options::parse(call.bytes).ok_or(Errno::EINVAL)?;
+    call.inet()?.tell(IpOption::HeaderOptions(options).into())
+}
+
+fn options(call: &Call<'_>) -> Result<Vec<u8>> {
+    match call.inet()?.ask(IpOptionKind::HeaderOptions.into()).map_err(errno::of_option)? {
+        OptionValue::IpOption(IpOption::HeaderOptions(options)) => Ok(options.as_slice().to_vec()),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The interface of an index; 0 is none. Errors: EINVAL for a negative one.
@@ -48,126 +255,106 @@ fn request(bytes: &[u8]) -> Result<IpMreqn> {
     value::object(&whole)
 }
 
-fn nic_of_request(request: &IpMreqn, nic_of: NicOf<'_>) -> Result<Option<NicId>> {
+fn nic_of_request(call: &Call<'_>, request: &IpMreqn) -> Result<Option<NicId>> {
     let address = Ipv4Addr::from(request.address);
     match nic(request.ifindex)? {
         None if address.is_unspecified() => Ok(None),
-        None => nic_of(address.into()).map(Some).ok_or_else(|| Errno::ENODEV.into()),
+        None => call.inet()?.nic_of(address.into()).map(Some).ok_or_else(|| Errno::ENODEV.into()),
         named => Ok(named),
     }
 }
 
-fn membership(bytes: &[u8], nic_of: NicOf<'_>) -> Result<Membership> {
-    if bytes.len() < 8 {
+fn join_or_leave(call: &Call<'_>, option: fn(Membership) -> IpOption) -> Result<()> {
+    if call.bytes.len() < 8 {
         return Err(Errno::EINVAL.into());
     }
-    let request = request(bytes)?;
+    let request = request(call.bytes)?;
     let group = Ipv4Addr::from(request.multiaddr);
     if !group.is_multicast() {
+        // Who leaves is asked first whether there is such an interface and membership.
+        return Err(if call.row.number == IP_DROP_MEMBERSHIP {
+            not_joined(call, &request)
+        } else {
+            Errno::EINVAL
+        }
+        .into());
+    }
+    let nic = nic_of_request(call, &request)?;
+    call.inet()?.tell(option(Membership { group: group.into(), nic }).into())
+}
+
+/// Why nobody can leave what is no group: without a known interface ENODEV, else EADDRNOTAVAIL.
+fn not_joined(call: &Call<'_>, request: &IpMreqn) -> Errno {
+    let any = request.ifindex == 0 && request.address == [0; 4];
+    match nic_of_request(call, request) {
+        Ok(_) if !any => Errno::EADDRNOTAVAIL,
+        _ => Errno::ENODEV,
+    }
+}
+
+/// struct group_req: an interface's index and, eight bytes on, a socket address.
+pub(super) fn group_request(bytes: &[u8]) -> Result<(Option<NicId>, IpAddr)> {
+    const LEN: usize = 8 + sentry_abi::socket::SOCKADDR_MAX;
+    if bytes.len() < LEN {
         return Err(Errno::EINVAL.into());
     }
-    Ok(Membership { group: group.into(), nic: nic_of_request(&request, nic_of)? })
-}
-
-fn multicast_interface(bytes: &[u8], nic_of: NicOf<'_>) -> Result<Option<NicId>> {
-    match bytes.len() {
-        0..4 => Err(Errno::EINVAL.into()),
-        // struct in_addr alone.
-        4..8 => {
-            let address: [u8; 4] = value::object(bytes)?;
-            nic_of_request(&IpMreqn { address, ..IpMreqn::default() }, nic_of)
+    let index = value::int(bytes)?;
+    let address = sentry_kernel::socket::SockAddr(bytes[8..LEN].to_vec());
+    let family = i32::from(address.family()?);
+    let group = match family {
+        sentry_abi::socket::AF_INET => {
+            let raw: SockAddrIn = value::object(&address.0)?;
+            IpAddr::V4(raw.addr.into())
         }
-        _ => nic_of_request(&request(bytes)?, nic_of),
+        sentry_abi::socket::AF_INET6 => {
+            let raw: SockAddrIn6 = value::object(&address.0)?;
+            IpAddr::V6(raw.addr.into())
+        }
+        _ => return Err(Errno::EADDRNOTAVAIL.into()),
+    };
+    Ok((nic(index)?, group))
+}
+
+fn group(call: &Call<'_>, option: fn(Membership) -> IpOption) -> Result<()> {
+    let (nic, group) = group_request(call.bytes)?;
+    match group {
+        IpAddr::V4(v4) if v4.is_multicast() => {}
+        IpAddr::V4(_) if call.row.number == MCAST_LEAVE_GROUP => {
+            return Err(Errno::EADDRNOTAVAIL.into());
+        }
+        _ => return Err(Errno::EINVAL.into()),
     }
-    // Here, unlike for a membership, an address that nobody has is no device's.
-    .map_err(|error| if error.is(Errno::ENODEV) { Errno::EADDRNOTAVAIL.into() } else { error })
+    call.inet()?.tell(option(Membership { group, nic }).into())
 }
 
-/// A value that setsockopt(2) gives. Errors: EINVAL, ENODEV, ENOPROTOOPT for an option that the stack does not have.
-// tidy: table
-pub fn decode(name: i32, bytes: &[u8], nic_of: NicOf<'_>) -> Result<IpOption> {
-    let number = value::int_or_byte(bytes);
-    let flag = number.as_ref().is_ok_and(|n| *n != 0);
-    Ok(match name {
-        IP_TOS => IpOption::Tos(number? as u8),
-        IP_TTL => IpOption::Ttl(hops(number?, 1)?),
-        IP_HDRINCL => IpOption::HeaderIncluded(number.map(|_| flag)?),
-        IP_MTU_DISCOVER => IpOption::MtuDiscover(mtu_discover(number?)?),
-        IP_RECVERR => IpOption::ReceiveErrors(number.map(|_| flag)?),
-        // Linux refuses what it cannot send as well; source routes are refused too.
-        IP_OPTIONS => IpOption::HeaderOptions(Options::parse(bytes).ok_or(Errno::EINVAL)?),
-        IP_RECVOPTS => IpOption::ReceiveOptions(number.map(|_| flag)?),
-        IP_RETOPTS => IpOption::ReturnOptions(number.map(|_| flag)?),
-        IP_PKTINFO => IpOption::PacketInfo(number.map(|_| flag)?),
-        IP_RECVTTL => IpOption::ReceiveTtl(number.map(|_| flag)?),
-        IP_RECVTOS => IpOption::ReceiveTos(number.map(|_| flag)?),
-        IP_MULTICAST_TTL => IpOption::MulticastTtl(hops(number?, 0)?.unwrap_or(1)),
-        IP_MULTICAST_LOOP => IpOption::MulticastLoop(number.map(|_| flag)?),
-        IP_MULTICAST_IF => IpOption::MulticastInterface(multicast_interface(bytes, nic_of)?),
-        IP_ADD_MEMBERSHIP => IpOption::JoinGroup(membership(bytes, nic_of)?),
-        IP_DROP_MEMBERSHIP => IpOption::LeaveGroup(membership(bytes, nic_of)?),
-        IP_BIND_ADDRESS_NO_PORT => IpOption::BindAddressNoPort(number.map(|_| flag)?),
-        IP_FREEBIND => IpOption::FreeBind(number.map(|_| flag)?),
-        _ => return Err(Errno::ENOPROTOOPT.into()),
-    })
+fn set_multicast_interface(call: &Call<'_>) -> Result<()> {
+    if call.socket.options().sort() == Sorts::TCP || call.bytes.len() < 4 {
+        return Err(Errno::EINVAL.into());
+    }
+    let request = match call.bytes.len() {
+        // struct in_addr alone.
+        4..8 => IpMreqn { address: value::object(call.bytes)?, ..IpMreqn::default() },
+        _ => request(call.bytes)?,
+    };
+    // Here, unlike for a membership, an address that nobody has, and an index, is EADDRNOTAVAIL.
+    let nic = match nic_of_request(call, &request) {
+        Err(error) if error.is(Errno::ENODEV) => return Err(Errno::EADDRNOTAVAIL.into()),
+        other => other?,
+    };
+    let inet = call.inet()?;
+    if nic.is_some_and(|nic| !inet.net.stack().nics().iter().any(|info| info.id == nic)) {
+        return Err(Errno::EADDRNOTAVAIL.into());
+    }
+    inet.tell(IpOption::MulticastInterface(nic).into())?;
+    // The address is told as it was given; an index alone is told as none.
+    call.socket.options().put(
+        call.level,
+        IP_MULTICAST_IF,
+        i64::from(i32::from_ne_bytes(request.address)),
+    );
+    Ok(())
 }
 
-/// What getsockopt(2) asks for. Errors: ENOPROTOOPT.
-// tidy: table
-pub fn kind(name: i32) -> Result<IpOptionKind> {
-    Ok(match name {
-        IP_TOS => IpOptionKind::Tos,
-        IP_TTL => IpOptionKind::Ttl,
-        IP_HDRINCL => IpOptionKind::HeaderIncluded,
-        IP_MTU_DISCOVER => IpOptionKind::MtuDiscover,
-        IP_MTU => IpOptionKind::Mtu,
-        IP_RECVERR => IpOptionKind::ReceiveErrors,
-        IP_OPTIONS => IpOptionKind::HeaderOptions,
-        IP_RECVOPTS => IpOptionKind::ReceiveOptions,
-        IP_RETOPTS => IpOptionKind::ReturnOptions,
-        IP_PKTINFO => IpOptionKind::PacketInfo,
-        IP_RECVTTL => IpOptionKind::ReceiveTtl,
-        IP_RECVTOS => IpOptionKind::ReceiveTos,
-        IP_MULTICAST_TTL => IpOptionKind::MulticastTtl,
-        IP_MULTICAST_LOOP => IpOptionKind::MulticastLoop,
-        IP_MULTICAST_IF => IpOptionKind::MulticastInterface,
-        IP_BIND_ADDRESS_NO_PORT => IpOptionKind::BindAddressNoPort,
-        IP_FREEBIND => IpOptionKind::FreeBind,
-        _ => return Err(Errno::ENOPROTOOPT.into()),
-    })
-}
-
-/// The layout of a value for either IP level.
-// tidy: table
-pub fn encode(option: &IpOption) -> Vec<u8> {
-    /// ip_default_ttl
-    const DEFAULT_TTL: u8 = 64;
-    value::from_int(match option {
-        IpOption::Ttl(ttl) => i32::from(ttl.unwrap_or(DEFAULT_TTL)),
-        IpOption::Tos(tos) | IpOption::TrafficClass(tos) => i32::from(*tos),
-        IpOption::MtuDiscover(how) => match how {
-            MtuDiscover::Dont => IP_PMTUDISC_DONT,
-            MtuDiscover::Want => IP_PMTUDISC_WANT,
-            MtuDiscover::Do => IP_PMTUDISC_DO,
-            MtuDiscover::Probe => IP_PMTUDISC_PROBE,
-        },
-        IpOption::Mtu(mtu) => i32::try_from(*mtu).unwrap_or(i32::MAX),
-        IpOption::MulticastTtl(ttl) => i32::from(*ttl),
-        IpOption::MulticastInterface(nic) => nic.map_or(0, |nic| nic.0 as i32),
-        IpOption::ChecksumOffset(offset) => offset.map_or(-1, i32::from),
-        IpOption::IcmpFilter(bits) => *bits as i32,
-        IpOption::V6Only(on)
-        | IpOption::HeaderIncluded(on)
-        | IpOption::ReceiveErrors(on)
-        | IpOption::ReceiveOptions(on)
-        | IpOption::ReturnOptions(on)
-        | IpOption::PacketInfo(on)
-        | IpOption::ReceiveTtl(on)
-        | IpOption::ReceiveTos(on)
-        | IpOption::MulticastLoop(on)
-        | IpOption::BindAddressNoPort(on)
-        | IpOption::FreeBind(on) => i32::from(*on),
-        IpOption::HeaderOptions(options) => return options.as_slice().to_vec(),
-        IpOption::JoinGroup(_) | IpOption::LeaveGroup(_) => 0,
-    })
+fn multicast_interface(call: &Call<'_>) -> Result<Vec<u8>> {
+    Ok(value::from_int(call.stored() as i32))
 }

@@ -1,75 +1,276 @@
-//! Level IPPROTO_IPV6: numbers, layouts and the stack's variants (ipv6(7)).
+//! Level IPPROTO_IPV6 (ipv6(7), RFC 3493, RFC 3542).
 
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 
+use netstack::link::NicId;
+use netstack::socket::OptionValue;
 use netstack::socket::options::{IpOption, IpOptionKind, Membership};
 use sentry_abi::Errno;
 use sentry_abi::in_::*;
 use sentry_kernel::Result;
 
-use super::{ip, value};
+use super::ip::{self, NO_POLICIES, no_policy};
+use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, shown, zero_or_one};
+use super::value;
+use crate::errno;
 
-fn membership(bytes: &[u8]) -> Result<Membership> {
-    let request: Ipv6Mreq = value::object(bytes)?;
+const INT: Shape = Shape::Int;
+const STREAM: Sorts = Sorts::TCP;
+const NOT_YET: &str = "not yet";
+const OLD: &str = "of RFC 2292; RFC 3542 has the same by other numbers";
+const NO_FILTERS: &str =
+    "no filters of multicast sources yet: EINVAL, as for a group that is not joined";
+const NEVER: &str = "not in Linux";
+const NO_EXTENSIONS: &str = "extension headers are not sent";
+
+/// The rows, by number.
+pub const ROWS: &[Row] = &[
+    own("IPV6_ADDRFORM", IPV6_ADDRFORM, "int", Some(|_| Err(Errno::EINVAL.into())), None)
+        .partial("a socket stays of its family"),
+    refused("IPV6_2292PKTINFO", IPV6_2292PKTINFO, Errno::ENOPROTOOPT, OLD),
+    refused("IPV6_2292HOPOPTS", IPV6_2292HOPOPTS, Errno::ENOPROTOOPT, OLD),
+    refused("IPV6_2292DSTOPTS", IPV6_2292DSTOPTS, Errno::ENOPROTOOPT, OLD),
+    refused("IPV6_2292RTHDR", IPV6_2292RTHDR, Errno::ENOPROTOOPT, OLD),
+    refused("IPV6_2292PKTOPTIONS", IPV6_2292PKTOPTIONS, Errno::ENOPROTOOPT, OLD),
+    number("IPV6_CHECKSUM", IPV6_CHECKSUM, INT, checksum)
+        .live(|call| {
+            match call.inet()?.ask(IpOptionKind::ChecksumOffset.into()).map_err(errno::of_option)? {
+                _ if call.inet()?.protocol == IPPROTO_ICMPV6 => Ok(2),
+                OptionValue::IpOption(IpOption::ChecksumOffset(offset)) => {
+                    Ok(offset.map_or(-1, i64::from))
+                }
+                _ => Ok(-1),
+            }
+        })
+        .tells(|n| IpOption::ChecksumOffset(u16::try_from(n).ok()).into())
+        .only(Sorts::RAW, Errno::ENOPROTOOPT, Errno::ENOPROTOOPT),
+    refused("IPV6_2292HOPLIMIT", IPV6_2292HOPLIMIT, Errno::ENOPROTOOPT, OLD),
+    refused("IPV6_NEXTHOP", IPV6_NEXTHOP, Errno::ENOPROTOOPT, NEVER),
+    refused("IPV6_AUTHHDR", IPV6_AUTHHDR, Errno::ENOPROTOOPT, NEVER),
+    refused("IPV6_FLOWINFO", IPV6_FLOWINFO, Errno::ENOPROTOOPT, NOT_YET),
+    number("IPV6_UNICAST_HOPS", IPV6_UNICAST_HOPS, INT, |_, n| ip::hops(n, 0))
+        .default(-1)
+        .live(|call| match call.stored() {
+            -1 => Ok(i64::from(call.inet()?.net.default_ttl())),
+            hops => Ok(hops),
+        })
+        .tells(|n| IpOption::Ttl(u8::try_from(n).ok()).into()),
+    number("IPV6_MULTICAST_IF", IPV6_MULTICAST_IF, INT, |call, n| {
+        let wanted = u32::try_from(n).map_err(|_| Errno::ENODEV)?;
+        match wanted == 0
+            || call.inet()?.net.stack().nics().iter().any(|nic| nic.id == NicId(wanted))
+        {
+            true => Ok(i64::from(n)),
+            false => Err(Errno::ENODEV.into()),
+        }
+    })
+    .tells(|n| {
+        IpOption::MulticastInterface(u32::try_from(n).ok().filter(|n| *n != 0).map(NicId)).into()
+    })
+    .only_set(Sorts::MESSAGES, Errno::ENOPROTOOPT),
+    number("IPV6_MULTICAST_HOPS", IPV6_MULTICAST_HOPS, INT, |_, n| {
+        ip::hops(n, 0).map(|hops| if hops == -1 { 1 } else { hops })
+    })
+    .default(1)
+    .tells(|n| IpOption::MulticastTtl(n as u8).into())
+    .only_set(Sorts::MESSAGES, Errno::ENOPROTOOPT),
+    zero_or_one("IPV6_MULTICAST_LOOP", IPV6_MULTICAST_LOOP, INT)
+        .default(1)
+        .tells(|n| IpOption::MulticastLoop(n != 0).into())
+        .inert(STREAM),
+    own(
+        "IPV6_ADD_MEMBERSHIP",
+        IPV6_ADD_MEMBERSHIP,
+        "struct ipv6_mreq",
+        Some(|call| join_or_leave(call, IpOption::JoinGroup)),
+        None,
+    ),
+    own(
+        "IPV6_DROP_MEMBERSHIP",
+        IPV6_DROP_MEMBERSHIP,
+        "struct ipv6_mreq",
+        Some(|call| join_or_leave(call, IpOption::LeaveGroup)),
+        None,
+    ),
+    refused("IPV6_ROUTER_ALERT", IPV6_ROUTER_ALERT, Errno::ENOPROTOOPT, NOT_YET),
+    number("IPV6_MTU_DISCOVER", IPV6_MTU_DISCOVER, INT, |_, n| ip::mtu_discover(n))
+        .default(1)
+        .tells(|n| IpOption::MtuDiscover(ip::mtu_discover_of(n)).into())
+        .partial("IPV6_PMTUDISC_INTERFACE and IPV6_PMTUDISC_OMIT are refused with EINVAL"),
+    shown("IPV6_MTU", IPV6_MTU, ip::path_mtu)
+        .partial("read only: the least size of fragments cannot be set"),
+    flag("IPV6_RECVERR", IPV6_RECVERR, INT)
+        .tells(|n| IpOption::ReceiveErrors(n != 0).into())
+        .inert(STREAM),
+    flag("IPV6_V6ONLY", IPV6_V6ONLY, INT)
+        .live(|call| {
+            match call.inet()?.ask(IpOptionKind::V6Only.into()).map_err(errno::of_option)? {
+                OptionValue::IpOption(IpOption::V6Only(on)) => Ok(i64::from(on)),
+                _ => Ok(0),
+            }
+        })
+        .tells(|n| IpOption::V6Only(n != 0).into())
+        .only_set(Sorts::INET.difference(Sorts::RAW), Errno::EINVAL),
+    refused(
+        "IPV6_JOIN_ANYCAST",
+        IPV6_JOIN_ANYCAST,
+        Errno::ENOPROTOOPT,
+        "as in a kernel without anycast",
+    ),
+    refused(
+        "IPV6_LEAVE_ANYCAST",
+        IPV6_LEAVE_ANYCAST,
+        Errno::ENOPROTOOPT,
+        "as in a kernel without anycast",
+    ),
+    refused("IPV6_MULTICAST_ALL", IPV6_MULTICAST_ALL, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_ROUTER_ALERT_ISOLATE", IPV6_ROUTER_ALERT_ISOLATE, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_RECVERR_RFC4884", IPV6_RECVERR_RFC4884, Errno::ENOPROTOOPT, NOT_YET),
+    refused(
+        "IPV6_FLOWLABEL_MGR",
+        IPV6_FLOWLABEL_MGR,
+        Errno::ENOPROTOOPT,
+        "flow labels are not leased",
+    ),
+    refused("IPV6_FLOWINFO_SEND", IPV6_FLOWINFO_SEND, Errno::ENOPROTOOPT, NOT_YET),
+    own(
+        "IPV6_IPSEC_POLICY",
+        IPV6_IPSEC_POLICY,
+        "struct xfrm_userpolicy_info",
+        Some(no_policy),
+        None,
+    )
+    .partial(NO_POLICIES),
+    own("IPV6_XFRM_POLICY", IPV6_XFRM_POLICY, "struct xfrm_userpolicy_info", Some(no_policy), None)
+        .partial(NO_POLICIES),
+    refused("IPV6_HDRINCL", IPV6_HDRINCL, Errno::ENOPROTOOPT, NOT_YET),
+    own(
+        "MCAST_JOIN_GROUP",
+        MCAST_JOIN_GROUP,
+        "struct group_req",
+        Some(|call| group(call, IpOption::JoinGroup)),
+        None,
+    ),
+    refused("MCAST_BLOCK_SOURCE", MCAST_BLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("MCAST_UNBLOCK_SOURCE", MCAST_UNBLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    own(
+        "MCAST_LEAVE_GROUP",
+        MCAST_LEAVE_GROUP,
+        "struct group_req",
+        Some(|call| group(call, IpOption::LeaveGroup)),
+        None,
+    ),
+    refused("MCAST_JOIN_SOURCE_GROUP", MCAST_JOIN_SOURCE_GROUP, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("MCAST_LEAVE_SOURCE_GROUP", MCAST_LEAVE_SOURCE_GROUP, Errno::EINVAL, NO_FILTERS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("MCAST_MSFILTER", MCAST_MSFILTER, Errno::EINVAL, NO_FILTERS),
+    flag("IPV6_RECVPKTINFO", IPV6_RECVPKTINFO, INT)
+        .tells(|n| IpOption::PacketInfo(n != 0).into())
+        .inert(STREAM),
+    refused(
+        "IPV6_PKTINFO",
+        IPV6_PKTINFO,
+        Errno::EINVAL,
+        "for a single message only, with sendmsg(2)",
+    )
+    .reads(Errno::ENOPROTOOPT),
+    flag("IPV6_RECVHOPLIMIT", IPV6_RECVHOPLIMIT, INT)
+        .tells(|n| IpOption::ReceiveTtl(n != 0).into())
+        .inert(STREAM),
+    refused("IPV6_HOPLIMIT", IPV6_HOPLIMIT, Errno::ENOPROTOOPT, "on Linux too for messages only"),
+    refused("IPV6_RECVHOPOPTS", IPV6_RECVHOPOPTS, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_HOPOPTS", IPV6_HOPOPTS, Errno::EPERM, NO_EXTENSIONS).reads(Errno::ENOPROTOOPT),
+    refused("IPV6_RTHDRDSTOPTS", IPV6_RTHDRDSTOPTS, Errno::EPERM, NO_EXTENSIONS)
+        .reads(Errno::ENOPROTOOPT),
+    refused("IPV6_RECVRTHDR", IPV6_RECVRTHDR, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_RTHDR", IPV6_RTHDR, Errno::EINVAL, NO_EXTENSIONS).reads(Errno::ENOPROTOOPT),
+    refused("IPV6_RECVDSTOPTS", IPV6_RECVDSTOPTS, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_DSTOPTS", IPV6_DSTOPTS, Errno::EPERM, NO_EXTENSIONS).reads(Errno::ENOPROTOOPT),
+    refused("IPV6_RECVPATHMTU", IPV6_RECVPATHMTU, Errno::ENOPROTOOPT, NOT_YET),
+    own("IPV6_PATHMTU", IPV6_PATHMTU, "struct ip6_mtuinfo", None, Some(path_mtu_info)),
+    refused("IPV6_DONTFRAG", IPV6_DONTFRAG, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_USE_MIN_MTU", IPV6_USE_MIN_MTU, Errno::ENOPROTOOPT, NEVER),
+    flag("IPV6_RECVTCLASS", IPV6_RECVTCLASS, INT)
+        .tells(|n| IpOption::ReceiveTos(n != 0).into())
+        .inert(STREAM),
+    number("IPV6_TCLASS", IPV6_TCLASS, INT, |call, n| {
+        let class = match n {
+            -1 => 0,
+            class => i64::from(u8::try_from(class).map_err(|_| Errno::EINVAL)?),
+        };
+        // The ECN bits of a stream are TCP's.
+        Ok(if call.socket.options().sort() == STREAM {
+            class & !3 | call.stored() & 3
+        } else {
+            class
+        })
+    })
+    .tells(|n| IpOption::TrafficClass(n as u8).into()),
+    refused("IPV6_AUTOFLOWLABEL", IPV6_AUTOFLOWLABEL, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_ADDR_PREFERENCES", IPV6_ADDR_PREFERENCES, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_MINHOPCOUNT", IPV6_MINHOPCOUNT, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_RECVORIGDSTADDR", IPV6_RECVORIGDSTADDR, Errno::ENOPROTOOPT, NOT_YET),
+    refused(
+        "IPV6_TRANSPARENT",
+        IPV6_TRANSPARENT,
+        Errno::EPERM,
+        "no packets of foreign addresses: as for a caller without CAP_NET_RAW",
+    )
+    .reads(Errno::ENOPROTOOPT),
+    refused("IPV6_UNICAST_IF", IPV6_UNICAST_IF, Errno::ENOPROTOOPT, NOT_YET),
+    refused("IPV6_RECVFRAGSIZE", IPV6_RECVFRAGSIZE, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IPV6_FREEBIND", IPV6_FREEBIND, INT).tells(|n| IpOption::FreeBind(n != 0).into()),
+];
+
+/// The offset of a raw socket's checksum; ICMPv6's is the stack's own.
+fn checksum(call: &Call<'_>, number: i32) -> Result<i64> {
+    if call.inet()?.protocol == IPPROTO_ICMPV6 {
+        return Err(Errno::EINVAL.into());
+    }
+    match number {
+        // "You may get strange result with a positive odd offset".
+        offset if offset > 0 && offset & 1 != 0 => Err(Errno::EINVAL.into()),
+        0..=0xffff => Ok(i64::from(number)),
+        ..0 => Ok(-1),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn join_or_leave(call: &Call<'_>, option: fn(Membership) -> IpOption) -> Result<()> {
+    let request: Ipv6Mreq = value::object(call.bytes)?;
+    if call.socket.options().sort() == STREAM {
+        return Err(Errno::EPROTO.into());
+    }
     let group = Ipv6Addr::from(request.multiaddr);
     if !group.is_multicast() {
         return Err(Errno::EINVAL.into());
     }
-    Ok(Membership { group: group.into(), nic: ip::nic(request.ifindex)? })
+    let nic = ip::nic(request.ifindex)?;
+    call.inet()?.tell(option(Membership { group: group.into(), nic }).into())
 }
 
-/// A value that setsockopt(2) gives. Errors: EINVAL, ENOPROTOOPT for an option that the stack does not have.
-// tidy: table
-pub fn decode(name: i32, bytes: &[u8]) -> Result<IpOption> {
-    let number = value::int(bytes);
-    let flag = number.as_ref().is_ok_and(|n| *n != 0);
-    Ok(match name {
-        IPV6_UNICAST_HOPS => IpOption::Ttl(ip::hops(number?, 0)?),
-        IPV6_MULTICAST_HOPS => IpOption::MulticastTtl(ip::hops(number?, 0)?.unwrap_or(1)),
-        IPV6_MULTICAST_IF => IpOption::MulticastInterface(ip::nic(number?)?),
-        IPV6_MULTICAST_LOOP => IpOption::MulticastLoop(number.map(|_| flag)?),
-        IPV6_ADD_MEMBERSHIP => IpOption::JoinGroup(membership(bytes)?),
-        IPV6_DROP_MEMBERSHIP => IpOption::LeaveGroup(membership(bytes)?),
-        IPV6_MTU_DISCOVER => IpOption::MtuDiscover(ip::mtu_discover(number?)?),
-        IPV6_RECVERR => IpOption::ReceiveErrors(number.map(|_| flag)?),
-        IPV6_V6ONLY => IpOption::V6Only(number.map(|_| flag)?),
-        IPV6_RECVPKTINFO => IpOption::PacketInfo(number.map(|_| flag)?),
-        IPV6_RECVHOPLIMIT => IpOption::ReceiveTtl(number.map(|_| flag)?),
-        IPV6_RECVTCLASS => IpOption::ReceiveTos(number.map(|_| flag)?),
-        IPV6_TCLASS => match number? {
-            -1 => IpOption::TrafficClass(0),
-            class => IpOption::TrafficClass(u8::try_from(class).map_err(|_| Errno::EINVAL)?),
-        },
-        IPV6_FREEBIND => IpOption::FreeBind(number.map(|_| flag)?),
-        IPV6_CHECKSUM => match number? {
-            -1 => IpOption::ChecksumOffset(None),
-            offset if offset % 2 == 0 => {
-                IpOption::ChecksumOffset(Some(u16::try_from(offset).map_err(|_| Errno::EINVAL)?))
-            }
-            _ => return Err(Errno::EINVAL.into()),
-        },
-        _ => return Err(Errno::ENOPROTOOPT.into()),
-    })
+fn group(call: &Call<'_>, option: fn(Membership) -> IpOption) -> Result<()> {
+    let (nic, group) = ip::group_request(call.bytes)?;
+    match group {
+        IpAddr::V6(v6) if v6.is_multicast() => {
+            call.inet()?.tell(option(Membership { group, nic }).into())
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
 }
 
-/// What getsockopt(2) asks for. Errors: ENOPROTOOPT.
-// tidy: table
-pub fn kind(name: i32) -> Result<IpOptionKind> {
-    Ok(match name {
-        IPV6_UNICAST_HOPS => IpOptionKind::Ttl,
-        IPV6_MULTICAST_HOPS => IpOptionKind::MulticastTtl,
-        IPV6_MULTICAST_IF => IpOptionKind::MulticastInterface,
-        IPV6_MULTICAST_LOOP => IpOptionKind::MulticastLoop,
-        IPV6_MTU_DISCOVER => IpOptionKind::MtuDiscover,
-        IPV6_MTU => IpOptionKind::Mtu,
-        IPV6_RECVERR => IpOptionKind::ReceiveErrors,
-        IPV6_V6ONLY => IpOptionKind::V6Only,
-        IPV6_RECVPKTINFO => IpOptionKind::PacketInfo,
-        IPV6_RECVHOPLIMIT => IpOptionKind::ReceiveTtl,
-        IPV6_RECVTCLASS => IpOptionKind::ReceiveTos,
-        IPV6_TCLASS => IpOptionKind::TrafficClass,
-        IPV6_FREEBIND => IpOptionKind::FreeBind,
-        IPV6_CHECKSUM => IpOptionKind::ChecksumOffset,
-        _ => return Err(Errno::ENOPROTOOPT.into()),
-    })
+/// struct ip6_mtuinfo: the peer's address and the path's MTU.
+fn path_mtu_info(call: &Call<'_>) -> Result<Vec<u8>> {
+    const LEN: usize = size_of::<SockAddrIn6>() + 4;
+    if call.bytes.len() < LEN {
+        return Err(Errno::EINVAL.into());
+    }
+    let mtu = ip::path_mtu(call)?;
+    // Linux fills in the MTU alone.
+    let mut out = vec![0; LEN - 4];
+    out.extend_from_slice(&(mtu as u32).to_ne_bytes());
+    Ok(out)
 }

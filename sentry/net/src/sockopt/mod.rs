@@ -1,9 +1,16 @@
-//! Socket options: tables by level, and the layouts that values have in program memory (socket(7), ip(7), ipv6(7), tcp(7), udp(7)).
+//! Socket options: a table by level, a row an option, and the layouts that values have in program memory
+//! (socket(7), ip(7), ipv6(7), tcp(7), udp(7), raw(7)).
 
+pub mod common;
+pub mod docs;
 pub mod ip;
 pub mod ipv6;
+pub mod raw;
+pub mod row;
 pub mod socket;
 pub mod tcp;
+pub mod udp;
 pub mod value;
 
-pub use socket::Common;
+pub use common::Common;
+pub use row::{Sorts, Target};

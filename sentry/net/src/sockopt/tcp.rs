@@ -1,124 +1,306 @@
-//! Level IPPROTO_TCP: numbers, layouts and the stack's variants (tcp(7)).
+//! Level IPPROTO_TCP (tcp(7)).
 
 use core::time::Duration;
 
 use netstack::socket::options::{TcpOption, TcpOptionKind};
-use netstack::transport::tcp::congestion;
+use netstack::socket::{OptionError, OptionValue};
+use netstack::transport::tcp::{StateName, congestion};
 use sentry_abi::Errno;
 use sentry_abi::tcp::*;
 use sentry_kernel::Result;
+use sentry_kernel::cred::{Capabilities, Credentials};
 
-use super::value;
+use super::row::{Call, Row, Shape, Target, flag, number, own, refused, shown};
+use super::{row, value};
+use crate::errno;
+use crate::inet::tcp_info;
 
 /// Longest name of a congestion control with its zero byte (TCP_CA_NAME_MAX).
 const CA_NAME_MAX: usize = 16;
+/// MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL in seconds.
 const MAX_SECONDS: i32 = 32_767;
+/// Linux's bounds of TCP_MAXSEG (TCP_MIN_MSS, MAX_TCP_WINDOW).
+const MAX_SEGMENT: core::ops::RangeInclusive<i32> = 88..=32_767;
+/// The first SYN-ACK's time-out and the longest, in seconds (TCP_TIMEOUT_INIT, TCP_RTO_MAX).
+const SYNACK_SECONDS: i64 = 1;
+const SYNACK_SECONDS_MAX: i64 = 120;
+/// TCP_FIN_TIMEOUT_MAX in seconds.
+const FIN_TIMEOUT_MAX: i32 = 120;
+
+const INT: Shape = Shape::Int;
+const NO_REPAIR: &str =
+    "connections are not taken over: the error is that of a caller without CAP_NET_ADMIN";
+const NO_SIGNATURES: &str = "as in a kernel without TCP signatures";
+
+/// The rows, by number.
+pub const ROWS: &[Row] = &[
+    flag("TCP_NODELAY", TCP_NODELAY, INT).tells(|n| TcpOption::NoDelay(n != 0).into()),
+    number("TCP_MAXSEG", TCP_MAXSEG, INT, |_, n| match n {
+        n if n == 0 || MAX_SEGMENT.contains(&n) => Ok(i64::from(n)),
+        _ => Err(Errno::EINVAL.into()),
+    })
+    .live(|call| stack(call, TcpOptionKind::MaxSegment))
+    .tells(|n| TcpOption::MaxSegment(n as u16).into()),
+    flag("TCP_CORK", TCP_CORK, INT).tells(|n| TcpOption::Cork(n != 0).into()),
+    number("TCP_KEEPIDLE", TCP_KEEPIDLE, INT, |_, n| seconds(n))
+        .live(|call| stack(call, TcpOptionKind::KeepIdle))
+        .tells(|n| TcpOption::KeepIdle(Duration::from_secs(n as u64)).into()),
+    number("TCP_KEEPINTVL", TCP_KEEPINTVL, INT, |_, n| seconds(n))
+        .live(|call| stack(call, TcpOptionKind::KeepInterval))
+        .tells(|n| TcpOption::KeepInterval(Duration::from_secs(n as u64)).into()),
+    number("TCP_KEEPCNT", TCP_KEEPCNT, INT, |_, n| count(n))
+        .live(|call| stack(call, TcpOptionKind::KeepCount))
+        .tells(|n| TcpOption::KeepCount(n as u8).into()),
+    number("TCP_SYNCNT", TCP_SYNCNT, INT, |_, n| count(n))
+        .live(|call| stack(call, TcpOptionKind::SynCount))
+        .tells(|n| TcpOption::SynCount(n as u8).into()),
+    number("TCP_LINGER2", TCP_LINGER2, INT, |_, n| Ok(i64::from(n.clamp(-1, FIN_TIMEOUT_MAX))))
+        .live(|call| match call.stored() {
+            0 => stack(call, TcpOptionKind::Linger2),
+            seconds => Ok(seconds),
+        })
+        .tells(|n| {
+            TcpOption::Linger2(match u64::try_from(n) {
+                Ok(0) => None,
+                Ok(seconds) => Some(Duration::from_secs(seconds)),
+                Err(_) => Some(Duration::ZERO),
+            })
+            .into()
+        }),
+    number("TCP_DEFER_ACCEPT", TCP_DEFER_ACCEPT, INT, |_, n| Ok(synack_seconds(i64::from(n))))
+        .tells(|n| TcpOption::DeferAccept(Duration::from_secs(n as u64)).into()),
+    refused(
+        "TCP_WINDOW_CLAMP",
+        TCP_WINDOW_CLAMP,
+        Errno::ENOPROTOOPT,
+        "the window follows the receive buffer: set SO_RCVBUF",
+    ),
+    own(
+        "TCP_INFO",
+        TCP_INFO,
+        "struct tcp_info",
+        None,
+        Some(|call| {
+            let socket = call.inet()?.endpoint.tcp().ok_or(Errno::ENOPROTOOPT)?;
+            Ok(value::from_object(&tcp_info::of(socket)))
+        }),
+    ),
+    flag("TCP_QUICKACK", TCP_QUICKACK, INT)
+        .live(|call| match call.inet()?.endpoint.tcp().map(|tcp| tcp.state()) {
+            Some(StateName::Closed | StateName::Listen) => {
+                Ok(call.socket.options().number(call.level, TCP_QUICKACK).unwrap_or(1))
+            }
+            _ => stack(call, TcpOptionKind::QuickAck),
+        })
+        .tells(|n| TcpOption::QuickAck(n != 0).into()),
+    own("TCP_CONGESTION", TCP_CONGESTION, "a name", Some(set_congestion), Some(congestion_name)),
+    refused("TCP_MD5SIG", TCP_MD5SIG, Errno::ENOPROTOOPT, NO_SIGNATURES),
+    refused(
+        "TCP_THIN_LINEAR_TIMEOUTS",
+        TCP_THIN_LINEAR_TIMEOUTS,
+        Errno::ENOPROTOOPT,
+        "the time-out doubles for every stream",
+    ),
+    number("TCP_THIN_DUPACK", TCP_THIN_DUPACK, INT, |_, n| match n {
+        0 | 1 => Ok(0),
+        _ => Err(Errno::EINVAL.into()),
+    })
+    .note("does nothing on Linux either, since 4.11"),
+    number("TCP_USER_TIMEOUT", TCP_USER_TIMEOUT, INT, |_, n| match n {
+        0.. => Ok(i64::from(n)),
+        _ => Err(Errno::EINVAL.into()),
+    })
+    .tells(|n| TcpOption::UserTimeout(Duration::from_millis(n as u64)).into()),
+    own(
+        "TCP_REPAIR",
+        TCP_REPAIR,
+        "int",
+        Some(|_| Err(Errno::EPERM.into())),
+        Some(|_| Ok(value::from_int(0))),
+    )
+    .partial(NO_REPAIR),
+    refused("TCP_REPAIR_QUEUE", TCP_REPAIR_QUEUE, Errno::EPERM, NO_REPAIR).reads(Errno::EINVAL),
+    own(
+        "TCP_QUEUE_SEQ",
+        TCP_QUEUE_SEQ,
+        "u32",
+        Some(|call| match call.inet()?.endpoint.tcp().map(|tcp| tcp.state()) {
+            Some(StateName::Closed) => Err(Errno::EINVAL.into()),
+            _ => Err(Errno::EPERM.into()),
+        }),
+        Some(|_| Err(Errno::EINVAL.into())),
+    )
+    .note(NO_REPAIR),
+    refused("TCP_REPAIR_OPTIONS", TCP_REPAIR_OPTIONS, Errno::EINVAL, NO_REPAIR)
+        .reads(Errno::ENOPROTOOPT),
+    refused("TCP_FASTOPEN", TCP_FASTOPEN, Errno::ENOPROTOOPT, "no TCP Fast Open yet"),
+    refused("TCP_TIMESTAMP", TCP_TIMESTAMP, Errno::EPERM, "the connection's clock is not told")
+        .reads(Errno::ENOPROTOOPT),
+    number("TCP_NOTSENT_LOWAT", TCP_NOTSENT_LOWAT, INT, |_, n| Ok(i64::from(n)))
+        .tells(|n| TcpOption::NotSentLowWater(n as u32).into()),
+    own("TCP_CC_INFO", TCP_CC_INFO, "union tcp_cc_info", None, Some(|_| Ok(Vec::new())))
+        .note("empty, as for a controller without information of its own"),
+    refused("TCP_SAVE_SYN", TCP_SAVE_SYN, Errno::ENOPROTOOPT, "the headers of a SYN are not kept"),
+    refused(
+        "TCP_SAVED_SYN",
+        TCP_SAVED_SYN,
+        Errno::ENOPROTOOPT,
+        "the headers of a SYN are not kept",
+    ),
+    refused("TCP_REPAIR_WINDOW", TCP_REPAIR_WINDOW, Errno::EPERM, NO_REPAIR).reads(Errno::EINVAL),
+    refused(
+        "TCP_FASTOPEN_CONNECT",
+        TCP_FASTOPEN_CONNECT,
+        Errno::ENOPROTOOPT,
+        "no TCP Fast Open yet",
+    ),
+    own(
+        "TCP_ULP",
+        TCP_ULP,
+        "a name",
+        Some(|call| match call.bytes {
+            [] => Err(Errno::EINVAL.into()),
+            _ => Err(Errno::ENOENT.into()),
+        }),
+        Some(|_| Ok(Vec::new())),
+    )
+    .note("ENOENT: there is no upper-layer protocol, as in a kernel without TLS"),
+    refused("TCP_MD5SIG_EXT", TCP_MD5SIG_EXT, Errno::ENOPROTOOPT, NO_SIGNATURES),
+    refused("TCP_FASTOPEN_KEY", TCP_FASTOPEN_KEY, Errno::ENOPROTOOPT, "no TCP Fast Open yet"),
+    refused(
+        "TCP_FASTOPEN_NO_COOKIE",
+        TCP_FASTOPEN_NO_COOKIE,
+        Errno::ENOPROTOOPT,
+        "no TCP Fast Open yet",
+    ),
+    refused(
+        "TCP_ZEROCOPY_RECEIVE",
+        TCP_ZEROCOPY_RECEIVE,
+        Errno::ENOPROTOOPT,
+        "as in a kernel without an MMU: read instead",
+    ),
+    refused(
+        "TCP_INQ",
+        TCP_INQ,
+        Errno::ENOPROTOOPT,
+        "the rest is not told with a read: ask by SIOCINQ",
+    ),
+    number("TCP_TX_DELAY", TCP_TX_DELAY, INT, |_, n| match n {
+        // "val < 0 || val >= (1U << (31 - 3))": the smoothed time has three more bits.
+        0..0x1000_0000 => Ok(i64::from(n)),
+        _ => Err(Errno::EINVAL.into()),
+    })
+    .note("stored; as on Linux only the fq queueing discipline acts on it"),
+    refused("TCP_AO_ADD_KEY", TCP_AO_ADD_KEY, Errno::ENOPROTOOPT, NO_SIGNATURES),
+    refused("TCP_AO_DEL_KEY", TCP_AO_DEL_KEY, Errno::ENOPROTOOPT, NO_SIGNATURES),
+    refused("TCP_AO_INFO", TCP_AO_INFO, Errno::ENOPROTOOPT, NO_SIGNATURES),
+    refused("TCP_AO_GET_KEYS", TCP_AO_GET_KEYS, Errno::ENOPROTOOPT, NO_SIGNATURES),
+    own(
+        "TCP_AO_REPAIR",
+        TCP_AO_REPAIR,
+        "struct tcp_ao_repair",
+        Some(|call| no_signatures(call)),
+        Some(|call| no_signatures(call).map(|()| Vec::new())),
+    )
+    .note(NO_SIGNATURES),
+    shown("TCP_IS_MPTCP", TCP_IS_MPTCP, |_| Ok(0)),
+    refused("TCP_RTO_MAX_MS", TCP_RTO_MAX_MS, Errno::ENOPROTOOPT, "as before Linux 6.15"),
+    refused("TCP_RTO_MIN_US", TCP_RTO_MIN_US, Errno::ENOPROTOOPT, "as before Linux 6.15"),
+    refused("TCP_DELACK_MAX_US", TCP_DELACK_MAX_US, Errno::ENOPROTOOPT, "as before Linux 6.15"),
+];
+
+/// setsockopt(2) at this level. Errors: EINVAL for a value shorter than an int, whatever the option; those of the row.
+pub fn set(socket: &dyn Target, creds: &Credentials, name: i32, bytes: &[u8]) -> Result<()> {
+    let has_int = !matches!(name, TCP_CONGESTION | TCP_ULP | TCP_FASTOPEN_KEY);
+    if has_int && bytes.len() < 4 {
+        return Err(Errno::EINVAL.into());
+    }
+    row::set(ROWS, socket, creds, (sentry_abi::socket::SOL_TCP, name), bytes)
+}
+
+/// tcp_can_repair_sock: the first thing that is asked about repair.
+fn no_signatures(call: &Call<'_>) -> Result<()> {
+    let listens = call.inet()?.endpoint.tcp().map(|tcp| tcp.state()) == Some(StateName::Listen);
+    let may = call.creds.is_none() || call.may(&[Capabilities::NET_ADMIN]);
+    Err(if listens || !may { Errno::EPERM } else { Errno::ENOPROTOOPT }.into())
+}
 
 /// Seconds within Linux's bounds. Errors: EINVAL.
-fn seconds(number: i32) -> Result<Duration> {
+fn seconds(number: i32) -> Result<i64> {
     if !(1..=MAX_SECONDS).contains(&number) {
         return Err(Errno::EINVAL.into());
     }
-    Ok(Duration::from_secs(number as u64))
+    Ok(i64::from(number))
 }
 
 /// A count from 1 to 127. Errors: EINVAL.
-fn count(number: i32) -> Result<u8> {
+fn count(number: i32) -> Result<i64> {
     match u8::try_from(number) {
-        Ok(count @ 1..=127) => Ok(count),
+        Ok(count @ 1..=127) => Ok(i64::from(count)),
         _ => Err(Errno::EINVAL.into()),
     }
 }
 
-/// A congestion control's name, cut at TCP_CA_NAME_MAX and at its zero byte. Errors: EINVAL for no bytes, ENOENT for one
-/// that is not there.
-fn congestion(bytes: &[u8]) -> Result<&'static str> {
-    if bytes.is_empty() {
+/// TCP_DEFER_ACCEPT counts in retransmissions of the SYN-ACK: the time after which the last of as many as cover `asked` seconds is due.
+fn synack_seconds(asked: i64) -> i64 {
+    if asked <= 0 {
+        return 0;
+    }
+    let (mut period, mut timeout, mut count) = (SYNACK_SECONDS, SYNACK_SECONDS, 1);
+    while asked > period && count < u8::MAX {
+        timeout = (timeout * 2).min(SYNACK_SECONDS_MAX);
+        period += timeout;
+        count += 1;
+    }
+    period
+}
+
+/// What the connection has, as a number.
+fn stack(call: &Call<'_>, kind: TcpOptionKind) -> Result<i64> {
+    let whole_seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Ok(match call.inet()?.ask(kind.into()).map_err(errno::of_option)? {
+        OptionValue::TcpOption(option) => match option {
+            TcpOption::MaxSegment(bytes) => i64::from(bytes),
+            TcpOption::KeepIdle(time) | TcpOption::KeepInterval(time) => whole_seconds(time),
+            TcpOption::Linger2(time) => time.map_or(-1, whole_seconds),
+            TcpOption::KeepCount(n) | TcpOption::SynCount(n) => i64::from(n),
+            TcpOption::QuickAck(on) => i64::from(on),
+            _ => return Err(errno::of_option(OptionError::NotSupported)),
+        },
+        _ => return Err(errno::of_option(OptionError::NotSupported)),
+    })
+}
+
+/// A congestion control by name. Errors: EINVAL for no bytes at all, ENOENT for one that is not there.
+fn set_congestion(call: &Call<'_>) -> Result<()> {
+    if call.bytes.is_empty() {
         return Err(Errno::EINVAL.into());
     }
-    let name = bytes.get(..bytes.len().min(CA_NAME_MAX - 1)).unwrap_or_default();
+    let name = call.bytes.get(..call.bytes.len().min(CA_NAME_MAX - 1)).unwrap_or_default();
     let name = name.split(|b| *b == 0).next().unwrap_or_default();
-    Ok(congestion::known(name).ok_or(Errno::ENOENT)?)
+    let name = congestion::known(name).ok_or(Errno::ENOENT)?;
+    call.inet()?.tell(TcpOption::Congestion(name).into())
 }
 
-/// A value that setsockopt(2) gives. Errors: EINVAL, ENOENT, ENOPROTOOPT for an option that the stack does not have.
-// tidy: table
-pub fn decode(name: i32, bytes: &[u8]) -> Result<TcpOption> {
-    if name == TCP_CONGESTION {
-        return Ok(TcpOption::Congestion(congestion(bytes)?));
-    }
-    let number = value::int(bytes)?;
-    Ok(match name {
-        TCP_NODELAY => TcpOption::NoDelay(number != 0),
-        TCP_CORK => TcpOption::Cork(number != 0),
-        TCP_QUICKACK => TcpOption::QuickAck(number != 0),
-        // Linux: at least TCP_MIN_MSS, at most MAX_TCP_WINDOW.
-        TCP_MAXSEG => match u16::try_from(number) {
-            Ok(mss @ 88..=32_767) => TcpOption::MaxSegment(mss),
-            _ => return Err(Errno::EINVAL.into()),
-        },
-        TCP_KEEPIDLE => TcpOption::KeepIdle(seconds(number)?),
-        TCP_KEEPINTVL => TcpOption::KeepInterval(seconds(number)?),
-        TCP_KEEPCNT => TcpOption::KeepCount(count(number)?),
-        TCP_SYNCNT => TcpOption::SynCount(count(number)?),
-        TCP_LINGER2 => match u64::try_from(number) {
-            Ok(secs) => TcpOption::Linger2(Some(Duration::from_secs(secs.min(120)))),
-            Err(_) => TcpOption::Linger2(None),
-        },
-        TCP_DEFER_ACCEPT => TcpOption::DeferAccept(Duration::from_secs(number.max(0) as u64)),
-        TCP_WINDOW_CLAMP => TcpOption::WindowClamp(number.max(0) as u32),
-        TCP_USER_TIMEOUT => match u64::try_from(number) {
-            Ok(ms) => TcpOption::UserTimeout(Duration::from_millis(ms)),
-            Err(_) => return Err(Errno::EINVAL.into()),
-        },
-        TCP_NOTSENT_LOWAT => TcpOption::NotSentLowWater(number as u32),
-        _ => return Err(Errno::ENOPROTOOPT.into()),
-    })
-}
-
-/// What getsockopt(2) asks for. Errors: ENOPROTOOPT.
-// tidy: table
-pub fn kind(name: i32) -> Result<TcpOptionKind> {
-    Ok(match name {
-        TCP_NODELAY => TcpOptionKind::NoDelay,
-        TCP_CORK => TcpOptionKind::Cork,
-        TCP_QUICKACK => TcpOptionKind::QuickAck,
-        TCP_MAXSEG => TcpOptionKind::MaxSegment,
-        TCP_KEEPIDLE => TcpOptionKind::KeepIdle,
-        TCP_KEEPINTVL => TcpOptionKind::KeepInterval,
-        TCP_KEEPCNT => TcpOptionKind::KeepCount,
-        TCP_SYNCNT => TcpOptionKind::SynCount,
-        TCP_LINGER2 => TcpOptionKind::Linger2,
-        TCP_DEFER_ACCEPT => TcpOptionKind::DeferAccept,
-        TCP_WINDOW_CLAMP => TcpOptionKind::WindowClamp,
-        TCP_USER_TIMEOUT => TcpOptionKind::UserTimeout,
-        TCP_CONGESTION => TcpOptionKind::Congestion,
-        TCP_NOTSENT_LOWAT => TcpOptionKind::NotSentLowWater,
-        _ => return Err(Errno::ENOPROTOOPT.into()),
-    })
-}
-
-fn whole_seconds(duration: &Duration) -> i32 {
-    i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
-}
-
-/// The layout of a value.
-// tidy: table
-pub fn encode(option: &TcpOption) -> Vec<u8> {
-    value::from_int(match option {
-        TcpOption::NoDelay(on) | TcpOption::Cork(on) | TcpOption::QuickAck(on) => i32::from(*on),
-        TcpOption::MaxSegment(mss) => i32::from(*mss),
-        TcpOption::KeepIdle(time)
-        | TcpOption::KeepInterval(time)
-        | TcpOption::DeferAccept(time) => whole_seconds(time),
-        TcpOption::KeepCount(n) | TcpOption::SynCount(n) => i32::from(*n),
-        TcpOption::Linger2(time) => time.as_ref().map_or(-1, whole_seconds),
-        TcpOption::WindowClamp(n) | TcpOption::NotSentLowWater(n) => *n as i32,
-        TcpOption::UserTimeout(time) => i32::try_from(time.as_millis()).unwrap_or(i32::MAX),
-        TcpOption::Congestion(name) => {
+fn congestion_name(call: &Call<'_>) -> Result<Vec<u8>> {
+    match call.inet()?.ask(TcpOptionKind::Congestion.into()).map_err(errno::of_option)? {
+        OptionValue::TcpOption(TcpOption::Congestion(name)) => {
             let mut name = name.as_bytes().to_vec();
             name.resize(CA_NAME_MAX, 0);
-            return name;
+            Ok(name)
         }
-    })
+        _ => Err(Errno::ENOPROTOOPT.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deferred_accept_is_rounded_to_whole_retransmissions() {
+        for (asked, kept) in [(-1, 0), (0, 0), (1, 1), (2, 3), (8, 15), (64, 127), (1300, 1327)] {
+            assert_eq!(synack_seconds(asked), kept, "{asked} s");
+        }
+    }
 }

@@ -218,13 +218,13 @@ impl Socket for UnixSocket {
         self.options.set(&identity::credentials(task), name, value)
     }
 
-    fn option(&self, _: &CurrentTask, level: i32, name: i32, _: &[u8]) -> Result<Vec<u8>> {
+    fn option(&self, _: &CurrentTask, level: i32, name: i32, room: &[u8]) -> Result<Vec<u8>> {
         if level != SOL_SOCKET {
             return Err(Errno::EOPNOTSUPP.into());
         }
         match self.own_option(name) {
             Some(value) => Ok(value),
-            None => self.options.option(name),
+            None => self.options.option(name, room),
         }
     }
 

@@ -16,7 +16,7 @@ use sentry_kernel::wait::{Events, WaitQueue};
 use super::address::Name;
 use super::message::Queue;
 use super::names::{Key, Names};
-use crate::sockopt::Common;
+use crate::sockopt::{Common, Sorts};
 
 /// net.unix.max_dgram_qlen: datagrams that wait in a queue before senders wait.
 pub const DATAGRAMS_MAX: usize = 10;
@@ -120,7 +120,7 @@ pub struct UnixSocket {
 impl UnixSocket {
     /// A socket of this kind, made by `owner`.
     pub fn new(names: &Arc<Names>, kind: Kind, owner: UCred) -> Arc<UnixSocket> {
-        Self::with_options(names, kind, owner, Common::default())
+        Self::with_options(names, kind, owner, Common::new(Sorts::UNIX))
     }
 
     pub(super) fn with_options(

@@ -1,0 +1,23 @@
+//! What of a stack's habits can be read and changed while it runs.
+
+use std::sync::Arc;
+
+use super::Stack;
+use crate::transport::tcp::TcpConfig;
+
+impl Stack {
+    /// The configuration of TCP connections that begin now.
+    pub fn tcp_config(&self) -> Arc<TcpConfig> {
+        self.shared.tcp.config()
+    }
+
+    /// Changes the configuration of TCP connections that begin later.
+    pub fn set_tcp_config(&self, config: TcpConfig) {
+        self.shared.tcp.set_config(config);
+    }
+
+    /// The time to live and hop limit of packets whose socket asks for none (`ip_default_ttl`).
+    pub fn default_ttl(&self) -> u8 {
+        self.config.default_ttl
+    }
+}
