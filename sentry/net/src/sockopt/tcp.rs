@@ -199,7 +199,7 @@ pub const ROWS: &[Row] = &[
         "TCP_AO_REPAIR",
         TCP_AO_REPAIR,
         "struct tcp_ao_repair",
-        Some(|call| no_signatures(call)),
+        Some(no_signatures),
         Some(|call| no_signatures(call).map(|()| Vec::new())),
     )
     .note(NO_SIGNATURES),
