@@ -18,6 +18,6 @@ impl Stack {
 
     /// The time to live and hop limit of packets whose socket asks for none (`ip_default_ttl`).
     pub fn default_ttl(&self) -> u8 {
-        self.topology().tunables().ip.ip_default_ttl
+        self.tunables().ip.ip_default_ttl
     }
 }
