@@ -54,6 +54,8 @@ options! {
         SendBuffer(usize),
         /// SO_RCVLOWAT in bytes.
         ReceiveLowWater(usize),
+        /// SO_PEEK_OFF: where the next look begins, in bytes; None when off.
+        PeekOffset(Option<usize>),
         /// SO_LINGER: None when off.
         Linger(Option<Duration>),
         /// SO_BINDTODEVICE

@@ -124,7 +124,7 @@ impl Datagram {
             SocketOption::Timestamp(on) => settings.timestamp = on,
             SocketOption::NoCheck(on) => settings.no_check = on,
             // A message socket has nothing to linger for, and urgent data is TCP's.
-            SocketOption::Linger(_) | SocketOption::OobInline(_) => {
+            SocketOption::Linger(_) | SocketOption::OobInline(_) | SocketOption::PeekOffset(_) => {
                 return Err(OptionError::NotSupported);
             }
         }
@@ -249,7 +249,9 @@ impl Datagram {
             SocketOptionKind::DontRoute => SocketOption::DontRoute(settings.dont_route),
             SocketOptionKind::Timestamp => SocketOption::Timestamp(settings.timestamp),
             SocketOptionKind::NoCheck => SocketOption::NoCheck(settings.no_check),
-            SocketOptionKind::Linger | SocketOptionKind::OobInline => {
+            SocketOptionKind::Linger
+            | SocketOptionKind::OobInline
+            | SocketOptionKind::PeekOffset => {
                 return Err(OptionError::NotSupported);
             }
         })

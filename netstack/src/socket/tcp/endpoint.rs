@@ -13,7 +13,6 @@ use crate::link::NicId;
 use crate::memory::Account;
 use crate::socket::{Readiness, SocketError, Wake};
 use crate::time::Instant;
-use crate::transport::burst::Flush;
 use crate::transport::tcp::listen::ListenQueue;
 use crate::transport::tcp::{Connection, Error, Settings, State, StateName};
 use crate::transport::{Host, OnTimer, PortLease, Registration, TimerHandle};
@@ -78,7 +77,8 @@ pub(super) struct SocketSettings {
     pub v6_only: bool,
     pub free_bind: bool,
     pub bind_no_port: bool,
-    pub oob_inline: bool,
+    /// SO_PEEK_OFF: where the next look begins; None when off.
+    pub peek_offset: Option<usize>,
     pub broadcast: bool,
     pub nic: Option<NicId>,
     pub receive_low_water: usize,
@@ -95,7 +95,7 @@ impl Default for SocketSettings {
             v6_only: false,
             free_bind: false,
             bind_no_port: false,
-            oob_inline: false,
+            peek_offset: None,
             broadcast: false,
             nic: None,
             receive_low_water: 1,
@@ -131,8 +131,6 @@ pub(super) struct Inner {
     told: Readiness,
     transmitting: bool,
     counted: bool,
-    /// It waits for the end of a burst.
-    deferred: bool,
 }
 
 /// A TCP socket's shared part.
@@ -171,7 +169,6 @@ impl TcpEndpoint {
                 told: Readiness::empty(),
                 transmitting: false,
                 counted: false,
-                deferred: false,
             }),
             reading: Mutex::new(()),
             me: me.clone(),
@@ -219,30 +216,6 @@ impl TcpEndpoint {
         }
         inner.transmitting = false;
         self.settle(inner);
-    }
-
-    /// As [`Self::flush`], at the end of the burst where there is one and nothing is lost by waiting.
-    pub(super) fn flush_in_burst(
-        &self,
-        now: Instant,
-        nic: NicId,
-        mut inner: MutexGuard<'_, Inner>,
-        waits: bool,
-    ) {
-        let burst = &self.host.shared().burst;
-        if waits && burst.is_under_way(nic) {
-            if core::mem::replace(&mut inner.deferred, true) {
-                return;
-            }
-            drop(inner);
-            let waiting = self.me.upgrade().is_some_and(|me| burst.defer(nic, me).is_ok());
-            if !waiting {
-                self.flush_after_burst(now);
-            }
-            return;
-        }
-        drop(inner);
-        self.flush(now);
     }
 
     /// After anything that may have changed the state. Wakes without the lock.
@@ -362,13 +335,6 @@ pub(super) enum Keep {
     Nothing,
 }
 
-impl Flush for TcpEndpoint {
-    fn flush_after_burst(&self, now: Instant) {
-        self.inner.lock().deferred = false;
-        self.flush(now);
-    }
-}
-
 impl OnTimer for TcpEndpoint {
     fn on_timer(&self, now: Instant) {
         self.on_listener_timer(now);
@@ -420,9 +386,10 @@ impl Inner {
         if connection.is_connecting() {
             return readiness;
         }
-        if connection.readable() >= self.socket.receive_low_water.max(1) {
+        if connection.is_readable(self.socket.receive_low_water) {
             readiness |= Readiness::IN;
         }
+        readiness.set(Readiness::PRI, connection.is_urgent());
         let few_unsent =
             self.socket.not_sent_low_water.is_none_or(|limit| connection.unsent() < limit);
         if send_shut || connection.is_writable() && few_unsent {

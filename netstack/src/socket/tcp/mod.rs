@@ -96,9 +96,14 @@ impl TcpSocket {
     /// Bytes that can be read (SIOCINQ), and bytes that the peer has not acknowledged (SIOCOUTQ).
     pub fn queued(&self) -> (usize, usize) {
         match &self.0.inner.lock().role {
-            Role::Stream(connection) => (connection.readable(), connection.send_queued()),
+            Role::Stream(connection) => (connection.readable_to_mark(), connection.send_queued()),
             Role::Idle | Role::Listener(_) => (0, 0),
         }
+    }
+
+    /// Whether the program has read up to the urgent mark (SIOCATMARK).
+    pub fn is_at_mark(&self) -> bool {
+        matches!(&self.0.inner.lock().role, Role::Stream(connection) if connection.is_at_mark())
     }
 
     /// Connections that wait to be accepted, and the backlog; None for a socket that does not listen.

@@ -28,6 +28,10 @@ impl TcpSocket {
         let endpoint = &self.0;
         let mut inner = endpoint.inner.lock();
         match value.into() {
+            OptionValue::SocketOption(SocketOption::ReceiveLowWater(bytes)) => {
+                let most = endpoint.host.shared().tcp.config().receive_buffer_max;
+                inner.set_low_water(bytes, most);
+            }
             OptionValue::SocketOption(value) => set_socket(&mut inner, now, value)?,
             OptionValue::IpOption(value) => set_ip(&mut inner, value)?,
             OptionValue::TcpOption(value) => set_tcp(&mut inner, now, value)?,
@@ -85,7 +89,7 @@ impl TcpSocket {
             SocketOptionKind::ReusePort => SocketOption::ReusePort(inner.socket.reuse_port),
             SocketOptionKind::Broadcast => SocketOption::Broadcast(inner.socket.broadcast),
             SocketOptionKind::KeepAlive => SocketOption::KeepAlive(settings.keep_alive),
-            SocketOptionKind::OobInline => SocketOption::OobInline(inner.socket.oob_inline),
+            SocketOptionKind::OobInline => SocketOption::OobInline(settings.oob_inline),
             SocketOptionKind::ReceiveBuffer => SocketOption::ReceiveBuffer(
                 info.map_or(settings.receive_buffer.unwrap_or(config.receive_buffer), |info| {
                     info.receive_capacity
@@ -99,6 +103,7 @@ impl TcpSocket {
             SocketOptionKind::ReceiveLowWater => {
                 SocketOption::ReceiveLowWater(inner.socket.receive_low_water)
             }
+            SocketOptionKind::PeekOffset => SocketOption::PeekOffset(inner.socket.peek_offset),
             SocketOptionKind::Linger => SocketOption::Linger(settings.linger),
             SocketOptionKind::BindToDevice => SocketOption::BindToDevice(inner.socket.nic),
             _ => return Err(OptionError::NotSupported),
@@ -145,7 +150,11 @@ impl TcpSocket {
                     .not_sent_low_water
                     .map_or(0, |bytes| bytes.min(u32::MAX as usize) as u32),
             ),
-            TcpOptionKind::WindowClamp => return Err(OptionError::NotSupported),
+            TcpOptionKind::WindowClamp => {
+                let clamp =
+                    info.map_or(settings.window_clamp.unwrap_or(0), |info| info.window_clamp);
+                TcpOption::WindowClamp(u32::try_from(clamp).unwrap_or(u32::MAX))
+            }
         })
     }
 }
@@ -156,6 +165,17 @@ impl Inner {
             Role::Stream(connection) => connection.settings(),
             Role::Idle | Role::Listener(_) => &self.settings,
         }
+    }
+
+    /// SO_RCVLOWAT. As on Linux, at most half of what the receive buffer is or may become.
+    fn set_low_water(&mut self, bytes: usize, buffer_max: usize) {
+        let most = self.settings().receive_buffer.unwrap_or(buffer_max) / 2;
+        let bytes = bytes.min(most).max(1);
+        self.socket.receive_low_water = bytes;
+        if let Role::Stream(connection) = &mut self.role {
+            connection.want_at_least(bytes);
+        }
+        self.news = true;
     }
 
     fn configure(&mut self, now: Instant, change: impl FnOnce(&mut Settings)) {
@@ -172,14 +192,16 @@ fn set_socket(inner: &mut Inner, now: Instant, value: SocketOption) -> Result<()
         SocketOption::ReusePort(on) => inner.socket.reuse_port = on,
         SocketOption::Broadcast(on) => inner.socket.broadcast = on,
         SocketOption::KeepAlive(on) => inner.configure(now, |settings| settings.keep_alive = on),
-        SocketOption::OobInline(on) => inner.socket.oob_inline = on,
+        SocketOption::OobInline(on) => inner.configure(now, |settings| settings.oob_inline = on),
         SocketOption::ReceiveBuffer(bytes) => {
             inner.configure(now, |settings| settings.receive_buffer = Some(bytes));
         }
         SocketOption::SendBuffer(bytes) => {
             inner.configure(now, |settings| settings.send_buffer = Some(bytes));
         }
-        SocketOption::ReceiveLowWater(bytes) => inner.socket.receive_low_water = bytes.max(1),
+        // It needs the stack's configuration.
+        SocketOption::ReceiveLowWater(_) => {}
+        SocketOption::PeekOffset(offset) => inner.socket.peek_offset = offset,
         SocketOption::Linger(time) => inner.configure(now, |settings| settings.linger = time),
         SocketOption::BindToDevice(nic) => inner.socket.nic = nic,
         SocketOption::Priority(_)
@@ -275,7 +297,14 @@ fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), Opti
             let known = congestion::known(name.as_bytes()).ok_or(OptionError::NotFound)?;
             inner.configure(now, |settings| settings.congestion = Some(known));
         }
-        TcpOption::WindowClamp(_) => return Err(OptionError::NotSupported),
+        // Linux: no clamp is the state before a connection alone.
+        TcpOption::WindowClamp(0) if matches!(inner.role, Role::Stream(_)) => {
+            return Err(OptionError::Invalid);
+        }
+        TcpOption::WindowClamp(bytes) => {
+            let clamp = (bytes > 0).then_some(bytes as usize);
+            inner.configure(now, |settings| settings.window_clamp = clamp);
+        }
         TcpOption::MaxSegment(_) | TcpOption::KeepCount(_) | TcpOption::SynCount(_) => {
             return Err(OptionError::Invalid);
         }

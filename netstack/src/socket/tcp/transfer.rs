@@ -7,7 +7,7 @@ use crate::socket::{
     How, RecvError, RecvFlags, SendError, SendFlags, ShutdownError, Sink, SocketError, Source,
 };
 use crate::time::Instant;
-use crate::transport::tcp::{Connection, State};
+use crate::transport::tcp::{Connection, NoUrgent, State, Take};
 
 /// Sends up to this size are copied into the tail of the queue instead of a slab of their own.
 const SMALL_SEND: usize = 1024;
@@ -22,9 +22,6 @@ impl TcpSocket {
         source: &mut dyn Source,
         flags: SendFlags,
     ) -> Result<usize, SendError> {
-        if flags.contains(SendFlags::OOB) {
-            return Err(SendError::Invalid);
-        }
         let endpoint = &self.0;
         let mut taken = 0;
         loop {
@@ -43,7 +40,8 @@ impl TcpSocket {
         }
     }
 
-    /// Copies what can be read to the sink; 0 is the end of the stream (or a sink without room).
+    /// Copies what can be read to the sink, at most up to the urgent mark; 0 is the end of the stream (or a sink
+    /// without room).
     pub fn recv(
         &self,
         now: Instant,
@@ -51,40 +49,89 @@ impl TcpSocket {
         flags: RecvFlags,
     ) -> Result<usize, RecvError> {
         if flags.contains(RecvFlags::OOB) {
-            return Err(RecvError::Invalid);
+            return self.recv_urgent(sink, flags);
         }
         let endpoint = &self.0;
         let turn = endpoint.reading.lock();
+        let peeks = flags.contains(RecvFlags::PEEK);
         let wanted = sink.room();
-        let data = {
+        let (run, data) = {
             let mut inner = endpoint.inner.lock();
             let shut = inner.shut_unconnected;
+            let offset = inner.socket.peek_offset.filter(|_| peeks).unwrap_or(0);
             let Role::Stream(connection) = &mut inner.role else {
                 return if shut { Ok(0) } else { Err(RecvError::NotConnected) };
             };
-            if connection.readable() == 0 {
+            let run = connection.run(offset);
+            if run.len == 0 {
+                if run.skip > 0 && !peeks {
+                    // The urgent byte is all there is.
+                    connection.consume(now, run.skip);
+                }
                 return end_of_data(connection);
             }
-            connection.receive_queue().range(0, wanted)
+            let data = connection.receive_queue().range(offset + run.skip, run.len.min(wanted));
+            (run, data)
         };
         let discards = flags.contains(RecvFlags::TRUNC);
         let copied = if discards { Ok(data.len()) } else { data.write_to(sink) };
         drop(data);
         let n = copied?;
-        if !flags.contains(RecvFlags::PEEK) && n > 0 {
-            let acknowledges = {
-                let mut inner = endpoint.inner.lock();
-                match &mut inner.role {
-                    Role::Stream(connection) => {
-                        connection.consume(now, n);
-                        connection.owes_ack()
-                    }
-                    Role::Idle | Role::Listener(_) => false,
-                }
-            };
-            drop(turn);
-            if acknowledges { endpoint.flush(now) } else { endpoint.refresh() }
+        if n == 0 {
+            return Ok(0);
         }
+        let took = run.skip + n;
+        let mut inner = endpoint.inner.lock();
+        if let Some(offset) = &mut inner.socket.peek_offset {
+            // socket(7), SO_PEEK_OFF: a look moves it on, a read back.
+            *offset = if peeks { offset.saturating_add(took) } else { offset.saturating_sub(took) };
+        }
+        if peeks {
+            return Ok(n);
+        }
+        let acknowledges = match &mut inner.role {
+            Role::Stream(connection) => {
+                connection.consume(now, took);
+                connection.owes_ack()
+            }
+            Role::Idle | Role::Listener(_) => false,
+        };
+        drop(inner);
+        drop(turn);
+        if acknowledges {
+            endpoint.flush(now)
+        } else {
+            endpoint.refresh()
+        }
+        Ok(n)
+    }
+
+    /// MSG_OOB: the urgent byte. It never waits.
+    fn recv_urgent(&self, sink: &mut dyn Sink, flags: RecvFlags) -> Result<usize, RecvError> {
+        let endpoint = &self.0;
+        let turn = endpoint.reading.lock();
+        let mut inner = endpoint.inner.lock();
+        let Role::Stream(connection) = &mut inner.role else { return Err(RecvError::Invalid) };
+        let byte = match connection.urgent(Take::Peek) {
+            Ok(byte) => byte,
+            Err(NoUrgent::Nothing) => return Err(RecvError::Invalid),
+            Err(NoUrgent::NotYet) if connection.is_receive_shut() => return Ok(0),
+            Err(NoUrgent::NotYet) => return Err(RecvError::WouldBlock),
+        };
+        drop(inner);
+        let n = match sink.room() {
+            0 => 0,
+            _ if flags.contains(RecvFlags::TRUNC) => 1,
+            _ => sink.write(&[byte])?,
+        };
+        if !flags.contains(RecvFlags::PEEK)
+            && let Role::Stream(connection) = &mut endpoint.inner.lock().role
+        {
+            // What was looked at cannot be gone: readers take turns.
+            let _ = connection.urgent(Take::Away);
+        }
+        drop(turn);
+        endpoint.refresh();
         Ok(n)
     }
 
@@ -217,20 +264,28 @@ impl TcpEndpoint {
         if wanted <= SMALL_SEND {
             let mut bytes = [0; SMALL_SEND];
             let n = source.read(&mut bytes[..wanted.min(room)])?;
-            return self.queue(n, |queue| queue.push_copy(&bytes[..n]));
+            return self.queue(n, flags, |queue| queue.push_copy(&bytes[..n]));
         }
-        let data = Chain::from_source(&self.host.shared().slabs, source, room.min(SEND_STEP))?;
+        let data = Chain::from_source(source, room.min(SEND_STEP))?;
         let n = data.len();
-        self.queue(n, |queue| queue.append(data))
+        self.queue(n, flags, |queue| queue.append(data))
     }
 
-    fn queue(&self, n: usize, put: impl FnOnce(&mut Chain)) -> Result<usize, SendError> {
+    fn queue(
+        &self,
+        n: usize,
+        flags: SendFlags,
+        put: impl FnOnce(&mut Chain),
+    ) -> Result<usize, SendError> {
         let mut inner = self.inner.lock();
         let Role::Stream(connection) = &mut inner.role else { return Err(SendError::Shutdown) };
         match connection.send_queue() {
             Some(queue) => put(queue),
             // It ended while the bytes were copied.
             None => return Err(self.why_closed(connection)),
+        }
+        if flags.contains(SendFlags::OOB) {
+            connection.mark_urgent();
         }
         Ok(n)
     }

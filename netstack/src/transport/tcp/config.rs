@@ -163,6 +163,10 @@ pub struct Settings {
     pub defer_accept: Option<Duration>,
     /// TCP_CONGESTION.
     pub congestion: Option<&'static str>,
+    /// TCP_WINDOW_CLAMP; None for none.
+    pub window_clamp: Option<usize>,
+    /// SO_OOBINLINE: urgent data stays in the stream.
+    pub oob_inline: bool,
     /// MSG_MORE of the last send: as TCP_CORK until the next one.
     pub more: bool,
 }
@@ -185,6 +189,8 @@ impl Default for Settings {
             send_buffer: None,
             defer_accept: None,
             congestion: None,
+            window_clamp: None,
+            oob_inline: false,
             more: false,
         }
     }

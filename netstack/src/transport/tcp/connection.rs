@@ -4,12 +4,13 @@
 use super::config::{Error, PathLimits, Report, Secrets, Settings, TcpConfig};
 use super::congestion;
 use super::listen::Request;
-use super::receive::ReceiveCounters;
+use super::receive::{ReceiveCounters, Run, UrgentPlace};
 use super::segment::Segment;
 use super::seq::Seq;
 use super::state::{Closed, FinWait2, Origin, State, StateName, SynReceived, SynSent};
 use super::tcb::Tcb;
 use super::time_wait::{Awaits, Remnant};
+use super::urgent::NoUrgent;
 use crate::buffer::Chain;
 use crate::link::NicId;
 use crate::memory;
@@ -32,6 +33,15 @@ pub enum Disposition {
     Ended,
     /// It asks for a new connection over one in TIME-WAIT: give it to the listener.
     Reopen,
+}
+
+/// Whether a look takes what it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// It leaves it.
+    Peek,
+    /// It takes it.
+    Away,
 }
 
 /// Why a segment was dropped.
@@ -166,6 +176,7 @@ impl Connection {
         if let Some(bytes) = tcb.settings.receive_buffer {
             tcb.receive.space.lock(bytes);
         }
+        tcb.receive.set_window_clamp(tcb.settings.window_clamp);
         let wanted = tcb.settings.congestion.filter(|name| *name != tcb.send.congestion.name());
         if let Some(fresh) = wanted.and_then(congestion::by_name) {
             tcb.send.congestion.switch_to(fresh);
@@ -257,6 +268,67 @@ impl Connection {
         self.tcb.receive.queue()
     }
 
+    /// Where the program wants urgent data.
+    pub(super) fn urgent_place(&self) -> UrgentPlace {
+        match self.tcb.settings.oob_inline {
+            true => UrgentPlace::Inline,
+            false => UrgentPlace::Apart,
+        }
+    }
+
+    /// What a read from `offset` bytes on may take.
+    pub fn run(&self, offset: usize) -> Run {
+        self.tcb.receive.run(offset, self.urgent_place())
+    }
+
+    /// The urgent byte (MSG_OOB); [`Take::Peek`] leaves it.
+    pub fn urgent(&mut self, take: Take) -> Result<u8, NoUrgent> {
+        if self.tcb.settings.oob_inline {
+            return Err(NoUrgent::Nothing);
+        }
+        match take {
+            Take::Peek => self.tcb.receive.urgent.peek(),
+            Take::Away => self.tcb.receive.urgent.take(),
+        }
+    }
+
+    /// Whether an urgent byte waits (POLLPRI).
+    pub fn is_urgent(&self) -> bool {
+        self.tcb.receive.urgent.is_here()
+    }
+
+    /// Whether the program has read up to the urgent mark (SIOCATMARK).
+    pub fn is_at_mark(&self) -> bool {
+        self.tcb.receive.is_at_mark()
+    }
+
+    /// The last byte that is queued is urgent (MSG_OOB).
+    pub fn mark_urgent(&mut self) {
+        self.tcb.send.mark_urgent();
+    }
+
+    /// Bytes before the urgent mark, or all (SIOCINQ).
+    pub fn readable_to_mark(&self) -> usize {
+        let readable = self.tcb.receive.readable();
+        let mark = self.tcb.receive.urgent.mark().filter(|_| !self.tcb.settings.oob_inline);
+        let to_mark = mark.map(|mark| mark.since(self.tcb.receive.read_seq()));
+        to_mark.map_or(readable, |to_mark| if to_mark < readable { to_mark } else { readable })
+    }
+
+    /// Whether there is as much to read as the program waits for, or no room for more of it (Linux's
+    /// tcp_stream_is_readable).
+    pub fn is_readable(&self, at_least: usize) -> bool {
+        let readable = self.tcb.receive.readable();
+        let marked = !self.tcb.settings.oob_inline && self.is_at_mark();
+        let wanted = at_least.max(1) + usize::from(marked);
+        readable >= wanted || readable > usize::from(marked) && self.tcb.receive.is_nearly_closed()
+    }
+
+    /// SO_RCVLOWAT: the buffer grows to what the program waits for.
+    pub fn want_at_least(&mut self, bytes: usize) {
+        self.tcb.receive.want_at_least(bytes);
+    }
+
     /// The program took `n` bytes from the front: the window may open.
     pub fn consume(&mut self, now: Instant, n: usize) {
         self.tcb.receive.consume(now, n);
@@ -278,12 +350,6 @@ impl Connection {
     /// Whether an acknowledgment is to go out at once.
     pub fn owes_ack(&self) -> bool {
         self.tcb.receive.ack_due == super::receive::AckDue::Now
-    }
-
-    /// Whether the acknowledgment that is due may wait for the segments that came with this one: not where something is
-    /// missing, because the sender counts those acknowledgments.
-    pub fn may_coalesce(&self) -> bool {
-        self.state.is_synchronized() && !self.tcb.receive.has_blocks()
     }
 
     /// Payload bytes received in order so far.
@@ -463,6 +529,11 @@ impl Connection {
             bytes_received: tcb.receive.bytes_received,
             unsent: tcb.send.unsent(),
             counters: tcb.send.counters,
+            held: tcb.send.held() + tcb.receive.held(),
+            receive_rtt: tcb.receive.rtt().unwrap_or_default(),
+            receive_space: tcb.receive.space_used(),
+            receive_ssthresh: tcb.receive.space.ssthresh(),
+            window_clamp: tcb.receive.space.clamp(),
             quick_ack: tcb.receive.is_quick(),
             congestion: tcb.send.congestion.name(),
         }
@@ -526,6 +597,16 @@ pub struct Info {
     pub unsent: usize,
     /// Counters of the sending half.
     pub counters: super::send::SendCounters,
+    /// The memory that queued data keeps alive, both ways.
+    pub held: usize,
+    /// The round-trip time as the receiving half sees it.
+    pub receive_rtt: crate::time::Duration,
+    /// What the program reads in that time, in bytes (tcpi_rcv_space).
+    pub receive_space: usize,
+    /// How far our window is opened so far.
+    pub receive_ssthresh: usize,
+    /// The largest window that is offered (TCP_WINDOW_CLAMP).
+    pub window_clamp: usize,
     /// Whether acknowledgments are sent at once.
     pub quick_ack: bool,
     /// The congestion controller.

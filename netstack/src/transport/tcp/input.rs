@@ -230,6 +230,11 @@ impl Connection {
 
     /// "Seventh, process the segment text" and "Eighth, check the FIN bit".
     fn take_text(&mut self, now: Instant, segment: Segment) -> Disposition {
+        if segment.flags.contains(Flags::URG) && self.state.may_receive() {
+            let place = self.urgent_place();
+            let (seq, pointer) = (segment.seq, segment.urgent);
+            self.tcb.receive.announce_urgent(now, seq, pointer, place);
+        }
         if segment.is_empty() {
             // A keepalive or window probe: an empty segment before what is expected.
             if segment.seq < self.tcb.receive.nxt {

@@ -36,15 +36,16 @@ mod urgent;
 pub use config::{
     Error, PathLimits, Report, Secrets, Settings, SynCookies, TcpConfig, TimeWaitReuse,
 };
-pub use connection::{Connection, Disposition, DropReason, Info};
+pub use connection::{Connection, Disposition, DropReason, Info, Take};
 pub use isn::IsnKeys;
-pub use receive::ReceiveCounters;
+pub use receive::{ReceiveCounters, Run};
 pub use segment::Segment;
 pub use send::SendCounters;
 pub use seq::Seq;
 pub use shared::TcpShared;
 pub use state::{State, StateName};
 pub use time_wait::{Awaits, Listed, Remnant, RemnantDisposition, TimeWaitTable};
+pub use urgent::NoUrgent;
 
 #[cfg(test)]
 mod hostile;

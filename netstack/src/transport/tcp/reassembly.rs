@@ -88,14 +88,19 @@ impl Reassembly {
     }
 
     /// Takes data that lies beyond the next expected byte. What is there already wins over a second copy.
-    pub fn insert(&mut self, start: Seq, mut data: Chain) -> Inserted {
+    pub fn insert(&mut self, start: Seq, data: Chain) -> Inserted {
+        let inserted = self.merge(start, data);
+        self.remember(start);
+        inserted
+    }
+
+    fn merge(&mut self, start: Seq, mut data: Chain) -> Inserted {
         if data.is_empty() {
             return Inserted::Duplicate;
         }
         let mut start = start;
         let mut inserted = Inserted::Duplicate;
         let mut index = self.blocks.partition_point(|block| block.end() < start);
-        self.remember(start);
         while !data.is_empty() {
             let Some(next) = self.blocks.get(index) else {
                 return self.put(index, start, data, inserted);
@@ -175,11 +180,18 @@ impl Reassembly {
         Inserted::New
     }
 
+    /// The block at `seq` is the latest; it is remembered once, whatever it has grown from.
     fn remember(&mut self, seq: Seq) {
-        let known = self.recent.iter().position(|known| *known == Some(seq));
-        let from = known.unwrap_or(RECENT - 1);
-        self.recent[..=from].rotate_right(1);
-        self.recent[0] = Some(seq);
+        let index = self.blocks.partition_point(|block| block.end() <= seq);
+        let Some(block) = self.blocks.get(index).filter(|block| block.start <= seq) else { return };
+        let inside = |known: Seq| known >= block.start && known < block.end();
+        let mut kept = [None; RECENT];
+        kept[0] = Some(seq);
+        let others = self.recent.iter().flatten().filter(|known| !inside(**known));
+        for (slot, known) in kept[1..].iter_mut().zip(others) {
+            *slot = Some(*known);
+        }
+        self.recent = kept;
     }
 
     /// Removes the data that follows `next` without a gap.

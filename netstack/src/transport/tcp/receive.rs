@@ -49,6 +49,26 @@ pub struct Accepted {
     pub out_of_order: bool,
     /// Whether some was dropped for want of memory.
     pub dropped: bool,
+    /// Whether the urgent byte is in it.
+    pub urgent: bool,
+}
+
+/// What a read takes at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Bytes that are passed over: the urgent one, which is no part of the stream.
+    pub skip: usize,
+    /// Bytes up to the next mark, or all.
+    pub len: usize,
+}
+
+/// Where urgent data is read (SO_OOBINLINE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrgentPlace {
+    /// By MSG_OOB.
+    Apart,
+    /// In the stream.
+    Inline,
 }
 
 /// What the receiving half counts, in Linux's names (`TcpExt`).
@@ -197,6 +217,44 @@ impl Receiver {
         self.read
     }
 
+    /// What a read from `offset` bytes on may take: it stops at the urgent mark, and goes on behind it the next time
+    /// (RFC 6093 section 3.2, as Linux's tcp_recvmsg).
+    pub fn run(&self, offset: usize, place: UrgentPlace) -> Run {
+        let left = self.queue.len().saturating_sub(offset);
+        let from = self.read + offset;
+        match self.urgent.mark() {
+            Some(mark) if mark > from => Run { skip: 0, len: left.min(mark.since(from)) },
+            Some(mark) if mark == from && place == UrgentPlace::Apart => {
+                let skip = left.min(1);
+                Run { skip, len: left - skip }
+            }
+            _ => Run { skip: 0, len: left },
+        }
+    }
+
+    /// Whether the program has read up to the urgent mark (SIOCATMARK).
+    pub fn is_at_mark(&self) -> bool {
+        self.urgent.mark() == Some(self.read)
+    }
+
+    /// A segment at `seq` has an urgent pointer. Answers whether it is news.
+    pub fn announce_urgent(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        pointer: u16,
+        place: UrgentPlace,
+    ) -> bool {
+        let before = self.urgent.mark();
+        let news = self.urgent.announce(seq, pointer, self.read, self.nxt);
+        // The byte of the mark before was not read and is no data: it would be with its mark gone.
+        let orphan = news && before == Some(self.read) && self.read != self.nxt;
+        if orphan && place == UrgentPlace::Apart && !self.queue.is_empty() {
+            self.consume(now, 1);
+        }
+        news
+    }
+
     /// Whether the peer's FIN was reached.
     pub fn is_finished(&self) -> bool {
         self.finished
@@ -210,6 +268,16 @@ impl Receiver {
     /// The memory that received data keeps alive.
     pub fn held(&self) -> usize {
         self.queue.held() + self.reassembly.held()
+    }
+
+    /// TCP_WINDOW_CLAMP.
+    pub fn set_window_clamp(&mut self, clamp: Option<usize>) {
+        self.space.set_clamp(clamp, self.window());
+    }
+
+    /// What the program read in a round trip, in bytes.
+    pub fn space_used(&self) -> usize {
+        self.sizing.space()
     }
 
     /// How much memory may be held for receiving.
@@ -316,6 +384,8 @@ impl Receiver {
         let mut accepted = Accepted::default();
         let Text { seq, mut data, fin, push } = text;
         let (full, held) = (data.len(), data.held());
+        accepted.urgent =
+            self.urgent.arrived(seq, full, |at| data.range(at, 1).first().first().copied());
         let end = seq + full;
         let mut start = seq;
         if start < self.nxt {

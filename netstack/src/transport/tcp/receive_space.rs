@@ -97,6 +97,9 @@ impl Space {
         let before = self.most();
         self.program_clamp = clamp;
         let now = self.most();
+        if self.ssthresh == usize::MAX {
+            return;
+        }
         self.ssthresh = match now < before {
             true => self.ssthresh.min(now),
             false => self.ssthresh.max(window.min(now)),

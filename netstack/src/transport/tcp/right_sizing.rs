@@ -44,6 +44,11 @@ impl RightSizing {
         self.space = space.max(1);
     }
 
+    /// What the program read in a round trip.
+    pub fn space(&self) -> usize {
+        self.space
+    }
+
     /// The round-trip time, as the receiver sees it.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt
@@ -77,10 +82,14 @@ impl RightSizing {
     /// The program has read up to `read`; `beyond` is how far data reaches that waits behind a gap.
     pub fn on_read(&mut self, now: Instant, read: Seq, beyond: usize) -> Option<Wanted> {
         let rtt = self.rtt?;
-        if now.since(self.measured_at) < rtt {
+        let elapsed = now.since(self.measured_at);
+        if elapsed < rtt {
             return None;
         }
-        let copied = read.since(self.measured_from);
+        // What waited behind a gap becomes readable all at once: by the rate it is no more than the path brings.
+        let copied = read.since(self.measured_from) as u128;
+        let copied = copied * rtt.as_nanos().max(1) / elapsed.as_nanos().max(1);
+        let copied = usize::try_from(copied).unwrap_or(usize::MAX);
         let before = self.space;
         self.measured_at = now;
         self.measured_from = read;
@@ -88,11 +97,11 @@ impl RightSizing {
             return None;
         }
         self.space = copied;
-        // Twice what was read, for the next round trip of data is under way while this one is read; and more as the
-        // sender speeds up.
+        // Twice what was read, for the next round trip of data is under way while this one is read; and as much as the
+        // sender sped up, which in slow start is to the double.
         let window = copied.saturating_mul(2);
-        let growth = (window as u128 * (copied - before) as u128 / before as u128) * 2;
-        let growth = usize::try_from(growth).unwrap_or(usize::MAX);
+        let growth = window as u128 * 2 * (copied - before) as u128 / before as u128;
+        let growth = usize::try_from(growth).unwrap_or(usize::MAX).min(window);
         Some(Wanted(window.saturating_add(growth).saturating_add(beyond)))
     }
 }
@@ -108,14 +117,14 @@ mod tests {
         let start = Instant::from_secs(1);
         let mut sizing = RightSizing::new(start);
         sizing.start(start, Seq(0), 10_000);
-        assert_eq!(sizing.on_read(start + MS * 50, Seq(50_000), 0), None, "no round trip is known");
+        assert_eq!(sizing.on_read(start + MS * 5, Seq(50_000), 0), None, "no round trip is known");
         sizing.on_echo(7, MS * 10);
         sizing.on_echo(7, MS * 90);
         assert_eq!(sizing.rtt(), Some(MS * 10), "one echo is one sample");
-        let wanted = sizing.on_read(start + MS * 51, Seq(20_000), 0);
-        assert_eq!(wanted, Some(Wanted(40_000 + 80_000)));
-        assert_eq!(sizing.on_read(start + MS * 55, Seq(90_000), 0), None, "within the round trip");
-        let wanted = sizing.on_read(start + MS * 61, Seq(40_000), 0);
+        let wanted = sizing.on_read(start + MS * 10, Seq(20_000), 0);
+        assert_eq!(wanted, Some(Wanted(40_000 + 40_000)));
+        assert_eq!(sizing.on_read(start + MS * 15, Seq(90_000), 0), None, "within the round trip");
+        let wanted = sizing.on_read(start + MS * 20, Seq(40_000), 0);
         assert_eq!(wanted, None, "as much as before");
     }
 

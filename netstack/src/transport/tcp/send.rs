@@ -191,6 +191,8 @@ pub struct Sender {
     pub reorder_at: Option<Instant>,
     /// When to probe a closed window, or to send what was held back.
     pub persist_at: Option<Instant>,
+    /// The end of urgent data (SND.UP), until it is acknowledged.
+    urgent_end: Option<Seq>,
     pub(super) wl1: Seq,
     pub(super) wl2: Seq,
     pub(super) queue: Chain,
@@ -251,6 +253,7 @@ impl Sender {
             probe_at: None,
             reorder_at: None,
             persist_at: None,
+            urgent_end: None,
             wl1: Seq(0),
             wl2: Seq(0),
             queue: Chain::new(),
@@ -343,6 +346,29 @@ impl Sender {
         &mut self.queue
     }
 
+    /// The last byte that is queued is urgent.
+    pub fn mark_urgent(&mut self) {
+        if !self.queue.is_empty() {
+            self.urgent_end = Some(self.queue_end());
+        }
+    }
+
+    /// Whether urgent data is on its way: each segment then tells, and goes alone.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent_end.is_some_and(|end| end > self.una)
+    }
+
+    /// The urgent pointer of a segment at `seq`: the distance to the byte after the urgent one (RFC 6093 section 3.1), or
+    /// the farthest that can be told.
+    pub fn urgent_pointer(&self, seq: Seq) -> Option<u16> {
+        let end = self.urgent_end.filter(|end| *end > self.una && *end > seq)?;
+        match u16::try_from(end.since(seq)) {
+            Ok(pointer) => Some(pointer),
+            // It lies too far ahead; a segment with all that was sent so far still warns of it.
+            Err(_) => (seq + usize::from(u16::MAX) > self.nxt).then_some(u16::MAX),
+        }
+    }
+
     /// Ends the stream after what is queued.
     pub fn finish(&mut self) {
         if self.fin == Fin::Open {
@@ -396,6 +422,7 @@ impl Sender {
 
     /// The next piece to send, if anything may go out.
     pub fn poll(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {
+        let budget = self.urgent_budget(budget);
         let Some(out) = self.poll_next(now, rtt, budget) else {
             self.end_burst(now, rtt);
             return None;
@@ -409,6 +436,18 @@ impl Sender {
             self.schedule_loss_probe(now, rtt);
         }
         Some(out)
+    }
+
+    /// Urgent data does not wait, nor do its segments share a header.
+    fn urgent_budget(&mut self, budget: Budget) -> Budget {
+        match self.urgent_end {
+            None => budget,
+            Some(end) if end <= self.una => {
+                self.urgent_end = None;
+                budget
+            }
+            Some(_) => Budget { gso_max: self.mss, push: Push::NoDelay },
+        }
     }
 
     fn poll_next(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {

@@ -110,6 +110,7 @@ impl Tcb {
             config.timestamps.then_some(Timestamping { offset, recent: 0, recent_at: now });
         let mut receive = Receiver::new(now, capacity, capacity_max);
         receive.space.locked = settings.receive_buffer.is_some();
+        receive.set_window_clamp(settings.window_clamp);
         receive.mss_limit = mss;
         Tcb {
             send,
@@ -294,6 +295,10 @@ impl Tcb {
         segment.options.sack = self.receive.acknowledged(if self.send.sack { room } else { 0 });
         segment.payload = payload;
         segment.mss = self.send.mss;
+        if let Some(pointer) = self.send.urgent_pointer(seq) {
+            segment.flags |= Flags::URG;
+            segment.urgent = pointer;
+        }
         segment
     }
 

@@ -58,8 +58,12 @@ impl FileOps for InetSocket {
         match request {
             FIONREAD => crate::ioctl::write_int(task, arg, queued()?.0),
             SIOCOUTQ => crate::ioctl::write_int(task, arg, queued()?.1),
-            // Urgent data is not kept apart, so the reader is never at its mark.
-            SIOCATMARK => crate::ioctl::write_int(task, arg, 0),
+            SIOCATMARK => match &self.endpoint {
+                Endpoint::Tcp(socket) => {
+                    crate::ioctl::write_int(task, arg, usize::from(socket.is_at_mark()))
+                }
+                _ => Err(Errno::ENOTTY.into()),
+            },
             _ => netdev::ioctl(self.net.stack(), task, request, arg),
         }
     }
