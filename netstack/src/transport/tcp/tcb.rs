@@ -84,6 +84,7 @@ pub struct Tcb {
     /// When the SYN was first sent, for the round-trip sample of the handshake.
     pub syn_sent_at: Instant,
     challenge_at: Option<Instant>,
+    stamped_at: Instant,
     /// What the stack lets the connection hold, both ways.
     pub allowance: usize,
 }
@@ -130,6 +131,7 @@ impl Tcb {
             syn_transmissions: 0,
             syn_sent_at: now,
             challenge_at: None,
+            stamped_at: now,
             allowance: usize::MAX,
             config,
             settings,
@@ -148,9 +150,13 @@ impl Tcb {
     }
 
     /// The timestamps option of a segment that goes out now.
-    fn stamp(&self, now: Instant) -> Option<Timestamps> {
+    ///
+    /// A thread that read the clock and was then held up does not turn it back: the peer would drop its segment as an old duplicate
+    /// (PAWS, RFC 7323 section 5.3), and a window update that is lost so stalls the stream.
+    fn stamp(&mut self, now: Instant) -> Option<Timestamps> {
         let timestamps = self.timestamps?;
-        Some(Timestamps { value: self.clock(now), echo: timestamps.recent })
+        self.stamped_at = self.stamped_at.max(now);
+        Some(Timestamps { value: self.clock(self.stamped_at), echo: timestamps.recent })
     }
 
     /// The round-trip time that an echoed timestamp tells.
