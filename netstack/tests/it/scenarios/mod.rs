@@ -1,7 +1,6 @@
 //! Situations of the network, a file a behaviour: each is one virtual run from one seed, and says what must come of it.
 
 mod accept_queue_full;
-mod ack_coalescing;
 mod clock_of_a_slow_thread;
 mod delayed_ack_timing;
 mod drs_grows_to_the_bdp;
