@@ -4,6 +4,7 @@
 //! when that is. No lock is held while a frame goes to a link, a packet to an endpoint, or a waker is called.
 
 mod admin;
+mod connections;
 mod deliver;
 mod icmp;
 mod ndp;

@@ -47,6 +47,16 @@ pub trait Endpoint: Send + Sync {
     fn unfinished(&self) -> usize {
         0
     }
+
+    /// What a listing of connections shows of an endpoint that no program holds.
+    fn listing(&self) -> Option<crate::socket::tcp::Listing> {
+        None
+    }
+
+    /// Ends a connection that no program holds (SOCK_DESTROY); answers whether it was one.
+    fn destroy(&self, _now: Instant) -> bool {
+        false
+    }
 }
 
 /// An error about a packet that we sent, told by ICMP or found here.

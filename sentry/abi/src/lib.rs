@@ -7,6 +7,7 @@
 pub mod addr;
 pub mod auxv;
 pub mod capability;
+pub mod diag;
 pub mod dirent;
 pub mod elf;
 pub mod errno;

@@ -1,9 +1,11 @@
-//! Who asks: the identity that peer credentials and permission checks see.
+//! Who asks: the identity that peer credentials and permission checks see; and what a socket is known by: inode and owner.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use sentry_abi::socket::UCred;
 use sentry_kernel::cred::Credentials;
+use sentry_kernel::sync::{Mutex, Rank};
 use sentry_kernel::task::{self, CurrentTask, Task};
 
 /// The task's process id with its real user and group, as SCM_CREDENTIALS carries them.
@@ -31,4 +33,64 @@ pub fn credentials(task: &CurrentTask) -> Arc<Credentials> {
 /// True where the task's pid namespace has a process of this number.
 pub fn is_process(task: &CurrentTask, pid: u32) -> bool {
     task.kernel().pids().group(pid).is_some()
+}
+
+/// What /proc and sock_diag(7) tell of a socket as a file.
+/// Of a socket that is no file yet number and owner are 0, as Linux shows connections that nobody has accepted.
+#[derive(Debug, Default)]
+pub struct Inode {
+    number: AtomicU64,
+    uid: AtomicU32,
+}
+
+impl Inode {
+    /// The socket became a file of the task on this host thread.
+    pub fn open(&self, id: u64) {
+        self.number.store(id, Ordering::Relaxed);
+        let uid = task::current().map_or(0, |task| task.credentials().fsuid);
+        self.uid.store(uid, Ordering::Relaxed);
+    }
+
+    /// The number that /proc/PID/fd shows.
+    pub fn number(&self) -> u32 {
+        self.number.load(Ordering::Relaxed) as u32
+    }
+
+    /// The owner.
+    pub fn uid(&self) -> u32 {
+        self.uid.load(Ordering::Relaxed)
+    }
+}
+
+/// Sockets that live, or did when they were last looked at.
+pub struct Registry<T>(Mutex<Listed<T>>);
+
+struct Listed<T> {
+    all: Vec<Weak<T>>,
+    /// Dead ones are forgotten when the list has grown to this.
+    sweep_at: usize,
+}
+
+impl<T> Default for Registry<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Rank::LEAF, Listed { all: Vec::new(), sweep_at: 64 }))
+    }
+}
+
+impl<T> Registry<T> {
+    /// Notes a new socket.
+    pub fn add(&self, socket: Weak<T>) {
+        let mut list = self.0.lock();
+        if list.all.len() >= list.sweep_at {
+            list.all.retain(|socket| socket.strong_count() > 0);
+            list.sweep_at = list.all.len() * 2 + 64;
+        }
+        list.all.push(socket);
+    }
+
+    /// The sockets that live, the oldest first.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        let all = self.0.lock().all.clone();
+        all.iter().filter_map(Weak::upgrade).collect()
+    }
 }

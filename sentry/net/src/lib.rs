@@ -1,4 +1,4 @@
-//! Socket families behind the kernel's `Socket` trait: unix here, inet on netstack, netlink's route family read-only.
+//! Socket families behind the kernel's `Socket` trait: unix here, inet on netstack, netlink with rtnetlink and sock_diag.
 //! It must not know any filesystem, nor how system calls arrive.
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod ioctl;
 pub mod netlink;
 pub mod netns;
 pub mod proc_net;
+mod proc_sockets;
 pub mod sockopt;
 pub mod unix;
 

@@ -4,8 +4,8 @@ use core::net::IpAddr;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use netstack::ip::IpCidr;
@@ -21,11 +21,12 @@ use sentry_abi::socket::{SO_SNDBUF, SOMAXCONN};
 use sentry_kernel::socket::SocketFamily;
 use sentry_kernel::time::Clock;
 
+use crate::identity::Registry;
 use crate::inet::{InetFamily, InetSocket};
-use crate::netlink::NetlinkFamily;
+use crate::netlink::{Bus, NetlinkFamily};
 use crate::proc_net::{self, Generator};
 use crate::sockopt::socket::BUFFER_MAX;
-use crate::unix::UnixFamily;
+use crate::unix::{UnixFamily, UnixSocket};
 
 /// MTU of the loopback interface in bytes, as on Linux.
 pub const LOOPBACK_MTU: u32 = 65_536;
@@ -146,8 +147,12 @@ pub struct NetNamespace {
     driver: Mutex<Option<Driver>>,
     /// Host devices by interface, kept open as long as the namespace.
     taps: Vec<Arc<Tap>>,
-    /// The internet sockets, for the tables of /proc/net.
-    sockets: Mutex<Sockets>,
+    /// The internet sockets, for listings.
+    sockets: Registry<InetSocket>,
+    /// The local sockets, for listings.
+    local_sockets: Registry<UnixSocket>,
+    /// The netlink sockets by their ports and groups.
+    netlink: Arc<Bus>,
     /// What of the sockets' habits can be changed (net.core).
     pub(crate) limits: Limits,
 }
@@ -170,14 +175,6 @@ impl Default for Limits {
             somaxconn: AtomicI64::new(i64::from(SOMAXCONN)),
         }
     }
-}
-
-/// Sockets that live, or did when they were last looked at.
-#[derive(Default)]
-struct Sockets {
-    all: Vec<Weak<InetSocket>>,
-    /// Dead ones are forgotten when the list has grown to this.
-    sweep_at: usize,
 }
 
 /// The stack's time of the kernel's clock.
@@ -239,7 +236,8 @@ impl NetNamespace {
         let driver = Driver::start(stack.clone(), feeds, Arc::new(move || now_of(&*driver_clock)))
             .map_err(NetError::Driver)?;
         let driver = Mutex::new(Some(driver));
-        let sockets = Mutex::default();
+        let (sockets, local_sockets) = (Registry::default(), Registry::default());
+        let netlink = Arc::default();
         Ok(Arc::new(NetNamespace {
             stack,
             clock,
@@ -248,6 +246,8 @@ impl NetNamespace {
             taps,
             sockets,
             limits: Limits::default(),
+            local_sockets,
+            netlink,
         }))
     }
 
@@ -298,20 +298,19 @@ impl NetNamespace {
         ]
     }
 
-    /// Notes a new socket.
-    pub(crate) fn list(&self, socket: &Arc<InetSocket>) {
-        let mut sockets = self.sockets.lock();
-        if sockets.all.len() >= sockets.sweep_at {
-            sockets.all.retain(|socket| socket.strong_count() > 0);
-            sockets.sweep_at = sockets.all.len() * 2 + 64;
-        }
-        sockets.all.push(Arc::downgrade(socket));
+    /// The internet sockets.
+    pub(crate) fn sockets(&self) -> &Registry<InetSocket> {
+        &self.sockets
     }
 
-    /// The internet sockets that live.
-    pub fn sockets(&self) -> Vec<Arc<InetSocket>> {
-        let all = self.sockets.lock().all.clone();
-        all.iter().filter_map(Weak::upgrade).collect()
+    /// The local sockets.
+    pub(crate) fn local_sockets(&self) -> &Registry<UnixSocket> {
+        &self.local_sockets
+    }
+
+    /// The netlink sockets.
+    pub(crate) fn netlink(&self) -> &Arc<Bus> {
+        &self.netlink
     }
 
     /// The files of /proc/net by name, for proc to show.

@@ -1,7 +1,7 @@
 //! The files of /proc/net: what the stack's tables look like as the text that tools parse (proc_pid_net(5)).
 
 use core::fmt::Write as _;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use std::sync::{Arc, Weak};
 
 use netstack::ip::Family;
@@ -10,8 +10,9 @@ use netstack::stack::Stack;
 use sentry_abi::Errno;
 use sentry_kernel::Result;
 
-use crate::inet::{InetSocket, Listed};
+use crate::inet::listing::Table;
 use crate::netns::NetNamespace;
+use crate::proc_sockets;
 
 /// Makes a file's content at each reading.
 pub type Generator = Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
@@ -30,16 +31,26 @@ pub fn files(net: &Arc<NetNamespace>) -> Vec<(&'static str, Generator)> {
             Ok(make(&net).into_bytes())
         })
     };
+    let bytes = |make: fn(&NetNamespace) -> Vec<u8>| -> Generator {
+        let weak: Weak<NetNamespace> = Arc::downgrade(net);
+        Arc::new(move || Ok(make(&*weak.upgrade().ok_or(Errno::ESRCH)?)))
+    };
     vec![
         ("dev", file(|net| dev(net.stack()))),
         ("route", file(|net| route(net.stack()))),
         ("if_inet6", file(|net| if_inet6(net.stack()))),
         ("arp", file(|net| arp(net.stack()))),
         ("snmp", file(|net| snmp(net.stack()))),
-        ("tcp", file(|net| tcp(&net.sockets(), Family::V4))),
-        ("tcp6", file(|net| tcp(&net.sockets(), Family::V6))),
-        ("udp", file(|net| udp(&net.sockets(), Family::V4))),
-        ("udp6", file(|net| udp(&net.sockets(), Family::V6))),
+        ("tcp", file(|net| proc_sockets::tcp(net, Family::V4))),
+        ("tcp6", file(|net| proc_sockets::tcp(net, Family::V6))),
+        ("udp", file(|net| proc_sockets::datagrams(net, Table::Udp, Family::V4))),
+        ("udp6", file(|net| proc_sockets::datagrams(net, Table::Udp, Family::V6))),
+        ("raw", file(|net| proc_sockets::datagrams(net, Table::Raw, Family::V4))),
+        ("raw6", file(|net| proc_sockets::datagrams(net, Table::Raw, Family::V6))),
+        ("icmp", file(|net| proc_sockets::datagrams(net, Table::Ping, Family::V4))),
+        ("icmp6", file(|net| proc_sockets::datagrams(net, Table::Ping, Family::V6))),
+        ("netlink", file(proc_sockets::netlink)),
+        ("unix", bytes(proc_sockets::unix)),
     ]
 }
 
@@ -178,73 +189,6 @@ fn snmp(stack: &Stack) -> String {
     out
 }
 
-/// ADDRESS:PORT in hexadecimal, each 32-bit word of the address in memory order.
-fn hex_socket(family: Family, address: SocketAddr) -> String {
-    let mut out = String::new();
-    match family {
-        Family::V4 => {
-            let _ = write!(out, "{:08X}", hex4(address.ip()));
-        }
-        Family::V6 => {
-            for word in crate::inet::sockaddr::octets6(address.ip()).as_chunks::<4>().0 {
-                let _ = write!(out, "{:08X}", u32::from_ne_bytes(*word));
-            }
-        }
-    }
-    let _ = write!(out, ":{:04X}", address.port());
-    out
-}
-
-fn tcp(sockets: &[Arc<InetSocket>], family: Family) -> String {
-    let header = match family {
-        Family::V4 => {
-            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
-        }
-        Family::V6 => {
-            "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
-        }
-    };
-    let mut out = padded(header.into(), if family == Family::V4 { 149 } else { 0 });
-    let listed = sockets.iter().filter_map(|socket| socket.listed_tcp(family));
-    for (number, row) in listed.enumerate() {
-        let line =
-            format!("{number:4}: {} 0 1 0000000000000000 100 0 0 10 0", row_text(family, &row));
-        out.push_str(&padded(line, if family == Family::V4 { 149 } else { 0 }));
-    }
-    out
-}
-
-fn udp(sockets: &[Arc<InetSocket>], family: Family) -> String {
-    let header = match family {
-        Family::V4 => {
-            "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
-        }
-        Family::V6 => {
-            "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
-        }
-    };
-    let mut out = padded(header.into(), if family == Family::V4 { 127 } else { 0 });
-    let listed = sockets.iter().filter_map(|socket| socket.listed_udp(family));
-    for (number, row) in listed.enumerate() {
-        let line = format!("{number:5}: {} 0 2 0000000000000000 0", row_text(family, &row));
-        out.push_str(&padded(line, if family == Family::V4 { 127 } else { 0 }));
-    }
-    out
-}
-
-/// The columns that both tables share, up to the inode.
-fn row_text(family: Family, row: &Listed) -> String {
-    format!(
-        "{} {} {:02X} {:08X}:{:08X} 00:00000000 00000000 {:5}        0",
-        hex_socket(family, row.local),
-        hex_socket(family, row.peer),
-        row.state,
-        row.unsent,
-        row.unread,
-        0,
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,12 +217,6 @@ mod tests {
         assert_eq!((fields[0], fields.len()), ("eth0:", 17));
         assert!(
             if_inet6(&stack).starts_with("fe80000000000000000000fffe000009 01 40 20 80     eth0")
-        );
-        let local = "127.0.0.1:80".parse().unwrap();
-        assert_eq!(hex_socket(Family::V4, local), "0100007F:0050");
-        assert_eq!(
-            hex_socket(Family::V6, "[::1]:80".parse().unwrap()),
-            "00000000000000000000000001000000:0050"
         );
     }
 }

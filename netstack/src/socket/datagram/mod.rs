@@ -3,6 +3,7 @@
 
 mod handles;
 mod inbound;
+mod listing;
 mod settings;
 mod transfer;
 
@@ -30,6 +31,7 @@ use crate::transport::{
 use crate::wire::ipv4_options::Options;
 
 pub use handles::{PingSocket, RawSocket, UdpSocket};
+pub use listing::DatagramListing;
 pub use transfer::{Ancillary, ErrorReport, Received};
 
 use settings::Settings;

@@ -4,6 +4,7 @@ use parking_lot::MutexGuard;
 
 use super::counters;
 use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
+use super::listing::Listing;
 use super::remnant::redirect;
 use super::request::ToListener;
 use super::wire::{self, Arrived, Flow};
@@ -27,6 +28,14 @@ impl Endpoint for TcpEndpoint {
             },
             _ => 0,
         }
+    }
+
+    fn listing(&self) -> Option<Listing> {
+        self.listed_unheld()
+    }
+
+    fn destroy(&self, now: Instant) -> bool {
+        self.destroy_unheld(now)
     }
 
     fn deliver(&self, now: Instant, info: &IpInfo, packet: PacketBuffer) {

@@ -8,6 +8,7 @@ mod accounting;
 mod counters;
 mod endpoint;
 mod incoming;
+mod listing;
 mod open;
 mod option;
 mod remnant;
@@ -26,6 +27,7 @@ use crate::transport::tcp::StateName;
 use endpoint::{Holder, Role};
 
 pub use endpoint::TcpEndpoint;
+pub use listing::Listing;
 pub use remnant::pass_remnant;
 pub use wire::refuse;
 

@@ -56,8 +56,10 @@ impl FileDescription {
     /// An open file at position 0. `path` is `None` for sockets, epoll and the like.
     pub fn new(ops: Arc<dyn FileOps>, path: Option<Path>, flags: OpenFlags) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        ops.opened(id);
         Arc::new(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id,
             ops,
             path,
             flags: AtomicU32::new(flags.bits()),

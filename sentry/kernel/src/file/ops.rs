@@ -42,6 +42,11 @@ pub enum FileKind<'a> {
 
 /// An open file. Shared by all descriptors that came from one open(2).
 pub trait FileOps: Send + Sync {
+    /// Called once, when the file gets its description; `id` is its inode number where it has no path (`socket:[ID]`).
+    fn opened(&self, id: u64) {
+        let _ = id;
+    }
+
     /// Reads at `offset` (streams ignore it) into `dst`; 0 is the end of the file.
     /// Errors: EAGAIN where it would block, EISDIR, EINVAL.
     fn read(&self, offset: u64, dst: &mut dyn Sink) -> Result<usize> {

@@ -2,7 +2,8 @@
 
 pub mod sockaddr;
 
-mod endpoint;
+pub(crate) mod endpoint;
+pub mod listing;
 pub mod netdev;
 mod ops;
 mod option;
@@ -24,7 +25,7 @@ use crate::identity;
 use crate::netns::NetNamespace;
 use endpoint::Endpoint;
 
-pub use socket::{InetSocket, Listed};
+pub use socket::InetSocket;
 
 /// AF_INET or AF_INET6 of a namespace: a row of the registry.
 pub struct InetFamily {

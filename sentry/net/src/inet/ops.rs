@@ -26,6 +26,10 @@ use crate::{errno, identity};
 const UNPRIVILEGED_PORT_START: u16 = 1024;
 
 impl FileOps for InetSocket {
+    fn opened(&self, id: u64) {
+        self.inode.open(id);
+    }
+
     fn read(&self, _: u64, dst: &mut dyn Sink) -> Result<usize> {
         Ok(self.take(dst, 0)?.len)
     }

@@ -1,15 +1,14 @@
 //! One internet socket of the sandbox: an endpoint of the stack, its options, and who waits for it.
 
-use core::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use netstack::ip::Family;
 use netstack::socket::{Readiness, Wake};
 use sentry_abi::socket::SOCK_STREAM;
-use sentry_abi::tcp::{TCP_CLOSE, TCP_ESTABLISHED};
 use sentry_kernel::wait::{Events, WaitQueue};
 
 use super::endpoint::Endpoint;
+use crate::identity::Inode;
 use crate::netns::NetNamespace;
 use crate::sockopt::{Common, Sorts};
 
@@ -24,21 +23,7 @@ pub struct InetSocket {
     pub(crate) protocol: i32,
     pub(super) options: Common,
     pub(super) waiters: WaitQueue,
-}
-
-/// A socket as a table of /proc/net shows it.
-#[derive(Clone, Copy, Debug)]
-pub struct Listed {
-    /// Our end.
-    pub local: SocketAddr,
-    /// The peer's; unspecified without one.
-    pub peer: SocketAddr,
-    /// TCP_* of linux/tcp_states.h.
-    pub state: u8,
-    /// Bytes (for a listener, connections) to be taken.
-    pub unread: usize,
-    /// Bytes that the peer has not acknowledged (for a listener, none).
-    pub unsent: usize,
+    pub(super) inode: Inode,
 }
 
 /// Passes the stack's wake-ups to those who wait for a socket.
@@ -96,42 +81,12 @@ impl InetSocket {
         (kind, protocol): (i32, i32),
         options: Common,
     ) -> Arc<InetSocket> {
-        let (net, waiters) = (net.clone(), WaitQueue::new());
+        let (net, waiters, inode) = (net.clone(), WaitQueue::new(), Inode::default());
         let socket =
-            Arc::new(InetSocket { net, family, endpoint, kind, protocol, options, waiters });
+            Arc::new(InetSocket { net, family, endpoint, kind, protocol, options, waiters, inode });
         socket.endpoint.set_waker(Arc::new(Waker(Arc::downgrade(&socket))));
-        socket.net.list(&socket);
+        socket.net.sockets().add(Arc::downgrade(&socket));
         socket
-    }
-
-    fn listed(
-        &self,
-        family: Family,
-        state: u8,
-        (unread, unsent): (usize, usize),
-    ) -> Option<Listed> {
-        let local = self.endpoint.local_addr();
-        let peer = self.endpoint.peer_addr().unwrap_or(super::sockaddr::unspecified(family));
-        (self.family == family).then_some(Listed { local, peer, state, unread, unsent })
-    }
-
-    /// Its row of /proc/net/tcp, if it is a stream of this family that has a state to show.
-    pub fn listed_tcp(&self, family: Family) -> Option<Listed> {
-        let socket = self.endpoint.tcp()?;
-        let state = socket.state() as u8;
-        let queues = match socket.backlog() {
-            Some((waiting, _)) => (waiting, 0),
-            None => socket.queued(),
-        };
-        self.listed(family, state, queues).filter(|row| row.state != TCP_CLOSE)
-    }
-
-    /// Its row of /proc/net/udp, if it is a bound UDP socket of this family.
-    pub fn listed_udp(&self, family: Family) -> Option<Listed> {
-        let Endpoint::Udp(socket) = &self.endpoint else { return None };
-        let connected = socket.peer_addr().is_some();
-        let state = if connected { TCP_ESTABLISHED } else { TCP_CLOSE };
-        self.listed(family, state, (socket.next_len(), 0)).filter(|row| row.local.port() != 0)
     }
 }
 

@@ -79,6 +79,12 @@ impl Common {
         set.map_or(BUFFER_DEFAULT, |bytes| usize::try_from(bytes).unwrap_or(BUFFER_DEFAULT))
     }
 
+    /// SO_RCVBUF in bytes.
+    pub fn rcvbuf(&self) -> usize {
+        let set = self.number(SOL_SOCKET, SO_RCVBUF);
+        set.map_or(BUFFER_DEFAULT, |bytes| usize::try_from(bytes).unwrap_or(BUFFER_DEFAULT))
+    }
+
     /// SO_PASSCRED
     pub fn passes_credentials(&self) -> bool {
         self.is_on(SOL_SOCKET, SO_PASSCRED)

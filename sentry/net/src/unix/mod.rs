@@ -8,6 +8,7 @@ pub mod paths;
 pub mod socket;
 
 mod connect;
+mod listing;
 mod ops;
 mod transfer;
 

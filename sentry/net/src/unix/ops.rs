@@ -23,6 +23,10 @@ use crate::ioctl;
 use crate::sockopt::value;
 
 impl FileOps for UnixSocket {
+    fn opened(&self, id: u64) {
+        self.inode.open(id);
+    }
+
     fn read(&self, _: u64, dst: &mut dyn Sink) -> Result<usize> {
         Ok(self.take_bytes(dst, 0, 0)?.len)
     }

@@ -16,6 +16,7 @@ use sentry_kernel::wait::{Events, WaitQueue};
 use super::address::Name;
 use super::message::Queue;
 use super::names::{Key, Names};
+use crate::identity::Inode;
 use crate::sockopt::{Common, Sorts};
 
 /// net.unix.max_dgram_qlen: datagrams that wait in a queue before senders wait.
@@ -106,6 +107,7 @@ pub(super) struct State {
 /// A local socket.
 pub struct UnixSocket {
     pub(super) me: Weak<UnixSocket>,
+    pub(super) inode: Inode,
     pub(super) kind: Kind,
     pub(super) names: Arc<Names>,
     pub(super) options: Common,
@@ -129,8 +131,9 @@ impl UnixSocket {
         owner: UCred,
         options: Common,
     ) -> Arc<UnixSocket> {
-        Arc::new_cyclic(|me| UnixSocket {
+        let socket = Arc::new_cyclic(|me| UnixSocket {
             me: me.clone(),
+            inode: Inode::default(),
             kind,
             names: names.clone(),
             options,
@@ -138,7 +141,11 @@ impl UnixSocket {
             reading: Mutex::new(Rank::SOCKET_IO, ()),
             owner,
             state: Mutex::new(Rank::SOCKET, State::default()),
-        })
+        });
+        if let Some(net) = names.net() {
+            net.local_sockets().add(socket.me.clone());
+        }
+        socket
     }
 
     /// Two sockets connected to each other (socketpair(2)).

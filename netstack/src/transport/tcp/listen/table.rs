@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::Request;
 use crate::rng::KeyedState;
+use crate::time::Instant;
 use crate::transport::Endpoint;
 
 /// The two ends of a flow, ours first, without the padding of socket addresses.
@@ -104,6 +105,14 @@ impl RequestTable {
     /// How many requests there are.
     pub fn len(&self) -> usize {
         self.0.lock().requests.len()
+    }
+
+    /// The requests with the time of their next SYN-ACK and how often it was repeated, for listings.
+    pub fn list(&self) -> Vec<(FlowKey, Instant, u8)> {
+        let tables = self.0.lock();
+        let row =
+            |(flow, request): (&FlowKey, &Request)| (*flow, request.deadline, request.retries);
+        tables.requests.iter().map(row).collect()
     }
 
     /// Whether there is none.
