@@ -11,6 +11,7 @@ use sentry_kernel::error::Result;
 use sentry_kernel::kernel::{Kernel, Random};
 use sentry_kernel::vfs::{FileSystem, FsType};
 use sentry_net::netns::NetNamespace;
+use sentry_net::sysctl;
 
 use crate::host::HostRandom;
 
@@ -34,7 +35,7 @@ pub(crate) fn register(
         kernel.devices().register(rdev, device);
     }
     kernel.register_fs_type(Arc::new(tmpfs::fs_type(services.clone())));
-    let net_files = NetFiles::default();
+    let net_files = NetFiles::new(Arc::new(sysctl::Tree::new(net)));
     for (name, generator) in net.proc_files() {
         net_files.register(name, generator);
     }

@@ -12,8 +12,8 @@ impl Stack {
     }
 
     /// Changes the configuration of TCP connections that begin later.
-    pub fn set_tcp_config(&self, config: TcpConfig) {
-        self.shared.tcp.set_config(config);
+    pub fn edit_tcp_config(&self, edit: impl FnOnce(&mut TcpConfig)) {
+        self.shared.tcp.edit_config(edit);
     }
 
     /// The time to live and hop limit of packets whose socket asks for none (`ip_default_ttl`).

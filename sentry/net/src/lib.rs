@@ -11,6 +11,7 @@ pub mod netns;
 pub mod proc_net;
 mod proc_sockets;
 pub mod sockopt;
+pub mod sysctl;
 pub mod unix;
 
 pub use netns::{Loopback, NetConfig, NetError, NetNamespace, NicLink, NicSetup, RouteSetup};

@@ -17,7 +17,8 @@ use netstack_host::capture::{Capture, CaptureError};
 use netstack_host::driver::{Driver, Feed};
 use netstack_host::tap::Tap;
 use parking_lot::Mutex;
-use sentry_abi::socket::{SO_SNDBUF, SOMAXCONN};
+use sentry_abi::socket::SO_SNDBUF;
+use sentry_kernel::cred::Credentials;
 use sentry_kernel::socket::SocketFamily;
 use sentry_kernel::time::Clock;
 
@@ -25,6 +26,7 @@ use crate::identity::Registry;
 use crate::inet::{InetFamily, InetSocket};
 use crate::netlink::{Bus, NetlinkFamily};
 use crate::proc_net::{self, Generator};
+use crate::sockopt::common::BUFFER_DEFAULT;
 use crate::sockopt::socket::BUFFER_MAX;
 use crate::unix::{UnixFamily, UnixSocket};
 
@@ -163,8 +165,34 @@ pub(crate) struct Limits {
     pub(crate) rmem_max: AtomicI64,
     /// wmem_max likewise.
     pub(crate) wmem_max: AtomicI64,
-    /// somaxconn
-    pub(crate) somaxconn: AtomicI64,
+    /// rmem_default in bytes.
+    pub(crate) rmem_default: AtomicI64,
+    /// wmem_default in bytes.
+    pub(crate) wmem_default: AtomicI64,
+    /// net.ipv4.ip_unprivileged_port_start
+    pub(crate) unprivileged_port_start: AtomicI64,
+    /// net.ipv6.bindv6only
+    pub(crate) bind_v6_only: AtomicI64,
+    ping_groups: Mutex<(i64, i64)>,
+}
+
+impl Limits {
+    /// net.ipv4.ping_group_range: the first and last group whose members may have ping sockets.
+    pub(crate) fn ping_groups(&self) -> (i64, i64) {
+        *self.ping_groups.lock()
+    }
+
+    /// Changes them; nobody may where the last is before the first.
+    pub(crate) fn set_ping_groups(&self, first: i64, last: i64) {
+        *self.ping_groups.lock() = (first, last);
+    }
+
+    /// Whether somebody may have a ping socket (ping_init_sock).
+    pub(crate) fn may_ping(&self, creds: &Credentials) -> bool {
+        let (first, last) = self.ping_groups();
+        let within = |group: u32| (first..=last).contains(&i64::from(group));
+        within(creds.egid) || creds.groups.iter().any(|group| within(*group))
+    }
 }
 
 impl Default for Limits {
@@ -172,7 +200,11 @@ impl Default for Limits {
         Self {
             rmem_max: AtomicI64::new(BUFFER_MAX),
             wmem_max: AtomicI64::new(BUFFER_MAX),
-            somaxconn: AtomicI64::new(i64::from(SOMAXCONN)),
+            rmem_default: AtomicI64::new(BUFFER_DEFAULT as i64),
+            wmem_default: AtomicI64::new(BUFFER_DEFAULT as i64),
+            unprivileged_port_start: AtomicI64::new(1024),
+            bind_v6_only: AtomicI64::new(0),
+            ping_groups: Mutex::new((0, i64::from(i32::MAX))),
         }
     }
 }

@@ -43,6 +43,11 @@ impl TcpShared {
         self.config.read().clone()
     }
 
+    /// Changes some of the configuration for connections that begin later.
+    pub fn edit_config(&self, edit: impl FnOnce(&mut TcpConfig)) {
+        edit(Arc::make_mut(&mut *self.config.write()));
+    }
+
     /// Changes the configuration for connections that begin later.
     pub fn set_config(&self, config: TcpConfig) {
         *self.config.write() = Arc::new(config);

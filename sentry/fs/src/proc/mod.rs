@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use sentry_abi::Errno;
 use sentry_kernel::error::Result;
 use sentry_kernel::kernel::Kernel;
+use sentry_kernel::settings::Settings;
 use sentry_kernel::sync::{Mutex, Rank, RwLock};
 use sentry_kernel::task;
 use sentry_kernel::vfs::{FileSystem, FileType, FsStat, FsType, Inode};
@@ -35,15 +36,14 @@ pub type Generator = Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
 
 /// Files of /proc/PID/net, by name: registered by the network's owner before or after proc is mounted.
 #[derive(Clone)]
-pub struct NetFiles(Arc<RwLock<BTreeMap<&'static str, Generator>>>);
-
-impl Default for NetFiles {
-    fn default() -> Self {
-        Self(Arc::new(RwLock::new(Rank::LEAF, BTreeMap::new())))
-    }
-}
+pub struct NetFiles(Arc<RwLock<BTreeMap<&'static str, Generator>>>, Arc<dyn Settings>);
 
 impl NetFiles {
+    /// No files yet, and the tree of /proc/sys/net.
+    pub fn new(settings: Arc<dyn Settings>) -> Self {
+        Self(Arc::new(RwLock::new(Rank::LEAF, BTreeMap::new())), settings)
+    }
+
     /// Makes `/proc/net/NAME` with what `generator` gives at each reading.
     pub fn register(&self, name: &'static str, generator: Generator) {
         self.0.write().insert(name, generator);

@@ -6,6 +6,7 @@ use sentry_abi::Errno;
 use sentry_kernel::cred::Capabilities;
 use sentry_kernel::error::Result;
 use sentry_kernel::kernel::Kernel;
+use sentry_kernel::settings::Setting;
 use sentry_kernel::task::{self, PID_MAX};
 use sentry_kernel::uts::{RELEASE, VERSION};
 use sentry_kernel::vfs::FileType;
@@ -17,7 +18,7 @@ use crate::listing::Entry;
 type Make = fn(&Shared, &Kernel) -> Vec<u8>;
 
 /// A row: path below /proc, content.
-const ROWS: [(&str, Make); 38] = [
+const ROWS: [(&str, Make); 36] = [
     ("sys/fs/file-max", |_, _| line(9_223_372_036_854_775_807_u64)),
     ("sys/fs/file-nr", |_, _| b"0\t0\t9223372036854775807\n".to_vec()),
     ("sys/fs/inotify/max_queued_events", |_, _| line(16384)),
@@ -50,9 +51,6 @@ const ROWS: [(&str, Make); 38] = [
     ("sys/kernel/threads-max", |_, _| line(PID_MAX)),
     ("sys/kernel/version", |_, _| line(VERSION)),
     ("sys/kernel/yama/ptrace_scope", |_, _| line(0)),
-    ("sys/net/core/somaxconn", |_, _| line(4096)),
-    // The stack's own range (RFC 6056 section 3.2 leaves it to us; it is Linux's).
-    ("sys/net/ipv4/ip_local_port_range", |_, _| line("32768\t60999")),
     ("sys/vm/max_map_count", |_, _| line(65530)),
     ("sys/vm/mmap_min_addr", |_, _| line(65536)),
     ("sys/vm/overcommit_memory", |_, _| line(1)),
@@ -85,9 +83,38 @@ pub(super) fn directory(shared: &Arc<Shared>, path: &str) -> Arc<Node> {
     Node::new(shared, number(path), 0o555, Owner::Root, body)
 }
 
+/// Where the settings of the network are.
+const NET: &str = "sys/net";
+
+/// A node of the network's tree, at a path below it; `path` is that below /proc.
+fn setting(shared: &Arc<Shared>, below: &str, path: &str) -> Result<Arc<Node>> {
+    match shared.net.1.find(below).ok_or(Errno::ENOENT)? {
+        Setting::Directory => Ok(directory(shared, path)),
+        Setting::File { mode } => {
+            let (reader, writer) = (shared.net.1.clone(), shared.net.1.clone());
+            let (from, to) = (below.to_owned(), below.to_owned());
+            let read = Box::new(move || reader.read(&from));
+            let write: Write = Box::new(move |bytes| writer.write(&to, bytes));
+            let write = (mode & 0o222 != 0).then_some(write);
+            let body = Body::File { read, write };
+            Ok(Node::new(shared, number(path), mode, Owner::Root, body))
+        }
+    }
+}
+
 struct Directory {
     shared: Arc<Shared>,
     prefix: String,
+}
+
+impl Directory {
+    fn entry(&self, name: &str, kind: Setting) -> Entry {
+        let file_type = match kind {
+            Setting::Directory => FileType::Directory,
+            Setting::File { .. } => FileType::Regular,
+        };
+        Entry::new(name.as_bytes(), number(format!("{}{name}", self.prefix).as_str()), file_type)
+    }
 }
 
 /// What takes a write, for the settings that can be changed.
@@ -112,6 +139,9 @@ impl Entries for Directory {
     fn find(&self, name: &[u8]) -> Result<Arc<Node>> {
         let name = core::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
         let path = format!("{}{name}", self.prefix);
+        if let Some(below) = path.strip_prefix(NET).filter(|_| !name.is_empty()) {
+            return setting(&self.shared, below.trim_start_matches('/'), &path);
+        }
         if let Some((path, make)) = ROWS.iter().find(|(known, _)| *known == path) {
             let held = self.shared.clone();
             let read = Box::new(move || Ok(make(&held, &*held.kernel()?)));
@@ -128,7 +158,14 @@ impl Entries for Directory {
     }
 
     fn list(&self) -> Result<Vec<Entry>> {
+        if let Some(below) = self.prefix.strip_prefix("sys/net/") {
+            let listed = self.shared.net.1.list(below.trim_end_matches('/'));
+            return Ok(listed.into_iter().map(|(name, kind)| self.entry(&name, kind)).collect());
+        }
         let mut all: Vec<Entry> = Vec::new();
+        if self.prefix == "sys/" {
+            all.push(self.entry("net", Setting::Directory));
+        }
         for rest in ROWS.iter().filter_map(|(path, _)| path.strip_prefix(&self.prefix)) {
             let (name, file_type) = match rest.split_once('/') {
                 Some((name, _)) => (name, FileType::Directory),

@@ -71,7 +71,7 @@ fn text(tree: &Ours, path: &str) -> String {
 #[test]
 fn every_entry_of_proc_can_be_found_and_read() {
     let (kernel, services) = machine();
-    let net = NetFiles::default();
+    let net = NetFiles::new(std::sync::Arc::new(()));
     let tree = Ours::new(ProcFs::new(&services, &kernel, &net));
     let mut pending = vec![String::new()];
     let (mut numbers, mut files) = (BTreeSet::new(), 0);
@@ -99,7 +99,7 @@ fn every_entry_of_proc_can_be_found_and_read() {
 #[test]
 fn the_machine_is_told_in_linuxs_formats() {
     let (kernel, services) = machine();
-    let tree = Ours::new(ProcFs::new(&services, &kernel, &NetFiles::default()));
+    let tree = Ours::new(ProcFs::new(&services, &kernel, &NetFiles::new(std::sync::Arc::new(()))));
     assert_eq!(text(&tree, "sys/kernel/hostname"), "guest\n");
     assert_eq!(text(&tree, "sys/kernel/random/uuid"), "ffffffff-ffff-4fff-bfff-ffffffffffff\n");
     assert_eq!(text(&tree, "uptime"), "0.00 0.00\n");
@@ -138,6 +138,6 @@ fn dev_has_its_nodes_and_they_do_what_mem_says() {
     }
     let names: Vec<_> = kernel.devices().list().into_iter().map(|(_, name)| name).collect();
     assert_eq!(names, ["null", "zero", "full", "random", "urandom"]);
-    let shown = Ours::new(ProcFs::new(&services, &kernel, &NetFiles::default()));
+    let shown = Ours::new(ProcFs::new(&services, &kernel, &NetFiles::new(std::sync::Arc::new(()))));
     assert!(text(&shown, "devices").contains("  1 mem\n"));
 }

@@ -12,8 +12,10 @@ pub(crate) mod tcp_info;
 mod transfer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use netstack::ip::{Family, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
+use netstack::socket::{IpOption, OptionValue, SocketOption};
 use sentry_abi::Errno;
 use sentry_abi::socket::{AF_INET, AF_INET6, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM};
 use sentry_kernel::Result;
@@ -58,8 +60,13 @@ impl InetFamily {
                 (Endpoint::Tcp(stack.tcp_socket(family)), tcp)
             }
             (SOCK_DGRAM, p) if p == 0 || p == udp => (Endpoint::Udp(stack.udp_socket(family)), udp),
-            // net.ipv4.ping_group_range is open: every group may.
-            (SOCK_DGRAM, p) if p == icmp => (Endpoint::Ping(stack.ping_socket(family)), icmp),
+            (SOCK_DGRAM, p) if p == icmp => {
+                let creds = identity::credentials(task);
+                if !self.net.limits.may_ping(&creds) {
+                    return Err(Errno::EACCES.into());
+                }
+                (Endpoint::Ping(stack.ping_socket(family)), icmp)
+            }
             (SOCK_RAW, 0) => return Err(Errno::EPROTONOSUPPORT.into()),
             (SOCK_RAW, p) => {
                 if !identity::credentials(task).has(Capabilities::NET_RAW) {
@@ -75,6 +82,26 @@ impl InetFamily {
     }
 }
 
+impl InetFamily {
+    /// What a new socket has by net.core and net.ipv6.bindv6only, where that is not what the stack gives.
+    fn begin(&self, endpoint: &Endpoint) {
+        let (limits, now) = (&self.net.limits, self.net.now());
+        let of = |limit: &AtomicI64| usize::try_from(limit.load(Ordering::Relaxed)).unwrap_or(0);
+        let mut wanted: Vec<OptionValue> = Vec::new();
+        if endpoint.tcp().is_none() {
+            wanted.push(SocketOption::ReceiveBuffer(of(&limits.rmem_default)).into());
+            wanted.push(SocketOption::SendBuffer(of(&limits.wmem_default)).into());
+        }
+        if self.family == Family::V6 && of(&limits.bind_v6_only) != 0 {
+            wanted.push(IpOption::V6Only(true).into());
+        }
+        for value in wanted {
+            // A raw socket has no such choice as V6Only: it is of its family alone.
+            let _ = endpoint.set_option(now, value);
+        }
+    }
+}
+
 impl SocketFamily for InetFamily {
     fn family(&self) -> i32 {
         match self.family {
@@ -85,9 +112,10 @@ impl SocketFamily for InetFamily {
 
     fn socket(&self, task: &CurrentTask, kind: i32, protocol: i32) -> Result<Arc<dyn Socket>> {
         let (endpoint, protocol) = self.endpoint(task, kind, protocol)?;
+        self.begin(&endpoint);
         Ok(InetSocket::new(&self.net, self.family, endpoint, (kind, protocol)))
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

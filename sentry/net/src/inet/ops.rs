@@ -22,9 +22,6 @@ use super::{netdev, sockaddr};
 use crate::sockopt::Common;
 use crate::{errno, identity};
 
-/// net.ipv4.ip_unprivileged_port_start
-const UNPRIVILEGED_PORT_START: u16 = 1024;
-
 impl FileOps for InetSocket {
     fn opened(&self, id: u64) {
         self.inode.open(id);
@@ -90,7 +87,8 @@ impl Socket for InetSocket {
         let address = sockaddr::decode(self.family, addr)?;
         let has_ports = matches!(self.endpoint, Endpoint::Tcp(_) | Endpoint::Udp(_));
         if has_ports
-            && (1..UNPRIVILEGED_PORT_START).contains(&address.port())
+            && (1..self.net.limits.unprivileged_port_start.load(Ordering::Relaxed))
+                .contains(&i64::from(address.port()))
             && !identity::credentials(task).has(Capabilities::NET_BIND_SERVICE)
         {
             return Err(Errno::EACCES.into());
@@ -112,8 +110,7 @@ impl Socket for InetSocket {
     fn listen(&self, backlog: i32) -> Result<()> {
         let socket = self.endpoint.tcp().ok_or(Errno::EOPNOTSUPP)?;
         // Linux takes the number as unsigned, so that -1 is the most.
-        let most = self.net.limits.somaxconn.load(Ordering::Relaxed);
-        let backlog = u32::try_from(most).unwrap_or(0).min(backlog as u32) as usize;
+        let backlog = (backlog as u32 as usize).min(self.net.stack().tcp_config().somaxconn);
         socket.listen(backlog).map_err(|error| match error {
             ListenError::InUse => Errno::EADDRINUSE.into(),
             ListenError::Invalid => Errno::EINVAL.into(),

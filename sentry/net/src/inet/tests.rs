@@ -35,7 +35,7 @@ impl Clock for HostClock {
     }
 }
 
-fn namespace() -> Arc<NetNamespace> {
+pub(crate) fn namespace() -> Arc<NetNamespace> {
     NetNamespace::new(NetConfig {
         loopback: Loopback::Up,
         nics: Vec::new(),
