@@ -16,10 +16,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 use parking_lot::Mutex;
 
-use crate::tap::Tap;
+use crate::tap::{FrameRoom, Tap};
 
-/// Frames read from one device before timers and the other devices get their turn.
-const BATCH: usize = 64;
 /// "Sleeping without a deadline".
 const NEVER: u64 = u64::MAX;
 /// "Not sleeping".
@@ -110,7 +108,7 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) {
-        let mut buffer = Tap::buffer();
+        let mut room = FrameRoom::default();
         while !self.shared.stop.load(Ordering::SeqCst) {
             let now = (self.clock)();
             if self.stack.next_deadline().is_some_and(|deadline| deadline <= now) {
@@ -119,7 +117,7 @@ impl Loop {
             let ready = self.sleep();
             let mut gone = Vec::new();
             for (index, readable) in ready.into_iter().enumerate() {
-                if readable && self.receive(index, &mut buffer).is_err() {
+                if readable && self.receive(index, &mut room).is_err() {
                     gone.push(index);
                 }
             }
@@ -154,13 +152,13 @@ impl Loop {
         fds.iter().skip(1).map(|fd| fd.any() == Some(true)).collect()
     }
 
-    /// Feeds the stack what a device has, up to a batch. Errors: the device is gone.
-    fn receive(&self, index: usize, buffer: &mut [u8]) -> io::Result<()> {
+    /// Feeds the stack what a device has, up to a burst. Errors: the device is gone.
+    fn receive(&self, index: usize, room: &mut FrameRoom) -> io::Result<()> {
         let Some(feed) = self.feeds.get(index) else { return Ok(()) };
-        for _ in 0..BATCH {
-            let Some(frame) = feed.tap.receive(buffer)? else { break };
-            self.stack.handle_frame((self.clock)(), feed.nic, frame);
-        }
-        Ok(())
+        let mut failed = None;
+        let mut frames = feed.tap.burst(room, &mut failed);
+        self.stack.handle_frames((self.clock)(), feed.nic, &mut frames);
+        drop(frames);
+        failed.map_or(Ok(()), Err)
     }
 }

@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
-use netstack::buffer::{ChecksumOffload, Gso, GsoKind, PacketBuffer};
+use netstack::buffer::{Chain, ChecksumOffload, FreeSlab, Gso, GsoKind, PacketBuffer, SlabPool};
 use netstack::ip::IpCidr;
 use netstack::link::{Capabilities, ChecksumSupport, Link, LinkError};
 use netstack::time::Instant;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::uio::writev;
+use nix::sys::uio::{readv, writev};
 
 use crate::rtnetlink::{RouteSocket, is_host_address};
 
@@ -23,8 +23,15 @@ use crate::rtnetlink::{RouteSocket, is_host_address};
 pub const CLONE_DEVICE: &str = "/dev/net/tun";
 /// struct virtio_net_hdr before each frame.
 const VNET_HEADER: usize = 10;
-/// The largest frame: 64 KiB of IP, Ethernet with a VLAN tag, and the header above.
-const FRAME_MAX: usize = 65_536 + 18 + VNET_HEADER;
+/// Ethernet, IPv4 and TCP with timestamps: read apart, so that the payload of most large frames begins a slab. A slab holds
+/// the rest of the largest frame, which has 64 KiB of IP.
+const USUAL_HEADERS: usize = 14 + 20 + 32;
+/// Frames of one burst.
+const BURST_FRAMES: usize = 64;
+/// Bytes of one burst.
+const BURST_BYTES: usize = 256 << 10;
+/// Slabs that wait for their next use, at most.
+const IDLE_SLABS: usize = 16;
 /// The largest TCP payload of one frame: what an IPv4 packet holds with the longest headers.
 const GSO_MAX: u32 = 65_535 - 60 - 60;
 /// Pieces that one writev takes.
@@ -203,23 +210,66 @@ impl Tap {
         self.file.as_fd()
     }
 
-    /// A buffer for [`Self::receive`].
-    pub fn buffer() -> Vec<u8> {
-        vec![0; FRAME_MAX]
-    }
-
     /// Reads one frame; `None` where there is none now. Errors: what the host answers (EBADFD when the device was deleted).
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<PacketBuffer>> {
-        let n = match nix::unistd::read(&self.file, buffer) {
+    pub fn receive(&self, room: &mut FrameRoom) -> io::Result<Option<PacketBuffer>> {
+        let vnet = match self.offloading {
+            Offloading::None => 0,
+            Offloading::Full => VNET_HEADER,
+        };
+        let (head, slab) = (&mut room.head[VNET_HEADER - vnet..], &mut room.slab);
+        let mut pieces = [io::IoSliceMut::new(head), io::IoSliceMut::new(slab.room())];
+        let n = match readv(&self.file, &mut pieces) {
             Ok(n) => n,
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        let bytes = buffer.get(..n).unwrap_or_default();
-        Ok(match self.offloading {
-            Offloading::None => Some(PacketBuffer::from_slice(bytes)),
-            Offloading::Full => parse_vnet(bytes),
+        let mut payload = Chain::new();
+        if n > head.len() {
+            payload.push(slab.take_filled(n - head.len()));
+        }
+        let frame = head.get(vnet..n.min(head.len())).unwrap_or_default();
+        let mut packet = PacketBuffer::from_parts(frame, payload);
+        if let Some(header) = head.first_chunk().filter(|_| vnet > 0) {
+            read_vnet(header, &mut packet);
+        }
+        Ok(Some(packet))
+    }
+}
+
+impl Tap {
+    /// The frames that are there, up to a burst: as many large ones as stay in a core's cache until a program reads
+    /// them. After an error of the device there is none; `failed` then holds it.
+    pub fn burst<'a>(
+        &'a self,
+        room: &'a mut FrameRoom,
+        failed: &'a mut Option<io::Error>,
+    ) -> impl Iterator<Item = PacketBuffer> + 'a {
+        let (mut frames, mut bytes) = (0, 0);
+        std::iter::from_fn(move || {
+            if frames == BURST_FRAMES || bytes >= BURST_BYTES {
+                return None;
+            }
+            let frame = self.receive(room).unwrap_or_else(|error| {
+                *failed = Some(error);
+                None
+            })?;
+            frames += 1;
+            bytes += frame.len();
+            Some(frame)
         })
+    }
+}
+
+/// Where frames are read to: headers apart from the payload, which stays where it was read.
+pub struct FrameRoom {
+    head: [u8; VNET_HEADER + USUAL_HEADERS],
+    slab: FreeSlab,
+}
+
+impl Default for FrameRoom {
+    fn default() -> FrameRoom {
+        let slab = SlabPool::new(IDLE_SLABS).take();
+        FrameRoom { head: [0; VNET_HEADER + USUAL_HEADERS], slab }
     }
 }
 
@@ -287,12 +337,10 @@ fn set_offload(file: &File, name: &str) -> Result<(), TapError> {
     result.map(|_| ()).map_err(fail)
 }
 
-/// A received frame behind its virtio-net header; `None` for one too short to have one.
-fn parse_vnet(bytes: &[u8]) -> Option<PacketBuffer> {
-    let (header, frame) = bytes.split_first_chunk::<VNET_HEADER>()?;
+/// Notes what a virtio-net header says of a received frame.
+fn read_vnet(header: &[u8; VNET_HEADER], packet: &mut PacketBuffer) {
     let [flags, gso_type, _, _, size_lo, size_hi, start_lo, start_hi, offset_lo, offset_hi] =
         *header;
-    let mut packet = PacketBuffer::from_slice(frame);
     if flags & VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
         // The host's own kernel left the sum to us because the frame never crossed a wire.
         packet.offload.rx_verified = true;
@@ -310,7 +358,6 @@ fn parse_vnet(bytes: &[u8]) -> Option<PacketBuffer> {
         VIRTIO_NET_HDR_GSO_UDP_L4 => Some(Gso { kind: GsoKind::Udp, size }),
         _ => None,
     };
-    Some(packet)
 }
 
 /// The virtio-net header of a frame to send.
@@ -393,12 +440,10 @@ mod tests {
         let mut frame = PacketBuffer::from_slice(&[0; 100]);
         frame.offload.checksum = ChecksumOffload::Partial { start: 34, offset: 16 };
         frame.offload.gso = Some(Gso { kind: GsoKind::Tcp6, size: 1400 });
-        let mut bytes = vnet_header(&frame).to_vec();
-        bytes.extend_from_slice(&frame.to_vec());
-        let parsed = parse_vnet(&bytes).unwrap();
+        let mut parsed = PacketBuffer::from_slice(&frame.to_vec());
+        read_vnet(&vnet_header(&frame), &mut parsed);
         assert_eq!(parsed.offload.checksum, frame.offload.checksum);
         assert_eq!(parsed.offload.gso, frame.offload.gso);
         assert!(parsed.offload.rx_verified);
-        assert!(parse_vnet(&bytes[..9]).is_none());
     }
 }

@@ -1,13 +1,13 @@
-//! Slabs, slices of slabs, and queues of slices.
+//! Slices of slabs, and queues of slices.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::slab::{FreeSlab, SLAB_SIZE, Slab, SlabPool};
 use super::{Fault, Sink, Source};
 
-/// The most bytes that are put into one slab when copying from a [`Source`].
-pub const SLAB_SIZE: usize = 64 * 1024;
-
+/// Fewer bytes than this get memory of their own size instead of a slab of the pool.
+const POOLED_FROM: usize = 16 * 1024;
 /// The least room of a slab that small copies share.
 const COPY_SLAB: usize = 2048;
 
@@ -17,27 +17,6 @@ const SLICE_OVERHEAD: usize = 128;
 const COMPACT_BELOW: usize = 256;
 /// So is one whose slab is this many times as large.
 const COMPACT_RATIO: usize = 4;
-
-/// Reference-counted immutable bytes.
-#[derive(Clone)]
-pub struct Slab(Arc<Vec<u8>>);
-
-impl Slab {
-    /// A slab that takes over a vector without copying it.
-    pub fn new(bytes: Vec<u8>) -> Slab {
-        Slab(Arc::new(bytes))
-    }
-
-    /// How many bytes it holds.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 /// A range of a slab; cloning it copies no bytes.
 #[derive(Clone)]
@@ -54,6 +33,16 @@ impl Slice {
         Slice { slab, start: 0, end }
     }
 
+    /// What was filled of a slab of a pool. Few bytes are copied, so that they do not hold a large slab.
+    pub fn filled(slab: FreeSlab, len: usize) -> Slice {
+        if len < POOLED_FROM {
+            return Slice::from(slab.filled(len).to_vec());
+        }
+        let slab = slab.freeze();
+        let end = len.min(slab.len());
+        Slice { slab, start: 0, end }
+    }
+
     /// How many bytes it covers.
     pub fn len(&self) -> usize {
         self.end - self.start
@@ -66,7 +55,7 @@ impl Slice {
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.slab.0.get(self.start..self.end).unwrap_or_default()
+        self.slab.bytes().get(self.start..self.end).unwrap_or_default()
     }
 
     /// The part from `offset` of at most `len` bytes; clamped to what there is.
@@ -78,29 +67,26 @@ impl Slice {
 
     /// The memory that it keeps alive: its whole slab, and what goes with it.
     pub fn held(&self) -> usize {
-        self.slab.0.capacity() + SLICE_OVERHEAD
+        self.slab.capacity() + SLICE_OVERHEAD
     }
 
     /// Whether it keeps alive far more than it covers.
     fn is_wasteful(&self) -> bool {
-        self.len() <= COMPACT_BELOW || self.slab.0.capacity() > COMPACT_RATIO * self.len()
+        self.len() <= COMPACT_BELOW || self.slab.capacity() > COMPACT_RATIO * self.len()
     }
 
     /// Whether `next` continues it in the same slab.
     fn continues_with(&self, next: &Slice) -> bool {
-        self.end == next.start && Arc::ptr_eq(&self.slab.0, &next.slab.0)
+        self.end == next.start && self.slab.is_same(&next.slab)
     }
 
     /// Appends without moving what is there; false where there is no room, or the slab is shared.
     fn extend_in_place(&mut self, bytes: &[u8]) -> bool {
-        let end = self.end;
-        let Some(slab) = Arc::get_mut(&mut self.slab.0) else { return false };
-        if slab.len() != end || slab.capacity() - end < bytes.len() {
-            return false;
+        let fits = self.slab.len() == self.end && self.slab.extend_in_place(bytes);
+        if fits {
+            self.end += bytes.len();
         }
-        slab.extend_from_slice(bytes);
-        self.end += bytes.len();
-        true
+        fits
     }
 
     fn advance(&mut self, n: usize) {
@@ -115,6 +101,17 @@ impl Slice {
 impl From<Vec<u8>> for Slice {
     fn from(bytes: Vec<u8>) -> Slice {
         Slice::new(Slab::new(bytes))
+    }
+}
+
+impl FreeSlab {
+    /// Takes what was filled and goes on with another slab where that one is held on to.
+    pub fn take_filled(&mut self, len: usize) -> Slice {
+        if len < POOLED_FROM {
+            return Slice::from(self.filled(len).to_vec());
+        }
+        let fresh = self.another();
+        Slice::filled(core::mem::replace(self, fresh), len)
     }
 }
 
@@ -134,26 +131,31 @@ impl Chain {
         Chain { first: None, rest: VecDeque::new(), len: 0, held: 0 }
     }
 
-    /// Copies at most `max` bytes from a source into fresh slabs.
-    pub fn from_source(source: &mut dyn Source, max: usize) -> Result<Chain, Fault> {
+    /// Copies at most `max` bytes from a source: into slabs of the pool, or fewer bytes into memory of their own.
+    pub fn from_source(
+        pool: &Arc<SlabPool>,
+        source: &mut dyn Source,
+        max: usize,
+    ) -> Result<Chain, Fault> {
         let mut chain = Chain::new();
         let mut left = source.remaining().min(max);
         while left > 0 {
-            let mut bytes = vec![0; left.min(SLAB_SIZE)];
-            let mut filled = 0;
-            while let Some(space) = bytes.get_mut(filled..).filter(|space| !space.is_empty()) {
-                match source.read(space)? {
-                    0 => break,
-                    n => filled = filled.saturating_add(n),
-                }
-            }
-            bytes.truncate(filled);
-            left -= filled.min(left);
-            let done = filled == 0;
-            chain.push(Slice::from(bytes));
-            if done {
+            let want = left.min(SLAB_SIZE);
+            let slice = if want < POOLED_FROM {
+                let mut bytes = vec![0; want];
+                let filled = fill(source, &mut bytes)?;
+                bytes.truncate(filled);
+                Slice::from(bytes)
+            } else {
+                let mut slab = pool.take();
+                let filled = fill(source, slab.room().get_mut(..want).unwrap_or_default())?;
+                Slice::filled(slab, filled)
+            };
+            if slice.is_empty() {
                 break;
             }
+            left -= slice.len().min(left);
+            chain.push(slice);
         }
         Ok(chain)
     }
@@ -376,6 +378,18 @@ impl Chain {
     pub fn into_slices(self) -> impl Iterator<Item = Slice> {
         self.first.into_iter().chain(self.rest)
     }
+}
+
+/// Reads until there is no room, or no more; returns how many bytes.
+fn fill(source: &mut dyn Source, room: &mut [u8]) -> Result<usize, Fault> {
+    let mut filled = 0;
+    while let Some(space) = room.get_mut(filled..).filter(|space| !space.is_empty()) {
+        match source.read(space)? {
+            0 => break,
+            n => filled = filled.saturating_add(n),
+        }
+    }
+    Ok(filled)
 }
 
 impl From<Vec<u8>> for Chain {

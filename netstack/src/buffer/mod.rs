@@ -3,9 +3,11 @@
 
 mod chain;
 mod packet;
+mod slab;
 
-pub use chain::{Chain, SLAB_SIZE, Slab, Slice};
+pub use chain::{Chain, Slice};
 pub use packet::{ChecksumOffload, Gso, GsoKind, HEADER_ROOM, Offload, PacketBuffer};
+pub use slab::{FreeSlab, SLAB_SIZE, Slab, SlabPool};
 
 /// The memory of the program was not readable or writable where it said (EFAULT).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -28,10 +28,29 @@ fn a_chain_splits_and_ranges_across_slices() {
 fn a_chain_from_a_source_takes_at_most_max_and_fills_slabs() {
     let bytes: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
     let mut source: &[u8] = &bytes;
-    let chain = Chain::from_source(&mut source, 150_000).unwrap();
+    let pool = SlabPool::new(1);
+    let chain = Chain::from_source(&pool, &mut source, 150_000).unwrap();
     assert_eq!(chain.to_vec(), bytes[..150_000]);
     assert_eq!(source.len(), 50_000);
     assert_eq!(chain.slices().count(), 3);
+    // Few bytes hold no slab; a pool keeps no more slabs than it may.
+    let few = Chain::from_source(&pool, &mut source, 100).unwrap();
+    assert_eq!((few.to_vec(), pool.idle()), (bytes[150_000..150_100].to_vec(), 0));
+    let kept = chain.range(1, 2);
+    drop(chain);
+    assert_eq!((kept.to_vec(), pool.idle()), (vec![1, 2], 1));
+    drop(kept);
+    assert_eq!(pool.idle(), 1);
+}
+
+#[test]
+fn a_slab_that_is_used_again_shows_nothing_of_its_earlier_use() {
+    let pool = SlabPool::new(1);
+    drop(Chain::from_source(&pool, &mut &[1u8; 65_536][..], usize::MAX));
+    let mut again = Chain::from_source(&pool, &mut &[2u8; 20_000][..], usize::MAX).unwrap();
+    again.push_copy(&[3]);
+    assert_eq!(pool.idle(), 0);
+    assert_eq!(again.to_vec(), [vec![2; 20_000], vec![3]].concat());
 }
 
 #[test]

@@ -12,10 +12,11 @@ pub mod timers;
 pub mod udp;
 
 use core::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::buffer::PacketBuffer;
+use crate::buffer::{PacketBuffer, SlabPool};
 use crate::ip::{IpInfo, IpOutput};
 use crate::memory::Memory;
 use crate::rng::{KeyedState, Rng, Seed, SipKey};
@@ -26,6 +27,9 @@ use crate::time::Instant;
 pub use demux::{Demux, Key, Registration, Sharing};
 pub use ports::{DualStack, PortError, PortLease, PortRequest, Ports, Reuse};
 pub use timers::{DeadlineHook, OnTimer, TimerHandle, Timers};
+
+/// Slabs that wait for their next use, at most: 2 MiB, which is what a stream near the device's rate turns over.
+const IDLE_SLABS: usize = 32;
 
 /// What packets are delivered to. The demux owns endpoints that are registered; closing unregisters.
 pub trait Endpoint: Send + Sync {
@@ -105,6 +109,8 @@ pub struct Shared {
     pub memory: Memory,
     /// Counters.
     pub stats: Stats,
+    /// Memory for what programs send.
+    pub slabs: Arc<SlabPool>,
     /// Random numbers for identifiers that need no key.
     pub rng: Mutex<Rng>,
     /// Keys a transport may derive its own from.
@@ -122,6 +128,7 @@ impl Shared {
             tcp: tcp::TcpShared::new(&seed),
             memory: Memory::default(),
             stats: Stats::default(),
+            slabs: SlabPool::new(IDLE_SLABS),
             rng: Mutex::new(Rng::new(&seed, 4)),
             seed,
         }

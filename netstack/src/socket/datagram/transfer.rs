@@ -106,7 +106,7 @@ impl Datagram {
         if len > self.max_payload(&plan) {
             return Err(SendError::MessageTooLong);
         }
-        let payload = Chain::from_source(source, len)?;
+        let payload = Chain::from_source(&self.host.shared().slabs, source, len)?;
         let len = payload.len();
         let route = self.host.route(now, &plan.query)?;
         if route.cast == Cast::Broadcast && !plan.broadcast {

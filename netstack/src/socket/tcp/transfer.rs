@@ -266,7 +266,7 @@ impl TcpEndpoint {
             let n = source.read(&mut bytes[..wanted.min(room)])?;
             return self.queue(n, flags, |queue| queue.push_copy(&bytes[..n]));
         }
-        let data = Chain::from_source(source, room.min(SEND_STEP))?;
+        let data = Chain::from_source(&self.host.shared().slabs, source, room.min(SEND_STEP))?;
         let n = data.len();
         self.queue(n, flags, |queue| queue.append(data))
     }

@@ -1,0 +1,124 @@
+//! Many idle connections: what one of them holds, and what they cost the others.
+//! Each figure comes from a process of its own, whose memory holds nothing else.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::Arc;
+
+use netstack::ip::Family;
+use netstack::socket::tcp::TcpSocket;
+use netstack::socket::{RecvFlags, SendFlags};
+use netstack::stack::Stack;
+
+use crate::inside::{Clock, alone, pair};
+use crate::measure::{Runs, Samples, cpu};
+
+/// Connections from one address of ours: fewer than there are ephemeral ports.
+const AN_ADDRESS: usize = 20_000;
+const ECHOES: usize = 20_000;
+/// The word that makes this program measure the growth and say it.
+pub const GROWTH: &str = "--growth";
+
+/// Connections that exchanged a byte and are silent now.
+struct Idle {
+    stack: Arc<Stack>,
+    clock: Clock,
+    ends: Vec<TcpSocket>,
+}
+
+impl Idle {
+    fn new(count: usize) -> Idle {
+        let (stack, clock) = (alone(), Clock::new());
+        let listener = stack.tcp_socket(Family::V4);
+        listener.listen(16).expect("a listener");
+        let port = listener.local_addr().port();
+        let mut ends = Vec::with_capacity(2 * count);
+        for n in 0..count {
+            let source = Ipv4Addr::from(0x7f01_0000 + (n / AN_ADDRESS) as u32);
+            let client = stack.tcp_socket(Family::V4);
+            client.bind(SocketAddr::from((source, 0))).expect("a port");
+            let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            client.connect(clock.now(), target).expect("a connection");
+            let server = listener.accept(clock.now()).expect("the other end");
+            trip(&clock, &client, &server);
+            trip(&clock, &server, &client);
+            ends.extend([client, server]);
+        }
+        // Delayed acknowledgments go out, and timers that have nothing to do come to rest.
+        for _ in 0..2 {
+            stack.poll(clock.now() + netstack::time::Duration::from_secs(1));
+        }
+        listener.close(clock.now());
+        Idle { stack, clock, ends }
+    }
+}
+
+fn trip(clock: &Clock, from: &TcpSocket, to: &TcpSocket) {
+    let mut room = [0];
+    assert_eq!(from.send(clock.now(), &mut &[7][..], SendFlags::empty()), Ok(1));
+    assert_eq!(to.recv(clock.now(), &mut &mut room[..], RecvFlags::empty()), Ok(1));
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("/proc/self/statm");
+    let pages = text
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse::<usize>().ok())
+        .expect("its second word");
+    pages * 4096
+}
+
+/// Bytes of memory of one idle connection with both its ends, as a process of its own grows by it.
+pub fn memory(runs: Runs, count: usize) -> Samples {
+    let count = count.min(100_000);
+    runs.alone(|| {
+        let me = std::env::current_exe().expect("this program");
+        let told =
+            Command::new(me).args([GROWTH, &count.to_string()]).output().expect("this program");
+        let words = String::from_utf8_lossy(&told.stdout).trim().parse();
+        words.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&told.stderr)))
+    })
+}
+
+/// What the process of its own does.
+pub fn growth(count: usize) -> f64 {
+    // The first ones make what all share.
+    let warm = Idle::new(10);
+    let before = resident();
+    let idle = Idle::new(count);
+    let bytes = (resident() - before) as f64 / count as f64;
+    drop((warm.ends, idle.ends));
+    bytes
+}
+
+/// Nanoseconds of CPU of a byte there and back among many idle connections, against the same among 10.
+pub fn echo(runs: Runs, count: usize) -> Samples {
+    let few = Idle::new(10);
+    let many = Idle::new(count);
+    let samples = runs.pairs(|| echo_among(&many), || echo_among(&few));
+    many.stack.shut_down();
+    samples
+}
+
+fn echo_among(idle: &Idle) -> f64 {
+    let (one, other) = pair(&idle.stack, idle.clock.now());
+    let echoes = |count: usize| {
+        for _ in 0..count {
+            trip(&idle.clock, &one, &other);
+            trip(&idle.clock, &other, &one);
+            let now = idle.clock.now();
+            if idle.stack.next_deadline().is_some_and(|deadline| deadline <= now) {
+                idle.stack.poll(now);
+            }
+        }
+    };
+    echoes(ECHOES / 10);
+    let start = cpu();
+    echoes(ECHOES);
+    let result = (cpu() - start) * 1e9 / ECHOES as f64;
+    one.abort(idle.clock.now());
+    other.abort(idle.clock.now());
+    result
+}
