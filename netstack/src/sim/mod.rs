@@ -108,6 +108,28 @@ pub struct Sim {
     flying: BTreeMap<(Instant, u64), (HostId, NicId, PacketBuffer)>,
     order: u64,
     capture: Capture,
+    recording: Recording,
+    arrivals: Arrivals,
+}
+
+/// Whether frames are kept for looking at them later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Recording {
+    /// All of them.
+    #[default]
+    All,
+    /// None, where a run is long.
+    Nothing,
+}
+
+/// How frames come that arrive at one instant at one interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Arrivals {
+    /// Each by itself.
+    #[default]
+    Single,
+    /// As one burst, as a driver reads what its device holds.
+    Burst,
 }
 
 impl Sim {
@@ -123,6 +145,8 @@ impl Sim {
             flying: BTreeMap::new(),
             order: 0,
             capture: Capture::default(),
+            recording: Recording::default(),
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -270,6 +294,16 @@ impl Sim {
         self.capture = Capture::default();
     }
 
+    /// Whether frames are captured from now on.
+    pub fn set_recording(&mut self, recording: Recording) {
+        self.recording = recording;
+    }
+
+    /// How frames come that arrive at one instant, from now on.
+    pub fn set_arrivals(&mut self, arrivals: Arrivals) {
+        self.arrivals = arrivals;
+    }
+
     /// Sends a frame as if the `port`th attachment of a segment had.
     pub fn inject(&mut self, segment: SegmentId, port: usize, frame: Vec<u8>) {
         let frame = PacketBuffer::from_vec(frame);
@@ -280,7 +314,8 @@ impl Sim {
     fn launch(&mut self) {
         let sent = core::mem::take(&mut *self.outbox.lock());
         for Sent { at, segment, port, frame } in sent {
-            let bytes = frame.to_vec();
+            let recorded = self.recording == Recording::All;
+            let bytes = if recorded { frame.to_vec() } else { Vec::new() };
             let mut fates: Vec<Fate> = Vec::new();
             for (number, to) in self.segments[segment].ports.iter_mut().enumerate() {
                 if number == port {
@@ -293,7 +328,9 @@ impl Sim {
                 });
                 fates.push(fate);
             }
-            self.capture.push(Captured { at, segment: SegmentId(segment), port, bytes, fates });
+            if recorded {
+                self.capture.push(Captured { at, segment: SegmentId(segment), port, bytes, fates });
+            }
         }
     }
 
@@ -317,7 +354,10 @@ impl Sim {
         let due = self.flying.first_key_value().is_some_and(|((due, _), _)| *due <= self.now);
         let frame = if due { self.flying.pop_first() } else { None };
         match frame {
-            Some((_, (host, nic, frame))) => self.arrive(host, nic, frame),
+            Some((_, (host, nic, frame))) if self.arrivals == Arrivals::Single => {
+                self.arrive(host, nic, frame)
+            }
+            Some((_, (host, nic, frame))) => self.arrive_in_burst(host, nic, frame),
             None => self.poll_hosts(),
         }
         self.launch();
@@ -330,6 +370,23 @@ impl Sim {
             Host::Stack(stack) => stack.handle_frame(now, nic, frame),
             Host::Peer { peer, .. } => peer.receive(now, frame.to_vec()),
         }
+        self.poll_peers();
+    }
+
+    /// A frame arrives with those that follow it at this instant, up to one for somebody else.
+    fn arrive_in_burst(&mut self, host: HostId, nic: NicId, first: PacketBuffer) {
+        let Host::Stack(stack) = &self.hosts[host.0] else { return self.arrive(host, nic, first) };
+        let (now, flying) = (self.now, &mut self.flying);
+        let mut first = Some(first);
+        let mut frames = core::iter::from_fn(|| {
+            first.take().or_else(|| {
+                let next = flying.first_entry()?;
+                let (to, at, _) = next.get();
+                let same = next.key().0 <= now && (*to, *at) == (host, nic);
+                same.then(|| next.remove().2)
+            })
+        });
+        stack.handle_frames(now, nic, &mut frames);
         self.poll_peers();
     }
 

@@ -137,6 +137,27 @@ impl Stack {
         self.drain_looped(now);
     }
 
+    /// Takes in frames that were there at once. Endpoints answer once for all of them, so that a train of segments is
+    /// acknowledged as one. Returns how many there were.
+    pub fn handle_frames(
+        &self,
+        now: Instant,
+        nic: NicId,
+        frames: &mut dyn Iterator<Item = PacketBuffer>,
+    ) -> usize {
+        let whole = self.shared.burst.begin(nic);
+        let mut count = 0;
+        for frame in frames {
+            self.handle_frame(now, nic, frame);
+            count += 1;
+        }
+        if whole {
+            self.shared.burst.end(now);
+            self.drain_looped(now);
+        }
+        count
+    }
+
     /// Does what is due: timers of endpoints, neighbour probes, delayed frames.
     pub fn poll(&self, now: Instant) {
         self.shared.timers.fire(now);

@@ -4,6 +4,7 @@
 //! Lock order: an endpoint's own lock, then a shard of the demux or the port table, then the timer heap.
 //! No lock is held across [`crate::ip::IpOutput::send`] or a waker.
 
+pub mod burst;
 pub mod demux;
 pub mod icmp_echo;
 pub mod ports;
@@ -109,6 +110,8 @@ pub struct Shared {
     pub memory: Memory,
     /// Counters.
     pub stats: Stats,
+    /// Frames that are handled together.
+    pub burst: burst::Burst,
     /// Memory for what programs send.
     pub slabs: Arc<SlabPool>,
     /// Random numbers for identifiers that need no key.
@@ -128,6 +131,7 @@ impl Shared {
             tcp: tcp::TcpShared::new(&seed),
             memory: Memory::default(),
             stats: Stats::default(),
+            burst: burst::Burst::default(),
             slabs: SlabPool::new(IDLE_SLABS),
             rng: Mutex::new(Rng::new(&seed, 4)),
             seed,

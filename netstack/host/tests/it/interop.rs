@@ -21,7 +21,7 @@ use netstack::time::Instant;
 use netstack::transport::Host;
 use netstack::transport::tcp::{TcpConfig, congestion};
 use netstack_host::driver::{Clock, Driver, Feed};
-use netstack_host::tap::{Offloading, Tap, TapConfig};
+use netstack_host::tap::{FrameRoom, Offloading, Tap, TapConfig};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -209,7 +209,7 @@ fn carry(taps: &[Arc<Tap>; 2], faults: Faults, stop: &AtomicBool) {
     let clock = clock();
     let mut injectors = [1, 2].map(|way| Injector::new(faults, &[7; 32], way));
     let mut flying: BTreeMap<(Instant, u64), (usize, PacketBuffer)> = BTreeMap::new();
-    let (mut buffer, mut order) = (Tap::buffer(), 0);
+    let (mut buffer, mut order) = (FrameRoom::default(), 0);
     while !stop.load(Ordering::Relaxed) {
         let wait = flying
             .first_key_value()

@@ -13,6 +13,7 @@ use crate::link::NicId;
 use crate::memory::Account;
 use crate::socket::{Readiness, SocketError, Wake};
 use crate::time::Instant;
+use crate::transport::burst::Flush;
 use crate::transport::tcp::listen::ListenQueue;
 use crate::transport::tcp::{Connection, Error, Settings, State, StateName};
 use crate::transport::{Host, OnTimer, PortLease, Registration, TimerHandle};
@@ -131,6 +132,8 @@ pub(super) struct Inner {
     told: Readiness,
     transmitting: bool,
     counted: bool,
+    /// It waits for the end of a burst.
+    deferred: bool,
 }
 
 /// A TCP socket's shared part.
@@ -169,6 +172,7 @@ impl TcpEndpoint {
                 told: Readiness::empty(),
                 transmitting: false,
                 counted: false,
+                deferred: false,
             }),
             reading: Mutex::new(()),
             me: me.clone(),
@@ -216,6 +220,30 @@ impl TcpEndpoint {
         }
         inner.transmitting = false;
         self.settle(inner);
+    }
+
+    /// As [`Self::flush`], at the end of the burst where there is one and nothing is lost by waiting.
+    pub(super) fn flush_in_burst(
+        &self,
+        now: Instant,
+        nic: NicId,
+        mut inner: MutexGuard<'_, Inner>,
+        waits: bool,
+    ) {
+        let burst = &self.host.shared().burst;
+        if waits && burst.is_under_way(nic) {
+            if core::mem::replace(&mut inner.deferred, true) {
+                return;
+            }
+            drop(inner);
+            let waiting = self.me.upgrade().is_some_and(|me| burst.defer(nic, me).is_ok());
+            if !waiting {
+                self.flush_after_burst(now);
+            }
+            return;
+        }
+        drop(inner);
+        self.flush(now);
     }
 
     /// After anything that may have changed the state. Wakes without the lock.
@@ -333,6 +361,13 @@ pub(super) enum Keep {
     BoundPort,
     /// Nothing.
     Nothing,
+}
+
+impl Flush for TcpEndpoint {
+    fn flush_after_burst(&self, now: Instant) {
+        self.inner.lock().deferred = false;
+        self.flush(now);
+    }
 }
 
 impl OnTimer for TcpEndpoint {

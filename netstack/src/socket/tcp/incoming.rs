@@ -125,6 +125,7 @@ impl TcpEndpoint {
         let disposition = connection.on_segment(now, arrived.segment);
         let moved = connection.received() != received || connection.state_name() != state;
         let progress = connection.counters();
+        let waits = connection.may_coalesce();
         inner.news |= moved;
         inner.confirmed |= moved || progress.bytes_acked != counters.bytes_acked;
         self.count(state, &disposition);
@@ -154,7 +155,8 @@ impl TcpEndpoint {
                 drop(inner);
                 redirect(&*self.host, now, info, arrived.flow, copy);
             }
-            Disposition::Accepted | Disposition::Ignored(_) | Disposition::Ended => drop(inner),
+            Disposition::Accepted => return self.flush_in_burst(now, info.nic, inner, waits),
+            Disposition::Ignored(_) | Disposition::Ended => drop(inner),
         }
         self.flush(now);
     }

@@ -352,6 +352,12 @@ impl Connection {
         self.tcb.receive.ack_due == super::receive::AckDue::Now
     }
 
+    /// Whether the acknowledgment that is due may wait for the segments that came with this one: not where something is
+    /// missing, because the sender counts those acknowledgments.
+    pub fn may_coalesce(&self) -> bool {
+        self.state.is_synchronized() && !self.tcb.receive.has_blocks()
+    }
+
     /// Payload bytes received in order so far.
     pub fn received(&self) -> u64 {
         self.tcb.receive.bytes_received

@@ -2,6 +2,7 @@
 
 mod accept_queue_full;
 mod clock_of_a_slow_thread;
+mod ack_coalescing;
 mod delayed_ack_timing;
 mod drs_grows_to_the_bdp;
 mod dsack_reports_duplicates;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use netstack::buffer::PacketBuffer;
 use netstack::link::Link;
 use netstack::time::Instant;
-use netstack_host::tap::{Offloading, Tap, TapConfig};
+use netstack_host::tap::{FrameRoom, Offloading, Tap, TapConfig};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
@@ -26,7 +26,7 @@ use crate::peers;
 pub struct Linux {
     device: Arc<Tap>,
     namespace: File,
-    buffer: Vec<u8>,
+    buffer: FrameRoom,
     sockets: Vec<Option<OwnedFd>>,
 }
 
@@ -47,7 +47,7 @@ impl Linux {
             std::thread::yield_now();
         }
         let namespace = File::open("/proc/thread-self/ns/net").expect("the namespace");
-        Linux { device, namespace, buffer: Tap::buffer(), sockets: Vec::new() }
+        Linux { device, namespace, buffer: FrameRoom::default(), sockets: Vec::new() }
     }
 }
 
