@@ -1,8 +1,8 @@
 //! Situations of the network, a file a behaviour: each is one virtual run from one seed, and says what must come of it.
 
 mod accept_queue_full;
-mod clock_of_a_slow_thread;
 mod ack_coalescing;
+mod clock_of_a_slow_thread;
 mod delayed_ack_timing;
 mod drs_grows_to_the_bdp;
 mod dsack_reports_duplicates;
