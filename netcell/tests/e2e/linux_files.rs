@@ -146,6 +146,5 @@ conformance! {
         except "6 reuse over time-wait" because "the one in TIME-WAIT is not asked whether it had SO_REUSEADDR",
         except "6 tcp_info" because "the structure ends earlier",
         except "u6 reuse" because "as for streams: the flag at bind(2) counts",
-        except "u6 last bound" because "follows from the one before",
-        except "packet" because "AF_PACKET is not offered, to nobody";
+        except "u6 last bound" because "follows from the one before";
 }

@@ -7,5 +7,6 @@ mod linux_files;
 mod linux_tasks;
 mod network;
 mod programs;
+mod sockets;
 mod terminal;
 mod tracepoints;

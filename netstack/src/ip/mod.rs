@@ -15,7 +15,7 @@ pub mod trie;
 use core::net::IpAddr;
 
 use crate::buffer::PacketBuffer;
-use crate::link::NicId;
+use crate::link::{MacAddr, NicId, NicKind};
 use crate::time::Instant;
 use crate::wire::ipv4_options::Options;
 
@@ -262,6 +262,19 @@ pub enum IpError {
     Invalid,
 }
 
+/// What a packet socket has to know of an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkInfo {
+    /// What it carries.
+    pub kind: NicKind,
+    /// Its link-layer address.
+    pub mac: MacAddr,
+    /// The largest IP packet it takes.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
+}
+
 /// How transports reach the network. The stack implements it.
 pub trait IpOutput: Send + Sync {
     /// Finds the way to a destination, with the path's MTU and the source address to use.
@@ -284,6 +297,18 @@ pub trait IpOutput: Send + Sync {
         now: Instant,
         route: &RouteInfo,
         packet: PacketBuffer,
+    ) -> Result<(), IpError>;
+
+    /// What is known of an interface.
+    fn link(&self, nic: NicId) -> Option<LinkInfo>;
+
+    /// Sends a whole frame with its Ethernet header (packet sockets). `sender` does not see it go out.
+    fn send_frame(
+        &self,
+        now: Instant,
+        nic: NicId,
+        frame: PacketBuffer,
+        sender: Option<u64>,
     ) -> Result<(), IpError>;
 
     /// Tells that the transport made progress with the peer, so its neighbour entry is fresh (RFC 4861 section 7.3.1).

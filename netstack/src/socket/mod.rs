@@ -3,6 +3,7 @@
 
 pub mod datagram;
 pub mod options;
+pub mod packet;
 pub mod tcp;
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};

@@ -11,6 +11,7 @@ mod ndp;
 mod neighbours;
 mod nic;
 mod observe;
+mod packet;
 mod receive;
 mod receive_v6;
 mod route;
@@ -218,6 +219,7 @@ impl Stack {
         self.shared.demux.clear();
         self.shared.raw.clear();
         self.shared.tcp.time_wait.clear();
+        self.shared.packets.clear();
         self.looped.lock().clear();
         let tunables = self.tunables();
         *self.topology.write() = Arc::new(Topology::new(self.hasher.clone(), tunables));

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::Stack;
 use super::nic::Nic;
+use super::packet::packet_type;
 use super::topology::Topology;
 use crate::buffer::PacketBuffer;
 use crate::ip::fragment::{FragmentKey, Outcome, Piece};
 use crate::ip::{Cast, IpInfo};
 use crate::link::{Direction, MacAddr, NicKind};
 use crate::time::Instant;
+use crate::transport::packet::PacketType;
 use crate::wire::ethernet::{self, Ethernet, TYPE_ARP, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{HEADER_LEN, Ipv4, Malformed};
 use crate::wire::ipv4_options::Options;
@@ -107,6 +109,7 @@ impl Stack {
             return;
         };
         let header = Ethernet::parse(&header);
+        self.show(now, nic, packet_type(nic, header.dst), &frame);
         let link_cast = match header.dst {
             MacAddr::BROADCAST => Cast::Broadcast,
             dst if dst.is_multicast() => Cast::Multicast,
@@ -140,6 +143,7 @@ impl Stack {
         if nic.is_loopback() {
             nic.stats.rx_packets.inc();
             nic.stats.rx_bytes.add(packet.len() as u64);
+            self.show(now, nic, PacketType::Host, &packet);
         }
         let (link_cast, origin) = (Cast::Unicast, Origin::Own);
         let rx = Rx { now, topology, nic, link_cast, origin };

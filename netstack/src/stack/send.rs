@@ -9,11 +9,12 @@ use super::nic::Nic;
 use super::topology::Topology;
 use crate::buffer::{Chain, ChecksumOffload, PacketBuffer};
 use crate::ip::{
-    Cast, Family, Fragment, IpError, IpMeta, IpOutput, PROTO_TCP, RouteInfo, RouteQuery,
+    Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, PROTO_TCP, RouteInfo, RouteQuery,
 };
 use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
 use crate::stats::IpStats;
 use crate::time::Instant;
+use crate::transport::packet::PacketType;
 use crate::wire::ethernet::{Ethernet, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv4_options::Options;
@@ -61,6 +62,20 @@ impl IpOutput for Stack {
         let sent = self.emit(now, nic, route, packet);
         self.drain_looped(now);
         sent
+    }
+
+    fn link(&self, nic: NicId) -> Option<LinkInfo> {
+        self.link_info(nic)
+    }
+
+    fn send_frame(
+        &self,
+        now: Instant,
+        nic: NicId,
+        frame: PacketBuffer,
+        sender: Option<u64>,
+    ) -> Result<(), IpError> {
+        self.transmit_frame(now, nic, frame, sender)
     }
 
     fn confirm(&self, now: Instant, route: &RouteInfo) {
@@ -353,6 +368,7 @@ impl Stack {
             (NicKind::Loopback, _) => {
                 self.count_sent(nic, &packet);
                 self.tap(now, nic, Direction::Sent, &packet);
+                self.show(now, nic, PacketType::Outgoing, &packet);
                 self.loop_back(nic, packet);
                 Ok(())
             }
@@ -399,6 +415,7 @@ impl Stack {
             packet.complete_checksum();
         }
         self.tap(now, nic, Direction::Sent, &packet);
+        self.show(now, nic, PacketType::Outgoing, &packet);
         let sent = nic.link.transmit(now, &packet);
         if nic.capabilities.filters_received {
             self.schedule(nic.link.next_deadline());
@@ -419,13 +436,13 @@ impl Stack {
         }
     }
 
-    fn count_sent(&self, nic: &Nic, frame: &PacketBuffer) {
+    pub(super) fn count_sent(&self, nic: &Nic, frame: &PacketBuffer) {
         nic.stats.tx_packets.inc();
         nic.stats.tx_bytes.add(frame.len() as u64);
     }
 
     /// Queues an IP packet for ourselves; `drain_looped` handles it once no lock is held.
-    fn loop_back(&self, nic: &Nic, mut packet: PacketBuffer) {
+    pub(super) fn loop_back(&self, nic: &Nic, mut packet: PacketBuffer) {
         // The packet never left our memory: its checksum needs neither computing nor checking.
         packet.offload.rx_verified = packet.offload.checksum != ChecksumOffload::None;
         let mut looped = self.looped.lock();

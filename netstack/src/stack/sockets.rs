@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Stack;
 use crate::ip::Family;
+use crate::socket::packet::{Form, PacketSocket};
 use crate::socket::tcp::TcpSocket;
 use crate::socket::{PingSocket, RawSocket, UdpSocket};
 
@@ -21,6 +22,11 @@ impl Stack {
     /// A ping socket (SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6).
     pub fn ping_socket(self: &Arc<Self>, family: Family) -> PingSocket {
         PingSocket::new(self.clone(), family)
+    }
+
+    /// A packet socket for a protocol (EtherType, or 3 for all); 0 sees nothing.
+    pub fn packet_socket(self: &Arc<Self>, form: Form, protocol: u16) -> Arc<PacketSocket> {
+        PacketSocket::new(self.clone(), form, protocol)
     }
 
     /// A raw socket of a protocol; 255 only sends.

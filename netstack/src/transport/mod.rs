@@ -7,6 +7,7 @@
 pub mod burst;
 pub mod demux;
 pub mod icmp_echo;
+pub mod packet;
 pub mod ports;
 pub mod tcp;
 pub mod timers;
@@ -100,6 +101,8 @@ pub struct Shared {
     pub demux: Demux,
     /// Raw sockets, by protocol and family alone: each gets a copy.
     pub raw: Demux,
+    /// Sockets that see frames.
+    pub packets: packet::PacketTable,
     /// Which local ports are taken.
     pub ports: Ports,
     /// Deadlines of endpoints.
@@ -126,6 +129,7 @@ impl Shared {
         Shared {
             demux: Demux::new(KeyedState::new(SipKey::derive(&seed, 1))),
             raw: Demux::new(KeyedState::new(SipKey::derive(&seed, 5))),
+            packets: packet::PacketTable::default(),
             ports: Ports::new(SipKey::derive(&seed, 2), Rng::new(&seed, 3)),
             timers: Timers::new(),
             tcp: tcp::TcpShared::new(&seed),

@@ -14,6 +14,7 @@ pub mod errno;
 pub mod fcntl;
 pub mod futex;
 pub mod if_;
+pub mod if_packet;
 pub mod in_;
 pub mod inotify;
 pub mod ioctl;

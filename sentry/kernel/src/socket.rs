@@ -133,6 +133,11 @@ pub trait Socket: FileOps {
     /// getsockopt(2): the value, to be cut to the caller's length. `value` is what the caller's buffer holds (some options read it).
     fn option(&self, task: &CurrentTask, level: i32, name: i32, value: &[u8]) -> Result<Vec<u8>>;
 
+    /// The filter that is attached, as an array of struct sock_filter (SO_GET_FILTER); empty without one.
+    fn filter(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// The time-outs SO_RCVTIMEO and SO_SNDTIMEO in nanoseconds, for the caller's wait.
     fn timeouts_ns(&self) -> (Option<u64>, Option<u64>) {
         (None, None)

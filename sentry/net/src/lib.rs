@@ -8,6 +8,7 @@ pub mod inet;
 mod ioctl;
 pub mod netlink;
 pub mod netns;
+pub mod packet;
 pub mod proc_net;
 mod proc_sockets;
 pub mod sockopt;

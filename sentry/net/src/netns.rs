@@ -25,6 +25,7 @@ use sentry_kernel::time::Clock;
 use crate::identity::Registry;
 use crate::inet::{InetFamily, InetSocket};
 use crate::netlink::{Bus, NetlinkFamily};
+use crate::packet::PacketFamily;
 use crate::proc_net::{self, Generator};
 use crate::sockopt::common::BUFFER_DEFAULT;
 use crate::sockopt::socket::BUFFER_MAX;
@@ -320,13 +321,14 @@ impl NetNamespace {
         &self.taps
     }
 
-    /// The socket families of the namespace, for the kernel's registry: unix, inet, inet6, netlink.
+    /// The socket families of the namespace, for the kernel's registry: unix, inet, inet6, netlink, packet.
     pub fn families(self: &Arc<Self>) -> Vec<Arc<dyn SocketFamily>> {
         vec![
             Arc::new(UnixFamily::new(self)),
             Arc::new(InetFamily::v4(self)),
             Arc::new(InetFamily::v6(self)),
             Arc::new(NetlinkFamily::new(self)),
+            Arc::new(PacketFamily::new(self)),
         ]
     }
 

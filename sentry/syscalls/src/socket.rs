@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sentry_abi::socket::{
-    SHUT_RD, SHUT_RDWR, SHUT_WR, SO_DOMAIN, SO_PROTOCOL, SO_TYPE, SOCK_CLOEXEC, SOCK_NONBLOCK,
-    SOCK_TYPE_MASK, SOCKADDR_MAX, SOL_SOCKET,
+    SHUT_RD, SHUT_RDWR, SHUT_WR, SO_ATTACH_FILTER, SO_DOMAIN, SO_PROTOCOL, SO_TYPE, SOCK_CLOEXEC,
+    SOCK_NONBLOCK, SOCK_TYPE_MASK, SOCKADDR_MAX, SOL_SOCKET,
 };
 use sentry_abi::{Errno, UserAddr, UserPtr};
 use sentry_kernel::error::{Cause, Restart};
@@ -258,6 +258,9 @@ fn getsockopt(
     let file = file(task, fd)?;
     let socket = socket_of(&file)?;
     let room = usize::try_from(task.mm().read_obj(len)?).map_err(|_| Errno::EINVAL)?;
+    if (level, name) == (SOL_SOCKET, SO_ATTACH_FILTER) {
+        return get_filter(task, socket, value, (len, room));
+    }
     let (domain, kind, protocol) = socket.identity();
     let common = match (level, name) {
         (SOL_SOCKET, SO_DOMAIN) => Some(domain),
@@ -279,6 +282,27 @@ fn getsockopt(
     let part = bytes.get(..room.min(bytes.len())).unwrap_or_default();
     task.mm().write(value, part)?;
     task.mm().write_obj(len, &(part.len() as i32))
+}
+
+/// SO_GET_FILTER, whose number is that of SO_ATTACH_FILTER: lengths count instructions, and no room asks for their number alone.
+/// Errors: EINVAL for too little room.
+fn get_filter(
+    task: &CurrentTask,
+    socket: &dyn Socket,
+    value: UserAddr,
+    (len, room): (UserPtr<i32>, usize),
+) -> Result<()> {
+    /// Bytes of struct sock_filter.
+    const INSTRUCTION: usize = 8;
+    let filter = socket.filter();
+    let count = filter.len() / INSTRUCTION;
+    if room != 0 && count != 0 {
+        if room < count {
+            return Err(Errno::EINVAL.into());
+        }
+        task.mm().write(value, &filter)?;
+    }
+    task.mm().write_obj(len, &(count as i32))
 }
 
 /// Counts an option that nobody knows, so that the log names it once.

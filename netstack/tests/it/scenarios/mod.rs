@@ -3,12 +3,14 @@
 mod accept_queue_full;
 mod ack_coalescing;
 mod clock_of_a_slow_thread;
+mod bpf_filter_drops;
 mod delayed_ack_timing;
 mod drs_grows_to_the_bdp;
 mod dsack_reports_duplicates;
 mod half_close;
 mod linger_zero;
 mod out_of_order_prune;
+mod packet_socket_sees_both_ways;
 mod quick_ack_at_the_start;
 mod receiver_out_of_memory;
 mod rst_after_close_with_unread_data;

@@ -9,7 +9,7 @@ mod ops;
 mod option;
 mod socket;
 pub(crate) mod tcp_info;
-mod transfer;
+pub(crate) mod transfer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -28,6 +28,7 @@ use crate::netns::NetNamespace;
 use endpoint::Endpoint;
 
 pub use socket::InetSocket;
+pub(crate) use socket::events_of;
 
 /// AF_INET or AF_INET6 of a namespace: a row of the registry.
 pub struct InetFamily {

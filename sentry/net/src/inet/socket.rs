@@ -38,7 +38,7 @@ impl Wake for Waker {
 }
 
 /// The stack's readiness with the bits that poll(2) shows for it.
-pub(super) fn events_of(readiness: Readiness) -> Events {
+pub(crate) fn events_of(readiness: Readiness) -> Events {
     let rows = [
         (Readiness::IN, Events::IN | Events::RDNORM),
         (Readiness::OUT, Events::OUT | Events::WRNORM | Events::WRBAND),

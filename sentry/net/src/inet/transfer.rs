@@ -21,12 +21,13 @@ use super::endpoint::Endpoint;
 use super::sockaddr;
 use super::socket::InetSocket;
 use crate::errno;
+use crate::sockopt::common::TimeStamps;
 use crate::sockopt::value;
 
 /// The kernel's source as the stack wants it; remembers the error behind a fault.
-struct FromProgram<'a> {
-    inner: &'a mut dyn Source,
-    error: Option<Error>,
+pub(crate) struct FromProgram<'a> {
+    pub(crate) inner: &'a mut dyn Source,
+    pub(crate) error: Option<Error>,
 }
 
 impl netstack::buffer::Source for FromProgram<'_> {
@@ -43,9 +44,9 @@ impl netstack::buffer::Source for FromProgram<'_> {
 }
 
 /// The kernel's sink as the stack wants it.
-struct ToProgram<'a> {
-    inner: &'a mut dyn Sink,
-    error: Option<Error>,
+pub(crate) struct ToProgram<'a> {
+    pub(crate) inner: &'a mut dyn Sink,
+    pub(crate) error: Option<Error>,
 }
 
 impl netstack::buffer::Sink for ToProgram<'_> {
@@ -101,6 +102,18 @@ fn index(number: i32) -> Option<NicId> {
 
 fn raw(level: i32, kind: i32, data: Vec<u8>) -> Control {
     Control::Raw { level, kind, data }
+}
+
+/// When a message came, by the wall clock in nanoseconds, in the layout that is asked for.
+pub(crate) fn stamp(asked: TimeStamps, wall_ns: i64) -> Control {
+    let (sec, nsec) = (wall_ns.div_euclid(1_000_000_000), wall_ns.rem_euclid(1_000_000_000));
+    let (kind, fraction) = match (asked.nanoseconds, asked.new) {
+        (true, false) => (SCM_TIMESTAMPNS, nsec),
+        (true, true) => (SO_TIMESTAMPNS_NEW, nsec),
+        (false, false) => (SCM_TIMESTAMP, nsec / 1000),
+        (false, true) => (SO_TIMESTAMP_NEW, nsec / 1000),
+    };
+    raw(SOL_SOCKET, kind, [sec, fraction].as_bytes().to_vec())
 }
 
 impl InetSocket {
@@ -275,18 +288,9 @@ impl InetSocket {
     /// SO_TIMESTAMP and SO_TIMESTAMPNS: when the message came, by the wall clock.
     fn time_stamp(&self, told: &Told, out: &mut Vec<Control>) {
         let asked = self.options.time_stamps();
-        if !asked.wanted {
-            return;
+        if asked.wanted {
+            out.push(stamp(asked, self.net.wall_ns(told.timestamp)));
         }
-        let wall_ns = self.net.wall_ns(told.timestamp);
-        let (sec, nsec) = (wall_ns.div_euclid(1_000_000_000), wall_ns.rem_euclid(1_000_000_000));
-        let (kind, fraction) = match (asked.nanoseconds, asked.new) {
-            (true, false) => (SCM_TIMESTAMPNS, nsec),
-            (true, true) => (SO_TIMESTAMPNS_NEW, nsec),
-            (false, false) => (SCM_TIMESTAMP, nsec / 1000),
-            (false, true) => (SO_TIMESTAMP_NEW, nsec / 1000),
-        };
-        out.push(raw(SOL_SOCKET, kind, [sec, fraction].as_bytes().to_vec()));
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod common;
 pub mod docs;
+pub mod filter;
 pub mod ip;
 pub mod ipv6;
 pub mod raw;
