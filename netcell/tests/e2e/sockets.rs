@@ -45,6 +45,7 @@ macro_rules! conformance {
 
 conformance! {
     packet_sockets: "packet.py";
+    udp_sockets: "udp.py";
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub struct IpInfo {
     pub ttl: u8,
     /// Type of service with ECN, or traffic class.
     pub tos: u8,
+    /// Traffic class and flow label of IPv6, as in the first word of its header; 0 for IPv4.
+    pub flow_info: u32,
     /// On which interface it came.
     pub nic: NicId,
     /// How it was addressed.

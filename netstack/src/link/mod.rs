@@ -36,6 +36,8 @@ pub enum ChecksumSupport {
 pub struct Capabilities {
     /// The largest TCP payload of one frame that the device cuts into segments; 0 when it cannot.
     pub max_gso: u32,
+    /// Whether the device cuts UDP payloads into datagrams.
+    pub segments_udp: bool,
     /// Who computes checksums.
     pub checksum: ChecksumSupport,
     /// Whether received frames pass through [`Link::filter_received`] first.

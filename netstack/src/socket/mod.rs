@@ -16,8 +16,8 @@ use crate::transport::PortError;
 pub use crate::buffer::{Fault, Sink, Source};
 pub use datagram::{Ancillary, Datagram, ErrorReport, PingSocket, RawSocket, Received, UdpSocket};
 pub use options::{
-    IpOption, IpOptionKind, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
-    TcpOption, TcpOptionKind,
+    DatagramOption, DatagramOptionKind, IpOption, IpOptionKind, OptionError, OptionKind,
+    OptionValue, SocketOption, SocketOptionKind, TcpOption, TcpOptionKind,
 };
 
 bitflags! {

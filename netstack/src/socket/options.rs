@@ -139,6 +139,42 @@ options! {
     }
 }
 
+options! {
+    /// What only message sockets have, at whichever level.
+    DatagramOption / DatagramOptionKind {
+        /// UDP_CORK: what is sent gathers into one datagram until it is off.
+        Cork(bool),
+        /// UDP_SEGMENT: bytes of each datagram that a send is cut into; 0 for off.
+        Segment(u16),
+        /// UDP_GRO: datagrams of one size and flow may come as one message.
+        Coalesce(bool),
+        /// UDP_NO_CHECK6_TX: send over IPv6 without a checksum.
+        NoCheck6Send(bool),
+        /// UDP_NO_CHECK6_RX: take such datagrams.
+        NoCheck6Receive(bool),
+        /// IP_MULTICAST_ALL, IPV6_MULTICAST_ALL: hear groups that others of the host joined.
+        MulticastAll(bool),
+        /// IP_RECVORIGDSTADDR, IPV6_RECVORIGDSTADDR
+        ReceiveOriginal(bool),
+        /// SO_RXQ_OVFL
+        ReceiveDrops(bool),
+        /// SO_PEEK_OFF: where the next peek begins; None for the front of the queue.
+        PeekOffset(Option<u32>),
+        /// IPV6_FLOWINFO: the flow information of what comes is told.
+        ReceiveFlow(bool),
+        /// IPV6_FLOWINFO_SEND: the flow label of a destination is used.
+        SendFlow(bool),
+        /// IPV6_AUTOFLOWLABEL
+        AutoFlowLabel(bool),
+        /// IPV6_DONTFRAG: what exceeds the path's MTU is refused.
+        DontFragment(bool),
+        /// ICMPV6_FILTER of raw sockets: a bit set drops that type.
+        Icmp6Filter([u32; 8]),
+        /// IP_UNICAST_IF, IPV6_UNICAST_IF: the interface for unicast where nothing else names one.
+        UnicastInterface(Option<NicId>),
+    }
+}
+
 /// A multicast group on an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Membership {
@@ -191,6 +227,8 @@ pub enum OptionValue {
     IpOption(IpOption),
     /// IPPROTO_TCP
     TcpOption(TcpOption),
+    /// Any level, of message sockets alone.
+    DatagramOption(DatagramOption),
 }
 
 /// The kind of an option of any level.
@@ -202,6 +240,8 @@ pub enum OptionKind {
     IpOption(IpOptionKind),
     /// IPPROTO_TCP
     TcpOption(TcpOptionKind),
+    /// Any level, of message sockets alone.
+    DatagramOption(DatagramOptionKind),
 }
 
 /// Why an option was not set or read.
@@ -228,4 +268,7 @@ pub enum OptionError {
     /// ENOENT: there is nothing of that name.
     #[error("no such file or directory")]
     NotFound,
+    /// ENOBUFS: too many groups or sources.
+    #[error("no buffer space available")]
+    NoBuffers,
 }

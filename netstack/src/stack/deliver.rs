@@ -102,6 +102,11 @@ impl Stack {
         }
         match self.shared.demux.lookup(PROTO_UDP, local, remote, info.nic) {
             Some(endpoint) => endpoint.deliver(rx.now, info, packet),
+            // RFC 8200 section 8.1: receivers must discard UDP packets over IPv6 with a zero checksum, but for those that ask for them.
+            None if header.checksum == 0 && info.dst.is_ipv6() => {
+                stats.in_csum_errors.inc();
+                stats.in_errors.inc();
+            }
             None => {
                 stats.no_ports.inc();
                 let message = match info.dst {

@@ -322,7 +322,8 @@ impl Stack {
             let (ttl, tos, nic) = (0, 0, key.nic);
             let protocol = key.protocol;
             let (src, dst, options) = (key.src, key.dst, Options::NONE);
-            let info = IpInfo { src, dst, protocol, ttl, tos, nic, cast, options };
+            let flow_info = 0;
+            let info = IpInfo { src, dst, protocol, ttl, tos, flow_info, nic, cast, options };
             let kind = if key.dst.is_ipv4() { v4::TIME_EXCEEDED } else { v6::TIME_EXCEEDED };
             self.icmp_stats(key.dst).out_time_excds.inc();
             let message = (kind, v4::CODE_REASSEMBLY, [0; 4]);

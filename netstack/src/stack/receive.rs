@@ -309,6 +309,7 @@ impl Stack {
             protocol: header.protocol,
             ttl: header.ttl,
             tos: header.tos,
+            flow_info: 0,
             nic: rx.nic.id,
             cast,
             options: headers.options(rx.now, header.dst),

@@ -239,6 +239,7 @@ impl Walk {
             protocol: self.next,
             ttl: self.header.hop_limit,
             tos: self.header.traffic_class,
+            flow_info: u32::from(self.header.traffic_class) << 20 | self.header.flow_label,
             nic: rx.nic.id,
             cast: self.cast,
             options: Options::NONE,

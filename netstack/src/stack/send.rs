@@ -1,13 +1,13 @@
 //! Packets on their way out: IP headers, fragments, and the frame on the link.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::Stack;
 use super::nic::Nic;
 use super::topology::Topology;
-use crate::buffer::{Chain, ChecksumOffload, PacketBuffer};
+use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, PROTO_TCP, RouteInfo, RouteQuery,
 };
@@ -15,6 +15,8 @@ use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind
 use crate::stats::IpStats;
 use crate::time::Instant;
 use crate::transport::packet::PacketType;
+use crate::transport::udp;
+use crate::wire;
 use crate::wire::ethernet::{Ethernet, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv4_options::Options;
@@ -152,7 +154,11 @@ impl Stack {
         let nic = topology.nic(route.nic).ok_or(IpError::NetworkUnreachable)?;
         let stats = self.ip_stats(route.dst);
         stats.out_requests.inc();
-        if meta.protocol != PROTO_TCP && !nic.is_loopback() {
+        if let Some(Gso { kind: GsoKind::Udp, size }) = packet.offload.gso {
+            if !nic.is_loopback() && !nic.capabilities.segments_udp {
+                return self.send_segments(now, (route, meta), packet, size);
+            }
+        } else if meta.protocol != PROTO_TCP && !nic.is_loopback() {
             // Messages are small: their sum costs little, and an ICMP error that quotes one then quotes it with its sum.
             packet.complete_checksum();
         }
@@ -175,6 +181,26 @@ impl Stack {
             return Err(IpError::MessageTooLong { mtu });
         }
         self.send_fragments(now, (&topology, nic), (route, meta), packet)
+    }
+
+    /// Cuts a UDP packet into datagrams for a link whose device does not.
+    fn send_segments(
+        &self,
+        now: Instant,
+        (route, meta): (&RouteInfo, &IpMeta),
+        mut packet: PacketBuffer,
+        size: u16,
+    ) -> Result<(), IpError> {
+        let Some(bytes) = packet.peek::<{ wire::udp::HEADER_LEN }>() else {
+            return Err(IpError::Invalid);
+        };
+        let header = wire::udp::Udp::parse(&bytes);
+        let local = SocketAddr::new(route.src, header.src_port);
+        let remote = SocketAddr::new(route.dst, header.dst_port);
+        for datagram in udp::segments(local, remote, packet, usize::from(size)) {
+            self.send_payload(now, route, meta, datagram)?;
+        }
+        Ok(())
     }
 
     /// Cuts a packet into fragments that fit the path and sends them.

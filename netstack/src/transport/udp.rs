@@ -5,7 +5,9 @@ use core::net::SocketAddr;
 use crate::buffer::{Chain, ChecksumOffload, PacketBuffer};
 use crate::ip::{IpInfo, PROTO_UDP};
 use crate::wire::checksum::Checksum;
-use crate::wire::udp::{CHECKSUM_OFFSET, HEADER_LEN, Udp};
+use crate::wire::udp::{CHECKSUM_OFFSET, Udp};
+
+pub use crate::wire::udp::HEADER_LEN;
 
 /// The largest payload over IPv4: 65,535 less the IP and UDP headers.
 pub const MAX_PAYLOAD_V4: usize = 65_507;
@@ -67,15 +69,36 @@ pub fn verify(info: &IpInfo, packet: &mut PacketBuffer) -> Result<Udp, Malformed
         return Err(Malformed::Header);
     }
     packet.truncate(len);
-    if packet.offload.rx_verified || (header.checksum == 0 && info.dst.is_ipv4()) {
+    // RFC 6935 section 5: an IPv6 socket may be configured for datagrams without a checksum; it sees to that itself.
+    if packet.offload.rx_verified || header.checksum == 0 {
         return Ok(header);
     }
     let mut sum = packet.sum_from(0);
     sum.add(Checksum::pseudo_header(info.src, info.dst, PROTO_UDP, packet.len()));
-    // RFC 8200 section 8.1: IPv6 receivers must discard UDP packets containing a zero checksum.
-    if header.checksum == 0 || sum.finish() != 0 {
+    if sum.finish() != 0 {
         return Err(Malformed::Checksum);
     }
     packet.offload.rx_verified = true;
     Ok(header)
+}
+
+/// The most segments of one send (UDP_MAX_SEGMENTS).
+pub const MAX_SEGMENTS: usize = 128;
+
+/// The segments of a packet that was made to be cut (UDP_SEGMENT), in software: each has `size` bytes of payload, the last what is
+/// left, and the header of the whole with its own length and a partial checksum. The packet's front is the UDP header.
+pub fn segments(
+    local: SocketAddr,
+    remote: SocketAddr,
+    mut packet: PacketBuffer,
+    size: usize,
+) -> impl Iterator<Item = PacketBuffer> {
+    packet.advance(HEADER_LEN);
+    let mut rest = packet.into_chain();
+    core::iter::from_fn(move || {
+        (!rest.is_empty()).then(|| {
+            let part = rest.split_to(size.max(1));
+            encapsulate(local, remote, part, Sealing::Checksum)
+        })
+    })
 }

@@ -103,5 +103,6 @@ pub fn of_option(error: OptionError) -> Error {
         OptionError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
         OptionError::NoDevice => Errno::ENODEV,
         OptionError::NotFound => Errno::ENOENT,
+        OptionError::NoBuffers => Errno::ENOBUFS,
     })
 }

@@ -3,17 +3,25 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::{Datagram, ErrorReport, Kind, Message, State};
-use crate::buffer::{Chain, PacketBuffer};
+use crate::buffer::{Chain, GsoKind, PacketBuffer};
+use crate::filter::{Program, View};
 use crate::ip::{Cast, Family, IpInfo, PROTO_ICMP, PROTO_ICMPV6};
+use crate::link::NicKind;
 use crate::socket::SocketError;
 use crate::socket::options::MtuDiscover;
 use crate::time::Instant;
 use crate::transport::{Endpoint, IcmpError, Severity};
 use crate::wire::checksum::Checksum;
+use crate::wire::ethernet::{TYPE_IPV4, TYPE_IPV6};
+use crate::wire::ipv4::{self, Ipv4};
+use crate::wire::ipv6::{self, Ipv6};
 use crate::wire::udp::{HEADER_LEN, Udp};
 
 /// What a queued message costs of the receive buffer besides its bytes.
 const OVERHEAD: usize = 512;
+/// The most bytes of datagrams that come as one message, and how many there may be.
+const MAX_COALESCED: usize = 65_535 - HEADER_LEN;
+const MAX_SEGMENTS: usize = 64;
 /// How many error reports wait.
 const MAX_REPORTS: usize = 64;
 
@@ -23,6 +31,7 @@ enum Queued {
     Yes,
     BufferFull,
     MemoryShort,
+    Filtered,
 }
 
 /// What a message costs of the receive buffer.
@@ -32,22 +41,37 @@ pub(super) fn cost(payload: &Chain) -> usize {
 
 impl Endpoint for Datagram {
     fn deliver(&self, now: Instant, info: &IpInfo, mut packet: PacketBuffer) {
-        let from_port = match self.kind {
+        let (header_len, from_port) = match self.kind {
             Kind::Udp => {
                 let Some(bytes) = packet.peek::<HEADER_LEN>() else { return };
-                packet.advance(HEADER_LEN);
-                Udp::parse(&bytes).src_port
-            }
-            Kind::Ping => 0,
-            Kind::Raw(_) => {
-                if !raw_checksum_holds(info, &packet) {
-                    return;
+                let header = Udp::parse(&bytes);
+                if header.checksum == 0 && info.dst.is_ipv6() && !self.takes_no_checksum() {
+                    return self.count_missing_checksum();
                 }
-                0
+                (HEADER_LEN, header.src_port)
             }
+            Kind::Ping => (0, 0),
+            Kind::Raw(_) if !raw_checksum_holds(info, &packet) => return,
+            Kind::Raw(_) => (0, 0),
         };
         let from = SocketAddr::new(info.src, from_port);
         let icmp_type = self.icmp_type(info, &mut packet);
+        let mut state = self.state.lock();
+        if !self.wants(&state, info, from, icmp_type) {
+            return;
+        }
+        if let Some(filter) = &state.settings.filter {
+            let kept = self.judge(filter, info, &packet);
+            if kept == 0 {
+                state.drops = state.drops.wrapping_add(1);
+                drop(state);
+                return self.count(info, Queued::Filtered);
+            }
+            // Linux keeps at least the transport header.
+            packet.truncate(kept.max(header_len));
+        }
+        packet.advance(header_len);
+        let segment = packet.offload.gso.filter(|gso| gso.kind == GsoKind::Udp).map(|gso| gso.size);
         let message = Message {
             payload: packet.into_chain().compacted(),
             from,
@@ -57,12 +81,11 @@ impl Endpoint for Datagram {
             tos: info.tos,
             options: info.options,
             at: now,
+            flow: info.flow_info,
+            segment: None,
+            drops: state.drops,
         };
-        let mut state = self.state.lock();
-        if !self.wants(&state, info, from, icmp_type) {
-            return;
-        }
-        let accepted = state.enqueue(message);
+        let accepted = self.enqueue_all(&mut state, message, segment);
         let readiness = state.readiness();
         drop(state);
         self.count(info, accepted);
@@ -131,19 +154,26 @@ impl Datagram {
                 return false;
             }
         }
-        if info.cast == Cast::Multicast && self.kind == Kind::Udp {
-            let joined = state.groups.iter().any(|membership| {
-                membership.group == info.dst && membership.nic.is_none_or(|nic| nic == info.nic)
-            });
-            // Linux's IP_MULTICAST_ALL is on: a group that somebody on the host joined reaches wildcards too.
-            if !joined && state.local.ip() != info.dst && !state.local.ip().is_unspecified() {
+        if info.cast == Cast::Multicast {
+            let joined = state
+                .groups
+                .iter()
+                .find(|group| group.address == info.dst && group.nic == info.nic);
+            // ip(7), IP_MULTICAST_ALL: "The default value is 1 (delivers messages from all groups joined on the whole system)".
+            if !joined.map_or(state.settings.multicast_all, |group| group.hears(info.src)) {
                 return false;
             }
         }
         if let Kind::Raw(_) = self.kind {
             let local = state.local.ip();
-            let filtered = icmp_type
-                .is_some_and(|kind| kind < 32 && state.settings.icmp_filter >> kind & 1 == 1);
+            let settings = &state.settings;
+            let filtered = icmp_type.is_some_and(|kind| match self.family {
+                Family::V4 => kind < 32 && settings.icmp_filter >> kind & 1 == 1,
+                Family::V6 => {
+                    let word = settings.icmp6_filter.get(usize::from(kind >> 5)).copied();
+                    word.unwrap_or(0) >> (kind & 31) & 1 == 1
+                }
+            });
             return !filtered
                 && (local.is_unspecified() || local == info.dst)
                 && Family::of(info.dst) == self.family;
@@ -151,14 +181,130 @@ impl Datagram {
         true
     }
 
-    /// The ICMPv4 type of a packet with its IP header, for the filter of raw sockets.
+    /// The ICMP type of a packet (over IPv4 one with its IP header), for the filter of raw sockets.
     fn icmp_type(&self, info: &IpInfo, packet: &mut PacketBuffer) -> Option<u8> {
+        if self.kind == Kind::Raw(PROTO_ICMPV6) && info.dst.is_ipv6() {
+            return packet.peek::<1>().map(|[kind]| kind);
+        }
         if self.kind != Kind::Raw(PROTO_ICMP) || info.dst.is_ipv6() {
             return None;
         }
         let [first] = packet.peek::<1>()?;
         let len = crate::wire::ipv4::Ipv4::header_len(first)?;
         packet.pull(len + 1)?.last().copied()
+    }
+
+    fn takes_no_checksum(&self) -> bool {
+        self.state.lock().settings.no_check6_receive
+    }
+
+    fn count_missing_checksum(&self) {
+        let stats = &self.host.shared().stats.udp6;
+        stats.in_csum_errors.inc();
+        stats.in_errors.inc();
+    }
+
+    /// How many bytes of a packet the filter keeps; 0 drops it. Before the packet lies its IP header as far as it is known (without
+    /// identification and options), but for raw sockets of IPv4, which see it themselves.
+    fn judge(&self, filter: &Program, info: &IpInfo, packet: &PacketBuffer) -> usize {
+        let mut v4 = [0; ipv4::HEADER_LEN];
+        let mut v6 = [0; ipv6::HEADER_LEN];
+        let before: &[u8] = match (info.src, info.dst) {
+            (IpAddr::V4(_), IpAddr::V4(_)) if matches!(self.kind, Kind::Raw(_)) => &[],
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let header = Ipv4 {
+                    header_len: ipv4::HEADER_LEN as u8,
+                    tos: info.tos,
+                    total_len: u16::try_from(packet.len() + ipv4::HEADER_LEN).unwrap_or(u16::MAX),
+                    ident: 0,
+                    dont_fragment: false,
+                    more_fragments: false,
+                    fragment_offset: 0,
+                    ttl: info.ttl,
+                    protocol: info.protocol,
+                    src,
+                    dst,
+                };
+                header.emit(&mut v4);
+                &v4
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let header = Ipv6 {
+                    traffic_class: info.tos,
+                    flow_label: info.flow_info & 0xf_ffff,
+                    payload_len: u16::try_from(packet.len()).unwrap_or(u16::MAX),
+                    next_header: info.protocol,
+                    hop_limit: info.ttl,
+                    src,
+                    dst,
+                };
+                header.emit(&mut v6);
+                &v6
+            }
+            _ => &[],
+        };
+        let view = View {
+            packet,
+            before,
+            network_at: -(before.len() as i64),
+            link_at: None,
+            protocol: if info.dst.is_ipv4() { TYPE_IPV4 } else { TYPE_IPV6 },
+            packet_type: match info.cast {
+                Cast::Unicast => 0,
+                Cast::Broadcast => 1,
+                Cast::Multicast => 2,
+            },
+            ifindex: info.nic.0,
+            hardware_type: match self.host.link(info.nic).map(|link| link.kind) {
+                Some(NicKind::Loopback) => 772,
+                _ => 1,
+            },
+            mark: 0,
+            random: &|| self.host.shared().random() as u32,
+        };
+        (filter.run(&view) as usize).min(packet.len())
+    }
+
+    /// Queues a message; one that is several datagrams in one (`segment` bytes each) is taken apart where the socket does not want
+    /// them so (UDP_GRO).
+    fn enqueue_all(&self, state: &mut State, mut message: Message, segment: Option<u16>) -> Queued {
+        let size = usize::from(segment.unwrap_or(0));
+        let several = size > 0 && message.payload.len() > size;
+        if state.settings.coalesce {
+            message.segment = segment.filter(|_| several);
+            if !several && self.coalesces(state, &message) {
+                return state.append(message);
+            }
+        } else if several {
+            let mut rest = core::mem::take(&mut message.payload);
+            let mut accepted = Queued::Yes;
+            while !rest.is_empty() {
+                let one = Message { payload: rest.split_to(size), ..message.clone() };
+                match state.enqueue(one) {
+                    Queued::Yes => {}
+                    refused => accepted = refused,
+                }
+            }
+            return accepted;
+        }
+        state.enqueue(message)
+    }
+
+    /// Whether a datagram continues the message that came last: the same flow and size, from a real link, as a device's receive
+    /// offload would have it.
+    fn coalesces(&self, state: &State, message: &Message) -> bool {
+        let Some(last) = state.queue.back() else { return false };
+        let size = last.segment.map_or(last.payload.len(), usize::from);
+        let total = last.payload.len() + message.payload.len();
+        let same = (last.from, last.dst, last.nic, last.ttl, last.tos, last.flow)
+            == (message.from, message.dst, message.nic, message.ttl, message.tos, message.flow);
+        same && size > 0
+            && !message.payload.is_empty()
+            && message.payload.len() <= size
+            && last.payload.len().is_multiple_of(size)
+            && total <= MAX_COALESCED
+            && total.div_ceil(size) <= MAX_SEGMENTS
+            && self.host.link(message.nic).is_some_and(|link| link.kind == NicKind::Ethernet)
     }
 
     fn count(&self, info: &IpInfo, accepted: Queued) {
@@ -171,22 +317,44 @@ impl Datagram {
             Queued::Yes => return stats.in_datagrams.inc(),
             Queued::BufferFull => stats.rcvbuf_errors.inc(),
             Queued::MemoryShort => stats.mem_errors.inc(),
+            Queued::Filtered => {}
         }
         stats.in_errors.inc();
     }
 }
 
 impl State {
+    /// Adds a datagram to the message that came last.
+    fn append(&mut self, message: Message) -> Queued {
+        let total = self.queued + message.payload.held();
+        if total > self.settings.receive_buffer || total > self.account.pool().allowance() {
+            return self.refuse(Queued::BufferFull);
+        }
+        let Some(last) = self.queue.back_mut() else { return Queued::BufferFull };
+        let before = cost(&last.payload);
+        let size = last.payload.len();
+        last.segment = last.segment.or(u16::try_from(size).ok());
+        last.payload.append(message.payload);
+        self.queued = (self.queued + cost(&last.payload)).saturating_sub(before);
+        self.account.settle(self.queued);
+        Queued::Yes
+    }
+
+    fn refuse(&mut self, why: Queued) -> Queued {
+        self.drops = self.drops.wrapping_add(1);
+        why
+    }
+
     /// Takes a message while the receive buffer has room; one always fits an empty queue.
     fn enqueue(&mut self, message: Message) -> Queued {
         let cost = cost(&message.payload);
         if !self.queue.is_empty() {
             let total = self.queued + cost;
             if total > self.settings.receive_buffer {
-                return Queued::BufferFull;
+                return self.refuse(Queued::BufferFull);
             }
             if total > self.account.pool().allowance() {
-                return Queued::MemoryShort;
+                return self.refuse(Queued::MemoryShort);
             }
         }
         self.queued += cost;

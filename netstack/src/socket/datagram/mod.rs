@@ -1,9 +1,11 @@
 //! Sockets that carry whole messages: UDP, ping and raw. One endpoint serves the three; what differs is asked
 //! of its [`Kind`].
 
+mod groups;
 mod handles;
 mod inbound;
 mod listing;
+mod option;
 mod settings;
 mod transfer;
 
@@ -23,18 +25,21 @@ use crate::ip::{
 };
 use crate::link::NicId;
 use crate::memory::Account;
-use crate::socket::options::Membership;
+use crate::rng::SipKey;
 use crate::time::Instant;
 use crate::transport::{
     DualStack, Host, Key, PortError, PortLease, PortRequest, Registration, Reuse, Sharing,
 };
 use crate::wire::ipv4_options::Options;
 
+pub use groups::{FilterMode, SourceChange};
 pub use handles::{PingSocket, RawSocket, UdpSocket};
 pub use listing::DatagramListing;
-pub use transfer::{Ancillary, ErrorReport, Received};
+pub use transfer::{Ancillary, Asks, ErrorReport, Received};
 
+use groups::Group;
 use settings::Settings;
+use transfer::Pending;
 
 /// Which protocol a socket speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +63,12 @@ struct Message {
     tos: u8,
     options: Options,
     at: Instant,
+    // Flow label and traffic class of IPv6.
+    flow: u32,
+    // Bytes of each datagram where it is several.
+    segment: Option<u16>,
+    // How many were lost before it.
+    drops: u32,
 }
 
 struct State {
@@ -77,7 +88,11 @@ struct State {
     shut_read: bool,
     shut_write: bool,
     closed: bool,
-    groups: Vec<Membership>,
+    groups: Vec<Group>,
+    // Messages that found no room.
+    drops: u32,
+    // What is gathered for one datagram (UDP_CORK, MSG_MORE).
+    pending: Option<Pending>,
     settings: Settings,
 }
 
@@ -89,6 +104,8 @@ pub struct Datagram {
     state: Mutex<State>,
     waker: Mutex<Option<Arc<dyn Wake>>>,
     me: Weak<Datagram>,
+    // For flow labels.
+    flow_key: SipKey,
 }
 
 impl Datagram {
@@ -109,11 +126,16 @@ impl Datagram {
             shut_write: false,
             closed: false,
             groups: Vec::new(),
+            drops: 0,
+            pending: None,
             settings: Settings::default(),
         };
         let (state, waker) = (Mutex::new(state), Mutex::new(None));
-        let socket =
-            Arc::new_cyclic(|me| Datagram { host, kind, family, state, waker, me: me.clone() });
+        let flow_key = SipKey::derive(&host.shared().seed, 18);
+        let socket = Arc::new_cyclic(|me: &Weak<Datagram>| {
+            let me = me.clone();
+            Datagram { host, kind, family, state, waker, me, flow_key }
+        });
         let mut state = socket.state.lock();
         match kind {
             // raw(7): "A protocol of IPPROTO_RAW implies enabled IP_HDRINCL ... Receiving ... is not possible".
@@ -344,11 +366,9 @@ impl Datagram {
         state.account.settle(0);
         let groups = core::mem::take(&mut state.groups);
         drop(state);
-        for membership in groups {
-            if let Some(nic) = membership.nic {
-                // The interface may be gone by now.
-                let _ = self.host.leave_group(now, membership.group, nic);
-            }
+        for group in groups {
+            // The interface may be gone by now.
+            let _ = self.host.leave_group(now, group.address, group.nic);
         }
         *self.waker.lock() = None;
     }

@@ -1,11 +1,12 @@
 //! The options of message sockets.
 
 use super::{Datagram, Kind};
-use crate::ip::{Family, IpError, RouteQuery};
+use crate::filter::Program;
+use crate::ip::{Family, RouteQuery};
 use crate::link::NicId;
 use crate::socket::options::{
-    IpOption, IpOptionKind, Membership, MtuDiscover, OptionError, OptionKind, OptionValue,
-    SocketOption, SocketOptionKind,
+    IpOption, IpOptionKind, MtuDiscover, OptionError, OptionKind, OptionValue, SocketOption,
+    SocketOptionKind,
 };
 use crate::time::Instant;
 use crate::wire::ipv4_options::Options;
@@ -47,6 +48,22 @@ pub(super) struct Settings {
     pub free_bind: bool,
     pub checksum_offset: Option<u16>,
     pub icmp_filter: u32,
+    pub icmp6_filter: [u32; 8],
+    pub filter: Option<Program>,
+    pub cork: bool,
+    pub segment: u16,
+    pub coalesce: bool,
+    pub no_check6_send: bool,
+    pub no_check6_receive: bool,
+    pub multicast_all: bool,
+    pub receive_original: bool,
+    pub receive_drops: bool,
+    pub peek_offset: Option<u32>,
+    pub receive_flow: bool,
+    pub send_flow: bool,
+    pub auto_flow_label: bool,
+    pub dont_fragment: bool,
+    pub unicast_nic: Option<NicId>,
 }
 
 impl Default for Settings {
@@ -85,6 +102,23 @@ impl Default for Settings {
             free_bind: false,
             checksum_offset: None,
             icmp_filter: 0,
+            icmp6_filter: [0; 8],
+            filter: None,
+            cork: false,
+            segment: 0,
+            coalesce: false,
+            no_check6_send: false,
+            no_check6_receive: false,
+            multicast_all: true,
+            receive_original: false,
+            receive_drops: false,
+            peek_offset: None,
+            receive_flow: false,
+            send_flow: false,
+            // Linux's auto_flowlabels is 1: on where a socket does not say otherwise.
+            auto_flow_label: true,
+            dont_fragment: false,
+            unicast_nic: None,
         }
     }
 }
@@ -97,6 +131,7 @@ impl Datagram {
             OptionValue::IpOption(IpOption::JoinGroup(group)) => self.join(now, group),
             OptionValue::IpOption(IpOption::LeaveGroup(group)) => self.leave(now, group),
             OptionValue::IpOption(value) => self.set_ip_option(value),
+            OptionValue::DatagramOption(value) => self.set_datagram_option(now, value),
             OptionValue::TcpOption(_) => Err(OptionError::NotSupported),
         }
     }
@@ -176,43 +211,13 @@ impl Datagram {
         Ok(())
     }
 
-    fn join(&self, now: Instant, wanted: Membership) -> Result<(), OptionError> {
-        let mut state = self.state.lock();
-        let joined = self.host.join_group(now, wanted.group, wanted.nic);
-        let nic = joined.map_err(|error| match error {
-            IpError::NoDevice => OptionError::NoDevice,
-            _ => OptionError::Invalid,
-        })?;
-        let membership = Membership { group: wanted.group, nic: Some(nic) };
-        if state.groups.contains(&membership) {
-            let _ = self.host.leave_group(now, wanted.group, nic);
-            return Err(OptionError::InUse);
-        }
-        state.groups.push(membership);
-        Ok(())
-    }
-
-    fn leave(&self, now: Instant, wanted: Membership) -> Result<(), OptionError> {
-        let mut state = self.state.lock();
-        let fits = |known: &Membership| {
-            known.group == wanted.group && (wanted.nic.is_none() || known.nic == wanted.nic)
-        };
-        let at = state.groups.iter().position(fits).ok_or(OptionError::AddressNotAvailable)?;
-        let known = state.groups.remove(at);
-        drop(state);
-        if let Some(nic) = known.nic {
-            // The interface may be gone, and the membership with it.
-            let _ = self.host.leave_group(now, known.group, nic);
-        }
-        Ok(())
-    }
-
     /// Reads an option.
     pub fn option(&self, now: Instant, kind: OptionKind) -> Result<OptionValue, OptionError> {
         match kind {
             OptionKind::SocketOption(kind) => self.socket_option(kind).map(OptionValue::from),
             OptionKind::IpOption(IpOptionKind::Mtu) => self.path_mtu(now).map(OptionValue::from),
             OptionKind::IpOption(kind) => self.ip_option(kind).map(OptionValue::from),
+            OptionKind::DatagramOption(kind) => self.datagram_option(kind).map(OptionValue::from),
             OptionKind::TcpOption(_) => Err(OptionError::NotSupported),
         }
     }

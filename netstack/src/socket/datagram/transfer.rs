@@ -2,8 +2,11 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use bitflags::bitflags;
+
+use super::settings::Settings;
 use super::{Datagram, Kind, Message, State};
-use crate::buffer::{Chain, ChecksumOffload, PacketBuffer, Sink, Source};
+use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer, Sink, Source};
 use crate::ip::{Cast, Fragment, IpError, IpMeta, PROTO_ICMPV6, RouteInfo, RouteQuery};
 use crate::link::NicId;
 use crate::socket::options::MtuDiscover;
@@ -14,6 +17,7 @@ use crate::wire::checksum::Checksum;
 use crate::wire::icmp::CHECKSUM_OFFSET;
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv4_options::Options;
+use crate::wire::ipv6;
 
 /// What a send says besides its bytes (control messages).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,6 +32,43 @@ pub struct Ancillary {
     pub tos: Option<u8>,
     /// The options of the IPv4 header (IP_RETOPTS); None for those of the socket.
     pub options: Option<Options>,
+    /// Bytes of each datagram that the send is cut into (UDP_SEGMENT); None for those of the socket.
+    pub segment: Option<u16>,
+    /// Whether more follows for the same datagram (MSG_MORE).
+    pub more: bool,
+    /// The flow information of the destination (sin6_flowinfo, IPV6_FLOWINFO).
+    pub flow_info: u32,
+    /// Whether the packet may be cut (IPV6_DONTFRAG); None for what the socket says.
+    pub dont_fragment: Option<bool>,
+}
+
+bitflags! {
+    /// What a socket wants to be told with each message.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Asks: u16 {
+        /// IP_PKTINFO, IPV6_RECVPKTINFO
+        const PACKET_INFO = 1;
+        /// IP_RECVTTL, IPV6_RECVHOPLIMIT
+        const TTL = 1 << 1;
+        /// IP_RECVTOS, IPV6_RECVTCLASS
+        const TOS = 1 << 2;
+        /// IP_RECVOPTS
+        const OPTIONS = 1 << 3;
+        /// IP_RETOPTS
+        const RETURN_OPTIONS = 1 << 4;
+        /// IP_RECVORIGDSTADDR, IPV6_RECVORIGDSTADDR
+        const ORIGINAL = 1 << 5;
+        /// SO_RXQ_OVFL
+        const DROPS = 1 << 6;
+        /// IPV6_FLOWINFO
+        const FLOW = 1 << 7;
+    }
+}
+
+/// A datagram that is being gathered.
+pub(super) struct Pending {
+    plan: Plan,
+    payload: Chain,
 }
 
 /// What a receive tells besides the bytes it wrote.
@@ -51,6 +92,16 @@ pub struct Received {
     pub options: Options,
     /// When it arrived.
     pub timestamp: Instant,
+    /// Traffic class and flow label of IPv6, as in the first word of its header.
+    pub flow_info: u32,
+    /// Bytes of each datagram where the message is several (UDP_GRO).
+    pub segment: Option<u16>,
+    /// How many messages the socket lost before this one.
+    pub drops: u32,
+    /// The port it came to.
+    pub local_port: u16,
+    /// What the socket wants to be told.
+    pub asks: Asks,
 }
 
 /// An error about an earlier send (the error queue of IP_RECVERR).
@@ -71,6 +122,7 @@ pub struct ErrorReport {
 }
 
 /// All that a send needs, read under the lock.
+#[derive(Clone, Copy)]
 struct Plan {
     local: SocketAddr,
     remote: SocketAddr,
@@ -81,6 +133,7 @@ struct Plan {
     header_included: bool,
     checksum_offset: Option<u16>,
     errors_matter: bool,
+    segment: u16,
 }
 
 impl Datagram {
@@ -94,7 +147,13 @@ impl Datagram {
     ) -> Result<usize, SendError> {
         let mut state = self.state.lock();
         // As on Linux, a message without a destination is told of before what is wrong with the socket.
-        let plan = self.plan(&mut state, to, ancillary)?;
+        // What is gathered goes to where its first part was to go.
+        let pending = state.pending.as_ref().map(|pending| pending.plan);
+        let plan = match pending {
+            Some(plan) => plan,
+            None => self.plan(&mut state, to, ancillary)?,
+        };
+        let gathers = self.kind == Kind::Udp && (ancillary.more || state.settings.cork);
         if let Some(error) = state.error.take() {
             return Err(SendError::Network(error));
         }
@@ -107,16 +166,47 @@ impl Datagram {
             return Err(SendError::MessageTooLong);
         }
         let payload = Chain::from_source(&self.host.shared().slabs, source, len)?;
+        if gathers || pending.is_some() {
+            let len = payload.len();
+            self.gather(plan, payload)?;
+            return if gathers { Ok(len) } else { self.uncork(now).map(|()| len) };
+        }
+        self.dispatch(now, &plan, payload)
+    }
+
+    /// Adds to the datagram that is being gathered; one that grows too long is dropped.
+    fn gather(&self, plan: Plan, payload: Chain) -> Result<(), SendError> {
+        let mut state = self.state.lock();
+        let pending = state.pending.get_or_insert_with(|| Pending { plan, payload: Chain::new() });
+        if pending.payload.len() + payload.len() > self.max_payload(&pending.plan) {
+            state.pending = None;
+            return Err(SendError::MessageTooLong);
+        }
+        pending.payload.append(payload);
+        Ok(())
+    }
+
+    /// Sends the datagram that was gathered, if there is one.
+    pub(super) fn uncork(&self, now: Instant) -> Result<(), SendError> {
+        let pending = self.state.lock().pending.take();
+        match pending {
+            Some(Pending { plan, payload }) => self.dispatch(now, &plan, payload).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Finds the way and sends a payload; gives its length.
+    fn dispatch(&self, now: Instant, plan: &Plan, payload: Chain) -> Result<usize, SendError> {
         let len = payload.len();
         let route = self.host.route(now, &plan.query)?;
         if route.cast == Cast::Broadcast && !plan.broadcast {
             return Err(SendError::AccessDenied);
         }
-        match self.emit(now, &plan, &route, payload) {
+        match self.emit(now, plan, &route, payload) {
             // Linux tells of a full device queue only those who asked for errors.
             Err(SendError::Network(SocketError::NoBuffers)) if !plan.errors_matter => Ok(len),
             Err(SendError::MessageTooLong) if plan.errors_matter => {
-                self.report_too_long(&plan, &route);
+                self.report_too_long(plan, &route);
                 Err(SendError::MessageTooLong)
             }
             sent => sent.map(|()| len),
@@ -177,7 +267,8 @@ impl Datagram {
         let bound = state.source().or(connected.filter(|_| state.can_send_from));
         let bound = bound.filter(|ip| ip.is_ipv4() == remote.is_ipv4());
         let multicast_nic = settings.multicast_nic.filter(|_| multicast);
-        let nic = ancillary.nic.or(scope).or(settings.device).or(multicast_nic);
+        let unicast_nic = settings.unicast_nic.filter(|_| !multicast);
+        let nic = ancillary.nic.or(scope).or(settings.device).or(multicast_nic).or(unicast_nic);
         let ttl = if multicast { Some(settings.multicast_ttl) } else { settings.ttl };
         let tos = if remote.is_ipv4() { settings.tos } else { settings.traffic_class };
         let meta = IpMeta {
@@ -189,11 +280,22 @@ impl Datagram {
                 MtuDiscover::Do => Fragment::Never,
                 MtuDiscover::Probe => Fragment::Probe,
             },
+            flow_label: self.flow_label(settings, (state.local, remote), ancillary.flow_info),
             multicast_loop: settings.multicast_loop,
             options: ancillary.options.unwrap_or(settings.header_options),
             ..IpMeta::new(self.protocol(remote.ip()))
         };
-        let unsealed = settings.no_check && remote.is_ipv4();
+        let mut meta = meta;
+        let dont_fragment = (settings.dont_fragment && remote.is_ipv6()).then_some(true);
+        match ancillary.dont_fragment.or(dont_fragment) {
+            Some(true) => meta.fragment = Fragment::Never,
+            Some(false) if meta.fragment == Fragment::Never => meta.fragment = Fragment::Allow,
+            _ => {}
+        }
+        let unsealed = match remote {
+            SocketAddr::V4(_) => settings.no_check,
+            SocketAddr::V6(_) => settings.no_check6_send,
+        };
         Ok(Plan {
             local: state.local,
             remote,
@@ -204,7 +306,60 @@ impl Datagram {
             header_included: settings.header_included,
             checksum_offset: settings.checksum_offset,
             errors_matter: settings.receive_errors,
+            segment: ancillary.segment.unwrap_or(settings.segment),
         })
+    }
+
+    /// The flow label of a packet: what the program asks for, else one that keeps to the flow (RFC 6437 section 3).
+    fn flow_label(
+        &self,
+        settings: &Settings,
+        (local, remote): (SocketAddr, SocketAddr),
+        flow_info: u32,
+    ) -> u32 {
+        const LABEL: u32 = 0xf_ffff;
+        let asked = flow_info & LABEL;
+        if remote.is_ipv4() {
+            0
+        } else if settings.send_flow && asked != 0 {
+            asked
+        } else if settings.auto_flow_label {
+            self.flow_key.hash_one((local, remote)) as u32 & LABEL
+        } else {
+            0
+        }
+    }
+
+    /// The UDP packet of a payload; one that is to be cut says so.
+    fn datagram(
+        &self,
+        plan: &Plan,
+        route: &RouteInfo,
+        payload: Chain,
+    ) -> Result<PacketBuffer, SendError> {
+        let local = SocketAddr::new(route.src, plan.local.port());
+        let remote = SocketAddr::new(route.dst, plan.remote.port());
+        let (len, size) = (payload.len(), usize::from(plan.segment));
+        let mut packet = udp::encapsulate(local, remote, payload, plan.sealing);
+        if size == 0 {
+            return Ok(packet);
+        }
+        let header = udp::HEADER_LEN
+            + match route.dst {
+                IpAddr::V4(_) => ipv4::HEADER_LEN + plan.meta.options.len(),
+                IpAddr::V6(_) => ipv6::HEADER_LEN,
+            };
+        // udp(7), UDP_SEGMENT: the datagrams must not be fragmented.
+        if header + len.min(size) > route.mtu as usize {
+            return Err(SendError::MessageTooLong);
+        }
+        if len > size * udp::MAX_SEGMENTS || plan.sealing == udp::Sealing::None {
+            return Err(SendError::Invalid);
+        }
+        if len > size {
+            packet.offload.gso = Some(Gso { kind: GsoKind::Udp, size: plan.segment });
+        }
+        Ok(packet)
     }
 
     fn emit(
@@ -214,11 +369,10 @@ impl Datagram {
         route: &RouteInfo,
         payload: Chain,
     ) -> Result<(), SendError> {
-        let local = SocketAddr::new(route.src, plan.local.port());
-        let remote = SocketAddr::new(route.dst, plan.remote.port());
+        let ident = plan.local.port();
         let packet = match self.kind {
-            Kind::Udp => udp::encapsulate(local, remote, payload, plan.sealing),
-            Kind::Ping => icmp_echo::echo_request(payload, local.port(), route.src, route.dst)
+            Kind::Udp => self.datagram(plan, route, payload)?,
+            Kind::Ping => icmp_echo::echo_request(payload, ident, route.src, route.dst)
                 .ok_or(SendError::Invalid)?,
             Kind::Raw(_) if plan.header_included && route.dst.is_ipv4() => {
                 let packet = complete_header(route, payload).ok_or(SendError::Invalid)?;
@@ -256,21 +410,25 @@ impl Datagram {
         if let Some(error) = state.error.take() {
             return Err(RecvError::Network(error));
         }
-        let message = if flags.contains(RecvFlags::PEEK) {
-            state.queue.front().cloned()
-        } else {
-            state.pop()
-        };
+        let (message, skipped) =
+            if flags.contains(RecvFlags::PEEK) { state.peek() } else { (state.pop(), 0) };
         let ended = state.shut_read;
-        let local = state.local;
+        let (local, asks) = (state.local, state.settings.asks());
         drop(state);
-        let Some(message) = message else {
+        let Some(mut message) = message else {
             return if ended { Ok(end_of(local)) } else { Err(RecvError::WouldBlock) };
         };
+        message.payload.advance(skipped);
         let len = message.payload.write_to(sink)?;
+        self.move_peek(flags, len, message.payload.len());
         Ok(Received {
             len,
             full_len: message.payload.len(),
+            flow_info: message.flow,
+            segment: message.segment,
+            drops: message.drops,
+            local_port: local.port(),
+            asks,
             from: to_family(self.family, message.from),
             dst: message.dst,
             nic: message.nic,
@@ -279,6 +437,17 @@ impl Datagram {
             options: message.options,
             timestamp: message.at,
         })
+    }
+
+    /// SO_PEEK_OFF: a peek moves the offset forward, a receive moves it back.
+    fn move_peek(&self, flags: RecvFlags, taken: usize, len: usize) {
+        let mut state = self.state.lock();
+        let Some(offset) = state.settings.peek_offset else { return };
+        let amount = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        state.settings.peek_offset = Some(match flags.contains(RecvFlags::PEEK) {
+            true => offset.saturating_add(amount(taken)),
+            false => offset.saturating_sub(amount(len)),
+        });
     }
 
     /// Takes the oldest report of an error, when ReceiveErrors is set (MSG_ERRQUEUE).
@@ -304,10 +473,44 @@ fn end_of(local: SocketAddr) -> Received {
         tos: 0,
         options: Options::NONE,
         timestamp: Instant::ZERO,
+        flow_info: 0,
+        segment: None,
+        drops: 0,
+        local_port: local.port(),
+        asks: Asks::empty(),
+    }
+}
+
+impl Settings {
+    /// What the socket wants to be told with each message.
+    fn asks(&self) -> Asks {
+        let mut asks = Asks::empty();
+        asks.set(Asks::PACKET_INFO, self.packet_info);
+        asks.set(Asks::TTL, self.receive_ttl);
+        asks.set(Asks::TOS, self.receive_tos);
+        asks.set(Asks::OPTIONS, self.receive_options);
+        asks.set(Asks::RETURN_OPTIONS, self.return_options);
+        asks.set(Asks::ORIGINAL, self.receive_original);
+        asks.set(Asks::DROPS, self.receive_drops);
+        asks.set(Asks::FLOW, self.receive_flow);
+        asks
     }
 }
 
 impl State {
+    /// The message that a peek looks at, and how many of its bytes were looked at before (SO_PEEK_OFF).
+    fn peek(&self) -> (Option<Message>, usize) {
+        let mut skip = self.settings.peek_offset.unwrap_or(0) as usize;
+        for message in &self.queue {
+            let len = message.payload.len();
+            if skip == 0 || skip < len {
+                return (Some(message.clone()), skip);
+            }
+            skip -= len;
+        }
+        (None, 0)
+    }
+
     fn pop(&mut self) -> Option<Message> {
         let message = self.queue.pop_front()?;
         self.queued = self.queued.saturating_sub(super::inbound::cost(&message.payload));

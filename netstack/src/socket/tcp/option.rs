@@ -34,6 +34,7 @@ impl TcpSocket {
             }
             OptionValue::SocketOption(value) => set_socket(&mut inner, now, value)?,
             OptionValue::IpOption(value) => set_ip(&mut inner, value)?,
+            OptionValue::DatagramOption(_) => return Err(OptionError::NotSupported),
             OptionValue::TcpOption(value) => set_tcp(&mut inner, now, value)?,
         }
         drop(inner);
@@ -59,6 +60,7 @@ impl TcpSocket {
                 Ok(IpOption::Mtu(mtu).into())
             }
             OptionKind::IpOption(kind) => ip_option(&inner, kind).map(Into::into),
+            OptionKind::DatagramOption(_) => Err(OptionError::NotSupported),
             OptionKind::TcpOption(kind) => self.tcp_option(&inner, kind).map(Into::into),
         }
     }

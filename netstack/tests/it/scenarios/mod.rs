@@ -2,13 +2,14 @@
 
 mod accept_queue_full;
 mod ack_coalescing;
-mod clock_of_a_slow_thread;
 mod bpf_filter_drops;
+mod clock_of_a_slow_thread;
 mod delayed_ack_timing;
 mod drs_grows_to_the_bdp;
 mod dsack_reports_duplicates;
 mod half_close;
 mod linger_zero;
+mod multicast_source_filter;
 mod out_of_order_prune;
 mod packet_socket_sees_both_ways;
 mod quick_ack_at_the_start;
@@ -20,7 +21,9 @@ mod silly_window;
 mod simultaneous_close;
 mod syn_cookie_keeps_options;
 mod syn_flood_with_legitimate_clients;
+mod udp_segment_trains;
 mod urgent_mark;
 mod window_never_shrinks;
 mod window_shrink;
+mod zero_checksum;
 mod zero_window_stall_and_probe;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{
-    BindError, Connect, ConnectError, How, OptionError, OptionKind, OptionValue, PingSocket,
-    RawSocket, Readiness, ShutdownError, SocketError, UdpSocket, Wake,
+    BindError, Connect, ConnectError, Datagram, How, OptionError, OptionKind, OptionValue,
+    PingSocket, RawSocket, Readiness, ShutdownError, SocketError, UdpSocket, Wake,
 };
 use netstack::time::Instant;
 
@@ -39,6 +39,16 @@ impl Endpoint {
         match self {
             Endpoint::Tcp(socket) => Some(socket),
             _ => None,
+        }
+    }
+
+    /// The message socket, if it is one.
+    pub fn datagram(&self) -> Option<&Datagram> {
+        match self {
+            Endpoint::Tcp(_) => None,
+            Endpoint::Udp(socket) => Some(socket),
+            Endpoint::Ping(socket) => Some(socket),
+            Endpoint::Raw(socket) => Some(socket),
         }
     }
 

@@ -19,7 +19,7 @@ use sentry_kernel::wait::{Events, WaitQueue};
 use super::endpoint::Endpoint;
 use super::socket::InetSocket;
 use super::{netdev, sockaddr};
-use crate::sockopt::Common;
+use crate::sockopt::{Common, filter};
 use crate::{errno, identity};
 
 impl FileOps for InetSocket {
@@ -164,11 +164,21 @@ impl Socket for InetSocket {
     }
 
     fn set_option(&self, task: &CurrentTask, level: i32, name: i32, value: &[u8]) -> Result<()> {
-        self.store(&identity::credentials(task), level, name, value)
+        match self.endpoint.datagram() {
+            Some(socket) if level == SOL_SOCKET && filter::is_filter(name) => {
+                self.store_filter(task, socket, name, value)
+            }
+            _ => self.store(&identity::credentials(task), level, name, value),
+        }
     }
 
     fn option(&self, _: &CurrentTask, level: i32, name: i32, room: &[u8]) -> Result<Vec<u8>> {
         self.load(level, name, room)
+    }
+
+    fn filter(&self) -> Vec<u8> {
+        let filter = self.endpoint.datagram().and_then(|socket| socket.filter());
+        filter.as_ref().map(filter::encode).unwrap_or_default()
     }
 
     fn timeouts_ns(&self) -> (Option<u64>, Option<u64>) {

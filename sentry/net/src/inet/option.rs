@@ -4,18 +4,21 @@ use core::net::IpAddr;
 
 use netstack::ip::Family;
 use netstack::link::NicId;
-use netstack::socket::{OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind};
+use netstack::socket::{
+    Datagram, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
+};
 use sentry_abi::Errno;
 use sentry_abi::socket::*;
 use sentry_kernel::Result;
 use sentry_kernel::cred::Credentials;
+use sentry_kernel::task::CurrentTask;
 
 use super::endpoint::Endpoint;
 use super::sockaddr;
 use super::socket::InetSocket;
 use crate::errno;
 use crate::sockopt::row::{self, Row};
-use crate::sockopt::{Common, Target, ip, ipv6, raw, socket, tcp, udp};
+use crate::sockopt::{Common, Target, filter, ip, ipv6, raw, socket, tcp, udp};
 
 impl Target for InetSocket {
     fn options(&self) -> &Common {
@@ -115,6 +118,33 @@ impl InetSocket {
             (SOL_ICMPV6, Endpoint::Raw(_)) if self.family == Family::V6 => Some(raw::ICMPV6_ROWS),
             _ => None,
         }
+    }
+
+    /// SO_ATTACH_FILTER and its kin. Errors: those of the filter's program, EPERM for a locked socket, ENOENT.
+    pub(super) fn store_filter(
+        &self,
+        task: &CurrentTask,
+        socket: &Datagram,
+        name: i32,
+        bytes: &[u8],
+    ) -> Result<()> {
+        match self.filter_lock.change(task, name, bytes)? {
+            filter::Change::Attach(program) => socket.set_filter(Some(program)),
+            filter::Change::Detach if socket.filter().is_none() => {
+                return Err(Errno::ENOENT.into());
+            }
+            filter::Change::Detach => socket.set_filter(None),
+            // Groups are balanced by the addresses alone.
+            filter::Change::Choose(_) => return Err(Errno::ENOPROTOOPT.into()),
+            filter::Change::None => {
+                self.options.put(
+                    SOL_SOCKET,
+                    SO_LOCK_FILTER,
+                    i64::from(self.filter_lock.is_locked()),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// setsockopt(2).

@@ -10,6 +10,7 @@ use sentry_kernel::wait::{Events, WaitQueue};
 use super::endpoint::Endpoint;
 use crate::identity::Inode;
 use crate::netns::NetNamespace;
+use crate::sockopt::filter::FilterLock;
 use crate::sockopt::{Common, Sorts};
 
 /// An internet socket.
@@ -22,6 +23,7 @@ pub struct InetSocket {
     /// SO_PROTOCOL
     pub(crate) protocol: i32,
     pub(super) options: Common,
+    pub(super) filter_lock: FilterLock,
     pub(super) waiters: WaitQueue,
     pub(super) inode: Inode,
 }
@@ -82,8 +84,18 @@ impl InetSocket {
         options: Common,
     ) -> Arc<InetSocket> {
         let (net, waiters, inode) = (net.clone(), WaitQueue::new(), Inode::default());
-        let socket =
-            Arc::new(InetSocket { net, family, endpoint, kind, protocol, options, waiters, inode });
+        let filter_lock = FilterLock::default();
+        let socket = Arc::new(InetSocket {
+            net,
+            family,
+            endpoint,
+            kind,
+            protocol,
+            options,
+            filter_lock,
+            waiters,
+            inode,
+        });
         socket.endpoint.set_waker(Arc::new(Waker(Arc::downgrade(&socket))));
         socket.net.sockets().add(Arc::downgrade(&socket));
         socket

@@ -5,8 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use netstack::buffer::Fault;
 use netstack::ip::Family;
 use netstack::link::NicId;
-use netstack::socket::datagram::{Ancillary, Received as Told};
-use netstack::socket::options::{IpOption, IpOptionKind, OptionValue};
+use netstack::socket::datagram::{Ancillary, Asks, Received as Told};
 use netstack::socket::{RecvFlags, SendFlags};
 use netstack::wire::ipv4_options::Options;
 use sentry_abi::Errno;
@@ -87,8 +86,22 @@ fn ancillary(control: &[Control]) -> Result<Ancillary> {
             }
             (SOL_IP, IP_TTL) | (SOL_IPV6, IPV6_HOPLIMIT) => out.ttl = byte(data)?,
             (SOL_IP, IP_TOS) | (SOL_IPV6, IPV6_TCLASS) => out.tos = byte(data)?,
+            (SOL_IPV6, IPV6_DONTFRAG) => {
+                out.dont_fragment = match value::int(data)? {
+                    0 => Some(false),
+                    1 => Some(true),
+                    _ => return Err(Errno::EINVAL.into()),
+                }
+            }
+            (SOL_IPV6, IPV6_FLOWINFO) => {
+                out.flow_info = u32::from_be_bytes(value::object(data)?);
+            }
+            (SOL_UDP, UDP_SEGMENT) => match data.as_slice() {
+                [low, high] => out.segment = Some(u16::from_ne_bytes([*low, *high])),
+                _ => return Err(Errno::EINVAL.into()),
+            },
             (SOL_IP, IP_RETOPTS) => out.options = Some(Options::parse(data).ok_or(Errno::EINVAL)?),
-            (SOL_IP | SOL_IPV6, _) => return Err(Errno::EINVAL.into()),
+            (SOL_IP | SOL_IPV6 | SOL_UDP, _) => return Err(Errno::EINVAL.into()),
             // Other levels are not ours; Linux skips them.
             _ => {}
         }
@@ -143,7 +156,15 @@ impl InetSocket {
             datagrams => {
                 let to = message.to.as_ref();
                 let to = to.map(|to| sockaddr::decode_destination(self.family, to)).transpose()?;
-                let extra = ancillary(&message.control)?;
+                let mut extra = ancillary(&message.control)?;
+                extra.more = flags.contains(SendFlags::MORE);
+                if let (Family::V6, Some(to)) = (self.family, &message.to)
+                    && extra.flow_info == 0
+                    && to.0.len() >= size_of::<SockAddrIn6>()
+                {
+                    let info = to.0.get(4..8).and_then(|bytes| bytes.first_chunk::<4>());
+                    extra.flow_info = info.map_or(0, |bytes| u32::from_be_bytes(*bytes));
+                }
                 match datagrams {
                     Endpoint::Udp(socket) => socket.send_to(now, &mut source, to, &extra),
                     Endpoint::Ping(socket) => socket.send_to(now, &mut source, to, &extra),
@@ -232,55 +253,19 @@ impl InetSocket {
         })
     }
 
-    fn wants(&self, kind: IpOptionKind) -> bool {
-        let value = self.endpoint.option(self.net.now(), kind.into());
-        matches!(
-            value,
-            Ok(OptionValue::IpOption(
-                IpOption::PacketInfo(true)
-                    | IpOption::ReceiveTtl(true)
-                    | IpOption::ReceiveTos(true)
-                    | IpOption::ReceiveOptions(true)
-                    | IpOption::ReturnOptions(true)
-            ))
-        )
-    }
-
-    /// The control messages that the socket's options ask for.
+    /// The control messages that the socket's options ask for, in Linux's order.
     fn control(&self, told: &Told) -> Vec<Control> {
         let mut out = Vec::new();
         self.time_stamp(told, &mut out);
-        let v4 = self.family == Family::V4;
-        if self.wants(IpOptionKind::PacketInfo) {
-            let ifindex = told.nic.0 as i32;
-            out.push(if v4 {
-                let addr = sockaddr::octets4(told.dst);
-                let info = InPktInfo { ifindex, spec_dst: addr, addr };
-                raw(SOL_IP, IP_PKTINFO, info.as_bytes().to_vec())
-            } else {
-                let info = In6PktInfo { addr: sockaddr::octets6(told.dst), ifindex };
-                raw(SOL_IPV6, IPV6_PKTINFO, info.as_bytes().to_vec())
-            });
+        if told.asks.contains(Asks::DROPS) && told.drops > 0 {
+            out.push(raw(SOL_SOCKET, SO_RXQ_OVFL, told.drops.to_ne_bytes().to_vec()));
         }
-        if self.wants(IpOptionKind::ReceiveTtl) {
-            let (level, kind) = if v4 { (SOL_IP, IP_TTL) } else { (SOL_IPV6, IPV6_HOPLIMIT) };
-            out.push(raw(level, kind, value::from_int(i32::from(told.ttl))));
+        if let Some(size) = told.segment {
+            out.push(raw(SOL_UDP, UDP_GRO, value::from_int(i32::from(size))));
         }
-        if !told.options.is_empty() {
-            let asked = [
-                (IP_RECVOPTS, IpOptionKind::ReceiveOptions),
-                (IP_RETOPTS, IpOptionKind::ReturnOptions),
-            ];
-            for (name, _) in asked.into_iter().filter(|(_, kind)| self.wants(*kind)) {
-                out.push(raw(SOL_IP, name, told.options.as_slice().to_vec()));
-            }
-        }
-        if self.wants(IpOptionKind::ReceiveTos) {
-            out.push(if v4 {
-                raw(SOL_IP, IP_TOS, vec![told.tos])
-            } else {
-                raw(SOL_IPV6, IPV6_TCLASS, value::from_int(i32::from(told.tos)))
-            });
+        match self.family {
+            Family::V4 => control_v4(told, &mut out),
+            Family::V6 => control_v6(told, &mut out),
         }
         out
     }
@@ -291,6 +276,64 @@ impl InetSocket {
         if asked.wanted {
             out.push(stamp(asked, self.net.wall_ns(told.timestamp)));
         }
+    }
+}
+
+/// What ip(7) tells with a message.
+fn control_v4(told: &Told, out: &mut Vec<Control>) {
+    let mut push = |kind, data| out.push(raw(SOL_IP, kind, data));
+    let asks = told.asks;
+    let addr = sockaddr::octets4(told.dst);
+    if asks.contains(Asks::PACKET_INFO) {
+        let info = InPktInfo { ifindex: told.nic.0 as i32, spec_dst: addr, addr };
+        push(IP_PKTINFO, info.as_bytes().to_vec());
+    }
+    if asks.contains(Asks::TTL) {
+        push(IP_TTL, value::from_int(i32::from(told.ttl)));
+    }
+    if asks.contains(Asks::TOS) {
+        push(IP_TOS, vec![told.tos]);
+    }
+    for (name, ask) in [(IP_RECVOPTS, Asks::OPTIONS), (IP_RETOPTS, Asks::RETURN_OPTIONS)] {
+        if asks.contains(ask) && !told.options.is_empty() {
+            push(name, told.options.as_slice().to_vec());
+        }
+    }
+    if asks.contains(Asks::ORIGINAL) {
+        let port = told.local_port.to_be_bytes();
+        let original = SockAddrIn { family: AF_INET as u16, port, addr, zero: [0; 8] };
+        push(IP_RECVORIGDSTADDR, original.as_bytes().to_vec());
+    }
+}
+
+/// What ipv6(7) tells with a message.
+fn control_v6(told: &Told, out: &mut Vec<Control>) {
+    let mut push = |kind, data| out.push(raw(SOL_IPV6, kind, data));
+    let asks = told.asks;
+    let addr = sockaddr::octets6(told.dst);
+    if asks.contains(Asks::PACKET_INFO) {
+        let info = In6PktInfo { addr, ifindex: told.nic.0 as i32 };
+        push(IPV6_PKTINFO, info.as_bytes().to_vec());
+    }
+    if asks.contains(Asks::TTL) {
+        push(IPV6_HOPLIMIT, value::from_int(i32::from(told.ttl)));
+    }
+    if asks.contains(Asks::TOS) {
+        push(IPV6_TCLASS, value::from_int(i32::from(told.tos)));
+    }
+    if asks.contains(Asks::FLOW) && told.flow_info != 0 {
+        push(IPV6_FLOWINFO, told.flow_info.to_be_bytes().to_vec());
+    }
+    if asks.contains(Asks::ORIGINAL) {
+        let link_local = matches!(told.dst, IpAddr::V6(dst) if dst.is_unicast_link_local());
+        let original = SockAddrIn6 {
+            family: AF_INET6 as u16,
+            port: told.local_port.to_be_bytes(),
+            addr,
+            scope_id: if link_local { told.nic.0 } else { 0 },
+            ..SockAddrIn6::default()
+        };
+        push(IPV6_RECVORIGDSTADDR, original.as_bytes().to_vec());
     }
 }
 

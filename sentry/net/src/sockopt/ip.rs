@@ -3,8 +3,9 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use netstack::link::NicId;
+use netstack::socket::datagram::SourceChange;
 use netstack::socket::options::{IpOption, IpOptionKind, Membership, MtuDiscover};
-use netstack::socket::{OptionValue, SocketOption};
+use netstack::socket::{DatagramOption, OptionValue, SocketOption};
 use netstack::wire::ipv4_options::Options;
 use sentry_abi::Errno;
 use sentry_abi::in_::*;
@@ -12,7 +13,8 @@ use sentry_abi::socket::{SO_PRIORITY, SOL_SOCKET};
 use sentry_kernel::Result;
 use sentry_kernel::cred::Capabilities;
 
-use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, shown};
+use super::datagram;
+use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, shown, zero_or_one};
 use super::value;
 use crate::errno;
 
@@ -21,8 +23,6 @@ const SOME: Shape = Shape::SomeIntOrByte;
 const STREAM: Sorts = Sorts::TCP;
 const RAW: Sorts = Sorts::RAW;
 const NOT_YET: &str = "not yet";
-const NO_FILTERS: &str =
-    "no filters of multicast sources yet: EINVAL, as for a group that is not joined";
 pub(super) const NO_POLICIES: &str =
     "there is no IPsec: ENOPROTOOPT with CAP_NET_ADMIN, as in a kernel without it";
 
@@ -87,12 +87,15 @@ pub const ROWS: &[Row] = &[
         "no packets of foreign addresses: as for a caller without CAP_NET_RAW",
     )
     .reads(Errno::ENOPROTOOPT),
-    refused("IP_RECVORIGDSTADDR", IP_RECVORIGDSTADDR, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IP_RECVORIGDSTADDR", IP_RECVORIGDSTADDR, INT)
+        .tells(|n| DatagramOption::ReceiveOriginal(n != 0).into())
+        .inert(STREAM),
     refused("IP_MINTTL", IP_MINTTL, Errno::ENOPROTOOPT, NOT_YET),
     flag("IP_NODEFRAG", IP_NODEFRAG, INT)
         .only_set(RAW, Errno::ENOPROTOOPT)
         .note("stored; as on Linux it matters only to connection tracking"),
-    refused("IP_CHECKSUM", IP_CHECKSUM, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IP_CHECKSUM", IP_CHECKSUM, INT)
+        .note("stored; as on Linux nothing is told where no device sums whole packets"),
     flag("IP_BIND_ADDRESS_NO_PORT", IP_BIND_ADDRESS_NO_PORT, INT)
         .tells(|n| IpOption::BindAddressNoPort(n != 0).into()),
     refused("IP_RECVFRAGSIZE", IP_RECVFRAGSIZE, Errno::ENOPROTOOPT, NOT_YET),
@@ -132,15 +135,46 @@ pub const ROWS: &[Row] = &[
         None,
     )
     .only(Sorts::MESSAGES, Errno::EPROTO, Errno::ENOPROTOOPT),
-    refused("IP_UNBLOCK_SOURCE", IP_UNBLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("IP_BLOCK_SOURCE", IP_BLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("IP_ADD_SOURCE_MEMBERSHIP", IP_ADD_SOURCE_MEMBERSHIP, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("IP_DROP_SOURCE_MEMBERSHIP", IP_DROP_SOURCE_MEMBERSHIP, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("IP_MSFILTER", IP_MSFILTER, Errno::EINVAL, NO_FILTERS),
+    own(
+        "IP_UNBLOCK_SOURCE",
+        IP_UNBLOCK_SOURCE,
+        "struct ip_mreq_source",
+        Some(|call| datagram::source(call, SourceChange::Unblock)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "IP_BLOCK_SOURCE",
+        IP_BLOCK_SOURCE,
+        "struct ip_mreq_source",
+        Some(|call| datagram::source(call, SourceChange::Block)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "IP_ADD_SOURCE_MEMBERSHIP",
+        IP_ADD_SOURCE_MEMBERSHIP,
+        "struct ip_mreq_source",
+        Some(|call| datagram::source(call, SourceChange::Join)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "IP_DROP_SOURCE_MEMBERSHIP",
+        IP_DROP_SOURCE_MEMBERSHIP,
+        "struct ip_mreq_source",
+        Some(|call| datagram::source(call, SourceChange::Leave)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "IP_MSFILTER",
+        IP_MSFILTER,
+        "struct ip_msfilter",
+        Some(datagram::set_sources),
+        Some(datagram::sources),
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
     own(
         "MCAST_JOIN_GROUP",
         MCAST_JOIN_GROUP,
@@ -148,10 +182,22 @@ pub const ROWS: &[Row] = &[
         Some(|call| group(call, IpOption::JoinGroup)),
         None,
     ),
-    refused("MCAST_BLOCK_SOURCE", MCAST_BLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("MCAST_UNBLOCK_SOURCE", MCAST_UNBLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
+    own(
+        "MCAST_BLOCK_SOURCE",
+        MCAST_BLOCK_SOURCE,
+        "struct group_source_req",
+        Some(|call| datagram::source(call, SourceChange::Block)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "MCAST_UNBLOCK_SOURCE",
+        MCAST_UNBLOCK_SOURCE,
+        "struct group_source_req",
+        Some(|call| datagram::source(call, SourceChange::Unblock)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
     own(
         "MCAST_LEAVE_GROUP",
         MCAST_LEAVE_GROUP,
@@ -159,13 +205,42 @@ pub const ROWS: &[Row] = &[
         Some(|call| group(call, IpOption::LeaveGroup)),
         None,
     ),
-    refused("MCAST_JOIN_SOURCE_GROUP", MCAST_JOIN_SOURCE_GROUP, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("MCAST_LEAVE_SOURCE_GROUP", MCAST_LEAVE_SOURCE_GROUP, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("MCAST_MSFILTER", MCAST_MSFILTER, Errno::EINVAL, NO_FILTERS),
-    refused("IP_MULTICAST_ALL", IP_MULTICAST_ALL, Errno::ENOPROTOOPT, NOT_YET),
-    refused("IP_UNICAST_IF", IP_UNICAST_IF, Errno::ENOPROTOOPT, NOT_YET),
+    own(
+        "MCAST_JOIN_SOURCE_GROUP",
+        MCAST_JOIN_SOURCE_GROUP,
+        "struct group_source_req",
+        Some(|call| datagram::source(call, SourceChange::Join)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "MCAST_LEAVE_SOURCE_GROUP",
+        MCAST_LEAVE_SOURCE_GROUP,
+        "struct group_source_req",
+        Some(|call| datagram::source(call, SourceChange::Leave)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "MCAST_MSFILTER",
+        MCAST_MSFILTER,
+        "struct group_filter",
+        Some(datagram::set_sources),
+        Some(datagram::sources),
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    zero_or_one("IP_MULTICAST_ALL", IP_MULTICAST_ALL, SOME)
+        .default(1)
+        .tells(|n| DatagramOption::MulticastAll(n != 0).into())
+        .inert(STREAM),
+    own(
+        "IP_UNICAST_IF",
+        IP_UNICAST_IF,
+        "an interface's index in network order",
+        Some(datagram::set_unicast_nic),
+        Some(datagram::unicast_nic),
+    )
+    .partial("streams only store it"),
     refused("IP_LOCAL_PORT_RANGE", IP_LOCAL_PORT_RANGE, Errno::ENOPROTOOPT, "as before Linux 6.3"),
     shown("IP_PROTOCOL", IP_PROTOCOL, |call| Ok(i64::from(call.inet()?.own_number()))),
 ];

@@ -3,12 +3,14 @@
 use core::net::{IpAddr, Ipv6Addr};
 
 use netstack::link::NicId;
-use netstack::socket::OptionValue;
+use netstack::socket::datagram::SourceChange;
 use netstack::socket::options::{IpOption, IpOptionKind, Membership};
+use netstack::socket::{DatagramOption, OptionValue};
 use sentry_abi::Errno;
 use sentry_abi::in_::*;
 use sentry_kernel::Result;
 
+use super::datagram;
 use super::ip::{self, NO_POLICIES, no_policy};
 use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, shown, zero_or_one};
 use super::value;
@@ -18,8 +20,6 @@ const INT: Shape = Shape::Int;
 const STREAM: Sorts = Sorts::TCP;
 const NOT_YET: &str = "not yet";
 const OLD: &str = "of RFC 2292; RFC 3542 has the same by other numbers";
-const NO_FILTERS: &str =
-    "no filters of multicast sources yet: EINVAL, as for a group that is not joined";
 const NEVER: &str = "not in Linux";
 const NO_EXTENSIONS: &str = "extension headers are not sent";
 
@@ -47,7 +47,9 @@ pub const ROWS: &[Row] = &[
     refused("IPV6_2292HOPLIMIT", IPV6_2292HOPLIMIT, Errno::ENOPROTOOPT, OLD),
     refused("IPV6_NEXTHOP", IPV6_NEXTHOP, Errno::ENOPROTOOPT, NEVER),
     refused("IPV6_AUTHHDR", IPV6_AUTHHDR, Errno::ENOPROTOOPT, NEVER),
-    refused("IPV6_FLOWINFO", IPV6_FLOWINFO, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IPV6_FLOWINFO", IPV6_FLOWINFO, INT)
+        .tells(|n| DatagramOption::ReceiveFlow(n != 0).into())
+        .inert(STREAM),
     number("IPV6_UNICAST_HOPS", IPV6_UNICAST_HOPS, INT, |_, n| ip::hops(n, 0))
         .default(-1)
         .live(|call| match call.stored() {
@@ -123,7 +125,10 @@ pub const ROWS: &[Row] = &[
         Errno::ENOPROTOOPT,
         "as in a kernel without anycast",
     ),
-    refused("IPV6_MULTICAST_ALL", IPV6_MULTICAST_ALL, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IPV6_MULTICAST_ALL", IPV6_MULTICAST_ALL, INT)
+        .default(1)
+        .tells(|n| DatagramOption::MulticastAll(n != 0).into())
+        .inert(STREAM),
     refused("IPV6_ROUTER_ALERT_ISOLATE", IPV6_ROUTER_ALERT_ISOLATE, Errno::ENOPROTOOPT, NOT_YET),
     refused("IPV6_RECVERR_RFC4884", IPV6_RECVERR_RFC4884, Errno::ENOPROTOOPT, NOT_YET),
     refused(
@@ -132,7 +137,9 @@ pub const ROWS: &[Row] = &[
         Errno::ENOPROTOOPT,
         "flow labels are not leased",
     ),
-    refused("IPV6_FLOWINFO_SEND", IPV6_FLOWINFO_SEND, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IPV6_FLOWINFO_SEND", IPV6_FLOWINFO_SEND, INT)
+        .tells(|n| DatagramOption::SendFlow(n != 0).into())
+        .inert(STREAM),
     own(
         "IPV6_IPSEC_POLICY",
         IPV6_IPSEC_POLICY,
@@ -151,10 +158,22 @@ pub const ROWS: &[Row] = &[
         Some(|call| group(call, IpOption::JoinGroup)),
         None,
     ),
-    refused("MCAST_BLOCK_SOURCE", MCAST_BLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("MCAST_UNBLOCK_SOURCE", MCAST_UNBLOCK_SOURCE, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
+    own(
+        "MCAST_BLOCK_SOURCE",
+        MCAST_BLOCK_SOURCE,
+        "struct group_source_req",
+        Some(|call| datagram::source(call, SourceChange::Block)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "MCAST_UNBLOCK_SOURCE",
+        MCAST_UNBLOCK_SOURCE,
+        "struct group_source_req",
+        Some(|call| datagram::source(call, SourceChange::Unblock)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
     own(
         "MCAST_LEAVE_GROUP",
         MCAST_LEAVE_GROUP,
@@ -162,11 +181,30 @@ pub const ROWS: &[Row] = &[
         Some(|call| group(call, IpOption::LeaveGroup)),
         None,
     ),
-    refused("MCAST_JOIN_SOURCE_GROUP", MCAST_JOIN_SOURCE_GROUP, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("MCAST_LEAVE_SOURCE_GROUP", MCAST_LEAVE_SOURCE_GROUP, Errno::EINVAL, NO_FILTERS)
-        .reads(Errno::ENOPROTOOPT),
-    refused("MCAST_MSFILTER", MCAST_MSFILTER, Errno::EINVAL, NO_FILTERS),
+    own(
+        "MCAST_JOIN_SOURCE_GROUP",
+        MCAST_JOIN_SOURCE_GROUP,
+        "struct group_source_req",
+        Some(|call| datagram::source(call, SourceChange::Join)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "MCAST_LEAVE_SOURCE_GROUP",
+        MCAST_LEAVE_SOURCE_GROUP,
+        "struct group_source_req",
+        Some(|call| datagram::source(call, SourceChange::Leave)),
+        None,
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    own(
+        "MCAST_MSFILTER",
+        MCAST_MSFILTER,
+        "struct group_filter",
+        Some(datagram::set_sources),
+        Some(datagram::sources),
+    )
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
     flag("IPV6_RECVPKTINFO", IPV6_RECVPKTINFO, INT)
         .tells(|n| IpOption::PacketInfo(n != 0).into())
         .inert(STREAM),
@@ -191,7 +229,9 @@ pub const ROWS: &[Row] = &[
     refused("IPV6_DSTOPTS", IPV6_DSTOPTS, Errno::EPERM, NO_EXTENSIONS).reads(Errno::ENOPROTOOPT),
     refused("IPV6_RECVPATHMTU", IPV6_RECVPATHMTU, Errno::ENOPROTOOPT, NOT_YET),
     own("IPV6_PATHMTU", IPV6_PATHMTU, "struct ip6_mtuinfo", None, Some(path_mtu_info)),
-    refused("IPV6_DONTFRAG", IPV6_DONTFRAG, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IPV6_DONTFRAG", IPV6_DONTFRAG, INT)
+        .tells(|n| DatagramOption::DontFragment(n != 0).into())
+        .inert(STREAM),
     refused("IPV6_USE_MIN_MTU", IPV6_USE_MIN_MTU, Errno::ENOPROTOOPT, NEVER),
     flag("IPV6_RECVTCLASS", IPV6_RECVTCLASS, INT)
         .tells(|n| IpOption::ReceiveTos(n != 0).into())
@@ -209,10 +249,15 @@ pub const ROWS: &[Row] = &[
         })
     })
     .tells(|n| IpOption::TrafficClass(n as u8).into()),
-    refused("IPV6_AUTOFLOWLABEL", IPV6_AUTOFLOWLABEL, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IPV6_AUTOFLOWLABEL", IPV6_AUTOFLOWLABEL, INT)
+        .default(1)
+        .tells(|n| DatagramOption::AutoFlowLabel(n != 0).into())
+        .inert(STREAM),
     refused("IPV6_ADDR_PREFERENCES", IPV6_ADDR_PREFERENCES, Errno::ENOPROTOOPT, NOT_YET),
     refused("IPV6_MINHOPCOUNT", IPV6_MINHOPCOUNT, Errno::ENOPROTOOPT, NOT_YET),
-    refused("IPV6_RECVORIGDSTADDR", IPV6_RECVORIGDSTADDR, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IPV6_RECVORIGDSTADDR", IPV6_RECVORIGDSTADDR, INT)
+        .tells(|n| DatagramOption::ReceiveOriginal(n != 0).into())
+        .inert(STREAM),
     refused(
         "IPV6_TRANSPARENT",
         IPV6_TRANSPARENT,
@@ -220,7 +265,14 @@ pub const ROWS: &[Row] = &[
         "no packets of foreign addresses: as for a caller without CAP_NET_RAW",
     )
     .reads(Errno::ENOPROTOOPT),
-    refused("IPV6_UNICAST_IF", IPV6_UNICAST_IF, Errno::ENOPROTOOPT, NOT_YET),
+    own(
+        "IPV6_UNICAST_IF",
+        IPV6_UNICAST_IF,
+        "an interface's index in network order",
+        Some(datagram::set_unicast_nic),
+        Some(datagram::unicast_nic),
+    )
+    .partial("streams only store it"),
     refused("IPV6_RECVFRAGSIZE", IPV6_RECVFRAGSIZE, Errno::ENOPROTOOPT, NOT_YET),
     flag("IPV6_FREEBIND", IPV6_FREEBIND, INT).tells(|n| IpOption::FreeBind(n != 0).into()),
 ];

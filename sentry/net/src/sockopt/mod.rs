@@ -2,6 +2,7 @@
 //! (socket(7), ip(7), ipv6(7), tcp(7), udp(7), raw(7)).
 
 pub mod common;
+pub(crate) mod datagram;
 pub mod docs;
 pub mod filter;
 pub mod ip;

@@ -6,7 +6,8 @@ use sentry_abi::Errno;
 use sentry_abi::in_::{ICMP_FILTER, ICMPV6_FILTER, IPPROTO_ICMP};
 use sentry_kernel::Result;
 
-use super::row::{Call, Row, own, refused};
+use super::datagram;
+use super::row::{Call, Row, own};
 use crate::errno;
 
 /// The rows of SOL_RAW.
@@ -19,8 +20,13 @@ pub const ROWS: &[Row] = &[own(
 )];
 
 /// The rows of IPPROTO_ICMPV6.
-pub const ICMPV6_ROWS: &[Row] =
-    &[refused("ICMPV6_FILTER", ICMPV6_FILTER, Errno::ENOPROTOOPT, "not yet")];
+pub const ICMPV6_ROWS: &[Row] = &[own(
+    "ICMPV6_FILTER",
+    ICMPV6_FILTER,
+    "struct icmp6_filter: a bit set drops that type",
+    Some(datagram::set_icmp6_filter),
+    Some(datagram::icmp6_filter),
+)];
 
 /// Only a raw socket of ICMP has it. Errors: EOPNOTSUPP.
 fn check(call: &Call<'_>) -> Result<()> {

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
-use netstack::socket::{OptionValue, SocketOption, SocketOptionKind};
+use netstack::socket::{
+    DatagramOption, DatagramOptionKind, OptionValue, SocketOption, SocketOptionKind,
+};
 use netstack::transport::tcp::StateName;
 use sentry_abi::Errno;
 use sentry_abi::if_::IFNAMSIZ;
@@ -99,8 +101,8 @@ pub const ROWS: &[Row] = &[
     refused("SO_SECURITY_ENCRYPTION_TRANSPORT", 23, Errno::ENOPROTOOPT, "never was in Linux"),
     refused("SO_SECURITY_ENCRYPTION_NETWORK", 24, Errno::ENOPROTOOPT, "never was in Linux"),
     own("SO_BINDTODEVICE", SO_BINDTODEVICE, "an interface's name", Some(bind_to_device), Some(bound_device)),
-    refused("SO_ATTACH_FILTER", SO_ATTACH_FILTER, Errno::ENOPROTOOPT, "no socket filters yet"),
-    refused("SO_DETACH_FILTER", SO_DETACH_FILTER, Errno::ENOENT, "no filter is ever attached").reads(Errno::ENOPROTOOPT),
+    refused("SO_ATTACH_FILTER", SO_ATTACH_FILTER, Errno::ENOPROTOOPT, "struct sock_fprog: message sockets of the internet and packet sockets take it; the others refuse it"),
+    refused("SO_DETACH_FILTER", SO_DETACH_FILTER, Errno::ENOENT, "on sockets that take no filter none is attached").reads(Errno::ENOPROTOOPT),
     own("SO_PEERNAME", SO_PEERNAME, "struct sockaddr", None, Some(peer_name)),
     own("SO_TIMESTAMP_OLD", SO_TIMESTAMP_OLD, "flag", Some(|call| set_stamp(call, STAMP)), Some(|call| stamp(call, STAMP))),
     shown("SO_ACCEPTCONN", SO_ACCEPTCONN, |call| {
@@ -122,14 +124,20 @@ pub const ROWS: &[Row] = &[
     refused("SO_TIMESTAMPING_OLD", SO_TIMESTAMPING_OLD, Errno::ENOPROTOOPT, "no times of sending yet"),
     shown("SO_PROTOCOL", SO_PROTOCOL, |call| Ok(i64::from(call.inet()?.protocol))),
     shown("SO_DOMAIN", SO_DOMAIN, |call| Ok(i64::from(call.inet()?.domain()))),
-    refused("SO_RXQ_OVFL", SO_RXQ_OVFL, Errno::ENOPROTOOPT, "drops are not told with messages yet"),
+    flag("SO_RXQ_OVFL", SO_RXQ_OVFL, INT)
+        .tells(|n| DatagramOption::ReceiveDrops(n != 0).into())
+        .inert(Sorts::TCP)
+        .partial("message sockets of the internet only"),
     flag("SO_WIFI_STATUS", SO_WIFI_STATUS, INT).note("stored; as on Linux only a wireless device acts on it"),
     number("SO_PEEK_OFF", SO_PEEK_OFF, INT, |_, n| Ok(i64::from(n)))
         .default(-1)
-        .only(Sorts::TCP, Errno::EOPNOTSUPP, Errno::EOPNOTSUPP)
-        .partial("streams of the internet only: others peek from the start, and refuse it"),
+        .live(peek_offset)
+        .tells(|n| DatagramOption::PeekOffset(u32::try_from(n).ok()).into())
+        .inert(Sorts::TCP)
+        .only(Sorts::TCP.union(Sorts::UDP), Errno::EOPNOTSUPP, Errno::EOPNOTSUPP)
+        .partial("streams and UDP only: others peek from the start, and refuse it"),
     flag("SO_NOFCS", SO_NOFCS, INT).note("stored; as on Linux only packet sockets on a device with the feature act on it"),
-    flag("SO_LOCK_FILTER", SO_LOCK_FILTER, INT).note("there is no filter to lock yet"),
+    flag("SO_LOCK_FILTER", SO_LOCK_FILTER, INT).note("on sockets that take no filter there is nothing to lock"),
     flag("SO_SELECT_ERR_QUEUE", SO_SELECT_ERR_QUEUE, INT),
     number("SO_BUSY_POLL", SO_BUSY_POLL, INT, |_, n| at_least_zero(n)).note(NO_POLLING),
     own("SO_MAX_PACING_RATE", SO_MAX_PACING_RATE, "u32 or u64 in bytes a second", Some(set_pacing), Some(pacing)),
@@ -448,6 +456,16 @@ fn set_txtime(call: &Call<'_>) -> Result<()> {
 fn txtime(call: &Call<'_>) -> Result<Vec<u8>> {
     let kept = call.socket.options().number(SOL_SOCKET, SO_TXTIME).unwrap_or(0);
     Ok(kept.to_ne_bytes().to_vec())
+}
+
+/// Where the next peek begins: the stack moves it.
+fn peek_offset(call: &Call<'_>) -> Result<i64> {
+    match call.socket.inet().map(|inet| inet.ask(DatagramOptionKind::PeekOffset.into())) {
+        Some(Ok(OptionValue::DatagramOption(DatagramOption::PeekOffset(offset)))) => {
+            Ok(offset.map_or(-1, i64::from))
+        }
+        _ => Ok(call.stored()),
+    }
 }
 
 /// An eBPF program's descriptor: none can be made here.
