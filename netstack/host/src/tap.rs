@@ -48,6 +48,8 @@ const VIRTIO_NET_HDR_GSO_ECN: u8 = 0x80;
 const TUN_F_CSUM: libc::c_ulong = 1;
 const TUN_F_TSO4: libc::c_ulong = 2;
 const TUN_F_TSO6: libc::c_ulong = 4;
+const TUN_F_USO4: libc::c_ulong = 0x20;
+const TUN_F_USO6: libc::c_ulong = 0x40;
 
 mod ioctl {
     //! The two ioctls of linux/if_tun.h.
@@ -138,6 +140,7 @@ pub struct Tap {
     ifindex: u32,
     mtu: u32,
     offloading: Offloading,
+    segments_udp: bool,
     host_addresses: Vec<IpCidr>,
 }
 
@@ -153,15 +156,17 @@ impl Tap {
         let (file, name) = attach(config)?;
         let ifindex = nix::net::if_::if_nametoindex(name.as_str())
             .map_err(|errno| TapError::Host { what: "find", name: name.clone(), errno })?;
-        if config.offloading == Offloading::Full {
-            set_offload(&file, &name)?;
-        }
+        let segments_udp = match config.offloading {
+            Offloading::Full => set_offload(&file, &name)?,
+            Offloading::None => false,
+        };
         let mut tap = Tap {
             file,
             name,
             ifindex,
             mtu: config.mtu,
             offloading: config.offloading,
+            segments_udp,
             host_addresses: Vec::new(),
         };
         tap.bring_up(&config.host_addresses)?;
@@ -328,13 +333,20 @@ fn attach(config: &TapConfig) -> Result<(File, String), TapError> {
     Ok((file, String::from_utf8_lossy(&chosen).into_owned()))
 }
 
-/// Tells the kernel that we take partial checksums and large TCP frames.
-fn set_offload(file: &File, name: &str) -> Result<(), TapError> {
-    let flags = (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) as libc::c_int;
-    // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
-    let result = unsafe { ioctl::tun_set_offload(file.as_raw_fd(), flags) };
+/// Tells the kernel that we take partial checksums and large frames; gives whether it also cuts UDP (since Linux 6.2).
+fn set_offload(file: &File, name: &str) -> Result<bool, TapError> {
+    let set = |flags: libc::c_ulong| {
+        // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
+        unsafe { ioctl::tun_set_offload(file.as_raw_fd(), flags as libc::c_int) }
+    };
+    let tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+    let result = match set(tcp | TUN_F_USO4 | TUN_F_USO6) {
+        Ok(_) => return Ok(true),
+        Err(Errno::EINVAL) => set(tcp),
+        Err(errno) => Err(errno),
+    };
     let fail = |errno| TapError::Host { what: "set the offloads of", name: name.to_owned(), errno };
-    result.map(|_| ()).map_err(fail)
+    result.map(|_| false).map_err(fail)
 }
 
 /// Notes what a virtio-net header says of a received frame.
@@ -418,6 +430,7 @@ impl Link for Tap {
         if self.offloading == Offloading::Full {
             capabilities.max_gso = GSO_MAX;
             capabilities.checksum = ChecksumSupport::Device;
+            capabilities.segments_udp = self.segments_udp;
         }
         capabilities
     }
