@@ -255,6 +255,8 @@ impl Connection {
         if gone && closing && end > self.tcb.receive.nxt {
             // RFC 1122 section 4.2.2.13: "If such a host issues a CLOSE call while received data is still
             // pending, or if new data is received after CLOSE is called, its TCP SHOULD send a RST".
+            // Linux looks at urgent data before it refuses the text: `poll` tells of it.
+            self.tcb.receive.find_urgent(segment.seq, &segment.payload);
             self.end(Some(Error::Reset));
             return match segment.answer_with_reset() {
                 Some(reset) => Disposition::SendReset(Box::new(reset)),

@@ -237,6 +237,11 @@ impl Receiver {
         self.urgent.mark() == Some(self.read)
     }
 
+    /// Takes note of the urgent byte where data at `seq` has it. Answers whether it does.
+    pub fn find_urgent(&mut self, seq: Seq, data: &Chain) -> bool {
+        self.urgent.arrived(seq, data.len(), |at| data.range(at, 1).first().first().copied())
+    }
+
     /// A segment at `seq` has an urgent pointer. Answers whether it is news.
     pub fn announce_urgent(
         &mut self,
@@ -384,8 +389,7 @@ impl Receiver {
         let mut accepted = Accepted::default();
         let Text { seq, mut data, fin, push } = text;
         let (full, held) = (data.len(), data.held());
-        accepted.urgent =
-            self.urgent.arrived(seq, full, |at| data.range(at, 1).first().first().copied());
+        accepted.urgent = self.find_urgent(seq, &data);
         let end = seq + full;
         let mut start = seq;
         if start < self.nxt {

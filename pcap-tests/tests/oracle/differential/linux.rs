@@ -134,6 +134,8 @@ fn on(socket: &OwnedFd, call: &Call) -> nix::Result<String> {
         Call::Listen(backlog) => socket::listen(socket, Backlog::new(*backlog as i32)?).map(done),
         Call::Connect(address) => socket::connect(fd, &storage(*address)).map(done),
         Call::Send(len, salt) => send(socket, *len, *salt, MsgFlags::empty()),
+        Call::SendUrgent(len, salt) => send(socket, *len, *salt, MsgFlags::MSG_OOB),
+        Call::RecvUrgent => recv(socket, 1, MsgFlags::MSG_OOB),
         Call::SendMore(first, second, salt) => {
             let first = send(socket, *first, *salt, MsgFlags::from_bits_retain(libc::MSG_MORE));
             let second = send(socket, *second, *salt, MsgFlags::empty());

@@ -252,6 +252,8 @@ fn on_stream(now: Instant, socket: &TcpSocket, call: &Call) -> String {
         Call::Listen(backlog) => socket.listen(*backlog).map(done).map_err(|_| Errno::EINVAL),
         Call::Connect(address) => connected(socket.connect(now, *address)),
         Call::Send(len, salt) => send(now, socket, (*len, *salt), SendFlags::empty()),
+        Call::SendUrgent(len, salt) => send(now, socket, (*len, *salt), SendFlags::OOB),
+        Call::RecvUrgent => recv(now, socket, 1, RecvFlags::OOB),
         Call::SendMore(first, second, salt) => {
             let first = send(now, socket, (*first, *salt), SendFlags::MORE);
             let second = send(now, socket, (*second, *salt), SendFlags::empty());

@@ -45,11 +45,14 @@ pub enum Call {
     Accept,
     /// So many bytes of a pattern that starts with the second number.
     Send(usize, u8),
+    /// The last byte is urgent.
+    SendUrgent(usize, u8),
     /// Two sends, the first with MSG_MORE.
     SendMore(usize, usize, u8),
     SendTo(usize, u8, SocketAddr),
     Recv(usize),
     Peek(usize),
+    RecvUrgent,
     Shutdown(How),
     Close,
     /// SO_LINGER of no time: a close resets.
@@ -173,6 +176,8 @@ fn stream_step(rng: &mut Rng, at: SocketAddr) -> Step {
         31 => return step(Role::Listener, Call::Close),
         32 => return step(Role::Listener, look(rng)),
         33 => return step(Role::Listener, Call::Shutdown(how(rng))),
+        34 => Call::SendUrgent(size(rng), salt),
+        35 => Call::RecvUrgent,
         _ => look(rng),
     };
     step(role, call)
