@@ -62,6 +62,15 @@ group! {
         reasm_timeout = "ReasmTimeout", reasm_reqds = "ReasmReqds", reasm_oks = "ReasmOKs",
         reasm_fails = "ReasmFails", reasm_overlaps = "ReasmOverlaps",
         frag_oks = "FragOKs", frag_fails = "FragFails", frag_creates = "FragCreates",
+        forw_datagrams = "ForwDatagrams", in_no_routes = "InNoRoutes",
+        in_too_big_errors = "InTooBigErrors", reverse_path_filter = "IPReversePathFilter",
+    }
+}
+
+group! {
+    /// `/proc/net/stat/rt_cache`: addresses that are impossible.
+    RtCacheStats {
+        in_martian_src = "in_martian_src", in_martian_dst = "in_martian_dst",
     }
 }
 
@@ -75,6 +84,9 @@ group! {
         in_router_advertisements = "InRouterAdvertisements",
         in_neighbor_solicits = "InNeighborSolicits", in_neighbor_advertisements = "InNeighborAdvertisements",
         out_msgs = "OutMsgs", out_errors = "OutErrors", out_rate_limited = "OutRateLimitHost",
+        out_rate_limit_global = "OutRateLimitGlobal", out_redirects = "OutRedirects",
+        out_pkt_too_bigs = "OutPktTooBigs",
+        in_timestamps = "InTimestamps", out_timestamp_reps = "OutTimestampReps",
         out_dest_unreachs = "OutDestUnreachs", out_time_excds = "OutTimeExcds",
         out_parm_probs = "OutParmProbs", out_echos = "OutEchos", out_echo_reps = "OutEchoReps",
         out_router_solicits = "OutRouterSolicits", out_neighbor_solicits = "OutNeighborSolicits",
@@ -172,6 +184,8 @@ pub struct Stats {
     pub tcp_ext: TcpExtStats,
     /// `Neigh`
     pub neigh: NeighbourStats,
+    /// `RtCache`
+    pub rt_cache: RtCacheStats,
 }
 
 impl Stats {
@@ -187,6 +201,7 @@ impl Stats {
         self.udp6.each("Udp6", &mut values);
         self.tcp_ext.each("TcpExt", &mut values);
         self.neigh.each("Neigh", &mut values);
+        self.rt_cache.each("RtCache", &mut values);
         Snapshot { values }
     }
 }

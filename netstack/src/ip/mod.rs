@@ -5,6 +5,7 @@ pub mod address;
 pub mod cidr;
 pub mod conf;
 pub mod fragment;
+pub mod multicast;
 pub mod neigh;
 pub mod pmtu;
 pub mod route;

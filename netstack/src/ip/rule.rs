@@ -81,6 +81,15 @@ impl Rule {
         }
     }
 
+    /// Whether every packet is meant.
+    fn selects_all(&self) -> bool {
+        let addresses = self.from.is_none() && self.to.is_none();
+        let links = self.iif.is_none() && self.oif.is_none();
+        let marks = self.mark.is_none() && self.tos == 0 && self.uids.is_none();
+        let ports = self.protocol.is_none() && self.sport.is_none() && self.dport.is_none();
+        addresses && links && marks && ports && !self.invert
+    }
+
     /// Whether a packet is meant.
     fn matches(&self, packet: &Asked<'_>) -> bool {
         let within = |prefix: &Option<IpCidr>, address: Option<core::net::IpAddr>| {
@@ -145,6 +154,16 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// Whether the table "local" is asked first about every packet of a family, as it is unless somebody changed that.
+    pub fn ask_local_first(&self, family: Family) -> bool {
+        let first = self.list(family).first();
+        first.is_some_and(|rule| {
+            rule.action == RuleAction::Lookup(TABLE_LOCAL)
+                && rule.suppress_prefixlength.is_none()
+                && rule.selects_all()
+        })
+    }
+
     /// The rules of a family, as they are asked.
     pub fn list(&self, family: Family) -> &[Rule] {
         match family {

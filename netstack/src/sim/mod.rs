@@ -41,6 +41,11 @@ pub struct HostId(usize);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SegmentId(usize);
 
+impl SegmentId {
+    /// The first segment of a simulation: the only one of a pair.
+    pub const FIRST: SegmentId = SegmentId(0);
+}
+
 /// One attachment to a segment.
 struct Port {
     host: HostId,

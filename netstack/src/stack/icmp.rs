@@ -1,11 +1,13 @@
 //! ICMP of both families: echo, errors that came in, and errors that we send.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Stack;
+use super::limit::Verdict;
 use super::receive::{Headers, Origin, Rx};
 use crate::buffer::{Chain, PacketBuffer};
 use crate::ip::fragment::Expired;
+use crate::ip::tables::Lookup;
 use crate::ip::{
     Cast, Fragment, IpInfo, IpMeta, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, RouteQuery,
 };
@@ -21,9 +23,6 @@ use crate::wire::ipv4::Ipv4;
 use crate::wire::ipv4_options::Options;
 use crate::wire::ipv6::{self, FragmentHeader, Ipv6};
 
-/// Errors a second (`icmp_msgs_per_sec`), and at once (`icmp_msgs_burst`).
-const ERRORS_PER_SECOND: u64 = 1000;
-const ERRORS_AT_ONCE: u64 = 50;
 /// Precedence 6, internetwork control (RFC 791).
 const PRECEDENCE_INTERNETWORK_CONTROL: u8 = 0xc0;
 /// The type-of-service bits without precedence (RFC 1349).
@@ -32,29 +31,6 @@ const TOS_MASK: u8 = 0x1e;
 const QUOTE_V4: usize = 576 - 20 - HEADER_LEN;
 /// As much as fits the minimum IPv6 MTU (RFC 4443 section 2.4 c).
 const QUOTE_V6: usize = 1280 - 40 - HEADER_LEN;
-
-/// A bucket of tokens for ICMP errors (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
-#[derive(Default)]
-pub(super) struct RateLimit {
-    // Thousandths of a token that were used, and when that was right.
-    used: u64,
-    at: Instant,
-}
-
-impl RateLimit {
-    fn take(&mut self, now: Instant) -> bool {
-        let refilled = now.since(self.at).as_micros().min(u128::from(u32::MAX)) as u64
-            * ERRORS_PER_SECOND
-            / 1000;
-        self.used = self.used.saturating_sub(refilled);
-        self.at = self.at.max(now);
-        let free = self.used + 1000 <= ERRORS_AT_ONCE * 1000;
-        if free {
-            self.used += 1000;
-        }
-        free
-    }
-}
 
 impl Stack {
     pub(super) fn icmp_stats(&self, address: IpAddr) -> &IcmpStats {
@@ -77,8 +53,10 @@ impl Stack {
         match message.kind {
             v4::ECHO => {
                 stats.in_echos.inc();
-                // Linux's icmp_echo_ignore_broadcasts: an answer to a broadcast only serves attacks.
-                if info.cast == Cast::Unicast {
+                let conf = &rx.topology.tunables().ip;
+                // An answer to a broadcast only serves attacks.
+                let alone = info.cast == Cast::Unicast || !conf.icmp_echo_ignore_broadcasts;
+                if alone && !conf.icmp_echo_ignore_all {
                     self.echo(rx, info, packet, Icmp { kind: v4::ECHO_REPLY, ..message });
                 }
             }
@@ -96,7 +74,26 @@ impl Stack {
                 let body = packet.to_vec_up_to(QUOTE_V4);
                 self.error_came(rx.now, info.nic, info.src, &message, &body);
             }
-            v4::REDIRECT => stats.in_redirects.inc(),
+            v4::REDIRECT => {
+                stats.in_redirects.inc();
+                packet.advance(HEADER_LEN);
+                let body = packet.to_vec_up_to(QUOTE_V4);
+                // Network redirects are taken as host redirects (RFC 1122 section 3.2.2.2).
+                match Ipv4::parse_quoted(&body).filter(|_| message.code <= 3) {
+                    Some(quoted) => {
+                        let gateway = Ipv4Addr::from(message.rest);
+                        self.redirected_v4(rx, info, gateway, quoted.dst);
+                    }
+                    None => stats.in_errors.inc(),
+                }
+            }
+            v4::TIMESTAMP => {
+                stats.in_timestamps.inc();
+                let conf = &rx.topology.tunables().ip;
+                if info.cast == Cast::Unicast || !conf.icmp_echo_ignore_broadcasts {
+                    self.timestamp(rx, info, &message, packet);
+                }
+            }
             _ => {}
         }
     }
@@ -116,7 +113,11 @@ impl Stack {
         match message.kind {
             v6::ECHO => {
                 stats.in_echos.inc();
-                self.echo(rx, info, packet, Icmp { kind: v6::ECHO_REPLY, ..message });
+                let conf = &rx.topology.tunables().ip;
+                let groups = info.cast == Cast::Unicast || !conf.icmp6_echo_ignore_multicast;
+                if groups && !conf.icmp6_echo_ignore_all {
+                    self.echo(rx, info, packet, Icmp { kind: v6::ECHO_REPLY, ..message });
+                }
             }
             v6::ECHO_REPLY => {
                 stats.in_echo_reps.inc();
@@ -159,6 +160,28 @@ impl Stack {
         if self.send_payload(rx.now, &route, &meta, answer).is_ok() {
             stats.out_msgs.inc();
             stats.out_echo_reps.inc();
+        }
+    }
+
+    /// Answers a timestamp request (RFC 792) with the time at which it came. The stack knows no time of day: the high bit
+    /// says so.
+    fn timestamp(&self, rx: &Rx<'_>, info: &IpInfo, message: &Icmp, mut packet: PacketBuffer) {
+        packet.advance(HEADER_LEN);
+        let Some(originate) = packet.peek::<4>() else {
+            return self.shared.stats.icmp.in_errors.inc();
+        };
+        let now = (rx.now.millis() as u32 | 1 << 31).to_be_bytes();
+        let body = Chain::from([originate, now, now].concat());
+        let src = if info.cast == Cast::Unicast { Some(info.dst) } else { None };
+        let query = RouteQuery { src, ..RouteQuery::to(info.src) };
+        let Ok(route) = self.find_route(rx.now, rx.topology, &query) else { return };
+        let reply = Icmp::new(v4::TIMESTAMP_REPLY, 0, message.rest);
+        let answer = encapsulate(reply, route.src, route.dst, body);
+        let meta =
+            IpMeta { tos: info.tos, fragment: Fragment::Anywhere, ..IpMeta::new(PROTO_ICMP) };
+        if self.send_payload(rx.now, &route, &meta, answer).is_ok() {
+            self.shared.stats.icmp.out_msgs.inc();
+            self.shared.stats.icmp.out_timestamp_reps.inc();
         }
     }
 
@@ -273,10 +296,25 @@ impl Stack {
             return;
         }
         let stats = self.icmp_stats(info.dst);
-        if !self.icmp_limit.lock().take(rx.now) {
-            return stats.out_rate_limited.inc();
+        let conf = &rx.topology.tunables().ip;
+        let wide = self.width_of_route(rx, info);
+        let verdict = self.icmp_limit.lock().allow(rx.now, conf, (info.src, wide), (kind, code));
+        match verdict {
+            Verdict::Send => {}
+            Verdict::GlobalLimit => return stats.out_rate_limit_global.inc(),
+            Verdict::HostLimit => return stats.out_rate_limited.inc(),
         }
-        let src = if info.cast == Cast::Unicast { Some(info.dst) } else { None };
+        // A router answers from its own address; which one, the route back says, or the interface the packet came on.
+        let inbound = conf.icmp_errors_use_inbound_ifaddr && info.dst.is_ipv4();
+        let src = match info.cast {
+            Cast::Unicast if rx.topology.is_local(info.dst) => Some(info.dst),
+            _ if inbound => rx.topology.select_v4(
+                rx.nic.id,
+                Ipv4Addr::UNSPECIFIED,
+                crate::ip::route::Scope::LINK,
+            ),
+            _ => None,
+        };
         let query = RouteQuery { src, nic: scope(info), ..RouteQuery::to(info.src) };
         let Ok(route) = self.find_route(rx.now, rx.topology, &query) else {
             return stats.out_errors.inc();
@@ -293,12 +331,39 @@ impl Stack {
         }
         if self.send_payload(rx.now, &route, &meta, message).is_ok() {
             stats.out_msgs.inc();
-            if (info.dst.is_ipv4() && kind == v4::UNREACHABLE)
-                || (info.dst.is_ipv6() && kind == v6::UNREACHABLE)
-            {
-                stats.out_dest_unreachs.inc();
+            match (info.dst, kind) {
+                (IpAddr::V4(_), v4::UNREACHABLE) | (IpAddr::V6(_), v6::UNREACHABLE) => {
+                    stats.out_dest_unreachs.inc();
+                }
+                (IpAddr::V4(_), v4::TIME_EXCEEDED) | (IpAddr::V6(_), v6::TIME_EXCEEDED) => {
+                    stats.out_time_excds.inc();
+                }
+                (IpAddr::V4(_), v4::PARAMETER_PROBLEM) | (IpAddr::V6(_), v6::PARAMETER_PROBLEM) => {
+                    stats.out_parm_probs.inc();
+                }
+                (IpAddr::V6(_), v6::TOO_BIG) => stats.out_pkt_too_bigs.inc(),
+                _ => {}
             }
         }
+    }
+
+    /// How many bits short of a host the route to the source of a packet is, in units of 32: Linux lets the hosts behind a
+    /// wide IPv6 route have more errors.
+    fn width_of_route(&self, rx: &Rx<'_>, info: &IpInfo) -> u32 {
+        if info.src.is_ipv4() {
+            return 0;
+        }
+        let ask = Lookup {
+            src: None,
+            dst: info.src,
+            iif: None,
+            oif: scope(info),
+            scope: crate::ip::route::Scope::UNIVERSE,
+            flow: crate::ip::Flow::default(),
+            hash: 0,
+        };
+        let found = rx.topology.tables().lookup(&ask, rx.topology);
+        found.map_or(0, |found| u32::from(128 - found.route.dst.prefix_len()) >> 5)
     }
 
     /// Gives up datagrams whose fragments did not all come, and tells their senders (RFC 1122 section 3.3.2).
@@ -325,7 +390,6 @@ impl Stack {
             let flow_info = 0;
             let info = IpInfo { src, dst, protocol, ttl, tos, flow_info, nic, cast, options };
             let kind = if key.dst.is_ipv4() { v4::TIME_EXCEEDED } else { v6::TIME_EXCEEDED };
-            self.icmp_stats(key.dst).out_time_excds.inc();
             let message = (kind, v4::CODE_REASSEMBLY, [0; 4]);
             let packet = PacketBuffer::new(start);
             self.send_error(&rx, &info, &Headers::new(&header), &packet, message, false);

@@ -6,7 +6,10 @@
 mod admin;
 mod connections;
 mod deliver;
+mod forward;
 mod icmp;
+mod input;
+mod limit;
 mod ndp;
 mod neighbours;
 mod nic;
@@ -14,6 +17,7 @@ mod observe;
 mod packet;
 mod receive;
 mod receive_v6;
+mod redirect;
 mod route;
 mod send;
 mod settings;
@@ -34,7 +38,7 @@ use crate::ip::fragment::Reassembly;
 use crate::ip::pmtu::PathMtus;
 use crate::link::{Direction, NicId, Tap, Tapped};
 use crate::memory::{Limits, Memory};
-use crate::rng::{KeyedState, Seed, SipKey};
+use crate::rng::{KeyedState, Rng, Seed, SipKey};
 use crate::stats::Snapshot;
 use crate::time::Instant;
 use crate::transport::{DeadlineHook, Host, OnTimer, Shared, TimerHandle};
@@ -75,7 +79,8 @@ pub struct Stack {
     topology: RwLock<Arc<Topology>>,
     path_mtus: PathMtus,
     reassembly: Mutex<Reassembly>,
-    icmp_limit: Mutex<icmp::RateLimit>,
+    icmp_limit: Mutex<limit::RateLimit>,
+    redirects: redirect::Redirects,
     idents: [AtomicU32; 64],
     ident_key: SipKey,
     multipath_key: SipKey,
@@ -103,7 +108,8 @@ impl Stack {
                 topology: RwLock::new(Arc::new(Topology::new(hasher.clone(), config.tunables))),
                 path_mtus: PathMtus::new(hasher.clone()),
                 reassembly: Mutex::new(Reassembly::new(hasher.clone())),
-                icmp_limit: Mutex::new(icmp::RateLimit::default()),
+                icmp_limit: Mutex::new(limit::RateLimit::new(hasher.clone(), Rng::new(&seed, 19))),
+                redirects: redirect::Redirects::new(hasher.clone()),
                 idents: [const { AtomicU32::new(0) }; 64],
                 ident_key: SipKey::derive(&seed, 17),
                 multipath_key: SipKey::derive(&seed, 18),

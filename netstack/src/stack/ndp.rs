@@ -51,7 +51,7 @@ impl Stack {
             }
             v6::REDIRECT => {
                 stats.in_redirects.inc();
-                Some(())
+                self.redirected_v6(rx, info, &body)
             }
             _ => Some(()),
         };
@@ -138,7 +138,7 @@ impl Stack {
     }
 
     /// Sends a message of neighbour discovery, to a link-layer address when that is known.
-    fn send_ndp(
+    pub(super) fn send_ndp(
         &self,
         now: Instant,
         nic: &Arc<Nic>,

@@ -4,18 +4,21 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::Stack;
+use super::forward::Passing;
+use super::input::Input;
 use super::nic::Nic;
 use super::packet::packet_type;
 use super::topology::Topology;
 use crate::buffer::PacketBuffer;
-use crate::ip::fragment::{FragmentKey, Outcome, Piece};
+use crate::ip::fragment::{First, FragmentKey, Outcome, Piece};
 use crate::ip::{Cast, IpInfo};
 use crate::link::{Direction, MacAddr, NicKind};
 use crate::time::Instant;
 use crate::transport::packet::PacketType;
 use crate::wire::ethernet::{self, Ethernet, TYPE_ARP, TYPE_IPV4, TYPE_IPV6};
+use crate::wire::icmp::v4;
 use crate::wire::ipv4::{HEADER_LEN, Ipv4, Malformed};
-use crate::wire::ipv4_options::Options;
+use crate::wire::ipv4_options::{Kinds, Options};
 
 /// Where a packet came from, for everything that handles it.
 #[derive(Clone, Copy)]
@@ -178,20 +181,53 @@ impl Stack {
             }
         };
         let headers = Headers::new(bytes);
-        if has_source_route(bytes) {
-            // RFC 7126 section 4.3: packets with source routes are dropped.
-            return stats.in_hdr_errors.inc();
-        }
+        let options = Options::check(bytes.get(HEADER_LEN..).unwrap_or_default());
         packet.truncate(usize::from(header.total_len));
-        let Some(cast) = self.judge_v4(rx, &header) else {
-            return stats.in_addr_errors.inc();
-        };
-        self.count_cast(rx, cast);
-        if header.is_fragment() {
-            self.reassemble_v4(rx, cast, &header, headers, packet);
-        } else {
-            self.deliver_ipv4(rx, cast, &header, headers, packet);
+        match options {
+            Ok(Kinds::Harmless) => {}
+            // RFC 7126 section 4.3: packets with source routes are dropped (`accept_source_route` = 0: this stack follows none).
+            Ok(Kinds::SourceRoute) => return stats.in_hdr_errors.inc(),
+            Err(at) => {
+                stats.in_hdr_errors.inc();
+                return self.bad_option(rx, (&header, &headers), packet, HEADER_LEN + at);
+            }
         }
+        let multicast = rx.link_cast != Cast::Unicast && !header.dst.is_multicast();
+        if multicast && rx.drops_unicast_in_multicast(&header) {
+            return stats.in_discards.inc();
+        }
+        match self.input_v4(rx, &header) {
+            Input::Local(cast) => {
+                self.count_cast(rx, cast);
+                match header.is_fragment() {
+                    true => self.reassemble_v4(rx, cast, &header, headers, packet),
+                    false => self.deliver_ipv4(rx, cast, &header, headers, packet),
+                }
+            }
+            Input::Forward(onward) => self.forward_v4(rx, (&header, &headers), &onward, packet),
+            Input::Refused(refusal) => {
+                packet.advance(usize::from(header.header_len));
+                let info = info_of(rx, Cast::Unicast, &header, Options::NONE);
+                let passing = Passing { info: &info, headers: &headers, rest: &packet };
+                self.no_way_on(rx, &passing, refusal);
+            }
+            Input::Dropped => {}
+        }
+    }
+
+    /// Tells the sender where its options are broken (RFC 1122 section 3.2.2.5).
+    fn bad_option(
+        &self,
+        rx: &Rx<'_>,
+        (header, headers): (&Ipv4, &Headers),
+        mut packet: PacketBuffer,
+        at: usize,
+    ) {
+        packet.advance(usize::from(header.header_len));
+        let info = info_of(rx, rx.link_cast, header, Options::NONE);
+        let pointer = u8::try_from(at).unwrap_or(u8::MAX);
+        let message = (v4::PARAMETER_PROBLEM, 0, [pointer, 0, 0, 0]);
+        self.send_error(rx, &info, headers, &packet, message, false);
     }
 
     pub(super) fn count_cast(&self, rx: &Rx<'_>, cast: Cast) {
@@ -201,24 +237,6 @@ impl Stack {
             (Cast::Multicast, Some(stats)) => stats.in_mcast_pkts.inc(),
             _ => {}
         }
-    }
-
-    /// Whether a packet is for us, and how addressed (RFC 1122 section 3.2.1.3).
-    fn judge_v4(&self, rx: &Rx<'_>, header: &Ipv4) -> Option<Cast> {
-        let (src, dst) = (header.src, header.dst);
-        let loopback = rx.nic.is_loopback();
-        if src.is_multicast() || src.is_broadcast() || rx.topology.is_broadcast(rx.nic.id, src) {
-            return None;
-        }
-        // "Addresses of this form MUST NOT appear outside a host", and our own address from outside is forged.
-        let forged = rx.origin == Origin::Wire && rx.topology.is_local(src.into());
-        if !loopback && (src.is_loopback() || dst.is_loopback() || forged) {
-            return None;
-        }
-        if src.is_unspecified() && dst != Ipv4Addr::BROADCAST && !dst.is_multicast() {
-            return None;
-        }
-        rx.topology.accepts_v4(rx.nic, dst)
     }
 
     fn reassemble_v4(
@@ -242,10 +260,12 @@ impl Stack {
             more: header.more_fragments,
             header: headers.to_vec(),
             protocol: header.protocol,
+            tos: header.tos,
             payload: packet.into_chain(),
         };
-        let Some((first, _, payload)) = self.reassemble(rx, key, piece) else { return };
+        let Some((first, tos, payload)) = self.reassemble(rx, key, piece) else { return };
         let Some(mut whole) = Ipv4::parse_quoted(&first) else { return };
+        whole.tos |= tos.ecn;
         let total = payload.len() + HEADER_LEN;
         let Ok(total_len) = u16::try_from(total) else {
             return self.shared.stats.ip.reasm_fails.inc();
@@ -268,20 +288,21 @@ impl Stack {
         rx: &Rx<'_>,
         key: FragmentKey,
         piece: Piece,
-    ) -> Option<(Vec<u8>, u8, crate::buffer::Chain)> {
+    ) -> Option<(Vec<u8>, First, crate::buffer::Chain)> {
         let stats = self.ip_stats(key.dst);
         stats.reasm_reqds.inc();
         let mut table = self.reassembly.lock();
-        let outcome = table.add(rx.now, key, piece);
+        let outcome = table.add(rx.now, &rx.topology.tunables().ip, (key, piece));
         let deadline = table.next_deadline();
         drop(table);
         self.schedule(deadline);
         match outcome {
             Outcome::Waiting => None,
-            Outcome::Complete { header, protocol, payload } => {
+            Outcome::Complete { header, first, payload } => {
                 stats.reasm_oks.inc();
-                Some((header, protocol, payload))
+                Some((header, first, payload))
             }
+            Outcome::Duplicate => None,
             Outcome::Overlap => {
                 stats.reasm_overlaps.inc();
                 stats.reasm_fails.inc();
@@ -303,36 +324,34 @@ impl Stack {
         headers: Headers,
         mut packet: PacketBuffer,
     ) {
-        let info = IpInfo {
-            src: IpAddr::V4(header.src),
-            dst: IpAddr::V4(header.dst),
-            protocol: header.protocol,
-            ttl: header.ttl,
-            tos: header.tos,
-            flow_info: 0,
-            nic: rx.nic.id,
-            cast,
-            options: headers.options(rx.now, header.dst),
-        };
+        let info = info_of(rx, cast, header, headers.options(rx.now, header.dst));
         let raw = self.deliver_raw(rx, &info, &packet);
         packet.advance(usize::from(header.header_len));
         self.deliver(rx, &info, headers, packet, raw);
     }
 }
 
-/// Whether the options hold a loose or strict source route.
-fn has_source_route(header: &[u8]) -> bool {
-    let mut options = header.get(HEADER_LEN..).unwrap_or_default();
-    while let [kind, rest @ ..] = options {
-        match (kind, rest) {
-            (0, _) => return false,
-            (1, _) => options = rest,
-            (131 | 137, _) => return true,
-            (_, [len, ..]) if *len >= 2 => {
-                options = options.get(usize::from(*len)..).unwrap_or_default();
-            }
-            _ => return false,
-        }
+/// What endpoints are told of a packet.
+fn info_of(rx: &Rx<'_>, cast: Cast, header: &Ipv4, options: Options) -> IpInfo {
+    IpInfo {
+        src: IpAddr::V4(header.src),
+        dst: IpAddr::V4(header.dst),
+        protocol: header.protocol,
+        ttl: header.ttl,
+        tos: header.tos,
+        flow_info: 0,
+        nic: rx.nic.id,
+        cast,
+        options,
     }
-    false
+}
+
+impl Rx<'_> {
+    /// RFC 1122 section 3.3.6: "a host SHOULD silently discard a datagram that is received via a link-layer broadcast ... but
+    /// does not specify an IP multicast or broadcast destination address"; on Linux a tunable.
+    fn drops_unicast_in_multicast(&self, header: &Ipv4) -> bool {
+        let drop = self.topology.of_nic(self.nic.id).ipv4.drop_unicast_in_l2_multicast
+            || self.topology.tunables().ipv4_all.drop_unicast_in_l2_multicast;
+        drop && !self.topology.is_broadcast(self.nic.id, header.dst)
+    }
 }

@@ -3,21 +3,25 @@
 use core::net::IpAddr;
 
 use super::Stack;
-use super::receive::{Headers, Origin, Rx};
+use super::forward::Passing;
+use super::input::{Input, Onward};
+use super::receive::{Headers, Rx};
 use crate::buffer::PacketBuffer;
 use crate::ip::fragment::{FragmentKey, Piece};
-use crate::ip::{Cast, IpInfo};
+use crate::ip::{Cast, IpInfo, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 use crate::wire::icmp::v6;
 use crate::wire::ipv4_options::Options;
 use crate::wire::ipv6::{
     FRAGMENT_LEN, FragmentHeader, HEADER_LEN, Ipv6, NEXT_DESTINATION, NEXT_FRAGMENT,
-    NEXT_HOP_BY_HOP, NEXT_NONE, NEXT_ROUTING, OptionsVerdict, judge_options,
+    NEXT_HOP_BY_HOP, NEXT_NONE, NEXT_ROUTING, OptionLimits, OptionsHeader, OptionsVerdict,
+    judge_options,
 };
 
 /// How many extension headers a packet may have.
 const MAX_EXTENSIONS: usize = 8;
 
 /// A packet while its extension headers are walked.
+#[derive(Clone)]
 struct Walk {
     header: Ipv6,
     cast: Cast,
@@ -27,6 +31,8 @@ struct Walk {
     next: u8,
     /// Where the next-header field lies that told `next`.
     next_at: usize,
+    /// Whether it came in fragments.
+    fragmented: bool,
 }
 
 /// What a header asks for.
@@ -48,38 +54,49 @@ impl Stack {
             return stats.in_truncated_pkts.inc();
         }
         packet.truncate(total);
-        let Some(cast) = self.judge_v6(rx, &header) else { return stats.in_addr_errors.inc() };
-        if cast == Cast::Multicast && rx.link_cast != Cast::Unicast {
-            stats.in_mcast_pkts.inc();
-        }
+        let headers = Headers::new(&bytes);
         packet.advance(HEADER_LEN);
+        let next = header.next_header;
         let walk = Walk {
             header,
-            cast,
-            headers: Headers::new(&bytes),
+            cast: Cast::Unicast,
+            headers,
             at: HEADER_LEN,
-            next: header.next_header,
+            next,
             next_at: 6,
+            fragmented: false,
         };
-        self.walk_extensions(rx, walk, packet);
+        match self.input_v6(rx, &header) {
+            Input::Local(cast) => {
+                if cast == Cast::Multicast && rx.link_cast != Cast::Unicast {
+                    stats.in_mcast_pkts.inc();
+                }
+                self.walk_extensions(rx, Walk { cast, ..walk }, packet);
+            }
+            Input::Forward(onward) => self.pass_on(rx, walk, &onward, packet),
+            Input::Refused(refusal) => {
+                let info = walk.info(rx);
+                let passing = Passing { info: &info, headers: &walk.headers, rest: &packet };
+                self.no_way_on(rx, &passing, refusal);
+            }
+            Input::Dropped => {}
+        }
     }
 
-    fn judge_v6(&self, rx: &Rx<'_>, header: &Ipv6) -> Option<Cast> {
-        let (src, dst) = (header.src, header.dst);
-        let loopback = rx.nic.is_loopback();
-        if src.is_multicast() || (!loopback && (src.is_loopback() || dst.is_loopback())) {
-            return None;
+    /// Looks at the hop-by-hop options of a packet that goes on; no other header concerns a router.
+    fn pass_on(&self, rx: &Rx<'_>, walk: Walk, onward: &Onward, packet: PacketBuffer) {
+        if walk.next == NEXT_HOP_BY_HOP {
+            let (mut seen, mut rest) = (walk.clone(), packet.clone());
+            match self.options_header(rx, &mut seen, &mut rest) {
+                Step::Continue => {}
+                Step::Stop => return self.shared.stats.ip6.in_hdr_errors.inc(),
+                Step::Problem { code, pointer } => {
+                    self.shared.stats.ip6.in_hdr_errors.inc();
+                    return self.parameter_problem(rx, &seen, &rest, (code, pointer));
+                }
+            }
         }
-        // Our own address from outside is forged.
-        if rx.origin == Origin::Wire && !loopback && rx.topology.is_local(src.into()) {
-            return None;
-        }
-        // Interface-local groups never cross a link, and IPv4-mapped addresses never appear on the wire.
-        let mapped = src.to_ipv4_mapped().is_some() || dst.to_ipv4_mapped().is_some();
-        if mapped || (dst.is_multicast() && dst.octets()[1] & 0x0f <= 1 && !loopback) {
-            return None;
-        }
-        rx.topology.accepts_v6(rx.nic, dst)
+        self.forward_v6(rx, (&walk.header, &walk.headers), onward, packet);
     }
 
     fn walk_extensions(&self, rx: &Rx<'_>, mut walk: Walk, mut packet: PacketBuffer) {
@@ -90,8 +107,10 @@ impl Stack {
                 NEXT_HOP_BY_HOP if position > 0 => {
                     Step::Problem { code: v6::CODE_NEXT_HEADER, pointer: walk.next_at }
                 }
-                NEXT_HOP_BY_HOP | NEXT_DESTINATION => self.options_header(&mut walk, &mut packet),
-                NEXT_ROUTING => self.routing_header(&mut walk, &mut packet),
+                NEXT_HOP_BY_HOP | NEXT_DESTINATION => {
+                    self.options_header(rx, &mut walk, &mut packet)
+                }
+                NEXT_ROUTING => self.routing_header(rx, &mut walk, &mut packet),
                 NEXT_FRAGMENT => return self.reassemble_v6(rx, walk, packet),
                 NEXT_NONE => return,
                 _ => return self.deliver_ipv6(rx, walk, packet),
@@ -123,10 +142,22 @@ impl Stack {
         Some(bytes)
     }
 
-    fn options_header(&self, walk: &mut Walk, packet: &mut PacketBuffer) -> Step {
+    fn options_header(&self, rx: &Rx<'_>, walk: &mut Walk, packet: &mut PacketBuffer) -> Step {
         let start = walk.at;
+        let conf = &rx.topology.tunables().ip;
+        let (number, length) = (conf.max_hbh_opts_number, conf.max_hbh_length);
+        let (which, limits) = match walk.next {
+            NEXT_HOP_BY_HOP => (
+                OptionsHeader::HopByHop { payload_len: walk.header.payload_len },
+                OptionLimits { number, length },
+            ),
+            _ => (
+                OptionsHeader::Destination,
+                OptionLimits { number: conf.max_dst_opts_number, length: conf.max_dst_opts_length },
+            ),
+        };
         let Some(bytes) = Stack::take_extension(walk, packet) else { return Step::Stop };
-        match judge_options(&bytes) {
+        match judge_options(&bytes, which, limits) {
             OptionsVerdict::Continue => Step::Continue,
             OptionsVerdict::Discard => Step::Stop,
             OptionsVerdict::ReportUnicast(_) if walk.cast != Cast::Unicast => Step::Stop,
@@ -137,8 +168,11 @@ impl Stack {
         }
     }
 
-    fn routing_header(&self, walk: &mut Walk, packet: &mut PacketBuffer) -> Step {
+    fn routing_header(&self, rx: &Rx<'_>, walk: &mut Walk, packet: &mut PacketBuffer) -> Step {
         let start = walk.at;
+        if walk.cast != Cast::Unicast || rx.link_cast != Cast::Unicast {
+            return Step::Stop;
+        }
         let Some(bytes) = Stack::take_extension(walk, packet) else { return Step::Stop };
         match bytes.get(3) {
             // RFC 8200 section 4.4: "If Segments Left is zero, the node must ignore the Routing header".
@@ -158,7 +192,18 @@ impl Stack {
             stats.reasm_fails.inc();
             return self.parameter_problem(rx, &walk, &packet, (0, 4));
         }
+        if usize::from(fragment.offset) + packet.len() - FRAGMENT_LEN > 65_535 {
+            // "... or if the length and offset of a fragment are such that the Payload Length ... would exceed 65,535 octets":
+            // the pointer is at the fragment offset.
+            stats.reasm_fails.inc();
+            return self.parameter_problem(rx, &walk, &packet, (0, walk.at + 2));
+        }
         packet.advance(FRAGMENT_LEN);
+        if fragment.offset == 0 && lacks_headers(fragment.next_header, &mut packet) {
+            // RFC 7112 section 5: a first fragment without the whole header chain is discarded, with code 3.
+            stats.in_hdr_errors.inc();
+            return self.parameter_problem(rx, &walk, &packet, (v6::CODE_INCOMPLETE, 0));
+        }
         if fragment.offset == 0 && !fragment.more {
             // RFC 6946: an atomic fragment is handled alone.
             let walk = Walk { next: fragment.next_header, next_at: walk.at, ..walk };
@@ -176,10 +221,13 @@ impl Stack {
             more: fragment.more,
             header: walk.headers.to_vec(),
             protocol: fragment.next_header,
+            tos: walk.header.traffic_class,
             payload: packet.into_chain(),
         };
-        let Some((_, next, payload)) = self.reassemble(rx, key, piece) else { return };
-        let mut walk = Walk { next, ..walk };
+        let Some((_, first, payload)) = self.reassemble(rx, key, piece) else { return };
+        let next = first.protocol;
+        let mut walk = Walk { next, fragmented: true, ..walk };
+        walk.header.traffic_class |= first.ecn;
         // The whole has no fragment header any more: what names it names what follows, also where an error quotes it.
         walk.headers.set(walk.next_at, next);
         let len = u16::try_from(walk.at - HEADER_LEN + payload.len()).unwrap_or(0);
@@ -193,8 +241,8 @@ impl Stack {
     fn after_fragment(&self, rx: &Rx<'_>, mut walk: Walk, mut packet: PacketBuffer) {
         for _ in 0..MAX_EXTENSIONS {
             let step = match walk.next {
-                NEXT_DESTINATION => self.options_header(&mut walk, &mut packet),
-                NEXT_ROUTING => self.routing_header(&mut walk, &mut packet),
+                NEXT_DESTINATION => self.options_header(rx, &mut walk, &mut packet),
+                NEXT_ROUTING => self.routing_header(rx, &mut walk, &mut packet),
                 NEXT_HOP_BY_HOP | NEXT_FRAGMENT => Step::Stop,
                 NEXT_NONE => return,
                 _ => return self.deliver_ipv6(rx, walk, packet),
@@ -210,7 +258,16 @@ impl Stack {
         self.shared.stats.ip6.in_hdr_errors.inc();
     }
 
-    fn deliver_ipv6(&self, rx: &Rx<'_>, walk: Walk, packet: PacketBuffer) {
+    fn deliver_ipv6(&self, rx: &Rx<'_>, walk: Walk, mut packet: PacketBuffer) {
+        // RFC 6980 section 5: "Nodes MUST silently ignore the following Neighbor Discovery messages if the packets carrying
+        // them include an IPv6 Fragmentation Header".
+        if walk.fragmented && walk.next == PROTO_ICMPV6 {
+            let discovery = |kind: u8| (v6::ROUTER_SOLICIT..=v6::REDIRECT).contains(&kind);
+            let suppress = rx.topology.of_nic(rx.nic.id).ipv6.suppress_frag_ndisc;
+            if suppress && packet.peek::<1>().is_some_and(|[kind]| discovery(kind)) {
+                return self.shared.stats.icmp6.in_errors.inc();
+            }
+        }
         let info = walk.info(rx);
         let raw = self.deliver_raw(rx, &info, &packet);
         self.deliver(rx, &info, walk.headers, packet, raw);
@@ -225,9 +282,33 @@ impl Stack {
     ) {
         let pointer = u32::try_from(pointer).unwrap_or(u32::MAX).to_be_bytes();
         let message = (v6::PARAMETER_PROBLEM, code, pointer);
-        self.shared.stats.icmp6.out_parm_probs.inc();
         let always = code == v6::CODE_OPTION;
         self.send_error(rx, &walk.info(rx), &walk.headers, packet, message, always);
+    }
+}
+
+/// Whether a first fragment ends before the transport's header does. Extension headers are stepped over.
+fn lacks_headers(mut next: u8, packet: &mut PacketBuffer) -> bool {
+    let bytes = packet.to_vec_up_to(MAX_EXTENSIONS * 256);
+    let mut rest = bytes.as_slice();
+    loop {
+        let needed = match next {
+            NEXT_HOP_BY_HOP | NEXT_DESTINATION | NEXT_ROUTING => {
+                let Some([following, len, ..]) = rest.first_chunk::<8>() else { return true };
+                let len = (usize::from(*len) + 1) * 8;
+                let Some(after) = rest.get(len..) else {
+                    // What lies beyond the bytes that were looked at is there.
+                    return bytes.len() == packet.len();
+                };
+                (next, rest) = (*following, after);
+                continue;
+            }
+            NEXT_NONE => 0,
+            PROTO_TCP => 20,
+            PROTO_UDP | PROTO_ICMPV6 => 8,
+            _ => 1,
+        };
+        return rest.len() < needed && bytes.len() == packet.len();
     }
 }
 

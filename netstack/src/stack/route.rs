@@ -55,6 +55,8 @@ impl Stack {
         let nic = way.nic;
         let cast = cast_of(topology, nic, dst);
         let next_hop = if cast == Cast::Unicast { way.next_hop } else { dst };
+        let detour = self.redirects.next_hop(now, dst, (nic.id, next_hop));
+        let next_hop = detour.unwrap_or(next_hop);
         let select = || topology.select_source(nic.id, dst, (next_hop, query.prefer));
         let src = match bound.or(way.pref_src) {
             Some(src) => src,

@@ -21,6 +21,12 @@ pub mod v4 {
     pub const TIME_EXCEEDED: u8 = 11;
     /// Parameter problem.
     pub const PARAMETER_PROBLEM: u8 = 12;
+    /// Timestamp request.
+    pub const TIMESTAMP: u8 = 13;
+    /// Timestamp reply.
+    pub const TIMESTAMP_REPLY: u8 = 14;
+    /// Code of unreachable: administratively prohibited.
+    pub const CODE_PROHIBITED: u8 = 13;
     /// Code of unreachable: host.
     pub const CODE_HOST: u8 = 1;
     /// Code of unreachable: protocol.
@@ -57,6 +63,12 @@ pub mod v6 {
     pub const NEIGHBOUR_ADVERT: u8 = 136;
     /// Redirect.
     pub const REDIRECT: u8 = 137;
+    /// Code of unreachable: administratively prohibited.
+    pub const CODE_PROHIBITED: u8 = 1;
+    /// Code of unreachable: beyond the scope of the source address.
+    pub const CODE_BEYOND_SCOPE: u8 = 2;
+    /// Code of parameter problem: the first fragment lacks headers (RFC 7112).
+    pub const CODE_INCOMPLETE: u8 = 3;
     /// Code of unreachable: address.
     pub const CODE_ADDRESS: u8 = 3;
     /// Code of unreachable: port.

@@ -11,9 +11,19 @@ const NOP: u8 = 1;
 const RECORD_ROUTE: u8 = 7;
 const TIMESTAMP: u8 = 68;
 const LOOSE_SOURCE_ROUTE: u8 = 131;
+const ROUTER_ALERT: u8 = 148;
 const STRICT_SOURCE_ROUTE: u8 = 137;
 /// The bit of a kind that says that every fragment carries the option.
 const COPIED: u8 = 0x80;
+
+/// What a list of options asks of whoever takes the packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kinds {
+    /// Nothing that changes its way.
+    Harmless,
+    /// A way that the sender chose.
+    SourceRoute,
+}
 
 /// Options, padded to a multiple of four bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +82,32 @@ fn pointer_holds(bytes: &[u8], place: Place) -> bool {
     pointer >= least && body.is_some_and(|body| body % unit == 0)
 }
 
+/// Where within an option the first wrong thing lies.
+fn check_option(kind: u8, option: &[u8]) -> Result<(), usize> {
+    let len = option.len();
+    let pointer = option.get(2).map_or(0, |pointer| usize::from(*pointer));
+    match kind {
+        LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE if len < 3 => Err(1),
+        LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE if pointer < 4 => Err(2),
+        RECORD_ROUTE if len < 3 => Err(1),
+        RECORD_ROUTE if pointer < 4 || (pointer <= len && pointer + 3 > len) => Err(2),
+        TIMESTAMP if len < 4 => Err(1),
+        TIMESTAMP if pointer < 5 || (pointer <= len && pointer + 3 > len) => Err(2),
+        TIMESTAMP => {
+            let flags = option.get(3).copied().unwrap_or_default();
+            let addressed = matches!(flags & 0xf, 1 | 3);
+            match pointer <= len {
+                true if addressed && pointer + 7 > len => Err(2),
+                // The count of hosts that found no room is full.
+                false if flags >> 4 == 15 => Err(3),
+                _ => Ok(()),
+            }
+        }
+        ROUTER_ALERT if len < 4 => Err(1),
+        _ => Ok(()),
+    }
+}
+
 impl Options {
     /// No options.
     pub const NONE: Options = Options { len: 0, bytes: [0; OPTIONS_MAX] };
@@ -89,6 +125,45 @@ impl Options {
             }
         }
         Some(out)
+    }
+
+    /// Judges the options of a packet that came in, as Linux's `ip_options_compile` does.
+    ///
+    /// # Errors
+    ///
+    /// Where the first thing wrong lies, counted from the first option: what a Parameter Problem points at.
+    pub fn check(bytes: &[u8]) -> Result<Kinds, usize> {
+        let mut kinds = Kinds::Harmless;
+        let mut seen = 0u8;
+        let mut at = 0;
+        while let Some(kind) = bytes.get(at).copied() {
+            let len = match kind {
+                END => break,
+                NOP => 1,
+                _ => bytes.get(at + 1).map_or(0, |len| usize::from(*len)),
+            };
+            if (kind != NOP && len < 2) || len > bytes.len() - at {
+                return Err(at);
+            }
+            let option = bytes.get(at..at + len).unwrap_or_default();
+            let bit = match kind {
+                LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => 1,
+                RECORD_ROUTE => 2,
+                TIMESTAMP => 4,
+                _ => 0,
+            };
+            // Each of these may come once.
+            if seen & bit != 0 {
+                return Err(at);
+            }
+            seen |= bit;
+            check_option(kind, option).map_err(|within| at + within)?;
+            if bit == 1 {
+                kinds = Kinds::SourceRoute;
+            }
+            at += len;
+        }
+        Ok(kinds)
     }
 
     /// The bytes, a multiple of four.
@@ -154,6 +229,11 @@ impl Options {
         if let Some(slot) = option.get_mut(from..from + bytes.len()) {
             slot.copy_from_slice(bytes);
             option[2] = pointer + bytes.len() as u8;
+        } else if let [TIMESTAMP, _, _, flags, ..] = option
+            && *flags >> 4 < 15
+        {
+            // RFC 781: the overflow counts the hosts that could not register.
+            *flags += 0x10;
         }
     }
 }
@@ -181,6 +261,35 @@ mod tests {
         let mut both = Options::parse(&[TIMESTAMP, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         both.record(Ipv4Addr::LOCALHOST, 6);
         assert_eq!(both.as_slice(), [TIMESTAMP, 12, 13, 1, 127, 0, 0, 1, 0x80, 0, 0, 6]);
+    }
+
+    #[test]
+    fn the_first_wrong_byte_is_pointed_at() {
+        for (bytes, at) in [
+            (&[7u8][..], 0),
+            (&[7, 1], 0),
+            (&[1, 7, 2], 2),
+            (&[7, 3, 3], 2),
+            (&[7, 5, 4, 0, 0], 2),
+            (&[7, 3, 4, 7, 3, 4], 3),
+            (&[68, 3, 5], 1),
+            (&[68, 12, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0], 2),
+            (&[68, 4, 5, 0xf0], 3),
+            (&[148, 3, 0], 1),
+            (&[131, 2], 1),
+            (&[1, 137, 3, 3], 3),
+            (&[9, 5, 1, 1], 0),
+        ] {
+            assert_eq!(Options::check(bytes), Err(at), "{bytes:?}");
+        }
+        for bytes in [&[][..], &[1, 1, 0, 9], &[7, 7, 4, 0, 0, 0, 0], &[68, 4, 5, 0], &[9, 2]] {
+            assert_eq!(Options::check(bytes), Ok(Kinds::Harmless), "{bytes:?}");
+        }
+        assert_eq!(Options::check(&[131, 7, 4, 10, 0, 0, 1]), Ok(Kinds::SourceRoute));
+        // A host that finds no room in a timestamp is counted.
+        let mut full = Options::parse(&[TIMESTAMP, 4, 5, 0x20]).unwrap();
+        full.record(Ipv4Addr::LOCALHOST, 1);
+        assert_eq!(full.as_slice(), [TIMESTAMP, 4, 5, 0x30]);
     }
 
     #[test]

@@ -120,31 +120,104 @@ pub enum OptionsVerdict {
     Malformed(usize),
 }
 
-/// Judges the options of a hop-by-hop or destination options header (its bytes from the next-header field on).
-pub fn judge_options(header: &[u8]) -> OptionsVerdict {
-    let mut at = 2;
+/// How much an options header may hold (`max_hbh_opts_number`, `max_hbh_length` and their like).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OptionLimits {
+    /// Options besides padding; below 0 so many, and no unknown ones.
+    pub number: i32,
+    /// Bytes of the header.
+    pub length: i32,
+}
+
+/// Which options header is judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OptionsHeader {
+    /// Hop-by-hop options, behind a fixed header that tells this payload length.
+    HopByHop {
+        /// The length field of the fixed header.
+        payload_len: u16,
+    },
+    /// Destination options.
+    Destination,
+}
+
+/// The jumbo payload option (RFC 2675).
+const OPTION_JUMBO: u8 = 0xc2;
+/// The router alert option (RFC 2711).
+const OPTION_ROUTER_ALERT: u8 = 0x05;
+
+/// Judges the options of a hop-by-hop or destination options header (its bytes from the next-header field on), as
+/// Linux's `ip6_parse_tlv` does.
+pub fn judge_options(header: &[u8], which: OptionsHeader, limits: OptionLimits) -> OptionsVerdict {
+    if i64::try_from(header.len()).is_ok_and(|len| len > i64::from(limits.length)) {
+        return OptionsVerdict::Discard;
+    }
+    let (mut at, mut padding, mut count) = (2, 0usize, 0u32);
     while let Some(kind) = header.get(at) {
-        // Pad1 is one byte without a length.
+        // Pad1 is one byte without a length. RFC 8200 section 4.2 needs at most seven bytes of padding; more is a channel.
         if *kind == 0 {
             at += 1;
+            padding += 1;
+            if padding > 7 {
+                return OptionsVerdict::Discard;
+            }
             continue;
         }
-        let Some(len) = header.get(at + 1) else { return OptionsVerdict::Malformed(at) };
-        if at + 2 + usize::from(*len) > header.len() {
-            return OptionsVerdict::Malformed(at + 1);
+        let len = header.get(at + 1).map(|len| usize::from(*len));
+        let Some(body) = len.and_then(|len| header.get(at + 2..at + 2 + len)) else {
+            return OptionsVerdict::Discard;
+        };
+        if *kind == 1 {
+            padding += body.len() + 2;
+            if padding > 7 || body.iter().any(|byte| *byte != 0) {
+                return OptionsVerdict::Discard;
+            }
+        } else {
+            padding = 0;
+            count += 1;
+            if count > limits.number.unsigned_abs() {
+                return OptionsVerdict::Discard;
+            }
+            match judge_option((*kind, at), body, which, limits) {
+                OptionsVerdict::Continue => {}
+                verdict => return verdict,
+            }
         }
-        // PadN, router alert and jumbo payload are known by name; the jumbo payload is refused as unknown.
-        let known = matches!(kind, 0x01 | 0x05);
-        // RFC 8200 section 4.2: "the highest-order 2 bits specify the action that must be taken if the
-        // processing IPv6 node does not recognize the Option Type".
-        match kind >> 6 {
-            _ if known => {}
-            0 => {}
-            1 => return OptionsVerdict::Discard,
-            2 => return OptionsVerdict::Report(at),
-            _ => return OptionsVerdict::ReportUnicast(at),
-        }
-        at += 2 + usize::from(*len);
+        at += 2 + body.len();
     }
     OptionsVerdict::Continue
+}
+
+fn judge_option(
+    (kind, at): (u8, usize),
+    body: &[u8],
+    which: OptionsHeader,
+    limits: OptionLimits,
+) -> OptionsVerdict {
+    match (kind, which) {
+        (OPTION_ROUTER_ALERT, OptionsHeader::HopByHop { .. }) if body.len() == 2 => {
+            return OptionsVerdict::Continue;
+        }
+        (OPTION_ROUTER_ALERT, OptionsHeader::HopByHop { .. }) => return OptionsVerdict::Discard,
+        (OPTION_JUMBO, OptionsHeader::HopByHop { payload_len }) => {
+            return match (<[u8; 4]>::try_from(body).map(u32::from_be_bytes), at % 4) {
+                // RFC 2675 section 3: a length that fits the fixed header is an error at the option's value, and one beside
+                // a length of the fixed header at its type.
+                (Ok(0..=65_535), 2) => OptionsVerdict::Malformed(at + 2),
+                (Ok(_), 2) if payload_len != 0 => OptionsVerdict::Malformed(at),
+                // No link here carries so much.
+                _ => OptionsVerdict::Discard,
+            };
+        }
+        _ => {}
+    }
+    // RFC 8200 section 4.2: "the highest-order 2 bits specify the action that must be taken if the
+    // processing IPv6 node does not recognize the Option Type".
+    match kind >> 6 {
+        _ if limits.number < 0 => OptionsVerdict::Discard,
+        0 => OptionsVerdict::Continue,
+        1 => OptionsVerdict::Discard,
+        2 => OptionsVerdict::Report(at),
+        _ => OptionsVerdict::ReportUnicast(at),
+    }
 }

@@ -3,6 +3,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod group;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv4_options;

@@ -72,6 +72,56 @@ pub struct Prefix {
     pub preferred: Duration,
 }
 
+/// A redirect: another first hop is better.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Redirect {
+    /// The better first hop: a router's link-local address, or the destination when it is a neighbour.
+    pub target: Ipv6Addr,
+    /// The destination that is redirected.
+    pub destination: Ipv6Addr,
+    /// The target's link-layer address.
+    pub link_address: Option<MacAddr>,
+}
+
+/// Option: the packet that was redirected.
+const OPTION_REDIRECTED: u8 = 4;
+
+impl Redirect {
+    /// Reads the body after the ICMPv6 header.
+    pub fn parse(body: &[u8]) -> Option<Redirect> {
+        let (target, destination) = (address_at(body, 0)?, address_at(body, 16)?);
+        let mut link_address = None;
+        each_option(body.get(32..)?, &mut |kind, option| {
+            if kind == OPTION_TARGET {
+                link_address = mac_of(option);
+            }
+        })?;
+        Some(Redirect { target, destination, link_address })
+    }
+
+    /// The body after the ICMPv6 header, with the packet in question as far as it is given.
+    pub fn body(&self, packet: &[u8]) -> Vec<u8> {
+        let mut body = [self.target.octets(), self.destination.octets()].concat();
+        if let Some(mac) = self.link_address {
+            body.extend_from_slice(&mac_option(OPTION_TARGET, mac));
+        }
+        // Whole units of eight bytes, of which the length field counts at most 255.
+        let packet = &packet[..packet.len().min(254 * 8) & !7];
+        body.extend_from_slice(&[
+            OPTION_REDIRECTED,
+            (packet.len() / 8 + 1) as u8,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ]);
+        body.extend_from_slice(packet);
+        body
+    }
+}
+
 /// Walks options; None when one has length zero or exceeds the message (RFC 4861 section 6.1: such a message is discarded).
 fn each_option(mut bytes: &[u8], seen: &mut dyn FnMut(u8, &[u8])) -> Option<()> {
     while let [kind, len, ..] = *bytes {

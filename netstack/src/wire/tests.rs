@@ -9,7 +9,7 @@ use super::arp::{Arp, Operation};
 use super::ethernet::{Ethernet, MacAddr};
 use super::icmp::Icmp;
 use super::ipv4::{Ipv4, Malformed};
-use super::ipv6::{FragmentHeader, Ipv6, judge_options};
+use super::ipv6::{FragmentHeader, Ipv6, OptionLimits, OptionsHeader, judge_options};
 use super::ndp::{NeighbourAdvert, NeighbourSolicit, Prefix, RouterAdvert};
 use super::udp::Udp;
 
@@ -109,7 +109,11 @@ proptest! {
         let _ = Arp::parse(&bytes);
         let _ = Ipv4::parse(&bytes, bytes.len());
         let _ = bytes.first_chunk().map(Ipv6::parse);
-        let _ = judge_options(&bytes);
+        let limits = OptionLimits { number: 8, length: i32::MAX };
+        let _ = judge_options(&bytes, OptionsHeader::Destination, limits);
+        let _ = judge_options(&bytes, OptionsHeader::HopByHop { payload_len: 9 }, limits);
+        let _ = super::ndp::Redirect::parse(&bytes);
+        let _ = super::ipv4_options::Options::check(&bytes);
         let _ = NeighbourSolicit::parse(&bytes);
         let _ = NeighbourAdvert::parse(rest, &bytes);
         let _ = RouterAdvert::parse(rest, &bytes);

@@ -185,6 +185,7 @@ impl Stack {
     /// Takes an interface up or down. Going down forgets its neighbours, its routes, and its IPv6 addresses unless
     /// `keep_addr_on_down` says otherwise; coming up brings back the routes of the addresses it has, and a link-local one.
     pub fn set_nic_state(&self, nic: NicId, state: NicState) -> Result<(), NicError> {
+        self.redirects.clear();
         self.change(|topology, changes| {
             let nic = topology.nic(nic).cloned().ok_or(NicError::NotFound)?;
             if nic.is_up() == (state == NicState::Up) {
