@@ -410,6 +410,8 @@ pub struct IpConf {
     pub igmp_qrv: u8,
     /// `igmp_link_local_mcast_reports`
     pub igmp_link_local_mcast_reports: bool,
+    /// Whether groups of the link's scope are told of in IPv6 too; Linux has this for IPv4 alone.
+    pub mld_link_local_mcast_reports: bool,
     /// `mld_max_msf`
     pub mld_max_msf: u32,
     /// `mld_qrv`
@@ -466,6 +468,7 @@ impl Default for IpConf {
             igmp_max_msf: 10,
             igmp_qrv: 2,
             igmp_link_local_mcast_reports: true,
+            mld_link_local_mcast_reports: true,
             mld_max_msf: 64,
             mld_qrv: 2,
             max_hbh_opts_number: 8,
@@ -513,6 +516,16 @@ impl NicTunables {
     }
 }
 
+impl Tunables {
+    /// Those of a stack that says nothing by itself: for simulations that look at every frame.
+    pub fn quiet() -> Tunables {
+        let mut tunables = Tunables::default();
+        tunables.ip.mld_link_local_mcast_reports = false;
+        tunables.default.ipv6 = Ipv6Conf::quiet();
+        tunables
+    }
+}
+
 /// All tunables of a stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tunables {
@@ -531,7 +544,7 @@ impl Default for Tunables {
         Tunables {
             ip: IpConf::default(),
             ipv4_all: Ipv4Conf::all(),
-            ipv6_all: Ipv6Conf::default(),
+            ipv6_all: Ipv6Conf { accept_dad: 0, ..Ipv6Conf::default() },
             default: NicTunables::default(),
         }
     }

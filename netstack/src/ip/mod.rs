@@ -2,6 +2,7 @@
 //! trait through which transports send. It must not know sockets or the stack.
 
 pub mod address;
+pub mod autoconf;
 pub mod cidr;
 pub mod conf;
 pub mod fragment;
@@ -10,6 +11,7 @@ pub mod neigh;
 pub mod pmtu;
 pub mod route;
 pub mod rule;
+pub mod stable;
 pub mod tables;
 pub mod trie;
 
@@ -22,6 +24,7 @@ use crate::wire::ipv4_options::Options;
 
 pub use address::{Address, AddressFlags};
 pub use cidr::IpCidr;
+pub use multicast::SourceFilter;
 pub use route::Route;
 pub use rule::Rule;
 
@@ -323,10 +326,28 @@ pub trait IpOutput: Send + Sync {
     /// Whether a socket may be bound to an address: one of ours, or a broadcast address of one of our links.
     fn may_bind(&self, address: IpAddr) -> bool;
 
-    /// Joins a multicast group on an interface (None: the one that a route to the group takes).
-    fn join_group(&self, now: Instant, group: IpAddr, nic: Option<NicId>)
-    -> Result<NicId, IpError>;
+    /// Changes what a socket wants of a multicast group on an interface (None: the one that a route to the group takes):
+    /// from nothing or a filter to another or nothing.
+    fn change_membership(
+        &self,
+        now: Instant,
+        at: (IpAddr, Option<NicId>),
+        change: (Option<&SourceFilter>, Option<&SourceFilter>),
+    ) -> Result<NicId, IpError>;
 
-    /// Leaves a multicast group that was joined.
-    fn leave_group(&self, now: Instant, group: IpAddr, nic: NicId) -> Result<(), IpError>;
+    /// Joins a multicast group, for all sources.
+    fn join_group(
+        &self,
+        now: Instant,
+        group: IpAddr,
+        nic: Option<NicId>,
+    ) -> Result<NicId, IpError> {
+        self.change_membership(now, (group, nic), (None, Some(&SourceFilter::any())))
+    }
+
+    /// Leaves a multicast group that was joined for all sources.
+    fn leave_group(&self, now: Instant, group: IpAddr, nic: NicId) -> Result<(), IpError> {
+        let any = SourceFilter::any();
+        self.change_membership(now, (group, Some(nic)), (Some(&any), None)).map(drop)
+    }
 }

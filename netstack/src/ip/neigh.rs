@@ -80,6 +80,8 @@ pub struct Probe {
     pub address: IpAddr,
     /// Whom to ask: the known address, or everybody.
     pub mac: Option<MacAddr>,
+    /// The source of the first packet that waits for the answer.
+    pub src: Option<IpAddr>,
 }
 
 /// What becomes of a packet for a neighbour.
@@ -111,6 +113,8 @@ pub struct Claim {
     pub override_cached: bool,
     /// Whether the address is a router's, when it says so (RFC 4861 section 4.4).
     pub router: Option<bool>,
+    /// Whether its sender announces itself: that heeds no `locktime`.
+    pub gratuitous: bool,
 }
 
 /// What became of a claim.

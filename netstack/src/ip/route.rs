@@ -9,6 +9,8 @@ use super::trie::Trie;
 use crate::link::NicId;
 use crate::time::Instant;
 
+pub use crate::wire::ndp::Preference;
+
 /// What a route is: an `RTN_` number of `linux/rtnetlink.h`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(u8)]
@@ -68,18 +70,6 @@ impl Scope {
     pub const HOST: Scope = Scope(254);
     /// Nowhere.
     pub const NOWHERE: Scope = Scope(255);
-}
-
-/// How much a router wants to be used (RFC 4191 section 2.1).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub enum Preference {
-    /// Only when there is nothing else.
-    Low,
-    /// As any other.
-    #[default]
-    Medium,
-    /// Before others.
-    High,
 }
 
 /// The table of addresses of this host.
@@ -299,6 +289,12 @@ impl RouteTable {
             }
             placed
         })
+    }
+
+    /// The routes of exactly this prefix.
+    pub fn of_prefix(&self, dst: &IpCidr) -> &[Route] {
+        let routes = self.family(Family::of(dst.address())).get(dst);
+        routes.map(|routes| routes.as_slice()).unwrap_or_default()
     }
 
     /// Removes the first route of a prefix that `gone` picks.

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::buffer::PacketBuffer;
 use crate::ip::IpCidr;
+use crate::ip::conf::Tunables;
 use crate::link::fault::{Fate, Faults, Injector};
 use crate::link::{Link, LinkError, MacAddr, NicId, NicKind, NullLink};
 use crate::rng::{Rng, Seed, seed_from};
@@ -188,10 +189,16 @@ impl Sim {
         self.now
     }
 
-    /// Adds a stack with a loopback interface.
+    /// Adds a stack with a loopback interface, which says nothing by itself.
     pub fn add_host(&mut self) -> HostId {
+        self.add_host_with(Tunables::quiet())
+    }
+
+    /// Adds a stack with a loopback interface and these tunables.
+    pub fn add_host_with(&mut self, tunables: Tunables) -> HostId {
         let id = HostId(self.hosts.len());
-        let stack = Stack::new(Config::new(self.derived(id.0 as u64)));
+        let config = Config::new(self.derived(id.0 as u64));
+        let stack = Stack::new(Config { tunables, ..config });
         let config = NicConfig {
             name: "lo".into(),
             kind: NicKind::Loopback,

@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::Stack;
+use super::groups::PROTO_IGMP;
 use super::receive::{Headers, Rx};
 use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, Family, IpInfo, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
@@ -52,6 +53,7 @@ impl Stack {
             (PROTO_TCP, _) => self.deliver_tcp(rx, info, packet),
             (PROTO_ICMP, IpAddr::V4(_)) => self.receive_icmp_v4(rx, info, packet),
             (PROTO_ICMPV6, IpAddr::V6(_)) => self.receive_icmp_v6(rx, info, packet),
+            (PROTO_IGMP, IpAddr::V4(_)) => self.receive_igmp(rx, info, &packet),
             _ if raw == RawTaken::Yes => {}
             _ => {
                 stats.in_unknown_protos.inc();

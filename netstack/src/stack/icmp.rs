@@ -18,6 +18,7 @@ use crate::time::Instant;
 use crate::transport::icmp_echo::{encapsulate, protocol_of};
 use crate::transport::{IcmpError, Key, Severity};
 use crate::wire::checksum::Checksum;
+use crate::wire::group::mld;
 use crate::wire::icmp::{self, HEADER_LEN, Icmp, v4, v6};
 use crate::wire::ipv4::Ipv4;
 use crate::wire::ipv4_options::Options;
@@ -133,6 +134,13 @@ impl Stack {
                 packet.advance(HEADER_LEN);
                 let body = packet.to_vec_up_to(QUOTE_V6);
                 self.error_came(rx.now, info.nic, info.src, &message, &body);
+            }
+            mld::QUERY | mld::REPORT | mld::DONE | mld::REPORT_V2 => {
+                packet.advance(4);
+                let body = packet.to_vec_up_to(QUOTE_V6);
+                if self.receive_mld(rx, info, message.kind, &body).is_none() {
+                    stats.in_errors.inc();
+                }
             }
             v6::ROUTER_SOLICIT..=v6::REDIRECT => {
                 packet.advance(HEADER_LEN);

@@ -3,6 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use super::Stack;
+use super::groups::PROTO_IGMP;
 use super::receive::{Origin, Rx};
 use super::topology::Topology;
 use crate::ip::route::{NextHop, RouteType, Scope};
@@ -11,9 +12,6 @@ use crate::ip::{Cast, Family, Flow};
 use crate::link::NicId;
 use crate::wire::ipv4::Ipv4;
 use crate::wire::ipv6::Ipv6;
-
-/// Internet group management.
-const PROTO_IGMP: u8 = 2;
 
 /// What becomes of a packet that came in.
 pub(super) enum Input {
@@ -71,7 +69,10 @@ impl Stack {
             if nowhere && !local_group && header.protocol != PROTO_IGMP {
                 return self.martian_source();
             }
-            return match topology.accepts_v4(rx.nic, dst) {
+            // RFC 3376 section 3.1: what no member wants of this source is not for us. Group management is.
+            let managed = header.protocol == PROTO_IGMP;
+            let heard = managed || rx.nic.groups.lock().hears(dst.into(), src.into());
+            return match topology.accepts_v4(rx.nic, dst).filter(|_| heard) {
                 Some(cast) => self.checked(rx, header, cast),
                 None => self.unwanted(rx),
             };
@@ -179,7 +180,8 @@ impl Stack {
             stats.in_addr_errors.inc();
             return Input::Dropped;
         }
-        if let Some(cast) = topology.accepts_v6(rx.nic, dst) {
+        let filtered = dst.is_multicast() && !rx.nic.groups.lock().hears(dst.into(), src.into());
+        if let Some(cast) = topology.accepts_v6(rx.nic, dst).filter(|_| !filtered) {
             return Input::Local(cast);
         }
         let forwards = topology.forwards(rx.nic.id, Family::V6);

@@ -4,9 +4,11 @@
 //! when that is. No lock is held while a frame goes to a link, a packet to an endpoint, or a waker is called.
 
 mod admin;
+mod autoconf;
 mod connections;
 mod deliver;
 mod forward;
+mod groups;
 mod icmp;
 mod input;
 mod limit;
@@ -19,6 +21,7 @@ mod receive;
 mod receive_v6;
 mod redirect;
 mod route;
+mod router;
 mod send;
 mod settings;
 mod sockets;
@@ -261,8 +264,14 @@ impl OnTimer for Stack {
                 self.schedule(nic.link.next_deadline());
             }
             self.age_neighbours(now, &topology, nic);
+            if nic.groups.lock().next_deadline().is_some_and(|at| at <= now) {
+                self.tell_routers(now, &topology, nic);
+            }
+            self.autoconfigure(now, &topology, nic);
         }
+        self.end_lifetimes(now);
         self.expire_fragments(now);
+        self.schedule_autoconf();
     }
 }
 

@@ -9,7 +9,9 @@ use super::receive::Rx;
 use super::topology::{ALL_NODES, Topology, solicited_node};
 use crate::buffer::{Chain, PacketBuffer};
 use crate::ip::neigh::Claim;
-use crate::ip::{Cast, Fragment, IpInfo, IpMeta, PROTO_ICMPV6, RouteInfo, SourcePreference};
+use crate::ip::{
+    AddressFlags, Cast, Fragment, IpInfo, IpMeta, PROTO_ICMPV6, RouteInfo, SourcePreference,
+};
 use crate::link::MacAddr;
 use crate::time::Instant;
 use crate::transport::icmp_echo::encapsulate;
@@ -45,9 +47,8 @@ impl Stack {
                 self.advertised(rx, info, message.rest, &body)
             }
             v6::ROUTER_ADVERT => {
-                // Addresses and routes are configured here; advertisements are counted (accept_ra = 0).
                 stats.in_router_advertisements.inc();
-                Some(())
+                self.router_advertised(rx, info, message.rest, &body)
             }
             v6::REDIRECT => {
                 stats.in_redirects.inc();
@@ -64,10 +65,34 @@ impl Stack {
     fn solicited(&self, rx: &Rx<'_>, info: &IpInfo, body: &[u8]) -> Option<()> {
         let solicit = NeighbourSolicit::parse(body)?;
         let target = IpAddr::V6(solicit.target);
-        if rx.topology.address_of(rx.nic.id, target).is_none() {
-            return Some(());
-        }
         let probing = info.src.is_unspecified();
+        // RFC 4861 section 7.1.1: a probe goes to the solicited-node group and has no link-layer address.
+        if probing
+            && (info.dst != IpAddr::V6(solicited_node(solicit.target)) || solicit.source.is_some())
+        {
+            return None;
+        }
+        let own = rx.topology.address_of(rx.nic.id, target);
+        match own {
+            Some(own) if own.flags.contains(AddressFlags::TENTATIVE) => {
+                // RFC 4862 section 5.4.3: another node probes for the same address; one that resolves it must wait.
+                if probing && rx.nic.autoconf.lock().collides(solicit.target, solicit.nonce) {
+                    self.duplicate(rx.nic, solicit.target);
+                }
+                if !own.flags.contains(AddressFlags::OPTIMISTIC) || probing {
+                    return Some(());
+                }
+            }
+            Some(own) if own.is_usable() => {}
+            _ => {
+                let conf = &rx.topology.of_nic(rx.nic.id).ipv6;
+                let proxied = conf.proxy_ndp && rx.nic.neighbours.lock().is_proxied(target);
+                if !proxied {
+                    return Some(());
+                }
+            }
+        }
+        let firm = own.is_some_and(|own| !own.flags.contains(AddressFlags::OPTIMISTIC));
         if !probing && let Some(mac) = solicit.source.filter(|mac| mac.is_unicast()) {
             self.learn_neighbour(rx.now, rx.nic, info.src, mac);
         }
@@ -80,9 +105,10 @@ impl Stack {
         // Address option MAY be omitted": whoever asks by unicast knows the address, and is only told that it still holds.
         let by_multicast = info.cast != Cast::Unicast;
         let advert = NeighbourAdvert {
-            router: false,
+            router: rx.topology.of_nic(rx.nic.id).ipv6.forwarding,
             solicited: !probing,
-            override_cached: by_multicast,
+            // Section 7.2.8 and RFC 4429 section 3.3: who answers for another, or is not sure, overrides nothing.
+            override_cached: by_multicast && firm,
             target: solicit.target,
             link_address: by_multicast.then_some(rx.nic.mac),
         };
@@ -99,17 +125,28 @@ impl Stack {
             return None;
         }
         let target = IpAddr::V6(advert.target);
-        // Somebody else claims our address: a conflict that only an administrator can end.
+        // Somebody else has an address that we probe for (RFC 4862 section 5.4.4); one that is in use stays in use: a conflict
+        // that only an administrator can end.
+        if rx.topology.address_of(rx.nic.id, target).is_some() {
+            self.duplicate(rx.nic, advert.target);
+            return Some(());
+        }
         if rx.topology.is_local(target) {
             return None;
         }
-        if let Some(mac) = advert.link_address.filter(|mac| mac.is_unicast()) {
+        let conf = &rx.topology.of_nic(rx.nic.id).ipv6;
+        if !advert.solicited && conf.drop_unsolicited_na {
+            return Some(());
+        }
+        // Section 7.2.5: an answer without a link-layer address speaks of the one that is known.
+        let known = || rx.nic.neighbours.lock().get(target).and_then(|known| known.mac);
+        let known = if advert.solicited { known() } else { None };
+        let told = advert.link_address.filter(|mac| mac.is_unicast());
+        if let Some(mac) = told.or(known) {
             let (solicited, override_cached) = (advert.solicited, advert.override_cached);
-            let router = Some(advert.router);
-            let claim = Claim { mac, solicited, override_cached, router };
+            let (router, gratuitous) = (Some(advert.router), false);
+            let claim = Claim { mac, solicited, override_cached, router, gratuitous };
             self.take_claim(rx.now, rx.nic, target, claim);
-        } else if advert.solicited {
-            rx.nic.neighbours.lock().confirm(rx.now, target);
         }
         Some(())
     }
@@ -131,7 +168,7 @@ impl Stack {
             return;
         };
         let dst = if mac.is_some() { target } else { solicited_node(target) };
-        let body = NeighbourSolicit { target, source: Some(nic.mac) }.body();
+        let body = NeighbourSolicit { target, source: Some(nic.mac), nonce: None }.body();
         let header = Icmp::new(v6::NEIGHBOUR_SOLICIT, 0, [0; 4]);
         self.shared.stats.icmp6.out_neighbor_solicits.inc();
         self.send_ndp(now, nic, (src, dst), mac, (header, body));

@@ -2,15 +2,17 @@
 
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::ip::autoconf::Autoconf;
+use crate::ip::multicast::Groups;
 use crate::ip::neigh::Neighbours;
 use crate::link::{Capabilities, Link, MacAddr, NicId, NicKind};
-use crate::rng::KeyedState;
+use crate::rng::{KeyedState, Rng, seed_from};
 use crate::stats::NicStats;
+use crate::time::Instant;
 
 /// An interface of a stack.
 pub struct Nic {
@@ -33,7 +35,16 @@ pub struct Nic {
     mtu: AtomicU32,
     mtu_v6: AtomicU32,
     up: AtomicBool,
-    groups: Mutex<HashMap<IpAddr, usize, KeyedState>>,
+    /// The multicast groups it belongs to.
+    pub groups: Mutex<Groups>,
+    /// What it does by itself about IPv6.
+    pub autoconf: Mutex<Autoconf>,
+    /// Behind stable addresses, where no secret is set.
+    pub secret: u64,
+    /// Whether its addresses are still to be announced.
+    pub(super) announce: AtomicBool,
+    /// When an address of ours was last defended.
+    pub(super) defended: Mutex<Option<Instant>>,
 }
 
 impl Nic {
@@ -44,14 +55,34 @@ impl Nic {
         kind: NicKind,
         mac: MacAddr,
         mtu: u32,
-        (link, hasher): (Arc<dyn Link>, KeyedState),
+        (link, hasher, mut rng): (Arc<dyn Link>, KeyedState, Rng),
     ) -> Nic {
         let capabilities = link.capabilities();
-        let neighbours = Mutex::new(Neighbours::new(hasher.clone()));
-        let groups = Mutex::new(HashMap::with_hasher(hasher));
+        let neighbours = Mutex::new(Neighbours::new(hasher));
+        let secret = rng.next_u64();
+        let mut fork = || Rng::new(&seed_from(rng.next_u64()), u64::from(id.0));
+        let groups = Mutex::new(Groups::new(fork()));
+        let autoconf = Mutex::new(Autoconf::new(fork()));
         let (mtu, up, stats) = (AtomicU32::new(mtu), AtomicBool::new(true), NicStats::default());
         let mtu_v6 = AtomicU32::new(0);
-        Nic { id, name, kind, mac, link, capabilities, stats, neighbours, mtu, mtu_v6, up, groups }
+        Nic {
+            id,
+            name,
+            kind,
+            mac,
+            link,
+            capabilities,
+            stats,
+            neighbours,
+            mtu,
+            mtu_v6,
+            up,
+            groups,
+            autoconf,
+            secret,
+            announce: AtomicBool::new(false),
+            defended: Mutex::new(None),
+        }
     }
 
     /// The largest IP packet it takes.
@@ -92,29 +123,9 @@ impl Nic {
         self.kind == NicKind::Loopback
     }
 
-    /// Joins a multicast group once more; answers whether it was the first time.
-    pub fn join(&self, group: IpAddr) -> bool {
-        let mut groups = self.groups.lock();
-        let count = groups.entry(group).or_insert(0);
-        *count += 1;
-        *count == 1
-    }
-
-    /// Leaves a group once; answers whether it was the last time.
-    pub fn leave(&self, group: IpAddr) -> bool {
-        let mut groups = self.groups.lock();
-        let Some(count) = groups.get_mut(&group) else { return false };
-        *count -= 1;
-        let last = *count == 0;
-        if last {
-            groups.remove(&group);
-        }
-        last
-    }
-
     /// Whether it belongs to a multicast group.
     pub fn is_member(&self, group: IpAddr) -> bool {
-        self.groups.lock().contains_key(&group)
+        self.groups.lock().is_member(group)
     }
 }
 

@@ -206,7 +206,8 @@ impl Stack {
         }
         if fragment.offset == 0 && !fragment.more {
             // RFC 6946: an atomic fragment is handled alone.
-            let walk = Walk { next: fragment.next_header, next_at: walk.at, ..walk };
+            let next = fragment.next_header;
+            let walk = Walk { next, next_at: walk.at, fragmented: true, ..walk };
             return self.after_fragment(rx, walk, packet);
         }
         let key = FragmentKey {

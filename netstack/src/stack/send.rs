@@ -10,6 +10,7 @@ use super::topology::Topology;
 use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, PROTO_TCP, RouteInfo, RouteQuery,
+    SourceFilter,
 };
 use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
 use crate::stats::IpStats;
@@ -97,29 +98,13 @@ impl IpOutput for Stack {
         topology.is_local(address) || matches!(address, IpAddr::V4(dst) if broadcast(dst))
     }
 
-    fn join_group(
+    fn change_membership(
         &self,
         now: Instant,
-        group: IpAddr,
-        nic: Option<NicId>,
+        at: (IpAddr, Option<NicId>),
+        change: (Option<&SourceFilter>, Option<&SourceFilter>),
     ) -> Result<NicId, IpError> {
-        if !group.is_multicast() {
-            return Err(IpError::Invalid);
-        }
-        let route = RouteQuery { nic, ..RouteQuery::to(group) };
-        let topology = self.topology();
-        let id = match nic {
-            Some(id) => id,
-            None => self.find_route(now, &topology, &route).map_err(|_| IpError::NoDevice)?.nic,
-        };
-        topology.nic(id).ok_or(IpError::NoDevice)?.join(group);
-        Ok(id)
-    }
-
-    fn leave_group(&self, _now: Instant, group: IpAddr, nic: NicId) -> Result<(), IpError> {
-        let topology = self.topology();
-        topology.nic(nic).ok_or(IpError::NoDevice)?.leave(group);
-        Ok(())
+        self.change_groups(now, at, change)
     }
 }
 

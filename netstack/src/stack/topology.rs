@@ -11,6 +11,7 @@ use crate::ip::tables::{Links, Tables};
 use crate::ip::{Address, Cast, Family};
 use crate::link::NicId;
 use crate::rng::KeyedState;
+use crate::time::Instant;
 
 /// What packets need to know of the control plane.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub struct Topology {
     pub(super) tables: Tables,
     pub(super) loopback: Option<NicId>,
     pub(super) next_id: u32,
+    /// No later than the first route or address that ends.
+    pub(super) next_expiry: Option<Instant>,
     pub(super) tunables: Arc<Tunables>,
     pub(super) nic_tunables: BTreeMap<NicId, Arc<NicTunables>>,
 }
@@ -34,6 +37,7 @@ impl Topology {
             tables: Tables::default(),
             loopback: None,
             next_id: 1,
+            next_expiry: None,
             tunables: Arc::new(tunables),
             nic_tunables: BTreeMap::new(),
         }
@@ -94,9 +98,7 @@ impl Topology {
     /// How an IPv4 destination is addressed from the view of an interface; None when it is not for us.
     pub(super) fn accepts_v4(&self, nic: &Nic, dst: Ipv4Addr) -> Option<Cast> {
         if dst.is_multicast() {
-            // Every host is a member of all-systems (RFC 1112 section 7.2).
-            let member = dst == Ipv4Addr::new(224, 0, 0, 1) || nic.is_member(dst.into());
-            return member.then_some(Cast::Multicast);
+            return nic.is_member(dst.into()).then_some(Cast::Multicast);
         }
         match self.tables.own_kind(dst.into()) {
             Some(RouteType::Local) => Some(Cast::Unicast),
@@ -115,15 +117,7 @@ impl Topology {
     /// How an IPv6 destination is addressed; None when it is not for us.
     pub(super) fn accepts_v6(&self, nic: &Nic, dst: Ipv6Addr) -> Option<Cast> {
         if dst.is_multicast() {
-            let solicited = || {
-                self.addresses(nic.id).iter().any(|own| match own.ip() {
-                    IpAddr::V6(own) => solicited_node(own) == dst,
-                    IpAddr::V4(_) => false,
-                })
-            };
-            let all_nodes = dst == ALL_NODES || dst == ALL_NODES_LOCAL;
-            let member = all_nodes || nic.is_member(dst.into()) || solicited();
-            return member.then_some(Cast::Multicast);
+            return nic.is_member(dst.into()).then_some(Cast::Multicast);
         }
         // A link-local address belongs to its own link only.
         let here = !dst.is_unicast_link_local()
@@ -133,6 +127,11 @@ impl Topology {
             Some(RouteType::Local | RouteType::Anycast) if here => Some(Cast::Unicast),
             _ => None,
         }
+    }
+
+    /// Notes that something ends, perhaps earlier than all else.
+    pub(super) fn note_expiry(&mut self, at: Option<Instant>) {
+        self.next_expiry = [self.next_expiry, at].into_iter().flatten().min();
     }
 
     /// Whether packets that come in on an interface may go on to another.
@@ -160,8 +159,10 @@ impl Links for Topology {
 
 /// All nodes on the link.
 pub(super) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// All routers on the link.
+pub(super) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// All nodes on the interface.
-const ALL_NODES_LOCAL: Ipv6Addr = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1);
+pub(super) const ALL_NODES_LOCAL: Ipv6Addr = Ipv6Addr::new(0xff01, 0, 0, 0, 0, 0, 0, 1);
 
 /// The solicited-node group of an address (RFC 4291 section 2.7.1).
 pub(super) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {

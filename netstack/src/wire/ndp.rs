@@ -15,6 +15,10 @@ const OPTION_TARGET: u8 = 2;
 const OPTION_PREFIX: u8 = 3;
 /// Option: MTU.
 const OPTION_MTU: u8 = 5;
+/// Option: a nonce (RFC 3971).
+const OPTION_NONCE: u8 = 14;
+/// Option: a route (RFC 4191).
+const OPTION_ROUTE: u8 = 24;
 
 /// A neighbour solicitation: who has the target?
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +27,8 @@ pub struct NeighbourSolicit {
     pub target: Ipv6Addr,
     /// The link-layer address of who asks.
     pub source: Option<MacAddr>,
+    /// Tells one's own question that came back (RFC 7527).
+    pub nonce: Option<[u8; 6]>,
 }
 
 /// A neighbour advertisement.
@@ -47,12 +53,65 @@ pub struct RouterAdvert {
     pub hop_limit: u8,
     /// How long the sender serves as default router; zero for not at all.
     pub lifetime: Duration,
+    /// How much it wants to (RFC 4191).
+    pub preference: Preference,
+    /// How long a neighbour that answered counts as reachable; zero for unspecified.
+    pub reachable: Duration,
+    /// The time between two questions; zero for unspecified.
+    pub retrans: Duration,
     /// The router's link-layer address.
     pub source: Option<MacAddr>,
     /// The link's MTU.
     pub mtu: Option<u32>,
     /// Prefixes.
     pub prefixes: Vec<Prefix>,
+    /// Routes through the sender.
+    pub routes: Vec<RouteInformation>,
+}
+
+/// How much a router wants to be used (RFC 4191 section 2.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Preference {
+    /// Only when there is nothing else.
+    Low,
+    /// As any other.
+    #[default]
+    Medium,
+    /// Before others.
+    High,
+}
+
+/// A route of a router advertisement (RFC 4191 section 2.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteInformation {
+    /// The prefix.
+    pub prefix: Ipv6Addr,
+    /// Its length in bits.
+    pub len: u8,
+    /// How much the router wants to be used for it; None for the reserved value, with which it is to be ignored.
+    pub preference: Option<Preference>,
+    /// How long it holds.
+    pub lifetime: Duration,
+}
+
+impl Preference {
+    /// From the two bits of a flags byte; None for the reserved value.
+    fn of(flags: u8) -> Option<Preference> {
+        match flags >> 3 & 3 {
+            0 => Some(Preference::Medium),
+            1 => Some(Preference::High),
+            3 => Some(Preference::Low),
+            _ => None,
+        }
+    }
+
+    fn bits(self) -> u8 {
+        match self {
+            Preference::Medium => 0,
+            Preference::High => 1 << 3,
+            Preference::Low => 3 << 3,
+        }
+    }
 }
 
 /// A prefix of a router advertisement.
@@ -153,13 +212,13 @@ impl NeighbourSolicit {
     /// Reads the body after the ICMPv6 header.
     pub fn parse(body: &[u8]) -> Option<NeighbourSolicit> {
         let target = address_at(body, 0)?;
-        let mut source = None;
-        each_option(body.get(16..)?, &mut |kind, option| {
-            if kind == OPTION_SOURCE {
-                source = mac_of(option);
-            }
+        let (mut source, mut nonce) = (None, None);
+        each_option(body.get(16..)?, &mut |kind, option| match kind {
+            OPTION_SOURCE => source = mac_of(option),
+            OPTION_NONCE => nonce = option.get(2..).and_then(|at| at.first_chunk().copied()),
+            _ => {}
         })?;
-        (!target.is_multicast()).then_some(NeighbourSolicit { target, source })
+        (!target.is_multicast()).then_some(NeighbourSolicit { target, source, nonce })
     }
 
     /// The body after the ICMPv6 header.
@@ -167,6 +226,9 @@ impl NeighbourSolicit {
         let mut body = self.target.octets().to_vec();
         if let Some(mac) = self.source {
             body.extend_from_slice(&mac_option(OPTION_SOURCE, mac));
+        }
+        if let Some(nonce) = self.nonce {
+            body.extend_from_slice(&mac_option(OPTION_NONCE, MacAddr(nonce)));
         }
         body
     }
@@ -221,12 +283,17 @@ impl RouterAdvert {
         let mut advert = RouterAdvert {
             hop_limit: rest[0],
             lifetime: Duration::from_secs(u64::from(lifetime)),
+            // RFC 4191 section 2.2: "the reserved value ... MUST be treated as if it were 00".
+            preference: Preference::of(rest[1]).unwrap_or_default(),
+            reachable: Duration::from_millis(u64::from(be32(body, 0)?)),
+            retrans: Duration::from_millis(u64::from(be32(body, 4)?)),
             ..RouterAdvert::default()
         };
         each_option(body.get(8..)?, &mut |kind, option| match kind {
             OPTION_SOURCE => advert.source = mac_of(option),
             OPTION_MTU => advert.mtu = be32(option, 4),
             OPTION_PREFIX => advert.prefixes.extend(prefix_of(option)),
+            OPTION_ROUTE => advert.routes.extend(route_of(option)),
             _ => {}
         })?;
         Some(advert)
@@ -235,12 +302,12 @@ impl RouterAdvert {
     /// The four bytes of the header.
     pub fn rest(&self) -> [u8; 4] {
         let lifetime = u16::try_from(self.lifetime.as_secs()).unwrap_or(u16::MAX).to_be_bytes();
-        [self.hop_limit, 0, lifetime[0], lifetime[1]]
+        [self.hop_limit, self.preference.bits(), lifetime[0], lifetime[1]]
     }
 
     /// The body after the ICMPv6 header.
     pub fn body(&self) -> Vec<u8> {
-        let mut body = vec![0; 8];
+        let mut body = [millis(self.reachable), millis(self.retrans)].concat();
         if let Some(mac) = self.source {
             body.extend_from_slice(&mac_option(OPTION_SOURCE, mac));
         }
@@ -256,8 +323,33 @@ impl RouterAdvert {
             body.extend_from_slice(&[0; 4]);
             body.extend_from_slice(&prefix.prefix.octets());
         }
+        for route in &self.routes {
+            let bits = route.preference.map_or(2 << 3, Preference::bits);
+            body.extend_from_slice(&[OPTION_ROUTE, 3, route.len, bits]);
+            body.extend_from_slice(&seconds(route.lifetime).to_be_bytes());
+            body.extend_from_slice(&route.prefix.octets());
+        }
         body
     }
+}
+
+fn millis(duration: Duration) -> [u8; 4] {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// RFC 4191 section 2.3: the prefix takes 0, 8 or 16 bytes, as many as its length needs.
+fn route_of(option: &[u8]) -> Option<RouteInformation> {
+    let (len, flags) = (*option.get(2)?, *option.get(3)?);
+    let bytes = option.get(8..)?;
+    if len > 128 || usize::from(len) > bytes.len() * 8 {
+        return None;
+    }
+    let mut prefix = [0; 16];
+    let known = bytes.len().min(16);
+    prefix[..known].copy_from_slice(&bytes[..known]);
+    let lifetime = Duration::from_secs(u64::from(be32(option, 4)?));
+    let preference = Preference::of(flags);
+    Some(RouteInformation { prefix: prefix.into(), len, preference, lifetime })
 }
 
 fn seconds(duration: Duration) -> u32 {

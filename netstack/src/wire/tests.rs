@@ -10,7 +10,9 @@ use super::ethernet::{Ethernet, MacAddr};
 use super::icmp::Icmp;
 use super::ipv4::{Ipv4, Malformed};
 use super::ipv6::{FragmentHeader, Ipv6, OptionLimits, OptionsHeader, judge_options};
-use super::ndp::{NeighbourAdvert, NeighbourSolicit, Prefix, RouterAdvert};
+use super::ndp::{
+    NeighbourAdvert, NeighbourSolicit, Preference, Prefix, RouteInformation, RouterAdvert,
+};
 use super::udp::Udp;
 
 fn mac() -> impl Strategy<Value = MacAddr> {
@@ -88,7 +90,7 @@ proptest! {
 
     #[test]
     fn neighbour_messages_parse_what_they_emit(target in unicast_v6(), link in proptest::option::of(mac()), router: bool, solicited: bool, override_cached: bool) {
-        let solicit = NeighbourSolicit { target, source: link };
+        let solicit = NeighbourSolicit { target, source: link, nonce: link.map(|mac| mac.0) };
         prop_assert_eq!(NeighbourSolicit::parse(&solicit.body()), Some(solicit));
         let advert = NeighbourAdvert { router, solicited, override_cached, target, link_address: link };
         prop_assert_eq!(NeighbourAdvert::parse(advert.rest(), &advert.body()), Some(advert));
@@ -100,7 +102,7 @@ proptest! {
             prefix, len, on_link, autonomous,
             valid: Duration::from_secs(valid.into()), preferred: Duration::from_secs(preferred.into()),
         };
-        let advert = RouterAdvert { hop_limit, lifetime: Duration::from_secs(lifetime.into()), source, mtu, prefixes: vec![prefix] };
+        let advert = RouterAdvert { hop_limit, lifetime: Duration::from_secs(lifetime.into()), source, mtu, prefixes: vec![prefix], preference: Preference::High, reachable: Duration::from_millis(valid.into()), retrans: Duration::from_millis(preferred.into()), routes: vec![RouteInformation { prefix: prefix.prefix, len, preference: Some(Preference::Low), lifetime: Duration::from_secs(lifetime.into()) }] };
         prop_assert_eq!(RouterAdvert::parse(advert.rest(), &advert.body()), Some(advert));
     }
 
@@ -117,5 +119,8 @@ proptest! {
         let _ = NeighbourSolicit::parse(&bytes);
         let _ = NeighbourAdvert::parse(rest, &bytes);
         let _ = RouterAdvert::parse(rest, &bytes);
+        let _ = super::group::Query::parse_igmp(&bytes);
+        let _ = super::group::Query::parse_mld(&bytes);
+        let _ = super::group::parse_report(&bytes, true);
     }
 }

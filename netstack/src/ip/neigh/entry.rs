@@ -98,7 +98,8 @@ impl Entry {
                 self.probes = 1;
                 self.deadline = Some(now + timing.conf.retrans_time);
                 self.wait(packet, timing);
-                Resolution::Waiting(Some(Probe { address, mac: None }))
+                let src = self.source();
+                Resolution::Waiting(Some(Probe { address, mac: None, src }))
             }
         }
     }
@@ -121,7 +122,8 @@ impl Entry {
     }
 
     pub fn claim(&mut self, now: Instant, claim: Claim, timing: &Timing) -> Claimed {
-        let override_cached = claim.override_cached && !self.is_locked(now, timing);
+        let locked = self.is_locked(now, timing) && !claim.gratuitous;
+        let override_cached = claim.override_cached && !locked;
         match self.state {
             State::Permanent | State::NoArp => {}
             State::Incomplete | State::Failed => {
@@ -175,6 +177,14 @@ impl Entry {
         {
             self.waiting_cost -= oldest.len() + OVERHEAD;
         }
+    }
+
+    /// The IPv4 source of the first packet that waits.
+    fn source(&self) -> Option<IpAddr> {
+        let mut octets = [0; 4];
+        let first = self.waiting.front()?;
+        let v4 = first.head().first().is_some_and(|byte| byte >> 4 == 4);
+        (v4 && first.copy_at(12, &mut octets)).then(|| IpAddr::from(octets))
     }
 
     fn take_waiting(&mut self) -> Vec<PacketBuffer> {
@@ -235,6 +245,7 @@ impl Entry {
         let direct = self.state == State::Probe && self.probes < timing.conf.ucast_solicit;
         self.probes += 1;
         self.deadline = Some(now + timing.conf.retrans_time);
-        actions.push(Action::Probe(Probe { address, mac: Some(self.mac).filter(|_| direct) }));
+        let (mac, src) = (Some(self.mac).filter(|_| direct), self.source());
+        actions.push(Action::Probe(Probe { address, mac, src }));
     }
 }

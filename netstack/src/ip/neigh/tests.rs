@@ -20,7 +20,7 @@ fn secs(n: u64) -> Instant {
 }
 
 fn answer(mac: MacAddr) -> Claim {
-    Claim { mac, solicited: true, override_cached: true, router: None }
+    Claim { mac, solicited: true, override_cached: true, router: None, gratuitous: false }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::link::NicId;
 use crate::stack::Stack;
 use crate::stack::nic::Nic;
 use crate::stack::observe::{Change, Presence};
+use crate::stack::router::MADE_BY_RA;
 use crate::stack::topology::Topology;
 
 /// Why an address was not added, changed or removed.
@@ -53,12 +54,14 @@ impl Topology {
         for new in after.iter().filter(|new| !before.contains(new)) {
             changes.push(Change::Address(Presence::New, nic.id, new.clone()));
         }
+        self.follow_addresses(nic, &before, &after);
         self.owners.clear();
         for (id, own) in &self.addresses {
             for address in own {
                 self.owners.entry(address.ip()).or_default().push(*id);
             }
         }
+        self.note_expiry(after.iter().filter_map(Address::next_deadline).min());
         let routes_after = self.own_routes(nic);
         self.replace_routes(&routes_before, &routes_after, changes);
         answer
@@ -123,7 +126,9 @@ impl Topology {
                 routes.push(Route { table: TABLE_LOCAL, kind: RouteType::Anycast, ..any });
             }
         }
-        if !own.flags.contains(AddressFlags::NOPREFIXROUTE) {
+        // The prefix of an address that a router told of is on the link only when the router says so.
+        let told = own.made_by == MADE_BY_RA;
+        if !own.flags.contains(AddressFlags::NOPREFIXROUTE) && !told {
             routes.push(Route { metric, ..kernel(nic, prefix) });
         }
         if own.peer.is_some() {
@@ -227,7 +232,7 @@ impl Stack {
             if v6 && topology.of_nic(nic.id).ipv6.disable_ipv6 {
                 return Err(AddressError::Disabled);
             }
-            let mut address = address;
+            let mut address = if v6 { topology.tentative(&nic, address) } else { address };
             topology.edit_addresses(&nic, changes, |own| {
                 // IPv4 may have one address with two prefixes, IPv6 may not.
                 let twin = |old: &Address| match v6 {
@@ -244,7 +249,7 @@ impl Stack {
                     let secondary = own.iter().any(first);
                     address.flags.set(AddressFlags::SECONDARY, secondary);
                 }
-                own.push(address);
+                own.push(address.clone());
                 Ok(())
             })
         })

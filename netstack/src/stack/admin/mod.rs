@@ -11,10 +11,12 @@ use std::sync::Arc;
 use super::Stack;
 use super::nic::{Nic, NicState};
 use super::observe::{Change, Presence};
+use super::router::MADE_BY_LINK;
 use super::topology::Topology;
 use crate::ip::cidr::IpCidr;
-use crate::ip::{Address, AddressFlags};
+use crate::ip::{Address, AddressFlags, stable};
 use crate::link::{Link, MacAddr, NicId, NicKind};
+use crate::rng::Rng;
 use crate::stats::Snapshot;
 
 pub use addresses::AddressError;
@@ -84,21 +86,22 @@ pub struct NicInfo {
     pub counters: Snapshot,
 }
 
-/// What a new interface has for an address by itself.
+/// The IPv6 address that an interface has by itself when it comes up.
 fn first_addresses(topology: &Topology, nic: &Nic) -> Vec<Address> {
-    let permanent = |cidr| Address {
-        flags: AddressFlags::PERMANENT | AddressFlags::NODAD,
-        ..Address::new(cidr)
-    };
+    if topology.of_nic(nic.id).ipv6.disable_ipv6 {
+        return Vec::new();
+    }
     if nic.is_loopback() {
-        return vec![permanent(IpCidr::host(Ipv6Addr::LOCALHOST.into()))];
+        let flags = AddressFlags::PERMANENT | AddressFlags::NODAD;
+        return vec![Address { flags, ..Address::new(IpCidr::host(Ipv6Addr::LOCALHOST.into())) }];
     }
-    let tunables = &topology.of_nic(nic.id).ipv6;
-    match tunables.addr_gen_mode {
-        _ if tunables.disable_ipv6 => Vec::new(),
-        0 => vec![permanent(IpCidr::new(link_local(nic.mac).into(), 64))],
-        _ => Vec::new(),
-    }
+    let prefix = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+    let Some((identifier, flags)) = topology.identifier(nic, prefix) else { return Vec::new() };
+    let mut own = Address::new(IpCidr::new(stable::join(prefix, identifier).into(), 64));
+    own.flags |= flags;
+    own.flags.set(AddressFlags::OPTIMISTIC, topology.of_nic(nic.id).ipv6.optimistic_dad);
+    own.made_by = MADE_BY_LINK;
+    vec![topology.tentative(nic, own)]
 }
 
 impl Stack {
@@ -114,6 +117,7 @@ impl Stack {
         *current = Arc::new(next);
         drop(current);
         self.tell(&changes);
+        self.schedule_autoconf();
         Ok(answer)
     }
 
@@ -137,7 +141,8 @@ impl Stack {
             }
             let id = NicId(topology.next_id);
             topology.next_id = topology.next_id.checked_add(1).ok_or(NicError::Name)?;
-            let link = (config.link, self.hasher.clone());
+            let rng = Rng::new(&self.shared.seed, 1000 + u64::from(id.0));
+            let link = (config.link, self.hasher.clone(), rng);
             let nic = Arc::new(Nic::new(id, config.name, config.kind, mac, config.mtu, link));
             if self.is_observed() {
                 nic.neighbours.lock().watch();
@@ -147,6 +152,7 @@ impl Stack {
             topology.nic_tunables.insert(id, Arc::new(topology.tunables.default));
             topology.addresses.insert(id, Vec::new());
             changes.push(Change::Link(Presence::New, info(topology, &nic)));
+            topology.join_first_groups(&nic);
             if loopback {
                 topology.loopback = Some(id);
                 let v4 = Address::new(IpCidr::new(Ipv4Addr::LOCALHOST.into(), 8));
@@ -195,6 +201,7 @@ impl Stack {
             let before = topology.own_routes(&nic);
             nic.set_state(state);
             changes.push(Change::Link(Presence::New, info(topology, &nic)));
+            topology.regroup(&nic, state);
             let after = topology.own_routes(&nic);
             topology.replace_routes(&before, &after, changes);
             match state {
@@ -254,11 +261,4 @@ fn check_name(name: &str) -> Result<(), NicError> {
     let valid =
         (1..=15).contains(&name.len()) && name != "." && name != ".." && !name.contains(bad);
     if valid { Ok(()) } else { Err(NicError::Name) }
-}
-
-/// The link-local address of an interface (RFC 4291 appendix A, modified EUI-64).
-fn link_local(mac: MacAddr) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    let pair = |high, low| u16::from_be_bytes([high, low]);
-    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
 }

@@ -151,6 +151,7 @@ impl Stack {
                 Placed::Exists => return Err(RouteError::Exists),
                 Placed::NotFound => return Err(RouteError::NotFound),
             };
+            topology.note_expiry(route.expires);
             changes.push(Change::Route(Presence::New, route));
             Ok(replaced)
         })

@@ -12,7 +12,7 @@ use crate::stack::topology::Topology;
 
 impl Topology {
     /// Edits the tunables of one interface.
-    fn edit_nic(
+    pub(in crate::stack) fn edit_nic(
         &mut self,
         nic: NicId,
         changes: &mut Vec<Change>,
@@ -33,6 +33,7 @@ impl Topology {
             self.edit_addresses(&own, changes, |own| own.extend(first));
         }
         own.neighbours.lock().configure(&tunables);
+        own.set_mtu_v6(tunables.ipv6.mtu);
         changes.push(Change::Tunables(nic));
         Ok(())
     }

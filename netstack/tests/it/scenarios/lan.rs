@@ -202,3 +202,20 @@ fn icmp_of(packet: &[u8]) -> Option<Seen> {
     let [kind, code, _, _, rest @ ..] = *packet.get(at..)?.first_chunk::<8>()?;
     Some(Seen { src, dst, hop_limit, kind, code, rest, body: packet[at + 8..].to_vec() })
 }
+
+/// Writes the checksum of an ICMPv6 message that follows a plain IPv6 header.
+pub fn seal_icmpv6(packet: &mut [u8]) {
+    let address = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
+    let mut sum = Checksum::pseudo_header(address(8), address(24), 58, packet.len() - 40);
+    packet[42..44].fill(0);
+    sum.add_bytes(&packet[40..]);
+    packet[42..44].copy_from_slice(&sum.finish().to_be_bytes());
+}
+
+/// A router advertisement from a link-local address, in its frame.
+pub fn advertisement(src: &str, advert: &netstack::wire::ndp::RouterAdvert) -> Vec<u8> {
+    let message = [&[134, 0, 0, 0][..], &advert.rest(), &advert.body()].concat();
+    let mut packet = v6(src, "ff02::1", 58, 255, &message);
+    seal_icmpv6(&mut packet);
+    frame(MacAddr([0x33, 0x33, 0, 0, 0, 1]), &packet)
+}
