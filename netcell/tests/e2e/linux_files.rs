@@ -108,8 +108,6 @@ conformance! {
     internet_sockets_over_loopback: "inet.py" in Place::Memory,
         except "tcp4 default TCP_WINDOW_CLAMP" because "not offered",
         except "tcp6 default TCP_WINDOW_CLAMP" because "not offered",
-        except "tcp4 default TCP_FASTOPEN" because "TCP Fast Open is not there",
-        except "tcp6 default TCP_FASTOPEN" because "TCP Fast Open is not there",
         except "tcp4 default IP_PKTINFO" because "an option of datagrams, which streams do not store",
         except "tcp6 default IP_PKTINFO" because "an option of datagrams, which streams do not store",
         except "tcp4 default IP_RECVERR" because "an option of datagrams, which streams do not store",

@@ -233,6 +233,12 @@ pub enum SendError {
     /// EINVAL
     #[error("invalid argument")]
     Invalid,
+    /// EOPNOTSUPP: fast open is off.
+    #[error("operation not supported")]
+    NotSupported,
+    /// EINPROGRESS: the handshake of a fast open is under way without data.
+    #[error("operation now in progress")]
+    InProgress,
     /// A pending error, or one of this very send.
     #[error(transparent)]
     Network(#[from] SocketError),

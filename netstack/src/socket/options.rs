@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::link::NicId;
+use crate::transport::tcp::fast_open::FastOpenKeys;
 use crate::wire::ipv4_options::Options;
 
 /// Declares the options of one level: an enum of values, and one of their kinds for reading.
@@ -130,6 +131,8 @@ options! {
         LeaveGroup(Membership),
         /// IP_BIND_ADDRESS_NO_PORT
         BindAddressNoPort(bool),
+        /// IP_LOCAL_PORT_RANGE: the first and the last port; 0 stands for the stack's.
+        LocalPortRange((u16, u16)),
         /// IP_FREEBIND
         FreeBind(bool),
         /// IPV6_CHECKSUM of raw sockets: the offset of the checksum field.
@@ -215,6 +218,14 @@ options! {
         Congestion(&'static str),
         /// TCP_NOTSENT_LOWAT in bytes.
         NotSentLowWater(u32),
+        /// TCP_FASTOPEN: how many connections may be open before their handshake is complete.
+        FastOpen(u32),
+        /// TCP_FASTOPEN_CONNECT
+        FastOpenConnect(bool),
+        /// TCP_FASTOPEN_NO_COOKIE
+        FastOpenNoCookie(bool),
+        /// TCP_FASTOPEN_KEY
+        FastOpenKey(FastOpenKeys),
     }
 }
 
@@ -250,6 +261,9 @@ pub enum OptionError {
     /// ENOPROTOOPT
     #[error("the socket has no such option")]
     NotSupported,
+    /// EOPNOTSUPP: what the option is about is off.
+    #[error("operation not supported")]
+    OperationNotSupported,
     /// EINVAL
     #[error("the option does not take this value")]
     Invalid,

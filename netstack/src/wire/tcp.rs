@@ -70,6 +70,35 @@ impl SackBlocks {
     }
 }
 
+/// The fast open option (RFC 7413 section 4.1.1): a cookie of 4 to 16 bytes, or none as the request of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FastOpenCookie {
+    bytes: [u8; 16],
+    len: u8,
+}
+
+impl FastOpenCookie {
+    /// A cookie. None for a length that no cookie has: it must be even, and 4 to 16, or 0 for a request.
+    pub fn new(cookie: &[u8]) -> Option<FastOpenCookie> {
+        if !matches!(cookie.len(), 0 | 4 | 6 | 8 | 10 | 12 | 14 | 16) {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        bytes[..cookie.len()].copy_from_slice(cookie);
+        Some(FastOpenCookie { bytes, len: cookie.len() as u8 })
+    }
+
+    /// The cookie's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Whether it asks for a cookie.
+    pub fn is_request(&self) -> bool {
+        self.len == 0
+    }
+}
+
 /// The options that this stack knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -83,6 +112,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// SACK blocks.
     pub sack: SackBlocks,
+    /// Fast open; only in a SYN.
+    pub fast_open: Option<FastOpenCookie>,
 }
 
 const KIND_END: u8 = 0;
@@ -92,6 +123,7 @@ const KIND_WINDOW_SCALE: u8 = 3;
 const KIND_SACK_PERMITTED: u8 = 4;
 const KIND_SACK: u8 = 5;
 const KIND_TIMESTAMPS: u8 = 8;
+const KIND_FAST_OPEN: u8 = 34;
 
 /// Whether an option list was well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +143,9 @@ impl Options {
         let permitted = usize::from(self.sack_permitted && self.timestamps.is_none()) * 4;
         let scale = usize::from(self.window_scale.is_some()) * 4;
         let sack = if self.sack.is_empty() { 0 } else { 4 + 8 * self.sack.len() };
-        timestamps + mss + permitted + scale + sack
+        let fast_open =
+            self.fast_open.map_or(0, |cookie| (2 + cookie.as_bytes().len()).next_multiple_of(4));
+        timestamps + mss + permitted + scale + sack + fast_open
     }
 
     /// Whether no option is set.
@@ -154,6 +188,8 @@ impl Options {
                 self.window_scale = Some(scale.min(MAX_WINDOW_SCALE));
             }
             (KIND_SACK_PERMITTED, &[]) if syn => self.sack_permitted = true,
+            // A cookie of a wrong length is as if there were none.
+            (KIND_FAST_OPEN, cookie) if syn => self.fast_open = FastOpenCookie::new(cookie),
             (KIND_TIMESTAMPS, &[a, b, c, d, e, f, g, h]) => {
                 self.timestamps = Some(Timestamps {
                     value: u32::from_be_bytes([a, b, c, d]),
@@ -197,6 +233,14 @@ impl Options {
             for (left, right) in self.sack.iter() {
                 writer.put(&left.to_be_bytes());
                 writer.put(&right.to_be_bytes());
+            }
+        }
+        if let Some(cookie) = self.fast_open {
+            let cookie = cookie.as_bytes();
+            writer.put(&[KIND_FAST_OPEN, 2 + cookie.len() as u8]);
+            writer.put(cookie);
+            if cookie.len() % 4 == 0 {
+                writer.put(&[KIND_NOP, KIND_NOP]);
             }
         }
     }

@@ -68,6 +68,8 @@ pub fn of_send(error: SendError) -> Error {
         SendError::AccessDenied => Errno::EACCES,
         SendError::Family => Errno::EAFNOSUPPORT,
         SendError::Invalid => Errno::EINVAL,
+        SendError::NotSupported => Errno::EOPNOTSUPP,
+        SendError::InProgress => Errno::EINPROGRESS,
         SendError::Network(error) => of_socket(error),
     })
 }
@@ -97,6 +99,7 @@ pub fn of_shutdown(error: ShutdownError) -> Error {
 pub fn of_option(error: OptionError) -> Error {
     Error::new(match error {
         OptionError::NotSupported => Errno::ENOPROTOOPT,
+        OptionError::OperationNotSupported => Errno::EOPNOTSUPP,
         OptionError::Invalid => Errno::EINVAL,
         OptionError::NotConnected => Errno::ENOTCONN,
         OptionError::InUse => Errno::EADDRINUSE,

@@ -148,9 +148,17 @@ pub fn blocking<T>(
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     admit(task, file, events)?;
+    let blocking = !file.is_nonblocking();
+    // A send with MSG_FASTOPEN that must wait for the handshake says so.
+    let mut attempt = || match attempt() {
+        Err(e) if e.is(Errno::EINPROGRESS) && events.contains(Events::OUT) && blocking => {
+            Err(Errno::EAGAIN.into())
+        }
+        result => result,
+    };
     let first = attempt();
     match &first {
-        Err(e) if e.is(Errno::EAGAIN) && !file.is_nonblocking() => {}
+        Err(e) if e.is(Errno::EAGAIN) && blocking => {}
         _ => return first,
     }
     let Some(queue) = file.ops().wait_queue() else { return first };

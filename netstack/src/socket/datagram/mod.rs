@@ -226,7 +226,7 @@ impl Datagram {
             reuse_address: Reuse::from(settings.reuse_address),
             reuse_port: Reuse::from(settings.reuse_port),
             nic: settings.device,
-            range: None,
+            range: settings.port_range,
         };
         let lease = self.host.shared().ports.reserve(&request)?;
         state.local.set_port(lease.port());

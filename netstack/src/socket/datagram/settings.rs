@@ -46,6 +46,7 @@ pub(super) struct Settings {
     pub multicast_nic: Option<NicId>,
     pub bind_no_port: bool,
     pub free_bind: bool,
+    pub port_range: Option<(u16, u16)>,
     pub checksum_offset: Option<u16>,
     pub icmp_filter: u32,
     pub icmp6_filter: [u32; 8],
@@ -100,6 +101,7 @@ impl Default for Settings {
             multicast_nic: None,
             bind_no_port: false,
             free_bind: false,
+            port_range: None,
             checksum_offset: None,
             icmp_filter: 0,
             icmp6_filter: [0; 8],
@@ -199,6 +201,12 @@ impl Datagram {
             IpOption::MulticastInterface(nic) => settings.multicast_nic = nic,
             IpOption::BindAddressNoPort(on) => settings.bind_no_port = on,
             IpOption::FreeBind(on) => settings.free_bind = on,
+            IpOption::LocalPortRange((first, last)) if first != 0 && last != 0 && first > last => {
+                return Err(OptionError::Invalid);
+            }
+            IpOption::LocalPortRange(range) => {
+                settings.port_range = (range != (0, 0)).then_some(range);
+            }
             IpOption::ChecksumOffset(offset) if raw => settings.checksum_offset = offset,
             IpOption::IcmpFilter(filter) if raw => settings.icmp_filter = filter,
             IpOption::HeaderIncluded(_)
@@ -288,6 +296,9 @@ impl Datagram {
                 IpOption::MulticastInterface(settings.multicast_nic)
             }
             IpOptionKind::BindAddressNoPort => IpOption::BindAddressNoPort(settings.bind_no_port),
+            IpOptionKind::LocalPortRange => {
+                IpOption::LocalPortRange(settings.port_range.unwrap_or_default())
+            }
             IpOptionKind::FreeBind => IpOption::FreeBind(settings.free_bind),
             IpOptionKind::ChecksumOffset if raw => {
                 IpOption::ChecksumOffset(settings.checksum_offset)

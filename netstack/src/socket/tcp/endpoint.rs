@@ -14,6 +14,7 @@ use crate::memory::Account;
 use crate::socket::{Readiness, SocketError, Wake};
 use crate::time::Instant;
 use crate::transport::burst::Flush;
+use crate::transport::tcp::fast_open::FastOpenKeys;
 use crate::transport::tcp::listen::ListenQueue;
 use crate::transport::tcp::{Connection, Error, Settings, State, StateName};
 use crate::transport::{Host, OnTimer, PortLease, Registration, TimerHandle};
@@ -85,6 +86,10 @@ pub(super) struct SocketSettings {
     pub receive_low_water: usize,
     pub not_sent_low_water: Option<usize>,
     pub port_range: Option<(u16, u16)>,
+    pub fast_open_queue: usize,
+    pub fast_open_connect: bool,
+    pub fast_open_no_cookie: bool,
+    pub fast_open_keys: Option<FastOpenKeys>,
     pub ip: IpSettings,
 }
 
@@ -102,6 +107,10 @@ impl Default for SocketSettings {
             receive_low_water: 1,
             not_sent_low_water: None,
             port_range: None,
+            fast_open_queue: 0,
+            fast_open_connect: false,
+            fast_open_no_cookie: false,
+            fast_open_keys: None,
             ip: IpSettings::default(),
         }
     }
@@ -123,6 +132,8 @@ pub(super) struct Inner {
     pub shut_unconnected: bool,
     pub holder: Holder,
     pub parent: Option<Weak<TcpEndpoint>>,
+    /// The listener that counts this fast open connection until its handshake is complete.
+    pub fast_open_parent: Option<Weak<TcpEndpoint>>,
     /// Something happened that edge-triggered waiters must hear of though the readiness is the same.
     pub news: bool,
     /// The peer made progress: its neighbour entry is fresh.
@@ -166,6 +177,7 @@ impl TcpEndpoint {
                 shut_unconnected: false,
                 holder,
                 parent: None,
+                fast_open_parent: None,
                 news: false,
                 confirmed: false,
                 account: Account::new(host.shared().memory.tcp.clone()),
@@ -257,10 +269,15 @@ impl TcpEndpoint {
         self.account(&mut inner);
         self.count_established(&mut inner);
         let orphaned_child = self.clean_up(&mut inner);
+        let opening = is_opening(&inner.role);
+        let opened_fast = inner.fast_open_parent.take_if(|_| !opening);
         let readiness = inner.readiness();
         let wake = core::mem::take(&mut inner.news) || readiness != inner.told;
         inner.told = readiness;
         drop(inner);
+        if let Some(parent) = opened_fast.and_then(|parent| parent.upgrade()) {
+            parent.end_fast();
+        }
         if let Some(parent) = orphaned_child {
             parent.handshake_failed();
         }
@@ -370,6 +387,10 @@ impl Flush for TcpEndpoint {
     }
 }
 
+fn is_opening(role: &Role) -> bool {
+    matches!(role, Role::Stream(connection) if connection.state_name() == StateName::SynReceived)
+}
+
 impl OnTimer for TcpEndpoint {
     fn on_timer(&self, now: Instant) {
         self.on_listener_timer(now);
@@ -382,6 +403,7 @@ impl OnTimer for TcpEndpoint {
             if connection.error() == Some(Error::TimedOut) {
                 stats.tcp_abort_on_timeout.inc();
             }
+            self.suspect_black_hole(now, connection);
         }
         drop(inner);
         self.flush(now);
@@ -417,6 +439,9 @@ impl Inner {
         }
         if connection.error().is_some() {
             readiness |= Readiness::ERR;
+        }
+        if connection.waits_for_data() {
+            return readiness | Readiness::OUT;
         }
         if connection.is_connecting() {
             return readiness;

@@ -132,6 +132,9 @@ impl TcpEndpoint {
         counters::publish(&self.host.shared().stats.tcp_ext, &counters, &progress);
         match disposition {
             Disposition::Established => {
+                if state == StateName::SynSent {
+                    self.learn_fast_open(now, &inner);
+                }
                 if inner.connecting == Connecting::No {
                     inner.connecting = Connecting::Told;
                 }

@@ -7,6 +7,7 @@
 mod accounting;
 mod counters;
 mod endpoint;
+mod fast_open;
 mod incoming;
 mod listing;
 mod open;

@@ -11,6 +11,7 @@ use crate::socket::{
     AcceptError, BindError, Connect, ConnectError, ListenError, SocketError, from_mapped, scope_of,
 };
 use crate::time::Instant;
+use crate::transport::tcp::fast_open;
 use crate::transport::tcp::listen::ListenQueue;
 use crate::transport::tcp::{Connection, Error, State, TimeWaitReuse};
 use crate::transport::{DualStack, Endpoint, Key, PortRequest, Registration, Reuse, Sharing};
@@ -50,6 +51,9 @@ impl TcpSocket {
             return known;
         }
         endpoint.begin_connect(now, &mut inner, address)?;
+        if endpoint.begin_fast_connect(now, &mut inner, address) {
+            return Ok(Connect::Done);
+        }
         drop(inner);
         endpoint.flush(now);
         let mut inner = endpoint.inner.lock();
@@ -115,7 +119,10 @@ impl TcpEndpoint {
     }
 
     /// The answer to a connect that is not the first; None where a new one may begin.
-    fn check_connecting(&self, inner: &mut Inner) -> Option<Result<Connect, ConnectError>> {
+    pub(super) fn check_connecting(
+        &self,
+        inner: &mut Inner,
+    ) -> Option<Result<Connect, ConnectError>> {
         let connection = match &mut inner.role {
             Role::Idle => return None,
             Role::Listener(_) => return Some(Err(ConnectError::IsConnected)),
@@ -149,7 +156,7 @@ impl TcpEndpoint {
         }
     }
 
-    fn begin_connect(
+    pub(super) fn begin_connect(
         &self,
         now: Instant,
         inner: &mut Inner,
@@ -298,7 +305,12 @@ impl TcpEndpoint {
         }
         let weak: std::sync::Weak<dyn Endpoint> = self.me.clone();
         let id = shared.tcp.requests.enter(weak);
-        let backlog = backlog.min(shared.tcp.config().somaxconn);
+        let config = shared.tcp.config();
+        let backlog = backlog.min(config.somaxconn);
+        let every = fast_open::SERVER | fast_open::SERVER_EVERY_LISTENER;
+        if config.fast_open & every == every && inner.socket.fast_open_queue == 0 {
+            inner.socket.fast_open_queue = backlog;
+        }
         inner.role = Role::Listener(ListenQueue::new(id, backlog));
         Ok(())
     }

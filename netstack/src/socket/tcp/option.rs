@@ -35,7 +35,10 @@ impl TcpSocket {
             OptionValue::SocketOption(value) => set_socket(&mut inner, now, value)?,
             OptionValue::IpOption(value) => set_ip(&mut inner, value)?,
             OptionValue::DatagramOption(_) => return Err(OptionError::NotSupported),
-            OptionValue::TcpOption(value) => set_tcp(&mut inner, now, value)?,
+            OptionValue::TcpOption(value) => match endpoint.set_fast_open(&mut inner, value) {
+                Some(done) => done?,
+                None => set_tcp(&mut inner, now, value)?,
+            },
         }
         drop(inner);
         endpoint.flush(now);
@@ -157,6 +160,21 @@ impl TcpSocket {
                     info.map_or(settings.window_clamp.unwrap_or(0), |info| info.window_clamp);
                 TcpOption::WindowClamp(u32::try_from(clamp).unwrap_or(u32::MAX))
             }
+            TcpOptionKind::FastOpen => {
+                TcpOption::FastOpen(u32::try_from(inner.socket.fast_open_queue).unwrap_or(u32::MAX))
+            }
+            TcpOptionKind::FastOpenConnect => {
+                TcpOption::FastOpenConnect(inner.socket.fast_open_connect)
+            }
+            TcpOptionKind::FastOpenNoCookie => {
+                TcpOption::FastOpenNoCookie(inner.socket.fast_open_no_cookie)
+            }
+            TcpOptionKind::FastOpenKey => TcpOption::FastOpenKey(
+                inner
+                    .socket
+                    .fast_open_keys
+                    .unwrap_or_else(|| self.0.host.shared().tcp.fast_open.keys()),
+            ),
         })
     }
 }
@@ -229,6 +247,13 @@ fn set_ip(inner: &mut Inner, value: IpOption) -> Result<(), OptionError> {
         IpOption::HeaderOptions(options) if options.is_empty() => {}
         IpOption::FreeBind(on) => inner.socket.free_bind = on,
         IpOption::BindAddressNoPort(on) => inner.socket.bind_no_port = on,
+        // As on Linux: an end of 0 is the stack's, and the ends are in order.
+        IpOption::LocalPortRange((first, last)) if first != 0 && last != 0 && first > last => {
+            return Err(OptionError::Invalid);
+        }
+        IpOption::LocalPortRange(range) => {
+            inner.socket.port_range = (range != (0, 0)).then_some(range);
+        }
         // A stream never lets its packets be cut, as Linux's default.
         IpOption::MtuDiscover(MtuDiscover::Want | MtuDiscover::Do) => {}
         _ => return Err(OptionError::NotSupported),
@@ -244,6 +269,9 @@ fn ip_option(inner: &Inner, kind: IpOptionKind) -> Result<IpOption, OptionError>
         IpOptionKind::V6Only => IpOption::V6Only(inner.socket.v6_only),
         IpOptionKind::HeaderOptions => IpOption::HeaderOptions(Options::NONE),
         IpOptionKind::FreeBind => IpOption::FreeBind(inner.socket.free_bind),
+        IpOptionKind::LocalPortRange => {
+            IpOption::LocalPortRange(inner.socket.port_range.unwrap_or_default())
+        }
         IpOptionKind::BindAddressNoPort => IpOption::BindAddressNoPort(inner.socket.bind_no_port),
         IpOptionKind::MtuDiscover => IpOption::MtuDiscover(MtuDiscover::Want),
         _ => return Err(OptionError::NotSupported),
@@ -307,6 +335,11 @@ fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), Opti
             let clamp = (bytes > 0).then_some(bytes as usize);
             inner.configure(now, |settings| settings.window_clamp = clamp);
         }
+        // Those of fast open are set elsewhere.
+        TcpOption::FastOpen(_)
+        | TcpOption::FastOpenConnect(_)
+        | TcpOption::FastOpenNoCookie(_)
+        | TcpOption::FastOpenKey(_) => return Err(OptionError::NotSupported),
         TcpOption::MaxSegment(_) | TcpOption::KeepCount(_) | TcpOption::SynCount(_) => {
             return Err(OptionError::Invalid);
         }

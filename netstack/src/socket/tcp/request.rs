@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::endpoint::{Connecting, Holder, Inner, Role, SocketSettings, TcpEndpoint};
+use super::fast_open::Plan;
 use super::wire::{self, Arrived, Flow};
 use crate::buffer::PacketBuffer;
 use crate::ip::{IpInfo, PROTO_TCP, RouteInfo, RouteQuery};
@@ -17,12 +18,12 @@ use crate::transport::tcp::listen::{
 use crate::transport::tcp::state::{Listen, ListenDisposition};
 use crate::transport::tcp::{Connection, Segment, Seq, Settings};
 use crate::transport::{Key, PortLease, Sharing};
-use crate::wire::tcp::Flags;
+use crate::wire::tcp::{FastOpenCookie, Flags};
 
 /// What a listener hands to the connections that it takes.
 pub(super) struct Heritage {
-    settings: Settings,
-    socket: SocketSettings,
+    pub settings: Settings,
+    pub socket: SocketSettings,
     lease: Option<PortLease>,
 }
 
@@ -121,7 +122,11 @@ impl TcpEndpoint {
         }
         drop(inner);
         let answered = match admission {
-            Admission::Admit => self.remember(to, heritage, id, iss),
+            Admission::Admit => match self.server_plan(to, &heritage) {
+                Plan::Ordinary => self.remember(to, heritage, (id, iss), None),
+                Plan::Offer(cookie) => self.remember(to, heritage, (id, iss), Some(cookie)),
+                Plan::Open(renewed) => self.open_fast(to, heritage, id, renewed),
+            },
             Admission::Cookie => self.answer_by_cookie(to, heritage, id),
             _ => None,
         };
@@ -131,7 +136,7 @@ impl TcpEndpoint {
     }
 
     /// The request of a SYN, before anything was answered.
-    fn request(&self, to: &ToListener<'_>, id: u64) -> Request {
+    pub(super) fn request(&self, to: &ToListener<'_>, id: u64) -> Request {
         let flow = to.arrived.flow;
         let secrets = self.host.shared().tcp.keys.secrets(to.now, flow.local, flow.remote);
         let mut request = Request::new(to.now, id, to.info.nic, &to.arrived.segment);
@@ -172,16 +177,17 @@ impl TcpEndpoint {
         &self,
         to: &ToListener<'_>,
         heritage: Heritage,
-        id: u64,
-        iss: Option<Seq>,
+        (id, iss): (u64, Option<Seq>),
+        fast_open: Option<FastOpenCookie>,
     ) -> Option<()> {
         let shared = self.host.shared();
         let (now, flow) = (to.now, to.arrived.flow);
         let route = self.route_back(now, flow, scope(flow, heritage.socket.nic, to.info.nic))?;
         let mut request = self.request(to, id);
         request.ours.iss = iss.unwrap_or(request.ours.iss);
-        let segment = self.syn_ack(now, &heritage.settings, &route, &request);
+        let mut segment = self.syn_ack(now, &heritage.settings, &route, &request);
         request.sent(&segment);
+        segment.options.fast_open = fast_open;
         {
             let mut inner = self.inner.lock();
             let Role::Listener(queue) = &mut inner.role else { return None };
@@ -414,14 +420,14 @@ impl TcpEndpoint {
         shared.tcp.requests.with(&key, |request| request.acked = true);
     }
 
-    fn unreserve(&self) {
+    pub(super) fn unreserve(&self) {
         if let Role::Listener(queue) = &mut self.inner.lock().role {
             queue.unreserve();
         }
     }
 
     /// The connection of a request, in SYN-RECEIVED. None where there is no way to the peer or its flow is taken.
-    fn make_child(
+    pub(super) fn make_child(
         &self,
         now: Instant,
         heritage: Heritage,

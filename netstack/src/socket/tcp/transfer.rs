@@ -22,6 +22,9 @@ impl TcpSocket {
         source: &mut dyn Source,
         flags: SendFlags,
     ) -> Result<usize, SendError> {
+        if let Some(sent) = self.send_with_syn(now, source) {
+            return sent;
+        }
         let endpoint = &self.0;
         let mut taken = 0;
         loop {

@@ -121,7 +121,7 @@ impl Connection {
         tcb.pending.syn = false;
         tcb.syn_transmissions = 1 + u32::from(request.repeats);
         tcb.syn_sent_at = request.began;
-        if !request.from_cookie {
+        if request.was_sent() {
             // What was promised stays, though the listener's buffers were changed since.
             tcb.receive.edge = tcb.receive.nxt + usize::from(request.ours.window);
             if sent.options.window_scale.is_some() {
@@ -148,7 +148,11 @@ impl Connection {
 
     /// Whether the handshake is under way.
     pub fn is_connecting(&self) -> bool {
-        matches!(self.state, State::SynSent(_) | State::SynReceived(_))
+        match self.state {
+            State::SynSent(_) => true,
+            State::SynReceived(state) => state.origin != Origin::FastOpen,
+            _ => false,
+        }
     }
 
     /// Why it ended, if an error ended it.
@@ -390,6 +394,11 @@ impl Connection {
             self.end(None);
             return;
         }
+        if let State::SynReceived(SynReceived { origin: Origin::FastOpen }) = self.state {
+            // The FIN may go out; FIN-WAIT-1 begins once the handshake is complete.
+            self.tcb.send.finish();
+            return;
+        }
         if let Some(next) = self.state.on_close() {
             self.tcb.send.finish();
             // What cork held back goes out with the FIN.
@@ -408,7 +417,11 @@ impl Connection {
         self.tcb.orphan = true;
         let unread = self.tcb.receive.readable() > 0;
         let no_linger = self.tcb.settings.linger.is_some_and(|time| time.is_zero());
-        let alive = self.state.is_synchronized() && !matches!(self.state, State::TimeWait(_));
+        let alive = match self.state {
+            State::SynReceived(state) => state.origin == Origin::FastOpen,
+            State::TimeWait(_) => false,
+            state => state.is_synchronized(),
+        };
         if alive && (unread || no_linger) {
             self.abort();
         } else if let State::SynReceived(_) | State::Established(_) | State::CloseWait(_) =
@@ -542,6 +555,7 @@ impl Connection {
             window_clamp: tcb.receive.space.clamp(),
             quick_ack: tcb.receive.is_quick(),
             congestion: tcb.send.congestion.name(),
+            syn_data: tcb.syn_data.acked,
         }
     }
 }
@@ -617,4 +631,6 @@ pub struct Info {
     pub quick_ack: bool,
     /// The congestion controller.
     pub congestion: &'static str,
+    /// Whether data of a SYN was taken (TCPI_OPT_SYN_DATA).
+    pub syn_data: bool,
 }

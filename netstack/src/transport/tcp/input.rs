@@ -73,7 +73,7 @@ impl Connection {
         let mut established = false;
         if let State::SynReceived(state) = self.state {
             // "If the segment acknowledgment is not acceptable, form a reset segment".
-            if segment.ack != self.tcb.send.nxt || segment.ack <= self.tcb.send.una {
+            if segment.ack > self.tcb.send.nxt || segment.ack <= self.tcb.send.una {
                 return match segment.answer_with_reset() {
                     Some(reset) => Disposition::SendReset(Box::new(reset)),
                     None => Disposition::Ignored(DropReason::NoUse),
@@ -86,6 +86,16 @@ impl Connection {
             self.tcb.complete_handshake(now, &segment, window);
             self.state = State::Established(state.on_syn_acked());
             established = true;
+            if self.tcb.send.is_finished() {
+                // A fast open connection that was ended before its handshake was.
+                self.state = self.state.on_close().unwrap_or(self.state);
+            }
+            if self.tcb.send.outstanding() > 0 {
+                self.tcb.send.rto_at = Some(now + self.tcb.rtt.rto());
+                if let Err(disposition) = self.take_ack(now, &segment) {
+                    return disposition;
+                }
+            }
         } else if let Err(disposition) = self.take_ack(now, &segment) {
             return disposition;
         }

@@ -9,6 +9,7 @@ mod acking;
 mod config;
 pub mod congestion;
 mod connection;
+pub mod fast_open;
 mod input;
 mod isn;
 pub mod listen;

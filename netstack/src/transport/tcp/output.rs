@@ -5,7 +5,7 @@ use super::connection::Connection;
 use super::receive::AckDue;
 use super::segment::Segment;
 use super::send::{Budget, Outgoing};
-use super::state::State;
+use super::state::{Origin, State, SynReceived};
 use crate::buffer::Chain;
 use crate::time::Instant;
 use crate::wire::tcp::Flags;
@@ -22,7 +22,12 @@ impl Connection {
         }
         match self.state {
             State::Closed(_) => None,
+            State::SynSent(_) if self.waits_for_data() => None,
             State::SynSent(_) => self.poll_syn(now, Flags::SYN),
+            State::SynReceived(SynReceived { origin: Origin::FastOpen }) => {
+                let syn_ack = self.poll_syn(now, Flags::SYN | Flags::ACK);
+                syn_ack.or_else(|| self.poll_data(now, limits))
+            }
             State::SynReceived(_) => self.poll_syn(now, Flags::SYN | Flags::ACK),
             State::TimeWait(_) => self.poll_ack(now),
             _ => self.poll_data(now, limits),

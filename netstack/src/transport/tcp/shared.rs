@@ -1,6 +1,7 @@
 //! What all connections of a stack share: the configuration and the keys.
 
 use super::config::TcpConfig;
+use super::fast_open::FastOpenShared;
 use super::isn::IsnKeys;
 use super::listen::RequestTable;
 use super::listen::cookie::CookieKeys;
@@ -22,6 +23,8 @@ pub struct TcpShared {
     pub requests: RequestTable,
     /// Connections in TIME-WAIT and the like.
     pub time_wait: TimeWaitTable,
+    /// Cookies of fast open, given and got.
+    pub fast_open: FastOpenShared,
     /// Keys of SYN cookies.
     pub cookies: CookieKeys,
 }
@@ -34,6 +37,7 @@ impl TcpShared {
             keys: IsnKeys::new(seed),
             requests: RequestTable::new(KeyedState::new(SipKey::derive(seed, DOMAIN_REQUESTS))),
             time_wait: TimeWaitTable::new(SipKey::derive(seed, DOMAIN_TIME_WAIT)),
+            fast_open: FastOpenShared::new(seed),
             cookies: CookieKeys::new(seed),
         }
     }

@@ -2,6 +2,8 @@
 
 use super::config::{Error, PathLimits, Secrets, Settings, TcpConfig};
 use super::congestion;
+use super::connection::Connection;
+use super::fast_open::{FastOpen, SynData};
 use super::receive::{AckDue, Pace, Receiver};
 use super::rtt::Rtt;
 use super::segment::Segment;
@@ -85,6 +87,10 @@ pub struct Tcb {
     pub syn_sent_at: Instant,
     challenge_at: Option<Instant>,
     stamped_at: Instant,
+    /// What fast open puts into the first SYN.
+    pub fast_open: FastOpen,
+    /// How the data of the SYN fared.
+    pub syn_data: SynData,
     /// What the stack lets the connection hold, both ways.
     pub allowance: usize,
 }
@@ -132,6 +138,8 @@ impl Tcb {
             syn_sent_at: now,
             challenge_at: None,
             stamped_at: now,
+            fast_open: FastOpen::default(),
+            syn_data: SynData::default(),
             allowance: usize::MAX,
             config,
             settings,
@@ -281,6 +289,14 @@ impl Tcb {
         segment.window = self.receive.offer_first(self.limits.mss.saturating_sub(options));
         if !first {
             self.receive.acked = self.receive.nxt;
+        }
+        if self.syn_transmissions == 0 {
+            segment.options.fast_open = self.fast_open.option;
+            if first && self.fast_open.carries_data {
+                let room = Connection::syn_room(&self.fast_open, self.limits);
+                segment.payload = self.send.syn_payload(room);
+                self.syn_data.sent = segment.payload.len();
+            }
         }
         segment.retransmission = self.syn_transmissions > 0;
         if self.syn_transmissions == 0 {

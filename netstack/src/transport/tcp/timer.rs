@@ -56,7 +56,7 @@ impl Connection {
             self.tcb.send.on_loss_probe(now, &self.tcb.rtt);
         }
         if take_due(&mut self.tcb.send.rto_at, now) {
-            match self.is_connecting() {
+            match matches!(self.state, State::SynSent(_) | State::SynReceived(_)) {
                 true => self.retransmit_syn(now),
                 false => self.retransmit(now),
             }
@@ -74,12 +74,13 @@ impl Connection {
     }
 
     fn retransmit_syn(&mut self, now: Instant) {
-        let passive =
-            matches!(self.state, State::SynReceived(SynReceived { origin: Origin::Passive }));
+        let active =
+            matches!(self.state, State::SynReceived(SynReceived { origin: Origin::Active }))
+                || matches!(self.state, State::SynSent(_));
         let config = &self.tcb.config;
-        let limit = match passive {
-            true => config.synack_retries,
-            false => self.tcb.settings.syn_count.unwrap_or(config.syn_retries),
+        let limit = match active {
+            false => config.synack_retries,
+            true => self.tcb.settings.syn_count.unwrap_or(config.syn_retries),
         };
         self.tcb.send.note_stall(now);
         if self.tcb.send.retries >= limit || self.is_past_user_timeout(now) {

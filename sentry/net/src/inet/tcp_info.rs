@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 use netstack::socket::tcp::TcpSocket;
-use sentry_abi::tcp::{TCPI_OPT_SACK, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, TcpInfo};
+use sentry_abi::tcp::{
+    TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, TcpInfo,
+};
 
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
@@ -27,6 +29,9 @@ pub fn of(socket: &TcpSocket) -> TcpInfo {
     }
     if info.send_shift > 0 || info.receive_shift > 0 {
         out.options |= TCPI_OPT_WSCALE;
+    }
+    if info.syn_data {
+        out.options |= TCPI_OPT_SYN_DATA;
     }
     out.wscale = (info.send_shift & 0xf) | (info.receive_shift << 4);
     out.rto = micros(info.rto);

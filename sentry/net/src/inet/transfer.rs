@@ -150,6 +150,11 @@ impl InetSocket {
         flags.set(SendFlags::OOB, message.flags & MSG_OOB != 0);
         flags.set(SendFlags::DONT_ROUTE, message.flags & MSG_DONTROUTE != 0);
         let sent = match &self.endpoint {
+            Endpoint::Tcp(socket) if message.flags & MSG_FASTOPEN != 0 => {
+                let to = message.to.as_ref().ok_or(Errno::EINVAL)?;
+                let to = sockaddr::decode(self.family, to)?;
+                socket.fast_open(now, &mut source, to, flags)
+            }
             // As on Linux, the address of a connected stream's send is not looked at.
             Endpoint::Tcp(socket) => socket.send(now, &mut source, flags),
             _ if flags.contains(SendFlags::OOB) => return Err(Errno::EOPNOTSUPP.into()),

@@ -241,7 +241,14 @@ pub const ROWS: &[Row] = &[
         Some(datagram::unicast_nic),
     )
     .partial("streams only store it"),
-    refused("IP_LOCAL_PORT_RANGE", IP_LOCAL_PORT_RANGE, Errno::ENOPROTOOPT, "as before Linux 6.3"),
+    // The first port in the low half, the last one in the high half; 0 stands for the stack's.
+    number("IP_LOCAL_PORT_RANGE", IP_LOCAL_PORT_RANGE, Shape::Int, |_, n| {
+        match (n as u32 & 0xffff, n as u32 >> 16) {
+            (first, last) if first != 0 && last != 0 && first > last => Err(Errno::EINVAL.into()),
+            _ => Ok(i64::from(n)),
+        }
+    })
+    .tells(|n| IpOption::LocalPortRange((n as u16, (n as u32 >> 16) as u16)).into()),
     shown("IP_PROTOCOL", IP_PROTOCOL, |call| Ok(i64::from(call.inet()?.own_number()))),
 ];
 

@@ -4,13 +4,14 @@ use core::time::Duration;
 
 use netstack::socket::options::{TcpOption, TcpOptionKind};
 use netstack::socket::{OptionError, OptionValue};
+use netstack::transport::tcp::fast_open::FastOpenKeys;
 use netstack::transport::tcp::{StateName, congestion};
 use sentry_abi::Errno;
 use sentry_abi::tcp::*;
 use sentry_kernel::Result;
 use sentry_kernel::cred::{Capabilities, Credentials};
 
-use super::row::{Call, Row, Shape, Target, flag, number, own, refused, shown};
+use super::row::{Call, Row, Shape, Target, flag, number, own, refused, shown, zero_or_one};
 use super::{row, value};
 use crate::errno;
 use crate::inet::tcp_info;
@@ -133,7 +134,12 @@ pub const ROWS: &[Row] = &[
     .note(NO_REPAIR),
     refused("TCP_REPAIR_OPTIONS", TCP_REPAIR_OPTIONS, Errno::EINVAL, NO_REPAIR)
         .reads(Errno::ENOPROTOOPT),
-    refused("TCP_FASTOPEN", TCP_FASTOPEN, Errno::ENOPROTOOPT, "no TCP Fast Open yet"),
+    number("TCP_FASTOPEN", TCP_FASTOPEN, INT, |_, n| match n {
+        0.. => Ok(i64::from(n)),
+        _ => Err(Errno::EINVAL.into()),
+    })
+    .live(|call| stack(call, TcpOptionKind::FastOpen))
+    .tells(|n| TcpOption::FastOpen(n as u32).into()),
     refused("TCP_TIMESTAMP", TCP_TIMESTAMP, Errno::EPERM, "the connection's clock is not told")
         .reads(Errno::ENOPROTOOPT),
     number("TCP_NOTSENT_LOWAT", TCP_NOTSENT_LOWAT, INT, |_, n| Ok(i64::from(n)))
@@ -148,12 +154,8 @@ pub const ROWS: &[Row] = &[
         "the headers of a SYN are not kept",
     ),
     refused("TCP_REPAIR_WINDOW", TCP_REPAIR_WINDOW, Errno::EPERM, NO_REPAIR).reads(Errno::EINVAL),
-    refused(
-        "TCP_FASTOPEN_CONNECT",
-        TCP_FASTOPEN_CONNECT,
-        Errno::ENOPROTOOPT,
-        "no TCP Fast Open yet",
-    ),
+    zero_or_one("TCP_FASTOPEN_CONNECT", TCP_FASTOPEN_CONNECT, INT)
+        .tells(|n| TcpOption::FastOpenConnect(n != 0).into()),
     own(
         "TCP_ULP",
         TCP_ULP,
@@ -166,13 +168,15 @@ pub const ROWS: &[Row] = &[
     )
     .note("ENOENT: there is no upper-layer protocol, as in a kernel without TLS"),
     refused("TCP_MD5SIG_EXT", TCP_MD5SIG_EXT, Errno::ENOPROTOOPT, NO_SIGNATURES),
-    refused("TCP_FASTOPEN_KEY", TCP_FASTOPEN_KEY, Errno::ENOPROTOOPT, "no TCP Fast Open yet"),
-    refused(
-        "TCP_FASTOPEN_NO_COOKIE",
-        TCP_FASTOPEN_NO_COOKIE,
-        Errno::ENOPROTOOPT,
-        "no TCP Fast Open yet",
+    own(
+        "TCP_FASTOPEN_KEY",
+        TCP_FASTOPEN_KEY,
+        "16 or 32 bytes",
+        Some(set_fast_open_keys),
+        Some(fast_open_keys),
     ),
+    zero_or_one("TCP_FASTOPEN_NO_COOKIE", TCP_FASTOPEN_NO_COOKIE, INT)
+        .tells(|n| TcpOption::FastOpenNoCookie(n != 0).into()),
     refused(
         "TCP_ZEROCOPY_RECEIVE",
         TCP_ZEROCOPY_RECEIVE,
@@ -265,6 +269,7 @@ fn stack(call: &Call<'_>, kind: TcpOptionKind) -> Result<i64> {
             TcpOption::Linger2(time) => time.map_or(-1, whole_seconds),
             TcpOption::KeepCount(n) | TcpOption::SynCount(n) => i64::from(n),
             TcpOption::QuickAck(on) => i64::from(on),
+            TcpOption::FastOpen(queue) => i64::from(queue),
             _ => return Err(errno::of_option(OptionError::NotSupported)),
         },
         _ => return Err(errno::of_option(OptionError::NotSupported)),
@@ -280,6 +285,26 @@ fn set_congestion(call: &Call<'_>) -> Result<()> {
     let name = name.split(|b| *b == 0).next().unwrap_or_default();
     let name = congestion::known(name).ok_or(Errno::ENOENT)?;
     call.inet()?.tell(TcpOption::Congestion(name).into())
+}
+
+/// One key of fast open, or the key in use and the one before. Errors: EINVAL for another length.
+fn set_fast_open_keys(call: &Call<'_>) -> Result<()> {
+    let key = |at: usize| call.bytes.get(at..at + 16).and_then(|key| key.try_into().ok());
+    let keys = match (call.bytes.len(), key(0)) {
+        (16, Some(primary)) => FastOpenKeys { primary, backup: None },
+        (32, Some(primary)) => FastOpenKeys { primary, backup: key(16) },
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    call.inet()?.tell(TcpOption::FastOpenKey(keys).into())
+}
+
+fn fast_open_keys(call: &Call<'_>) -> Result<Vec<u8>> {
+    match call.inet()?.ask(TcpOptionKind::FastOpenKey.into()).map_err(errno::of_option)? {
+        OptionValue::TcpOption(TcpOption::FastOpenKey(keys)) => {
+            Ok([&keys.primary[..], keys.backup.as_ref().map_or(&[], |key| &key[..])].concat())
+        }
+        _ => Err(Errno::ENOPROTOOPT.into()),
+    }
 }
 
 fn congestion_name(call: &Call<'_>) -> Result<Vec<u8>> {

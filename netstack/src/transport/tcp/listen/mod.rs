@@ -63,6 +63,8 @@ pub struct ListenQueue<T> {
     /// Requests by the number of their repeats: those of one level wait equally long, so each queue is in order of time.
     waits: [VecDeque<Wait>; LEVELS],
     cookie_at: Option<Instant>,
+    /// Fast open connections whose handshake is not complete.
+    fast: usize,
 }
 
 impl<T> ListenQueue<T> {
@@ -77,6 +79,7 @@ impl<T> ListenQueue<T> {
             ready: VecDeque::new(),
             waits: core::array::from_fn(|_| VecDeque::new()),
             cookie_at: None,
+            fast: 0,
         }
     }
 
@@ -188,6 +191,18 @@ impl<T> ListenQueue<T> {
             }
         }
         limit
+    }
+
+    /// Counts a fast open connection, where fewer than `most` have an incomplete handshake.
+    pub fn begin_fast(&mut self, most: usize) -> bool {
+        let room = self.fast < most;
+        self.fast += usize::from(room);
+        room
+    }
+
+    /// The handshake of a fast open connection is complete, or it failed.
+    pub fn end_fast(&mut self) {
+        self.fast = self.fast.saturating_sub(1);
     }
 
     /// A cookie goes out.

@@ -129,6 +129,11 @@ impl Request {
         Secrets { iss: self.ours.iss.0, timestamp_offset: self.timestamp_offset }
     }
 
+    /// Whether it is known what our SYN-ACK said: not of one that came back in a cookie, or is yet to go out.
+    pub fn was_sent(&self) -> bool {
+        self.ours.window > 0 && !self.from_cookie
+    }
+
     /// Our SYN-ACK went out, first or again.
     pub fn sent(&mut self, syn_ack: &Segment) {
         let stamp = syn_ack.options.timestamps.map_or(0, |stamp| stamp.value);

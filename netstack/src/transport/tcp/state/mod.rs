@@ -114,7 +114,12 @@ impl State {
 
     /// Whether the program may still send.
     pub fn may_send(&self) -> bool {
-        matches!(self, State::Established(_) | State::CloseWait(_))
+        matches!(
+            self,
+            State::Established(_)
+                | State::CloseWait(_)
+                | State::SynReceived(SynReceived { origin: Origin::FastOpen })
+        )
     }
 
     /// Whether the peer may still send data.

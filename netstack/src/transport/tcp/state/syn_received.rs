@@ -9,6 +9,8 @@ pub enum Origin {
     Passive,
     /// Through a simultaneous open.
     Active,
+    /// Through a listener and a good cookie (RFC 7413): data flows both ways already.
+    FastOpen,
 }
 
 /// Waiting for the acknowledgment of our SYN.

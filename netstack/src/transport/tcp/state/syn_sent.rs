@@ -30,7 +30,7 @@ impl SynSent {
     pub fn on_segment(self, tcb: &mut Tcb, now: Instant, segment: &Segment) -> SynSentDisposition {
         if let Some(ack) = segment.acknowledges() {
             // "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set...)".
-            if ack <= tcb.send.iss || ack > tcb.send.nxt {
+            if ack <= tcb.send.iss || ack > tcb.send.nxt + tcb.syn_data.sent {
                 return match segment.answer_with_reset() {
                     Some(reset) => SynSentDisposition::SendReset(reset),
                     None => SynSentDisposition::Ignore,
@@ -54,6 +54,7 @@ impl SynSent {
             return SynSentDisposition::SynReceived(SynReceived { origin: Origin::Active });
         }
         tcb.complete_handshake(now, segment, usize::from(segment.window));
+        tcb.take_fast_open(segment);
         tcb.receive.ack_due = super::super::receive::AckDue::Now;
         SynSentDisposition::Established(Established)
     }
