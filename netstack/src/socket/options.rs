@@ -206,7 +206,7 @@ options! {
         KeepCount(u8),
         /// TCP_SYNCNT
         SynCount(u8),
-        /// TCP_LINGER2: None for no FIN-WAIT-2 at all.
+        /// TCP_LINGER2: None for the stack's, zero for no FIN-WAIT-2 at all.
         Linger2(Option<Duration>),
         /// TCP_DEFER_ACCEPT: zero when off.
         DeferAccept(Duration),

@@ -11,6 +11,8 @@ pub(super) fn publish(stats: &TcpExtStats, before: &SendCounters, after: &SendCo
     let pairs = [
         (&stats.tcp_timeouts, before.timeouts, after.timeouts),
         (&stats.tcp_loss_probes, before.loss_probes, after.loss_probes),
+        (&stats.tcp_keepalive, before.keepalives, after.keepalives),
+        (&stats.tcp_win_probe, before.window_probes, after.window_probes),
         (&stats.tcp_loss_probe_recovery, before.loss_probe_recoveries, after.loss_probe_recoveries),
         (&stats.tcp_fast_retrans, before.fast_retransmissions, after.fast_retransmissions),
         (

@@ -2,6 +2,7 @@
 //! and sent without it; whoever is sending goes on until there is nothing more, so that the order is kept.
 
 use core::net::SocketAddr;
+use core::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -145,6 +146,8 @@ pub(super) struct Inner {
     counted: bool,
     /// It waits for the end of a burst.
     deferred: bool,
+    /// Whether it is counted among the connections that no program holds.
+    orphan: bool,
 }
 
 /// A TCP socket's shared part.
@@ -185,6 +188,7 @@ impl TcpEndpoint {
                 transmitting: false,
                 counted: false,
                 deferred: false,
+                orphan: false,
             }),
             reading: Mutex::new(()),
             me: me.clone(),
@@ -269,6 +273,7 @@ impl TcpEndpoint {
         self.account(&mut inner);
         self.count_established(&mut inner);
         let orphaned_child = self.clean_up(&mut inner);
+        self.count_orphan(&mut inner);
         let opening = is_opening(&inner.role);
         let opened_fast = inner.fast_open_parent.take_if(|_| !opening);
         let readiness = inner.readiness();
@@ -304,6 +309,19 @@ impl TcpEndpoint {
                 gauge.dec()
             }
             inner.counted = established;
+        }
+    }
+
+    fn count_orphan(&self, inner: &mut Inner) {
+        let alive = matches!(&inner.role, Role::Stream(connection) if !connection.is_closed());
+        let orphan = alive && inner.holder == Holder::Nobody;
+        if orphan != inner.orphan {
+            let orphans = &self.host.shared().tcp.orphans;
+            match orphan {
+                true => orphans.fetch_add(1, Ordering::Relaxed),
+                false => orphans.fetch_sub(1, Ordering::Relaxed),
+            };
+            inner.orphan = orphan;
         }
     }
 

@@ -12,7 +12,7 @@ use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, IpInfo};
 use crate::socket::SocketError;
 use crate::time::Instant;
-use crate::transport::tcp::{Disposition, DropReason, Error, Report, Seq, StateName};
+use crate::transport::tcp::{Challenge, Disposition, DropReason, Error, Report, Seq, StateName};
 use crate::transport::{Endpoint, IcmpError};
 
 impl Endpoint for TcpEndpoint {
@@ -164,11 +164,23 @@ impl TcpEndpoint {
         self.flush(now);
     }
 
+    fn count_challenge(&self, challenge: Challenge) {
+        if challenge == Challenge::Sent {
+            self.host.shared().stats.tcp_ext.tcp_challenge_ack.inc();
+        }
+    }
+
     fn count(&self, before: StateName, disposition: &Disposition) {
         let stats = &self.host.shared().stats;
         match disposition {
             Disposition::Ignored(DropReason::Paws) => stats.tcp_ext.paws_estab.inc(),
-            Disposition::Ignored(DropReason::Challenged) => stats.tcp_ext.tcp_challenge_ack.inc(),
+            Disposition::Ignored(DropReason::SynChallenged(challenge)) => {
+                stats.tcp_ext.tcp_syn_challenge.inc();
+                self.count_challenge(*challenge);
+            }
+            Disposition::Ignored(
+                DropReason::Challenged(challenge) | DropReason::BadAck(challenge),
+            ) => self.count_challenge(*challenge),
             Disposition::Ended if before == StateName::SynSent => stats.tcp.attempt_fails.inc(),
             Disposition::Ended
                 if matches!(before, StateName::Established | StateName::CloseWait) =>

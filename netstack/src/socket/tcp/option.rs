@@ -311,8 +311,7 @@ fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), Opti
             inner.configure(now, |settings| settings.syn_count = Some(u32::from(count)));
         }
         TcpOption::Linger2(time) => {
-            let time = time.unwrap_or_default();
-            inner.configure(now, |settings| settings.fin_timeout = Some(time));
+            inner.configure(now, |settings| settings.fin_timeout = time);
         }
         TcpOption::DeferAccept(time) => {
             inner.configure(now, |settings| settings.defer_accept = some(time));

@@ -8,7 +8,7 @@ use super::wire::{self, Flow};
 use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, IpInfo, PROTO_TCP};
 use crate::time::Instant;
-use crate::transport::tcp::{Remnant, RemnantDisposition};
+use crate::transport::tcp::{Awaits, Remnant, RemnantDisposition};
 use crate::transport::{Host, OnTimer};
 
 /// Ages the table of remnants.
@@ -83,18 +83,18 @@ pub fn pass_remnant(
     }
     let config = shared.tcp.config();
     let outcome = shared.tcp.time_wait.with(now, &key, |remnant| {
+        if remnant.awaits == Awaits::Silence && remnant.is_old(now, &arrived.segment) {
+            shared.stats.tcp_ext.paws_timewait.inc();
+        }
         let disposition = remnant.on_segment(now, &arrived.segment, &config);
         (disposition, remnant.acknowledgment(now))
     });
     let Some((disposition, acknowledgment)) = outcome else { return Some(copy) };
-    let stats = &shared.stats.tcp_ext;
     match disposition {
         RemnantDisposition::Ignore => {}
-        RemnantDisposition::TooOld => stats.paws_estab.inc(),
         RemnantDisposition::Send(segment) => wire::emit_stray(host, now, flow, segment),
         RemnantDisposition::Ended => forget(host, now, flow),
         RemnantDisposition::Reset(reset) => {
-            stats.tcp_abort_on_data.inc();
             forget(host, now, flow);
             if let Some(reset) = reset {
                 wire::emit_stray(host, now, flow, reset);

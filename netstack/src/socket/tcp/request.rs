@@ -241,6 +241,14 @@ impl TcpEndpoint {
                 stats.tcp_ext.paws_estab.inc();
                 self.answer_stray(to.now, flow, answer);
             }
+            RequestDisposition::Forged(answer) => {
+                stats.tcp_ext.ts_ecr_rejected.inc();
+                self.answer_stray(to.now, flow, answer);
+            }
+            RequestDisposition::Challenged(answer) => {
+                stats.tcp_ext.tcp_challenge_ack.add(u64::from(answer.is_some()));
+                self.answer_stray(to.now, flow, answer);
+            }
             RequestDisposition::OutOfWindow(answer) | RequestDisposition::Stray(answer) => {
                 self.answer_stray(to.now, flow, answer);
             }

@@ -1,5 +1,7 @@
 //! Bytes go through a connection, and it ends: send, receive, shutdown, close.
 
+use core::sync::atomic::Ordering;
+
 use super::TcpSocket;
 use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
 use crate::buffer::Chain;
@@ -198,12 +200,25 @@ impl TcpSocket {
                 let unread = connection.readable() > 0;
                 let no_linger = connection.settings().linger.is_some_and(|time| time.is_zero());
                 let alive = connection.state().is_synchronized();
+                let halfway = matches!(connection.state(), State::FinWait2(_));
                 connection.close(now);
-                let stats = &endpoint.host.shared().stats.tcp_ext;
+                let shared = endpoint.host.shared();
+                let stats = &shared.stats.tcp_ext;
                 match (alive, unread, no_linger) {
                     (true, true, _) => stats.tcp_abort_on_close.inc(),
                     // Linux counts a linger of zero here, too.
                     (true, false, true) => stats.tcp_abort_on_data.inc(),
+                    (true, false, false) if matches!(connection.state(), State::Closed(_)) => {
+                        stats.tcp_abort_on_linger.add(u64::from(halfway));
+                    }
+                    // Linux's tcp_too_many_orphans: what nobody holds is bounded.
+                    (true, false, false) => {
+                        let most = shared.tcp.config().max_orphans;
+                        if shared.tcp.orphans.load(Ordering::Relaxed) >= most {
+                            stats.tcp_abort_on_memory.inc();
+                            connection.abort();
+                        }
+                    }
                     _ => {}
                 }
             }

@@ -1,7 +1,9 @@
 //! What a connection is told at its birth, what a program may set on it, and how it ends.
 
+use super::challenge::ChallengeBudget;
 use super::send::Push;
 use crate::time::Duration;
+use std::sync::Arc;
 
 /// Bounds and habits that all connections of a stack share; the defaults are Linux's.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct TcpConfig {
     pub fast_open_blackhole: Duration,
     /// Challenge acknowledgments of the whole stack in a second (tcp_challenge_ack_limit).
     pub challenge_ack_limit: u32,
+    /// What is left of that in this second.
+    pub challenges: Arc<ChallengeBudget>,
     /// The least time between two acknowledgments of invalid segments of one connection (tcp_invalid_ratelimit).
     pub invalid_ratelimit: Duration,
     /// Which connections may take the place of one in TIME-WAIT (tcp_tw_reuse).
@@ -117,6 +121,7 @@ impl Default for TcpConfig {
             fast_open: 1,
             fast_open_blackhole: Duration::ZERO,
             challenge_ack_limit: i32::MAX as u32,
+            challenges: Arc::default(),
             invalid_ratelimit: Duration::from_millis(500),
             time_wait_reuse: TimeWaitReuse::default(),
             rfc1337: false,
@@ -151,7 +156,7 @@ pub struct Settings {
     pub max_segment: Option<u16>,
     /// TCP_SYNCNT; None for the configuration's.
     pub syn_count: Option<u32>,
-    /// TCP_LINGER2; None for the configuration's.
+    /// TCP_LINGER2; None for the configuration's, zero for no FIN-WAIT-2 at all.
     pub fin_timeout: Option<Duration>,
     /// SO_LINGER.
     pub linger: Option<Duration>,

@@ -1,6 +1,7 @@
 //! One connection: the state, the control block and what a program does with them. Segments come in through
 //! `input`, go out through `output`, and time passes through `timer`.
 
+use super::challenge::Challenge;
 use super::config::{Error, PathLimits, Report, Secrets, Settings, TcpConfig};
 use super::congestion;
 use super::listen::Request;
@@ -51,10 +52,12 @@ pub enum DropReason {
     Paws,
     /// It lies outside of the window.
     OutOfWindow,
-    /// Its acknowledgment is too old or too new (RFC 5961).
-    BadAck,
-    /// It might be an attack, and was answered by a challenge (RFC 5961).
-    Challenged,
+    /// Its acknowledgment is too old or too new (RFC 5961); a challenge answered it if that was in order.
+    BadAck(Challenge),
+    /// It might be an attack, and was answered by a challenge (RFC 5961) if that was in order.
+    Challenged(Challenge),
+    /// The same, of a SYN.
+    SynChallenged(Challenge),
     /// It has no acknowledgment, or makes no sense in this state.
     NoUse,
 }
@@ -443,6 +446,10 @@ impl Connection {
         if let State::FinWait2(state @ FinWait2 { deadline: None, .. }) = &mut self.state
             && *orphan
         {
+            if wait.is_zero() {
+                // TCP_LINGER2 below zero: nobody waits for the peer's FIN.
+                return self.abort();
+            }
             state.deadline = Some(now + wait);
             // Linux's tcp_close: a longer wait than TIME-WAIT's is done by the connection itself at first.
             state.settled = wait <= config.time_wait;

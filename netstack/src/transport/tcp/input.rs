@@ -48,10 +48,9 @@ impl Connection {
         self.state = State::TimeWait(TimeWait { expires: remnant.expires });
         match disposition {
             RemnantDisposition::Ignore => Disposition::Ignored(DropReason::NoUse),
-            RemnantDisposition::TooOld => Disposition::Ignored(DropReason::Paws),
             RemnantDisposition::Send(_) => {
                 if segment.is_empty() || segment.syn() {
-                    self.tcb.challenge(now);
+                    self.tcb.acknowledge_invalid(now);
                 } else {
                     self.tcb.receive.ack_due = AckDue::Now;
                 }
@@ -128,6 +127,13 @@ impl Connection {
         if !self.tcb.receive.is_acceptable(segment) {
             // "If an incoming segment is not acceptable, an acknowledgment should be sent in reply (unless
             // the RST bit is set)".
+            if segment.rst() && self.is_reset_after_fin(segment) {
+                return Err(self.on_reset(now, segment));
+            }
+            // RFC 5961 section 4.2: a SYN is challenged "irrespective of the sequence number".
+            if segment.syn() && !segment.rst() {
+                return ignored(DropReason::SynChallenged(self.tcb.challenge(now)));
+            }
             if !segment.rst() {
                 self.acknowledge_again(now, segment);
             }
@@ -139,8 +145,7 @@ impl Connection {
         if segment.syn() {
             // RFC 5961 section 4.2: "If the SYN bit is set, irrespective of the sequence number, TCP MUST send
             // an ACK (also referred to as challenge ACK) to the remote peer".
-            self.tcb.challenge(now);
-            return ignored(DropReason::Challenged);
+            return ignored(DropReason::SynChallenged(self.tcb.challenge(now)));
         }
         match segment.acknowledges() {
             Some(_) => Ok(()),
@@ -153,7 +158,7 @@ impl Connection {
             return;
         }
         if segment.is_empty() {
-            self.tcb.challenge(now);
+            self.tcb.acknowledge_invalid(now);
         } else {
             let end = segment.seq + segment.payload.len();
             self.tcb.receive.report_duplicate(segment.seq, end);
@@ -180,18 +185,28 @@ impl Connection {
                 Err(Disposition::Ignored(DropReason::OutOfWindow))
             }
             _ => {
-                self.tcb.challenge(now);
-                Err(Disposition::Ignored(DropReason::Challenged))
+                let challenge = self.tcb.challenge(now);
+                Err(Disposition::Ignored(DropReason::SynChallenged(challenge)))
             }
         }
     }
 
+    /// As on Linux: a peer that is killed sends a FIN and then a reset with the same sequence number.
+    fn is_reset_after_fin(&self, segment: &Segment) -> bool {
+        let ended =
+            matches!(self.state, State::CloseWait(_) | State::LastAck(_) | State::Closing(_));
+        ended && segment.seq == self.tcb.receive.nxt - 1usize
+    }
+
     /// RFC 5961 section 3.2: "If the RST bit is set and the sequence number exactly matches the next expected
-    /// sequence number (RCV.NXT), then TCP MUST reset the connection"; otherwise a challenge ACK.
+    /// sequence number (RCV.NXT), then TCP MUST reset the connection"; otherwise a challenge ACK. Linux also takes one
+    /// at the right edge of what SACK reported: the peer sent it after data that was lost.
     fn on_reset(&mut self, now: Instant, segment: &Segment) -> Disposition {
-        if segment.seq != self.tcb.receive.nxt {
-            self.tcb.challenge(now);
-            return Disposition::Ignored(DropReason::Challenged);
+        let exact = segment.seq == self.tcb.receive.nxt
+            || self.tcb.send.sack && self.tcb.receive.out_of_order_end() == Some(segment.seq)
+            || self.is_reset_after_fin(segment);
+        if !exact {
+            return Disposition::Ignored(DropReason::Challenged(self.tcb.challenge(now)));
         }
         match self.state {
             // "If this connection was initiated with a passive OPEN, then return this connection to the LISTEN
@@ -209,10 +224,12 @@ impl Connection {
         // RFC 5961 section 5.2: "The ACK value is considered acceptable only if it is in the range of
         // ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT). All incoming segments whose ACK value doesn't
         // satisfy the above condition MUST be discarded and an ACK sent back."
-        let oldest = send.una - send.max_window.max(send.mss);
+        let acked = usize::try_from(send.counters.bytes_acked).unwrap_or(usize::MAX);
+        // As on Linux, no further back than was ever acknowledged.
+        let oldest = send.una - send.max_window.min(acked);
         if segment.ack > send.nxt || segment.ack < oldest {
-            self.tcb.challenge(now);
-            return Err(Disposition::Ignored(DropReason::BadAck));
+            let challenge = self.tcb.challenge(now);
+            return Err(Disposition::Ignored(DropReason::BadAck(challenge)));
         }
         let ack = Ack {
             seq: segment.seq,

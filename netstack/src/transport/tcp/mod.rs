@@ -6,6 +6,7 @@
 //! `reassembly` on the other. `listen` and `time_wait` hold what comes before and after a connection.
 
 mod acking;
+mod challenge;
 mod config;
 pub mod congestion;
 mod connection;
@@ -35,6 +36,7 @@ mod timer;
 mod undo;
 mod urgent;
 
+pub use challenge::{Challenge, ChallengeBudget};
 pub use config::{
     Error, PathLimits, Report, Secrets, Settings, SynCookies, TcpConfig, TimeWaitReuse,
 };

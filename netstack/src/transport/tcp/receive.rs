@@ -623,6 +623,11 @@ impl Receiver {
         self.duplicate.is_some() || !self.reassembly.is_empty()
     }
 
+    /// Where the data that came out of order ends.
+    pub fn out_of_order_end(&self) -> Option<Seq> {
+        self.reassembly.end()
+    }
+
     /// Reports a segment that came again (RFC 2883) with an immediate acknowledgment.
     pub fn report_duplicate(&mut self, from: Seq, to: Seq) {
         if from < to && from < self.nxt {

@@ -136,6 +136,10 @@ pub struct SendCounters {
     pub duplicate_segments_reported: u32,
     /// Tail loss probes sent (TCPLossProbes).
     pub loss_probes: u32,
+    /// Probes of an idle peer.
+    pub keepalives: u32,
+    /// Probes of a closed window.
+    pub window_probes: u32,
     /// Of those, the ones that repaired a loss (TCPLossProbeRecovery).
     pub loss_probe_recoveries: u32,
     /// Retransmitted segments that were lost again (TCPLostRetransmit).

@@ -7,6 +7,7 @@ use super::listen::RequestTable;
 use super::listen::cookie::CookieKeys;
 use super::time_wait::TimeWaitTable;
 use crate::rng::{KeyedState, Seed, SipKey};
+use core::sync::atomic::AtomicUsize;
 use parking_lot::RwLock;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub struct TcpShared {
     pub requests: RequestTable,
     /// Connections in TIME-WAIT and the like.
     pub time_wait: TimeWaitTable,
+    /// Connections that no program holds.
+    pub orphans: AtomicUsize,
     /// Cookies of fast open, given and got.
     pub fast_open: FastOpenShared,
     /// Keys of SYN cookies.
@@ -37,6 +40,7 @@ impl TcpShared {
             keys: IsnKeys::new(seed),
             requests: RequestTable::new(KeyedState::new(SipKey::derive(seed, DOMAIN_REQUESTS))),
             time_wait: TimeWaitTable::new(SipKey::derive(seed, DOMAIN_TIME_WAIT)),
+            orphans: AtomicUsize::new(0),
             fast_open: FastOpenShared::new(seed),
             cookies: CookieKeys::new(seed),
         }

@@ -15,8 +15,6 @@ use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Options, Timestamps};
 use std::sync::Arc;
 
-/// Linux limits challenge acknowledgments of one connection to one in this time (tcp_invalid_ratelimit).
-const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 /// RFC 7323 section 5.5: a recent timestamp is worthless after 24 days.
 const TIMESTAMP_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
 /// The least segment size that a peer or a path can talk us into (Linux's TCP_MIN_SND_MSS less options).
@@ -85,7 +83,7 @@ pub struct Tcb {
     pub syn_transmissions: u32,
     /// When the SYN was first sent, for the round-trip sample of the handshake.
     pub syn_sent_at: Instant,
-    challenge_at: Option<Instant>,
+    pub(super) challenge_at: Option<Instant>,
     stamped_at: Instant,
     /// What fast open puts into the first SYN.
     pub fast_open: FastOpen,
@@ -252,16 +250,6 @@ impl Tcb {
     /// The window field of a segment, in bytes.
     pub fn scaled_window(&self, segment: &Segment) -> usize {
         usize::from(segment.window) << self.send.window_shift
-    }
-
-    /// Sends an acknowledgment that an attacker cannot make us send at will (RFC 5961 section 7).
-    pub fn challenge(&mut self, now: Instant) -> bool {
-        if self.challenge_at.is_some_and(|at| now.since(at) < CHALLENGE_INTERVAL) {
-            return false;
-        }
-        self.challenge_at = Some(now);
-        self.receive.ack_due = AckDue::Now;
-        true
     }
 
     /// The SYN, or with `Flags::ACK` the SYN-ACK.

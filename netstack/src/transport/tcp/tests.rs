@@ -408,7 +408,7 @@ fn a_reset_in_order_ends_and_one_merely_in_the_window_is_challenged() {
     let now = pair.now;
     let reset = |seq| Segment::control(seq, Seq(0), crate::wire::tcp::Flags::RST);
     let blind = pair.connection(0).on_segment(now, reset(next + 1000));
-    assert!(matches!(blind, Disposition::Ignored(DropReason::Challenged)), "{blind:?}");
+    assert!(matches!(blind, Disposition::Ignored(DropReason::Challenged(_))), "{blind:?}");
     assert!(pair.connection(0).poll_transmit(now, LIMITS).is_some());
     let again = pair.connection(0).on_segment(now, reset(next + 2000));
     assert!(matches!(again, Disposition::Ignored(_)));

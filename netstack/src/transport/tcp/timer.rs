@@ -157,6 +157,7 @@ impl Connection {
         }
         self.tcb.send.probes += 1;
         self.tcb.send.probe_backoff += 1;
+        self.tcb.send.counters.window_probes += 1;
         self.tcb.pending.probe = true;
     }
 
@@ -181,6 +182,7 @@ impl Connection {
             return;
         }
         self.tcb.keepalive_probes += 1;
+        self.tcb.send.counters.keepalives += 1;
         self.tcb.pending.probe = true;
         self.tcb.arm_keepalive(now);
     }

@@ -68,6 +68,10 @@ pub enum RequestDisposition {
     Ignore,
     /// Nothing, because it is older than the SYN (RFC 7323); an acknowledgment may be due.
     TooOld(Option<Segment>),
+    /// Nothing, because it echoes a timestamp that was never sent; an acknowledgment may be due.
+    Forged(Option<Segment>),
+    /// A reset that is not exactly in place (RFC 5961); an acknowledgment may be due.
+    Challenged(Option<Segment>),
     /// It lies out of the window; an acknowledgment may be due.
     OutOfWindow(Option<Segment>),
     /// The SYN came again: repeat the SYN-ACK.
@@ -185,9 +189,10 @@ impl Request {
         if old || forged || !within {
             let answers = !segment.rst() && self.may_answer(now, segment, quiet);
             let answer = answers.then(|| self.acknowledgment(now));
-            return match old || forged {
-                true => RequestDisposition::TooOld(answer),
-                false => RequestDisposition::OutOfWindow(answer),
+            return match (old, forged) {
+                (true, _) => RequestDisposition::TooOld(answer),
+                (_, true) => RequestDisposition::Forged(answer),
+                _ => RequestDisposition::OutOfWindow(answer),
             };
         }
         if let Some(stamp) = theirs.filter(|_| segment.seq <= next) {
@@ -195,6 +200,11 @@ impl Request {
         }
         // A SYN bit right at the old SYN's place lies before the window.
         let syn = segment.syn() && segment.seq != self.irs;
+        if segment.rst() && segment.seq != next {
+            // RFC 5961 section 3.2, as Linux does here since 6.15.
+            let answers = self.may_answer(now, segment, quiet);
+            return RequestDisposition::Challenged(answers.then(|| self.acknowledgment(now)));
+        }
         if segment.rst() {
             return RequestDisposition::End(None);
         }
@@ -303,6 +313,7 @@ mod tests {
         assert!(matches!(answer(9000, 7001, Flags::ACK), D::OutOfWindow(Some(_))));
         assert!(matches!(answer(9000, 0, Flags::RST), D::OutOfWindow(None)));
         assert!(matches!(answer(1001, 0, Flags::RST), D::End(None)));
+        assert!(matches!(answer(1002, 0, Flags::RST), D::Challenged(Some(_))));
         assert!(matches!(answer(2000, 0, Flags::SYN), D::End(Some(_))));
         assert!(matches!(answer(1001, 0, Flags::empty()), D::Ignore));
     }
@@ -319,7 +330,7 @@ mod tests {
         assert!(matches!(second, RequestDisposition::TooOld(None)), "{second:?}");
         ack.options.timestamps = Some(Timestamps { value: 51, echo: 901 });
         let forged = request.on_segment(now + QUIET, &ack, false, QUIET);
-        assert!(matches!(forged, RequestDisposition::TooOld(Some(_))), "{forged:?}");
+        assert!(matches!(forged, RequestDisposition::Forged(Some(_))), "{forged:?}");
         ack.options.timestamps = Some(Timestamps { value: 51, echo: 900 });
         let deferred = request.on_segment(now, &ack, true, QUIET);
         assert!(matches!(deferred, RequestDisposition::Deferred), "{deferred:?}");

@@ -59,9 +59,7 @@ pub struct Remnant {
 pub enum RemnantDisposition {
     /// Nothing.
     Ignore,
-    /// Nothing: it is older than what was accepted.
-    TooOld,
-    /// Send this acknowledgment; the segment was older than what was accepted or not.
+    /// Send this acknowledgment.
     Send(Segment),
     /// It is gone.
     Ended,
@@ -104,7 +102,8 @@ impl Remnant {
             && now.since(self.recent_at) > second
     }
 
-    fn is_old(&self, now: Instant, segment: &Segment) -> bool {
+    /// Whether a segment is older than one that was accepted (RFC 7323 section 5.3 R1).
+    pub fn is_old(&self, now: Instant, segment: &Segment) -> bool {
         let (Some(recent), Some(theirs)) = (self.recent, segment.options.timestamps) else {
             return false;
         };
@@ -201,11 +200,7 @@ impl Remnant {
         if old || segment.acknowledges().is_some() {
             self.expires = now + config.time_wait;
         }
-        let answer = self.acknowledge(now, segment, config);
-        match answer {
-            RemnantDisposition::Ignore if old => RemnantDisposition::TooOld,
-            answer => answer,
-        }
+        self.acknowledge(now, segment, config)
     }
 
     /// Acknowledges an old segment. As on Linux, only those that could be part of a loop of acknowledgments are
