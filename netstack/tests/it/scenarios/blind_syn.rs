@@ -10,7 +10,7 @@ use netstack::wire::tcp::Flags;
 #[test]
 fn a_syn_is_challenged_and_the_connection_stands() {
     let (mut sim, host, hand) = with_hand(1);
-    configure(&sim, host, |config| config.invalid_ratelimit = 0 * MS);
+    configure(&sim, host, |config| config.invalid_ratelimit = std::time::Duration::ZERO);
     let listener = listen(&sim, host, "0.0.0.0:80", 8);
     let to = at(Family::V4, 1, 80);
     let (ours, theirs, _) = hand.open(&mut sim, 4000, to, &control(Seq(9000), Seq(0), Flags::SYN));
