@@ -32,6 +32,20 @@ pub struct Faults {
     pub rate: Option<u64>,
     /// How long a frame may wait for its turn at that rate before the queue counts as full.
     pub queue: Duration,
+    /// How long it may wait before it is marked (RFC 3168), where its sender is capable of ECN; None for no marks.
+    pub mark_above: Option<Duration>,
+    /// What becomes of the ECN bits of IP headers besides.
+    pub ecn: EcnFault,
+}
+
+/// What a broken middlebox does to explicit congestion notification.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum EcnFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// It clears the bits of the IP header.
+    Bleach,
 }
 
 impl Faults {
@@ -68,6 +82,8 @@ pub enum Fate {
     Corrupted,
     /// It was held back.
     Reordered,
+    /// It arrives with the mark of congestion.
+    Marked,
 }
 
 /// Decides the fate of the frames of one direction.
@@ -107,6 +123,7 @@ impl Injector {
         let corrupt = self.rng.chance_ppm(faults.corrupt_ppm);
         let jitter = self.some_of(faults.jitter);
         let held = self.some_of(faults.reorder_delay);
+        let waited = self.free_at.since(now);
         let Some(sent) = self.serialize(now, frame.len()) else { return Fate::Overflowed };
         if lost {
             return Fate::Lost;
@@ -118,6 +135,10 @@ impl Injector {
             due = due.max(self.last_due);
             self.last_due = due;
         }
+        let bleached = faults.ecn == EcnFault::Bleach;
+        let frame = if bleached { with_ecn(frame, |_| 0) } else { frame };
+        let congested = faults.mark_above.is_some_and(|most| waited > most) && is_capable(&frame);
+        let frame = if congested { with_ecn(frame, |_| CE) } else { frame };
         let frame = if corrupt { self.corrupt(frame) } else { frame };
         if twice {
             arrive(due, frame.clone());
@@ -127,6 +148,7 @@ impl Injector {
             (true, ..) => Fate::Corrupted,
             (_, true, _) => Fate::Duplicated,
             (_, _, true) => Fate::Reordered,
+            _ if congested => Fate::Marked,
             _ => Fate::Delivered,
         }
     }
@@ -157,6 +179,45 @@ impl Injector {
         }
         PacketBuffer::from_vec(bytes)
     }
+}
+
+/// The codepoint by which a router tells of congestion.
+const CE: u8 = 3;
+/// Where the IP header of an Ethernet frame begins.
+const IP: usize = 14;
+
+/// The ECN bits of an Ethernet frame with IP; None for another.
+fn ecn_of(bytes: &[u8]) -> Option<u8> {
+    match (bytes.get(IP)? >> 4, bytes.get(IP + 1)?) {
+        (4, tos) => Some(tos & 3),
+        (6, class) => Some(class >> 4 & 3),
+        _ => None,
+    }
+}
+
+fn is_capable(frame: &PacketBuffer) -> bool {
+    matches!(ecn_of(&frame.to_vec_complete()), Some(1 | 2))
+}
+
+/// The frame with other ECN bits, which `change` makes of those it has.
+fn with_ecn(frame: PacketBuffer, change: impl FnOnce(u8) -> u8) -> PacketBuffer {
+    let mut bytes = frame.to_vec_complete();
+    let Some(old) = ecn_of(&bytes) else { return frame };
+    let new = change(old) & 3;
+    if new == old {
+        return frame;
+    }
+    let shift = if bytes[IP] >> 4 == 4 { 0 } else { 4 };
+    bytes[IP + 1] = bytes[IP + 1] & !(3 << shift) | new << shift;
+    if shift == 0 && bytes.len() >= IP + 20 {
+        // RFC 1624: "HC' = ~(~HC + ~m + m')", of the word that holds the bits.
+        let checksum = u16::from_be_bytes([bytes[IP + 10], bytes[IP + 11]]);
+        let sum = u32::from(!checksum) + u32::from(!u16::from(old)) + u32::from(new);
+        let folded = (sum & 0xffff) + (sum >> 16);
+        let folded = ((folded & 0xffff) + (folded >> 16)) as u16;
+        bytes[IP + 10..IP + 12].copy_from_slice(&(!folded).to_be_bytes());
+    }
+    PacketBuffer::from_vec(bytes)
 }
 
 /// Frames that arrive later, by time and then in order.
@@ -333,6 +394,34 @@ mod tests {
         let fates = fates(faults, 20);
         assert_eq!(fates.iter().filter(|fate| **fate == Fate::Delivered).count(), 11);
         assert!(fates.ends_with(&[Fate::Overflowed]));
+    }
+
+    #[test]
+    fn a_long_queue_marks_capable_packets_and_their_checksums_stay_right() {
+        let queue = Duration::from_millis(100);
+        let mark_above = Some(Duration::from_millis(2));
+        let faults = Faults { rate: Some(400_000), queue, mark_above, ..Faults::default() };
+        let mut injector = Injector::new(faults, &seed_from(4), 0);
+        for (tos, marked) in [(2u8, true), (1, true), (0, false), (3, false), (2, true)] {
+            let mut bytes = vec![0; 50];
+            bytes[14..34].copy_from_slice(&[
+                0x45, tos, 0, 36, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+            ]);
+            let sum = crate::wire::checksum::of(&bytes[14..34]);
+            bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+            for _ in 0..5 {
+                let frame = PacketBuffer::from_vec(bytes.clone());
+                let mut seen = None;
+                let fate = injector.apply(Instant::ZERO, frame, &mut |_, frame| seen = Some(frame));
+                let seen = seen.unwrap().to_vec();
+                let expected = if fate == Fate::Marked { 3 } else { tos };
+                assert_eq!(seen[15], expected);
+                assert_eq!(crate::wire::checksum::of(&seen[14..34]), 0, "{seen:?}");
+            }
+            let frame = PacketBuffer::from_vec(bytes);
+            let fate = injector.apply(Instant::ZERO, frame, &mut |_, _| {});
+            assert_eq!(fate == Fate::Marked, marked, "{tos}");
+        }
     }
 
     #[test]

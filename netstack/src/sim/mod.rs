@@ -70,6 +70,18 @@ struct Sent {
 
 type Outbox = Arc<Mutex<Vec<Sent>>>;
 
+/// What a scenario decides about a frame before the faults do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It goes on its way.
+    Pass,
+    /// It vanishes.
+    Drop,
+}
+
+/// Sees every frame: its segment, the attachment that sent it, its bytes.
+type Filter = Box<dyn FnMut(SegmentId, usize, &[u8]) -> Verdict + Send>;
+
 /// The link of a simulated interface.
 struct SimLink {
     outbox: Outbox,
@@ -116,6 +128,7 @@ pub struct Sim {
     capture: Capture,
     recording: Recording,
     arrivals: Arrivals,
+    filter: Option<Filter>,
 }
 
 /// Whether frames are kept for looking at them later.
@@ -153,6 +166,7 @@ impl Sim {
             capture: Capture::default(),
             recording: Recording::default(),
             arrivals: Arrivals::default(),
+            filter: None,
         }
     }
 
@@ -316,6 +330,14 @@ impl Sim {
         self.arrivals = arrivals;
     }
 
+    /// Asks `filter` about every frame from now on: its segment, the attachment that sent it, its bytes.
+    pub fn set_filter(
+        &mut self,
+        filter: impl FnMut(SegmentId, usize, &[u8]) -> Verdict + Send + 'static,
+    ) {
+        self.filter = Some(Box::new(filter));
+    }
+
     /// Sends a frame as if the `port`th attachment of a segment had.
     pub fn inject(&mut self, segment: SegmentId, port: usize, frame: Vec<u8>) {
         let frame = PacketBuffer::from_vec(frame);
@@ -327,10 +349,19 @@ impl Sim {
         let sent = core::mem::take(&mut *self.outbox.lock());
         for Sent { at, segment, port, frame } in sent {
             let recorded = self.recording == Recording::All;
-            let bytes = if recorded { frame.to_vec() } else { Vec::new() };
+            let looked_at = recorded || self.filter.is_some();
+            let bytes = if looked_at { frame.to_vec() } else { Vec::new() };
+            let verdict = match &mut self.filter {
+                Some(filter) => filter(SegmentId(segment), port, &bytes),
+                None => Verdict::Pass,
+            };
             let mut fates: Vec<Fate> = Vec::new();
             for (number, to) in self.segments[segment].ports.iter_mut().enumerate() {
                 if number == port {
+                    continue;
+                }
+                if verdict == Verdict::Drop {
+                    fates.push(Fate::Lost);
                     continue;
                 }
                 let (flying, order) = (&mut self.flying, &mut self.order);

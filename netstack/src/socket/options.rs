@@ -69,6 +69,8 @@ options! {
         DontRoute(bool),
         /// SO_TIMESTAMP and its kin: whether receive times are wanted.
         Timestamp(bool),
+        /// SO_MAX_PACING_RATE in bytes a second; `u64::MAX` for no limit.
+        MaxPacingRate(u64),
         /// SO_NO_CHECK: send UDP over IPv4 without a checksum.
         NoCheck(bool),
     }

@@ -17,7 +17,7 @@ pub const MAX_WINDOW_SCALE: u8 = 14;
 bitflags! {
     /// Control bits of the header.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Flags: u8 {
+    pub struct Flags: u16 {
         const FIN = 0x01;
         const SYN = 0x02;
         const RST = 0x04;
@@ -26,6 +26,8 @@ bitflags! {
         const URG = 0x20;
         const ECE = 0x40;
         const CWR = 0x80;
+        /// Accurate ECN (RFC 9768), the NS bit of old.
+        const AE = 0x100;
     }
 }
 
@@ -99,6 +101,44 @@ impl FastOpenCookie {
     }
 }
 
+/// The option of accurate ECN (RFC 9768 section 3.2.3): payload bytes that came with each codepoint, modulo 2^24. A field
+/// that the option is too short for is None; what goes out has all three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccurateEcn {
+    ect0: Option<u32>,
+    ce: Option<u32>,
+    ect1: Option<u32>,
+}
+
+impl AccurateEcn {
+    /// The option with the counters of ECT(0), CE and ECT(1).
+    pub fn new([ect0, ce, ect1]: [u32; 3]) -> AccurateEcn {
+        let field = |counter: u32| Some(counter & 0xff_ffff);
+        AccurateEcn { ect0: field(ect0), ce: field(ce), ect1: field(ect1) }
+    }
+
+    /// The counter of CE.
+    pub fn ce_bytes(&self) -> Option<u32> {
+        self.ce
+    }
+
+    /// Reads the fields, in the order of kind 172 or 174; a length that is no multiple of three is none.
+    fn parse(kind: u8, body: &[u8]) -> Option<AccurateEcn> {
+        if !body.len().is_multiple_of(3) || body.len() > 9 {
+            return None;
+        }
+        let field = |n: usize| {
+            let bytes = body.get(n * 3..n * 3 + 3)?;
+            Some(u32::from(bytes[0]) << 16 | u32::from(bytes[1]) << 8 | u32::from(bytes[2]))
+        };
+        let (first, second, third) = (field(0), field(1), field(2));
+        Some(match kind {
+            KIND_ACCURATE_ECN_0 => AccurateEcn { ect0: first, ce: second, ect1: third },
+            _ => AccurateEcn { ect1: first, ce: second, ect0: third },
+        })
+    }
+}
+
 /// The options that this stack knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -114,6 +154,8 @@ pub struct Options {
     pub sack: SackBlocks,
     /// Fast open; only in a SYN.
     pub fast_open: Option<FastOpenCookie>,
+    /// Accurate ECN.
+    pub accurate_ecn: Option<AccurateEcn>,
 }
 
 const KIND_END: u8 = 0;
@@ -124,6 +166,8 @@ const KIND_SACK_PERMITTED: u8 = 4;
 const KIND_SACK: u8 = 5;
 const KIND_TIMESTAMPS: u8 = 8;
 const KIND_FAST_OPEN: u8 = 34;
+const KIND_ACCURATE_ECN_0: u8 = 172;
+const KIND_ACCURATE_ECN_1: u8 = 174;
 
 /// Whether an option list was well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +189,8 @@ impl Options {
         let sack = if self.sack.is_empty() { 0 } else { 4 + 8 * self.sack.len() };
         let fast_open =
             self.fast_open.map_or(0, |cookie| (2 + cookie.as_bytes().len()).next_multiple_of(4));
-        timestamps + mss + permitted + scale + sack + fast_open
+        let ecn = usize::from(self.accurate_ecn.is_some()) * 12;
+        timestamps + mss + permitted + scale + sack + fast_open + ecn
     }
 
     /// Whether no option is set.
@@ -202,6 +247,9 @@ impl Options {
                     self.sack.push(be32(block, 0), be32(block, 4));
                 }
             }
+            (KIND_ACCURATE_ECN_0 | KIND_ACCURATE_ECN_1, body) => {
+                self.accurate_ecn = AccurateEcn::parse(kind, body);
+            }
             _ => {}
         }
     }
@@ -241,6 +289,12 @@ impl Options {
             writer.put(cookie);
             if cookie.len() % 4 == 0 {
                 writer.put(&[KIND_NOP, KIND_NOP]);
+            }
+        }
+        if let Some(AccurateEcn { ect0, ce, ect1 }) = self.accurate_ecn {
+            writer.put(&[KIND_NOP, KIND_ACCURATE_ECN_0, 11]);
+            for counter in [ect0, ce, ect1] {
+                writer.put(&counter.unwrap_or_default().to_be_bytes()[1..]);
             }
         }
     }
@@ -327,7 +381,7 @@ impl Header {
         let header_len = header_len(bytes)?;
         let fixed = bytes.get(..HEADER_LEN).ok_or(ParseError::Truncated)?;
         let options = bytes.get(HEADER_LEN..header_len).ok_or(ParseError::Truncated)?;
-        let flags = Flags::from_bits_retain(fixed[13]);
+        let flags = Flags::from_bits_truncate(u16::from(fixed[12]) << 8 | u16::from(fixed[13]));
         let (options, options_fault) = Options::parse(options, flags);
         let header = Header {
             src_port: be16(fixed, 0),
@@ -362,8 +416,8 @@ impl Header {
         out[2..4].copy_from_slice(&self.dst_port.to_be_bytes());
         out[4..8].copy_from_slice(&self.seq.to_be_bytes());
         out[8..12].copy_from_slice(&self.ack.to_be_bytes());
-        out[12] = (len as u8 / 4) << 4;
-        out[13] = self.flags.bits();
+        out[12] = (len as u8 / 4) << 4 | (self.flags.bits() >> 8) as u8 & 1;
+        out[13] = self.flags.bits() as u8;
         out[14..16].copy_from_slice(&self.window.to_be_bytes());
         out[16..18].copy_from_slice(&self.checksum.to_be_bytes());
         out[18..20].copy_from_slice(&self.urgent.to_be_bytes());
@@ -389,6 +443,9 @@ mod tests {
                     options.mss = mss;
                     options.window_scale = scale;
                     options.sack_permitted = permitted;
+                } else if let (Some(ecn), true) = (mss, blocks.len() < 2) {
+                    let ecn = u32::from(ecn);
+                    options.accurate_ecn = Some(AccurateEcn::new([ecn, ecn << 3, ecn << 8]));
                 } else {
                     blocks.iter().for_each(|&(left, right)| options.sack.push(left, right));
                 }
@@ -398,9 +455,9 @@ mod tests {
 
     fn any_header() -> impl Strategy<Value = Header> {
         any::<bool>().prop_flat_map(|syn| {
-            let numbers = any::<(u16, u16, u32, u32, u8, u16, u16, u16)>();
+            let numbers = any::<(u16, u16, u32, u32, u16, u16, u16, u16)>();
             (numbers, any_options(syn)).prop_map(move |(n, options)| {
-                let mut flags = Flags::from_bits_retain(n.4);
+                let mut flags = Flags::from_bits_truncate(n.4);
                 flags.set(Flags::SYN, syn);
                 Header {
                     src_port: n.0,
@@ -439,7 +496,7 @@ mod tests {
     fn syn_with_options(options: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_LEN];
         bytes[12] = ((HEADER_LEN + options.len()) as u8 / 4) << 4;
-        bytes[13] = Flags::SYN.bits();
+        bytes[13] = Flags::SYN.bits() as u8;
         bytes.extend_from_slice(options);
         bytes
     }
@@ -459,7 +516,7 @@ mod tests {
     #[test]
     fn options_of_a_handshake_are_ignored_outside_of_a_syn() {
         let mut bytes = syn_with_options(&[2, 4, 5, 0xb4, 4, 2, 1, 1, 3, 3, 7, 1]);
-        bytes[13] = Flags::ACK.bits();
+        bytes[13] = Flags::ACK.bits() as u8;
         assert!(Header::parse(&bytes).unwrap().header.options.is_empty());
     }
 

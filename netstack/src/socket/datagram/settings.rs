@@ -160,8 +160,11 @@ impl Datagram {
             SocketOption::DontRoute(on) => settings.dont_route = on,
             SocketOption::Timestamp(on) => settings.timestamp = on,
             SocketOption::NoCheck(on) => settings.no_check = on,
-            // A message socket has nothing to linger for, and urgent data is TCP's.
-            SocketOption::Linger(_) | SocketOption::OobInline(_) | SocketOption::PeekOffset(_) => {
+            // A message socket has nothing to linger for; urgent data and pacing are TCP's.
+            SocketOption::Linger(_)
+            | SocketOption::OobInline(_)
+            | SocketOption::PeekOffset(_)
+            | SocketOption::MaxPacingRate(_) => {
                 return Err(OptionError::NotSupported);
             }
         }
@@ -264,7 +267,8 @@ impl Datagram {
             SocketOptionKind::NoCheck => SocketOption::NoCheck(settings.no_check),
             SocketOptionKind::Linger
             | SocketOptionKind::OobInline
-            | SocketOptionKind::PeekOffset => {
+            | SocketOptionKind::PeekOffset
+            | SocketOptionKind::MaxPacingRate => {
                 return Err(OptionError::NotSupported);
             }
         })

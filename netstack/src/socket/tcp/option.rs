@@ -109,6 +109,9 @@ impl TcpSocket {
                 SocketOption::ReceiveLowWater(inner.socket.receive_low_water)
             }
             SocketOptionKind::PeekOffset => SocketOption::PeekOffset(inner.socket.peek_offset),
+            SocketOptionKind::MaxPacingRate => {
+                SocketOption::MaxPacingRate(settings.max_pacing_rate.unwrap_or(u64::MAX))
+            }
             SocketOptionKind::Linger => SocketOption::Linger(settings.linger),
             SocketOptionKind::BindToDevice => SocketOption::BindToDevice(inner.socket.nic),
             _ => return Err(OptionError::NotSupported),
@@ -223,6 +226,10 @@ fn set_socket(inner: &mut Inner, now: Instant, value: SocketOption) -> Result<()
         SocketOption::ReceiveLowWater(_) => {}
         SocketOption::PeekOffset(offset) => inner.socket.peek_offset = offset,
         SocketOption::Linger(time) => inner.configure(now, |settings| settings.linger = time),
+        SocketOption::MaxPacingRate(rate) => {
+            let rate = (rate != u64::MAX).then_some(rate.max(1));
+            inner.configure(now, |settings| settings.max_pacing_rate = rate);
+        }
         SocketOption::BindToDevice(nic) => inner.socket.nic = nic,
         SocketOption::Priority(_)
         | SocketOption::Mark(_)

@@ -8,7 +8,7 @@ use crate::ip::{
 };
 use crate::time::Instant;
 use crate::transport::Host;
-use crate::transport::tcp::{PathLimits, Segment};
+use crate::transport::tcp::{Codepoint, PathLimits, Segment};
 use crate::wire::checksum::Checksum;
 use crate::wire::tcp::{self, CHECKSUM_OFFSET, HEADER_LEN, Header, MAX_OPTIONS_LEN};
 
@@ -52,7 +52,8 @@ pub(super) fn parse(host: &dyn Host, info: &IpInfo, mut packet: PacketBuffer) ->
         return None;
     };
     packet.advance(parsed.header_len);
-    let segment = Segment::from_wire(&parsed.header, packet.into_chain());
+    let mut segment = Segment::from_wire(&parsed.header, packet.into_chain());
+    segment.ecn = Codepoint::of_tos(info.tos);
     Some(Arrived { flow: Flow::of(info, &parsed.header), segment })
 }
 
@@ -98,6 +99,7 @@ pub(super) fn emit(
     let stats = &host.shared().stats.tcp;
     let header = segment.to_header(flow.local.port(), flow.remote.port());
     let (payload_len, mss) = (segment.payload.len(), segment.mss);
+    let tos = ip.tos | segment.ecn.bits();
     let pieces = if payload_len > mss { payload_len.div_ceil(mss) as u64 } else { 1 };
     // RFC 1213: tcpOutSegs leaves out "those containing only retransmitted octets".
     match segment.retransmission {
@@ -108,8 +110,7 @@ pub(super) fn emit(
         stats.out_rsts.inc();
     }
     let packet = pack(flow, header, segment.payload, mss);
-    let meta =
-        IpMeta { ttl: ip.ttl, tos: ip.tos, fragment: Fragment::Never, ..IpMeta::new(PROTO_TCP) };
+    let meta = IpMeta { ttl: ip.ttl, tos, fragment: Fragment::Never, ..IpMeta::new(PROTO_TCP) };
     host.send(now, route, &meta, packet)
 }
 

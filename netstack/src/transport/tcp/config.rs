@@ -1,6 +1,7 @@
 //! What a connection is told at its birth, what a program may set on it, and how it ends.
 
 use super::challenge::ChallengeBudget;
+use super::ecn::EcnPolicy;
 use super::send::Push;
 use crate::time::Duration;
 use std::sync::Arc;
@@ -40,6 +41,10 @@ pub struct TcpConfig {
     pub slow_start_after_idle: bool,
     /// F-RTO (tcp_frto).
     pub detect_spurious_timeouts: bool,
+    /// Explicit congestion notification (tcp_ecn).
+    pub ecn: EcnPolicy,
+    /// Whether a SYN that is sent again asks for no ECN (tcp_ecn_fallback).
+    pub ecn_fallback: bool,
     /// The longest backlog of a listener (net.core.somaxconn).
     pub somaxconn: usize,
     /// Handshakes under way at which unknown peers are dropped while cookies are off (tcp_max_syn_backlog).
@@ -131,6 +136,8 @@ impl Default for TcpConfig {
             congestion: "cubic",
             slow_start_after_idle: true,
             detect_spurious_timeouts: true,
+            ecn: EcnPolicy::default(),
+            ecn_fallback: true,
         }
     }
 }
@@ -172,6 +179,8 @@ pub struct Settings {
     pub window_clamp: Option<usize>,
     /// SO_OOBINLINE: urgent data stays in the stream.
     pub oob_inline: bool,
+    /// SO_MAX_PACING_RATE in bytes a second.
+    pub max_pacing_rate: Option<u64>,
     /// MSG_MORE of the last send: as TCP_CORK until the next one.
     pub more: bool,
 }
@@ -196,6 +205,7 @@ impl Default for Settings {
             congestion: None,
             window_clamp: None,
             oob_inline: false,
+            max_pacing_rate: None,
             more: false,
         }
     }

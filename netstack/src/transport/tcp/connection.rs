@@ -188,6 +188,7 @@ impl Connection {
         if let Some(fresh) = wanted.and_then(congestion::by_name) {
             tcb.send.congestion.switch_to(fresh);
         }
+        tcb.send.max_pacing_rate = tcb.settings.max_pacing_rate;
         tcb.apply_limits(tcb.limits);
     }
 
@@ -563,6 +564,7 @@ impl Connection {
             quick_ack: tcb.receive.is_quick(),
             congestion: tcb.send.congestion.name(),
             syn_data: tcb.syn_data.acked,
+            pacing_rate: tcb.send.pacing_rate(&tcb.rtt),
         }
     }
 }
@@ -640,4 +642,6 @@ pub struct Info {
     pub congestion: &'static str,
     /// Whether data of a SYN was taken (TCPI_OPT_SYN_DATA).
     pub syn_data: bool,
+    /// Bytes a second that go out at most; None when unpaced.
+    pub pacing_rate: Option<u64>,
 }

@@ -29,7 +29,7 @@ fn any_segment(rng: &mut Rng, connection: &Connection, last_stamp: &mut u32) -> 
     let theirs = [tcb.receive.nxt, tcb.receive.edge, tcb.receive.acked, tcb.receive.irs];
     let ours = [tcb.send.una, tcb.send.nxt, tcb.send.iss];
     let mut flags = match rng.below(10) {
-        0 => Flags::from_bits_retain(rng.next_u32() as u8),
+        0 => Flags::from_bits_truncate(rng.next_u32() as u16),
         1 => Flags::ACK | Flags::FIN,
         2 => Flags::ACK | Flags::SYN,
         3 => Flags::ACK | Flags::URG,

@@ -82,6 +82,7 @@ impl Connection {
                 true => usize::from(segment.window),
                 false => self.tcb.scaled_window(&segment),
             };
+            self.tcb.ecn.on_ack(segment.flags, None, 0, self.tcb.send.mss);
             self.tcb.complete_handshake(now, &segment, window);
             self.state = State::Established(state.on_syn_acked());
             established = true;
@@ -99,6 +100,7 @@ impl Connection {
             return disposition;
         }
         self.tcb.note_timestamp(now, &segment);
+        self.note_codepoint(&segment);
         self.tcb.heard(now);
         if matches!(self.state, State::Closed(_)) {
             return Disposition::Ended;
@@ -219,6 +221,18 @@ impl Connection {
         }
     }
 
+    /// What the network wrote on the packet.
+    fn note_codepoint(&mut self, segment: &Segment) {
+        if segment.syn() {
+            return;
+        }
+        let len = segment.payload.len();
+        let segments = len.div_ceil(self.tcb.receive.peer_mss.max(1)).max(1);
+        if self.tcb.ecn.on_segment(segment.flags, segment.ecn, len, segments) {
+            self.tcb.receive.ack_due = AckDue::Now;
+        }
+    }
+
     fn take_ack(&mut self, now: Instant, segment: &Segment) -> Result<(), Disposition> {
         let send = &self.tcb.send;
         // RFC 5961 section 5.2: "The ACK value is considered acceptable only if it is in the range of
@@ -240,6 +254,11 @@ impl Connection {
             echo_rtt: self.tcb.echo_rtt(now, segment),
         };
         let outcome = self.tcb.send.on_ack(now, &mut self.tcb.rtt, &ack);
+        let (acked, option) = (outcome.advanced, segment.options.accurate_ecn.as_ref());
+        let mss = self.tcb.send.mss;
+        if self.tcb.ecn.on_ack(segment.flags, option, acked.div_ceil(mss), mss) > 0 {
+            self.tcb.send.on_congestion_mark(now);
+        }
         if outcome.advanced > 0 {
             self.tcb.soft_error = None;
         }

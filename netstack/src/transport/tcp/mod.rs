@@ -10,13 +10,16 @@ mod challenge;
 mod config;
 pub mod congestion;
 mod connection;
+mod ecn;
 pub mod fast_open;
 mod input;
 mod isn;
 pub mod listen;
 mod output;
+mod pacing;
 mod probe;
 mod rack;
+mod rate;
 mod reassembly;
 mod receive;
 mod receive_space;
@@ -41,6 +44,7 @@ pub use config::{
     Error, PathLimits, Report, Secrets, Settings, SynCookies, TcpConfig, TimeWaitReuse,
 };
 pub use connection::{Connection, Disposition, DropReason, Info, Take};
+pub use ecn::{Codepoint, EcnPolicy, Mode as EcnMode};
 pub use isn::IsnKeys;
 pub use receive::{ReceiveCounters, Run};
 pub use segment::Segment;

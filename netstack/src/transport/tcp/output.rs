@@ -2,6 +2,7 @@
 
 use super::config::PathLimits;
 use super::connection::Connection;
+use super::ecn::Mode;
 use super::receive::AckDue;
 use super::segment::Segment;
 use super::send::{Budget, Outgoing};
@@ -57,10 +58,10 @@ impl Connection {
         if self.tcb.receive.ack_due == AckDue::Now && self.tcb.receive.has_blocks() {
             return self.poll_ack(now);
         }
-        let budget = Budget {
-            gso_max: limits.gso_max.max(self.tcb.send.mss),
-            push: self.tcb.settings.push(),
-        };
+        // CWR is for one segment of the wire, not for a train.
+        let most = if self.tells_reduced() { 0 } else { limits.gso_max };
+        let budget =
+            Budget { gso_max: most.max(self.tcb.send.mss), push: self.tcb.settings.push() };
         if let Some(out) = self.tcb.send.poll(now, &self.tcb.rtt, budget) {
             return Some(self.data_segment(now, out));
         }
@@ -80,12 +81,26 @@ impl Connection {
         let mut flags = Flags::empty();
         flags.set(Flags::PSH, out.push);
         flags.set(Flags::FIN, out.fin);
+        let fresh = !out.retransmission && !out.payload.is_empty();
+        if fresh && self.tells_reduced() {
+            // RFC 3168 section 6.1.2: "the CWR flag in the TCP header of the first new data packet sent".
+            flags |= Flags::CWR;
+            self.tcb.send.reduced = false;
+        }
         if !out.payload.is_empty() {
             self.tcb.receive.on_data_sent(now);
         }
         let mut segment = self.tcb.build(now, out.seq, out.payload, flags);
         segment.retransmission = out.retransmission;
+        if fresh {
+            segment.ecn = self.tcb.ecn.codepoint();
+        }
         segment
+    }
+
+    /// Whether the next new data shall tell the peer that the window was reduced.
+    fn tells_reduced(&self) -> bool {
+        self.tcb.send.reduced && self.tcb.ecn.mode() == Mode::Classic
     }
 
     /// The persist timer runs while something waits and nothing is outstanding (RFC 9293 section 3.8.6.1).

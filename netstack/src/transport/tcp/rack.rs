@@ -2,7 +2,7 @@
 //! within a round trip and reordering is not taken for loss.
 
 use super::rtt::Rtt;
-use super::sack::{Delivery, Newest, Scoreboard};
+use super::sack::{Delivery, Newest, Scoreboard, Sent};
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
 
@@ -128,6 +128,7 @@ impl Rack {
         recovering: bool,
         min_rtt: Duration,
         smoothed: Duration,
+        mut on_lost: impl FnMut(&Sent),
     ) -> Detected {
         let mut detected = Detected::default();
         let Some(newest) = self.newest else { return detected };
@@ -144,6 +145,7 @@ impl Rack {
                 if sent.retransmitted {
                     detected.retransmissions += sent.segments();
                 }
+                on_lost(sent);
                 return true;
             }
             detected.look_again_at =
@@ -177,9 +179,9 @@ mod tests {
         let mut delivery = Delivery::default();
         board.sack(Seq(100), Seq(200), 100, &mut delivery);
         rack.update(at(41), &delivery, Some(MS * 40), None);
-        let found = rack.detect(at(41), &mut board, false, MS * 40, MS * 40);
+        let found = rack.detect(at(41), &mut board, false, MS * 40, MS * 40, |_| {});
         assert_eq!(found, Detected { look_again_at: Some(at(50)), ..Detected::default() });
-        let found = rack.detect(at(50), &mut board, false, MS * 40, MS * 40);
+        let found = rack.detect(at(50), &mut board, false, MS * 40, MS * 40, |_| {});
         assert_eq!(found, Detected { lost: 100, ..Detected::default() });
     }
 
@@ -189,6 +191,6 @@ mod tests {
         let mut delivery = Delivery::default();
         board.sack(Seq(100), Seq(400), 100, &mut delivery);
         rack.update(at(43), &delivery, Some(MS * 40), None);
-        assert_eq!(rack.detect(at(43), &mut board, false, MS * 40, MS * 40).lost, 100);
+        assert_eq!(rack.detect(at(43), &mut board, false, MS * 40, MS * 40, |_| {}).lost, 100);
     }
 }

@@ -2,7 +2,7 @@
 //! acknowledgments (RFC 6582), by SACK and time (RFC 6675, RFC 8985) and by timeout (RFC 6298). The phases are those
 //! of Linux's tcp_fastretrans_alert.
 
-use super::congestion::{AckSample, Cause, First};
+use super::congestion::{AckSample, Cause, First, Lost};
 use super::rtt::Rtt;
 use super::sack::Delivery;
 use super::send::{Ack, AckOutcome, Fin, Phase, Sender};
@@ -64,7 +64,9 @@ impl Sender {
             self.count_duplicates(advanced, duplicate, &mut delivery);
         }
         let echo_ms = ack.echo_rtt.map(|echo| now.millis().saturating_sub(echo.as_millis() as u64));
-        self.rack.update(now, &delivery, rtt.min(), echo_ms);
+        // Out of order the echo is that of what came before the hole (RFC 7323 section 4.3), and tells nothing.
+        let answered = echo_ms.filter(|_| advanced > 0);
+        self.rack.update(now, &delivery, rtt.min(), answered);
         let heard = Heard {
             advanced,
             duplicate,
@@ -207,7 +209,12 @@ impl Sender {
             let min = rtt.min().unwrap_or_default();
             let smoothed = rtt.smoothed().unwrap_or(min);
             let recovering = matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. });
-            let found = self.rack.detect(now, &mut self.board, recovering, min, smoothed);
+            let (rate, congestion) = (&mut self.rate, &mut self.congestion);
+            let board = &mut self.board;
+            let found = self.rack.detect(now, board, recovering, min, smoothed, |sent| {
+                rate.on_lost(sent.len());
+                congestion.on_lost(&Lost::new(now, sent, rate));
+            });
             self.reorder_at = found.look_again_at;
             again = found.retransmissions;
             self.counters.lost_retransmissions += again as u32;
@@ -239,11 +246,29 @@ impl Sender {
             Phase::Recovery { .. } => advanced > 0,
             Phase::Loss { .. } => false,
         };
-        if loses { self.board.mark_head_lost(self.mss) } else { 0 }
+        let lost = if loses { self.board.mark_head_lost(self.mss) } else { 0 };
+        self.rate.on_lost(lost);
+        lost
+    }
+
+    /// The network says that it is congested (RFC 3168 section 6.1.2): "TCP should not react to congestion indications more
+    /// than once every window of data". The caller has taken the acknowledgment that said so.
+    pub fn on_congestion_mark(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Open => {
+                self.congestion.begin_reduction(now, Cause::Mark);
+                self.undo.marker = None;
+                self.reduced = true;
+                self.phase = Phase::Cwr { point: self.nxt };
+            }
+            // What is being repaired was congestion after all.
+            _ => self.congestion.forbid_undo(),
+        }
     }
 
     fn enter_recovery(&mut self, now: Instant) {
         self.begin_undo();
+        self.reduced = true;
         self.congestion.begin_reduction(now, Cause::Loss);
         match self.sack {
             true => self.counters.recoveries += 1,
@@ -283,9 +308,11 @@ impl Sender {
         if round_started {
             self.round_end = self.nxt;
         }
+        let min = rtt.min().unwrap_or_default();
+        let rate = self.rate.on_delivered(now, delivery.bytes, delivery.last.as_ref(), min);
         // Linux's tcp_may_raise_cwnd: SACK alone lets the window grow only where reordering is known.
         let progress = heard.advanced > 0 || heard.sacked && self.rack.reordering_seen();
-        if !progress && !self.congestion.is_reducing() {
+        if !progress && !self.congestion.hears_all() {
             return;
         }
         self.congestion.on_ack(&AckSample {
@@ -298,6 +325,7 @@ impl Sender {
             advanced: heard.advanced > 0,
             round_started,
             window_limited: false,
+            rate,
         });
     }
 
@@ -316,9 +344,12 @@ impl Sender {
         }
         self.congestion.on_timeout(now, if first { First::Yes } else { First::No });
         self.counters.timeouts += 1;
+        self.reduced = true;
         // RFC 8985 section 6.3: besides the first, "segments that were sent recently" are not lost yet.
         let patience = self.rack.patience(&self.board, repairing, rtt);
+        let lost = self.board.lost();
         self.board.mark_timed_out(now, patience.filter(|_| self.sack));
+        self.rate.on_lost(self.board.lost().saturating_sub(lost));
         self.duplicates = 0;
         self.congestion.restart(self.in_flight());
         // RFC 5682 section 2.1 and Linux: not where the timeout interrupts another repair.

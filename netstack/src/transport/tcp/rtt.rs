@@ -60,8 +60,9 @@ impl Rtt {
                 self.smoothed = Some((smoothed * 7 + rtt) / 8);
             }
         }
-        let base = self.smoothed.unwrap_or(rtt) + (self.variation * 4).max(GRANULARITY);
-        self.rto = base.clamp(RTO_MIN, RTO_MAX);
+        // (2.3) "RTO <- SRTT + max (G, K*RTTVAR)", where Linux takes its least timeout for G.
+        let base = self.smoothed.unwrap_or(rtt) + (self.variation * 4).max(RTO_MIN);
+        self.rto = base.min(RTO_MAX);
     }
 
     /// The timeout with its backoff.
@@ -124,10 +125,10 @@ mod tests {
         (0..40).for_each(|_| rtt.back_off());
         assert_eq!(rtt.rto(), RTO_MAX);
         rtt.sample(now, Duration::from_millis(100));
-        assert_eq!(rtt.rto(), Duration::from_millis(250));
+        assert_eq!(rtt.rto(), Duration::from_millis(300));
         let mut quick = Rtt::default();
         quick.sample(now, Duration::from_micros(20));
-        assert_eq!(quick.rto(), RTO_MIN);
+        assert_eq!(quick.rto(), RTO_MIN + Duration::from_micros(20));
         assert_eq!(quick.min(), Some(Duration::from_micros(20)));
     }
 }

@@ -1,6 +1,7 @@
 //! The scoreboard: what was sent and not yet acknowledged, range by range, with what SACK told about it
 //! (RFC 2018, RFC 6675). Loss marks are set by `rack`, by duplicate acknowledgments and by the timeout.
 
+use super::rate::Stamp;
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -33,6 +34,8 @@ pub struct Sent {
     pub fate: Fate,
     /// Payload of its segments.
     mss: u32,
+    /// How the connection stood when it last went out.
+    pub stamp: Stamp,
 }
 
 impl Sent {
@@ -54,6 +57,8 @@ pub struct Delivery {
     pub bytes: usize,
     /// The most recently sent range among them.
     pub newest: Option<Newest>,
+    /// The same with all that is known of it.
+    pub last: Option<Sent>,
     /// The least sequence number newly delivered that was never retransmitted, for reordering detection.
     pub lowest_original: Option<Seq>,
     /// When the earliest of it was sent.
@@ -100,6 +105,7 @@ impl Delivery {
         let newest = Newest::from(sent);
         if self.newest.is_none_or(|old| newest.is_after(&old)) {
             self.newest = Some(newest);
+            self.last = Some(*sent);
         }
         self.retransmitted |= sent.retransmitted;
         self.first_sent = Some(self.first_sent.map_or(sent.sent_at, |at| at.min(sent.sent_at)));
@@ -124,6 +130,8 @@ pub struct Scoreboard {
     lost_hint: Seq,
     retransmissions_out: usize,
     transmissions: u64,
+    /// What is remembered with the next transmission.
+    pub stamp: Stamp,
 }
 
 impl Scoreboard {
@@ -185,6 +193,7 @@ impl Scoreboard {
             retransmitted: false,
             fate: Fate::InFlight,
             mss: u32::try_from(mss).unwrap_or(u32::MAX),
+            stamp: self.stamp,
         });
     }
 
@@ -379,7 +388,8 @@ impl Scoreboard {
         self.discount(&old);
         self.transmissions += 1;
         let order = self.transmissions;
-        let new = Sent { sent_at: now, order, retransmitted: true, fate: Fate::InFlight, ..old };
+        let (fate, stamp) = (Fate::InFlight, self.stamp);
+        let new = Sent { sent_at: now, order, retransmitted: true, fate, stamp, ..old };
         self.count(&new);
         self.ranges[index] = new;
         self.lost_hint = new.end;

@@ -1,5 +1,6 @@
 //! A segment as the state machine sees it: header values, options and payload, without ports and addresses.
 
+use super::ecn::Codepoint;
 use super::seq::Seq;
 use crate::buffer::Chain;
 use crate::wire::tcp::{Flags, Header, Options};
@@ -26,6 +27,8 @@ pub struct Segment {
     pub mss: usize,
     /// Whether it was sent before (for the counters).
     pub retransmission: bool,
+    /// The ECN bits of the IP header.
+    pub ecn: Codepoint,
 }
 
 impl Segment {
@@ -41,6 +44,7 @@ impl Segment {
             payload: Chain::new(),
             mss: usize::MAX,
             retransmission: false,
+            ecn: Codepoint::NotEct,
         }
     }
 
@@ -56,6 +60,7 @@ impl Segment {
             payload,
             mss: usize::MAX,
             retransmission: false,
+            ecn: Codepoint::NotEct,
         }
     }
 

@@ -2,7 +2,9 @@
 //! (RFC 5681, 6582, 6675, 8985), Nagle's rule and silly-window avoidance (RFC 9293 section 3.8.6.2.1).
 
 use super::congestion::{Burst, Control};
+use super::pacing::{self, Pacer};
 use super::rack::Rack;
+use super::rate::RateSampler;
 use super::rtt::Rtt;
 use super::sack::Scoreboard;
 use super::seq::Seq;
@@ -204,6 +206,12 @@ pub struct Sender {
     pub(super) fin: Fin,
     pub(super) board: Scoreboard,
     pub(super) rack: Rack,
+    pub(super) rate: RateSampler,
+    pub(super) pacer: Pacer,
+    /// SO_MAX_PACING_RATE in bytes a second.
+    pub max_pacing_rate: Option<u64>,
+    /// When pacing lets the next piece go.
+    pub pace_at: Option<Instant>,
     pub(super) phase: Phase,
     /// Duplicate acknowledgments of a peer without SACK: segments that left the network.
     pub(super) duplicates: usize,
@@ -213,6 +221,8 @@ pub struct Sender {
     pub(super) fast_due: bool,
     /// The retransmission is the timeout's own.
     pub(super) head_due: bool,
+    /// The window was reduced, and the peer was not told (CWR).
+    pub(super) reduced: bool,
     /// Nothing is sent again before the next acknowledgment.
     pub(super) holds: bool,
     pub(super) undo: Undo,
@@ -265,11 +275,16 @@ impl Sender {
             fin: Fin::Open,
             board: Scoreboard::default(),
             rack: Rack::default(),
+            rate: RateSampler::default(),
+            pacer: Pacer::default(),
+            max_pacing_rate: None,
+            pace_at: None,
             phase: Phase::Open,
             duplicates: 0,
             recover: iss,
             fast_due: false,
             head_due: false,
+            reduced: false,
             holds: false,
             undo: Undo::default(),
             frto: Frto::Off,
@@ -427,10 +442,29 @@ impl Sender {
     /// The next piece to send, if anything may go out.
     pub fn poll(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {
         let budget = self.urgent_budget(budget);
+        let pace = self.pacing_rate(rtt);
+        let (budget, wait) = match pace {
+            Some(rate) => {
+                let piece = Pacer::piece(rate, self.mss);
+                let gso_max = budget.gso_max.min(piece).max(self.mss);
+                (Budget { gso_max, ..budget }, self.pacer.wait_until(now))
+            }
+            None => (budget, None),
+        };
+        self.pace_at = None;
+        if wait.is_some() && self.has_more() {
+            self.pace_at = wait;
+            self.end_burst(now, rtt);
+            return None;
+        }
+        self.board.stamp = self.rate.stamp(now, self.board.in_flight(), self.mss);
         let Some(out) = self.poll_next(now, rtt, budget) else {
             self.end_burst(now, rtt);
             return None;
         };
+        if let Some(rate) = pace {
+            self.pacer.on_sent(now, out.payload.len(), rate);
+        }
         self.bursting = true;
         self.note_sent(now, &out);
         if self.rto_at.is_none() {
@@ -452,6 +486,24 @@ impl Sender {
             }
             Some(_) => Budget { gso_max: self.mss, push: Push::NoDelay },
         }
+    }
+
+    /// Bytes a second that go out at most: what the controller or the program says. None is unpaced.
+    pub fn pacing_rate(&self, rtt: &Rtt) -> Option<u64> {
+        let most = self.max_pacing_rate;
+        let wanted = self.congestion.pacing_rate().or_else(|| {
+            let (window, ssthresh) = (self.congestion.window(), self.congestion.ssthresh());
+            pacing::rate_of_window(window, ssthresh, rtt.smoothed()).filter(|_| most.is_some())
+        });
+        match (wanted, most) {
+            (Some(wanted), Some(most)) => Some(wanted.min(most)),
+            (wanted, most) => wanted.or(most),
+        }
+    }
+
+    /// Whether anything waits to go out, now or again.
+    fn has_more(&self) -> bool {
+        self.unsent() > 0 || self.board.lost() > 0 || self.fin == Fin::Queued
     }
 
     fn poll_next(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {
@@ -491,6 +543,10 @@ impl Sender {
             return;
         }
         let in_flight = self.in_flight();
+        // "C.write_seq - SND.NXT < SND.MSS", nothing to repair, and the window open: the program sets the pace.
+        if self.unsent() < self.mss && self.board.lost() == 0 && !held {
+            self.rate.on_app_limited(in_flight);
+        }
         let full = in_flight + self.mss > self.congestion.window();
         self.congestion.validate(&Burst {
             now,
@@ -551,6 +607,9 @@ impl Sender {
         let forced = core::mem::take(&mut self.forced);
         if unsent == 0 {
             return self.poll_fin(now);
+        }
+        if self.board.is_empty() {
+            self.congestion.on_restart();
         }
         let idle = now.since(self.last_sent_at);
         if self.board.is_empty() && self.slow_start_after_idle && idle > rtt.rto() {
@@ -624,6 +683,7 @@ impl Sender {
         self.probe_at = None;
         self.reorder_at = None;
         self.persist_at = None;
+        self.pace_at = None;
         self.loss_probe_due = false;
     }
 }

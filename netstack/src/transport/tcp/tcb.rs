@@ -3,6 +3,7 @@
 use super::config::{Error, PathLimits, Secrets, Settings, TcpConfig};
 use super::congestion;
 use super::connection::Connection;
+use super::ecn::Ecn;
 use super::fast_open::{FastOpen, SynData};
 use super::receive::{AckDue, Pace, Receiver};
 use super::rtt::Rtt;
@@ -55,6 +56,8 @@ pub struct Tcb {
     pub send: Sender,
     /// The receiving half.
     pub receive: Receiver,
+    /// Explicit congestion notification.
+    pub ecn: Ecn,
     /// The round-trip estimator.
     pub rtt: Rtt,
     /// Timestamps: Some while offered or agreed.
@@ -108,6 +111,7 @@ impl Tcb {
         let mut send = Sender::new(now, iss, mss, congestion::Control::new(now, name, mss, iss));
         send.detects_spurious_timeouts = config.detect_spurious_timeouts;
         send.slow_start_after_idle = config.slow_start_after_idle;
+        send.max_pacing_rate = settings.max_pacing_rate;
         let capacity = settings.receive_buffer.unwrap_or(config.receive_buffer);
         let capacity_max = settings.receive_buffer.unwrap_or(config.receive_buffer_max);
         let offset = secrets.timestamp_offset;
@@ -120,6 +124,7 @@ impl Tcb {
         Tcb {
             send,
             receive,
+            ecn: Ecn::default(),
             rtt: Rtt::default(),
             timestamps,
             limits,
@@ -201,6 +206,10 @@ impl Tcb {
     /// Takes the peer's SYN: its sequence number, window and options, and settles what both can do.
     pub fn take_syn(&mut self, now: Instant, syn: &Segment) {
         self.receive.start(syn.seq);
+        match syn.acknowledges() {
+            Some(_) => self.ecn.on_syn_ack(syn.flags, syn.ecn),
+            None => self.ecn.on_syn(self.config.ecn, syn.flags, syn.ecn),
+        }
         let options = &syn.options;
         self.peer_mss = options.mss.map_or(536, usize::from).max(LEAST_MSS + TIMESTAMPS_LEN);
         self.timestamps = match (self.timestamps, options.timestamps) {
@@ -257,7 +266,10 @@ impl Tcb {
         let first = !flags.contains(Flags::ACK);
         let shift = self.window_shift();
         let agreed = self.receive.window_shift > 0 || self.send.window_shift > 0;
-        let mut segment = Segment::control(self.send.iss, self.receive.nxt, flags | Flags::SYN);
+        let again = self.syn_transmissions > 0 && self.config.ecn_fallback;
+        let ecn = if first { self.ecn.ask(self.config.ecn, again) } else { self.ecn.grant() };
+        let flags = flags | Flags::SYN | ecn;
+        let mut segment = Segment::control(self.send.iss, self.receive.nxt, flags);
         let mut mss = self.limits.mss;
         if let Some(most) = self.settings.max_segment {
             mss = mss.min(usize::from(most));
@@ -297,12 +309,17 @@ impl Tcb {
 
     /// A segment at `seq` that acknowledges all that arrived.
     pub fn build(&mut self, now: Instant, seq: Seq, payload: Chain, flags: Flags) -> Segment {
-        let mut segment = Segment::control(seq, self.receive.nxt, flags | Flags::ACK);
+        let ecn = self.ecn.flags(flags.contains(Flags::CWR));
+        let flags = flags.difference(Flags::CWR) | Flags::ACK | ecn;
+        let mut segment = Segment::control(seq, self.receive.nxt, flags);
         segment.options.timestamps = self.stamp(now);
         segment.window = self.receive.offer();
         let room =
             if payload.is_empty() { if self.timestamps.is_some() { 3 } else { 4 } } else { 0 };
         segment.options.sack = self.receive.acknowledged(if self.send.sack { room } else { 0 });
+        if payload.is_empty() && segment.options.sack.is_empty() {
+            segment.options.accurate_ecn = self.ecn.option();
+        }
         segment.payload = payload;
         segment.mss = self.send.mss;
         if let Some(pointer) = self.send.urgent_pointer(seq) {
@@ -347,6 +364,7 @@ impl Tcb {
             self.send.probe_at,
             self.send.reorder_at,
             self.send.persist_at,
+            self.send.pace_at,
             self.keepalive_at,
             delayed,
         ]

@@ -519,7 +519,7 @@ fn a_short_path_with_losses_does_not_wait_for_timers() {
         pair.run_until(pair.now + Duration::from_millis(10));
     }
     let (took, info) = (pair.now.since(start), pair.connection(0).info());
-    assert!(info.counters.timeouts <= 2 && info.counters.loss_probes <= 8, "{info:?}");
+    assert!(info.counters.timeouts + info.counters.loss_probes <= 10, "{info:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(info.min_rtt, delay * 2);
 }

@@ -64,6 +64,8 @@ impl Connection {
         if take_due(&mut self.tcb.send.reorder_at, now) {
             self.tcb.send.detect_losses(now, &self.tcb.rtt);
         }
+        // What pacing held back goes out by the poll that follows.
+        take_due(&mut self.tcb.send.pace_at, now);
         if take_due(&mut self.tcb.send.persist_at, now) {
             self.persist(now);
         }

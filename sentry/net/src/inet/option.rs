@@ -90,10 +90,10 @@ impl InetSocket {
         i64::try_from(most / 2).unwrap_or(i64::MAX)
     }
 
-    /// SO_MAX_PACING_RATE in bytes a second. Errors: EOPNOTSUPP for a stream: there is no pacing yet. Datagrams are not paced on Linux either without the fq discipline.
-    pub(crate) fn pace(&self, _rate: u64) -> Result<()> {
+    /// SO_MAX_PACING_RATE in bytes a second. Datagrams are not paced: on Linux neither, without the fq discipline.
+    pub(crate) fn pace(&self, rate: u64) -> Result<()> {
         match self.endpoint {
-            Endpoint::Tcp(_) => Err(Errno::EOPNOTSUPP.into()),
+            Endpoint::Tcp(_) => self.tell(SocketOption::MaxPacingRate(rate).into()),
             _ => Ok(()),
         }
     }

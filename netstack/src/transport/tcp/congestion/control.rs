@@ -1,6 +1,6 @@
 //! The frame around an algorithm: what every connection does to its window, whichever algorithm steers it.
 
-use super::{AckSample, Cause, Congestion, Window, by_name};
+use super::{AckSample, Cause, Congestion, Lost, Window, by_name};
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::Seq;
 
@@ -80,16 +80,26 @@ impl Control {
         self.window.size = self.window.mss;
     }
 
-    /// Whether a reduction is under way.
-    pub fn is_reducing(&self) -> bool {
-        self.reduction.is_some()
+    /// Whether it must hear of every acknowledgment, not only of those that let a window grow.
+    pub fn hears_all(&self) -> bool {
+        self.reduction.is_some() || self.algorithm.steers()
+    }
+
+    /// Bytes a second that the algorithm wants to send at most.
+    pub fn pacing_rate(&self) -> Option<u64> {
+        self.algorithm.pacing_rate()
+    }
+
+    /// A piece was lost.
+    pub fn on_lost(&mut self, lost: &Lost) {
+        self.algorithm.on_lost(&self.window, lost);
     }
 
     /// Takes an acknowledgment: grows the window, or lets it shrink with what leaves the network.
     pub fn on_ack(&mut self, sample: &AckSample) {
         if self.reduction.is_some() {
             self.reduce_with(sample);
-        } else if sample.acked > 0 {
+        } else if sample.acked > 0 || self.algorithm.steers() {
             let limited = self.is_limited();
             self.algorithm
                 .on_ack(&mut self.window, &AckSample { window_limited: limited, ..*sample });
@@ -129,7 +139,9 @@ impl Control {
             return;
         }
         self.remember(cause);
-        self.reduction = Some(Reduction { prior: self.window.size, delivered: 0, out: 0 });
+        if !self.algorithm.steers() {
+            self.reduction = Some(Reduction { prior: self.window.size, delivered: 0, out: 0 });
+        }
         self.window.ssthresh = self.algorithm.reduce(&self.window, now, cause);
     }
 
@@ -144,6 +156,7 @@ impl Control {
         if self.reduction.take().is_some() {
             self.window.size = self.window.ssthresh;
         }
+        self.algorithm.on_recovered(&mut self.window);
     }
 
     /// Data went out.
@@ -179,9 +192,17 @@ impl Control {
         }
     }
 
+    /// The congestion was real.
+    pub fn forbid_undo(&mut self) {
+        self.prior = None;
+    }
+
     /// The connection sends again after `idle` without a segment: RFC 5681 section 4.1, decayed by half for each
     /// timeout that passed, as RFC 2861 and Linux do (tcp_slow_start_after_idle).
     pub fn on_idle(&mut self, now: Instant, idle: Duration, rto: Duration) {
+        if self.algorithm.steers() {
+            return;
+        }
         self.window.ssthresh = self.window.known_threshold();
         let least = self.window.initial().min(self.window.size);
         let mut left = idle;
@@ -198,6 +219,11 @@ impl Control {
         self.usage.limited || self.window.is_slow_start() && self.window.size < 2 * self.usage.peak
     }
 
+    /// The connection sends again after it had nothing to send.
+    pub fn on_restart(&mut self) {
+        self.algorithm.on_restart();
+    }
+
     /// After a burst: whether the window ended it, and how much is in flight (Linux's tcp_cwnd_validate).
     pub fn validate(&mut self, burst: &Burst) {
         let usage = &mut self.usage;
@@ -212,7 +238,8 @@ impl Control {
             return;
         }
         self.usage.used = self.usage.used.max(burst.in_flight);
-        if burst.now.since(self.usage.since) >= burst.rto && burst.may_decay {
+        let decays = burst.may_decay && !self.algorithm.steers();
+        if burst.now.since(self.usage.since) >= burst.rto && decays {
             self.shrink_to_use(burst.now);
         }
     }

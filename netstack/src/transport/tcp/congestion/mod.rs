@@ -2,17 +2,21 @@
 //! [`Congestion`] is one algorithm, [`Control`] the frame around it that all algorithms share: proportional rate
 //! reduction, undo, and the validation of windows that were not used.
 
+mod bbr;
 mod control;
 mod cubic;
 mod hystart;
 mod newreno;
 mod window;
 
+pub use bbr::Bbr;
 pub use control::{Burst, Control, First};
 pub use cubic::Cubic;
 pub use newreno::NewReno;
 pub use window::Window;
 
+use super::rate::{RateSample, RateSampler};
+use super::sack::Sent;
 use crate::time::{Duration, Instant};
 use core::fmt::Debug;
 
@@ -37,6 +41,36 @@ pub struct AckSample {
     pub round_started: bool,
     /// Whether the window was what held the sender back.
     pub window_limited: bool,
+    /// How fast the path delivers.
+    pub rate: RateSample,
+}
+
+/// A piece that was taken for lost. Amounts are bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Lost {
+    /// When.
+    pub now: Instant,
+    /// Its length.
+    pub len: usize,
+    /// In flight when it went out, with it.
+    pub in_flight: usize,
+    /// Lost since it went out, with it.
+    pub lost: u64,
+    /// Whether it went out while the program set the pace.
+    pub app_limited: bool,
+}
+
+impl Lost {
+    /// A piece of the scoreboard that `rate` has counted as lost.
+    pub(super) fn new(now: Instant, sent: &Sent, rate: &RateSampler) -> Lost {
+        Lost {
+            now,
+            len: sent.len(),
+            in_flight: sent.stamp.in_flight,
+            lost: rate.lost() - sent.stamp.lost,
+            app_limited: sent.stamp.app_limited,
+        }
+    }
 }
 
 /// Why the window must become smaller.
@@ -60,10 +94,24 @@ pub trait Congestion: Debug + Send {
     fn reduce(&mut self, window: &Window, now: Instant, cause: Cause) -> usize;
     /// The last reduction was a mistake; the window is restored already.
     fn undo(&mut self) {}
+    /// Whether it steers the window itself, also while losses are repaired: then nothing else shrinks it but a timeout.
+    fn steers(&self) -> bool {
+        false
+    }
+    /// Bytes a second that it wants to send at most.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
+    /// A piece was lost.
+    fn on_lost(&mut self, _window: &Window, _lost: &Lost) {}
+    /// A recovery ended.
+    fn on_recovered(&mut self, _window: &mut Window) {}
+    /// The connection sends again after it had nothing to send.
+    fn on_restart(&mut self) {}
 }
 
 /// The controllers by Linux's names; the first is Linux's default.
-pub const AVAILABLE: &[&str] = &["cubic", "reno"];
+pub const AVAILABLE: &[&str] = &["cubic", "reno", "bbr"];
 
 /// The known name that equals `name`, for settings that outlive the caller's bytes.
 pub fn known(name: &[u8]) -> Option<&'static str> {
@@ -75,6 +123,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Congestion>> {
     match name {
         "cubic" => Some(Box::new(Cubic::default())),
         "reno" => Some(Box::new(NewReno::default())),
+        "bbr" => Some(Box::new(Bbr::default())),
         _ => None,
     }
 }
