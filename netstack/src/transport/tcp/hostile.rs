@@ -5,7 +5,7 @@ use super::*;
 use crate::buffer::Chain;
 use crate::rng::{Rng, seed_from};
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::{Flags, Options, Timestamps};
+use crate::wire::tcp::{AccurateEcn, Flags, Options, Timestamps};
 use std::sync::Arc;
 
 const LIMITS: PathLimits = PathLimits { mss: 1460, gso_max: 65_000 };
@@ -63,18 +63,37 @@ fn any_segment(rng: &mut Rng, connection: &Connection, last_stamp: &mut u32) -> 
     segment.window = if rng.below(3) == 0 { rng.below(4) as u16 } else { rng.next_u32() as u16 };
     segment.urgent = rng.next_u32() as u16;
     segment.options = options;
+    segment.ecn = Codepoint::of_tos(rng.next_u32() as u8);
+    if rng.below(4) == 0 {
+        let counters = [rng.next_u32(), rng.next_u32(), rng.next_u32()];
+        segment.options.accurate_ecn = Some(AccurateEcn::new(counters));
+    }
     segment.payload = Chain::from(vec![0x55; len]);
     segment
 }
 
 fn opened(rng: &mut Rng, now: Instant) -> Connection {
-    let config = TcpConfig { sack: rng.below(4) != 0, ..TcpConfig::default() };
+    let names = congestion::AVAILABLE;
+    let policies =
+        [EcnPolicy::Off, EcnPolicy::Request, EcnPolicy::Grant, EcnPolicy::RequestAccurate];
+    let config = TcpConfig {
+        sack: rng.below(4) != 0,
+        congestion: names[rng.below(names.len() as u64) as usize],
+        ecn: policies[rng.below(4) as usize],
+        ..TcpConfig::default()
+    };
     let secrets = Secrets { iss: rng.next_u32(), timestamp_offset: rng.next_u32() };
-    let settings = Settings { keep_alive: rng.below(2) == 0, ..Settings::default() };
+    let settings = Settings {
+        keep_alive: rng.below(2) == 0,
+        max_pacing_rate: (rng.below(8) == 0).then(|| rng.next_u64() >> rng.below(64)),
+        ..Settings::default()
+    };
     if rng.below(3) == 0 {
         return Connection::connect(now, Arc::new(config), settings, secrets, LIMITS);
     }
-    let mut syn = Segment::control(Seq(rng.next_u32()), Seq(0), Flags::SYN);
+    let ecn =
+        Flags::from_bits_truncate(rng.next_u32() as u16) & (Flags::AE | Flags::CWR | Flags::ECE);
+    let mut syn = Segment::control(Seq(rng.next_u32()), Seq(0), Flags::SYN | ecn);
     syn.window = rng.next_u32() as u16;
     syn.options.mss = Some(rng.next_u32() as u16);
     syn.options.window_scale = Some(rng.below(15) as u8);

@@ -48,7 +48,8 @@ impl Sender {
     /// The peer got something twice.
     pub(super) fn on_duplicate_report(&mut self, report: Report) {
         self.counters.duplicates_reported += 1;
-        self.counters.duplicate_segments_reported += report.segments as u32;
+        let told = &mut self.counters.duplicate_segments_reported;
+        *told = told.saturating_add(report.segments as u32);
         // More than we ever sent twice: the network duplicates (Linux's tcp_dsack_seen).
         if self.counters.duplicate_segments_reported > self.counters.retransmissions {
             return;

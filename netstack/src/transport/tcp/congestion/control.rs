@@ -122,7 +122,9 @@ impl Control {
         } else {
             // "PRR-SSRB: limit = MAX(prr_delivered - prr_out, DeliveredData) + MSS; attempt to catch up, as
             // permitted by limit"; Linux adds the segment only where the acknowledgment advanced without new losses.
-            let mut limit = reduction.delivered.saturating_sub(reduction.out).max(sample.acked);
+            // A small segment counts as a whole one, so that its delivery always lets something go.
+            let least = sample.acked.max(self.window.mss);
+            let mut limit = reduction.delivered.saturating_sub(reduction.out).max(least);
             if sample.advanced && sample.lost == 0 {
                 limit += self.window.mss;
             }
