@@ -180,11 +180,12 @@ impl Bbr {
             return;
         }
         self.adapt_upper_bounds(window, sample);
-        match self.state.phase {
-            Phase::Down => {
-                if !self.probes_in_time(window, sample) && self.may_cruise(window, sample) {
-                    self.state.phase = Phase::Cruise;
-                }
+        let phase = self.state.phase;
+        match phase {
+            Phase::Down
+                if !self.probes_in_time(window, sample) && self.may_cruise(window, sample) =>
+            {
+                self.state.phase = Phase::Cruise;
             }
             Phase::Cruise => {
                 self.probes_in_time(window, sample);
@@ -194,11 +195,7 @@ impl Bbr {
                 self.state.samples_bandwidth = true;
                 self.start_up(window, sample);
             }
-            Phase::Up => {
-                if self.must_go_down(window, sample) {
-                    self.start_down(sample.now);
-                }
-            }
+            Phase::Up if self.must_go_down(window, sample) => self.start_down(sample.now),
             _ => {}
         }
     }

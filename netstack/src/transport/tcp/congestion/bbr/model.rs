@@ -101,7 +101,7 @@ impl Model {
 
     fn bdp_of(&self, bandwidth: f64) -> Option<f64> {
         let (rtt, _) = self.min_rtt?;
-        (bandwidth > 0.0).then(|| bandwidth * rtt.as_secs_f64())
+        (bandwidth > 0.0).then_some(bandwidth * rtt.as_secs_f64())
     }
 
     pub(super) fn min_rtt(&self) -> Option<Duration> {
