@@ -16,6 +16,8 @@ use entry::{Entry, Fate, Timing};
 
 /// How long the span is for which the reachable time is drawn (RFC 4861 section 6.3.2 allows hours; Linux takes 5 minutes).
 const DRAW_EVERY_SECS: u64 = 300;
+/// Bytes of packets that wait for all the addresses of a cache together.
+const WAITING_BYTES: usize = 8 << 20;
 /// Above `gc_thresh2`, entries that were used within this time stay.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -190,6 +192,9 @@ impl Neighbours {
         let span = (now.millis() / 1000 / DRAW_EVERY_SECS, family);
         let base = u64::try_from(conf.base_reachable_time.as_nanos()).unwrap_or(u64::MAX);
         let drawn = core::hash::BuildHasher::hash_one(&self.hasher, span) % base.max(1);
+        // However many addresses are asked for, what waits for all of them is bounded.
+        let share = WAITING_BYTES / self.entries.len().max(1);
+        let conf = NeighConf { unres_qlen_bytes: conf.unres_qlen_bytes.min(share), ..conf };
         Timing { conf, reachable: Duration::from_nanos((base / 2).saturating_add(drawn)) }
     }
 
@@ -250,7 +255,7 @@ impl Neighbours {
         resolution.flatten().unwrap_or(Resolution::Waiting(None))
     }
 
-    /// Frees a place when the cache is full: the entry that was not used for longest, unless packets wait on it.
+    /// Frees a place when the cache is full: the entry that is missed least.
     fn make_room(&mut self, now: Instant, family: Family) -> bool {
         let gc = self.gc[family as usize];
         let same = |address: &IpAddr| Family::of(*address) == family;
@@ -262,15 +267,19 @@ impl Neighbours {
         if count < gc.gc_thresh2 {
             return true;
         }
-        let idle = |entry: &Entry| {
-            !matches!(entry.state, State::Incomplete | State::Permanent | State::NoArp)
-        };
         let must = count >= gc.gc_thresh3;
-        let old = |entry: &Entry| must || entry.state == State::Failed || entry.used + FRESH < now;
-        let oldest =
-            self.entries.iter().filter(|(at, entry)| same(at) && idle(entry) && old(entry));
-        let oldest = oldest.min_by_key(|(address, entry)| (entry.used, **address));
-        match oldest.map(|(address, _)| *address) {
+        // A flood of addresses that nobody answers for must not push out those that are talked to.
+        let rank = |entry: &Entry| match entry.state {
+            State::Failed => Some(0),
+            State::Permanent | State::NoArp => None,
+            State::Incomplete => must.then_some(2),
+            _ if entry.used + FRESH < now => Some(1),
+            _ => must.then_some(3),
+        };
+        let same = self.entries.iter().filter(|(at, _)| same(at));
+        let ranked = same.filter_map(|(at, entry)| Some((rank(entry)?, entry.used, at)));
+        let oldest = ranked.min();
+        match oldest.map(|(_, _, address)| *address) {
             Some(address) => self.forget(address).is_some(),
             None => !must,
         }

@@ -1,4 +1,5 @@
 //! Tests of whole stacks. Everything runs in virtual time from seeds that are printed.
 
+mod floods;
 mod scenarios;
 mod tcp;

@@ -74,6 +74,7 @@ mod sack_block_order;
 mod segments;
 mod self_connect;
 mod sequence_wrap;
+pub mod segments;
 mod silly_window;
 mod simultaneous_close;
 mod simultaneous_open;
