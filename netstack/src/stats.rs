@@ -148,6 +148,7 @@ group! {
         tcp_ofo_merge = "TCPOFOMerge", tcp_rcv_coalesce = "TCPRcvCoalesce",
         tcp_dsack_ofo_sent = "TCPDSACKOfoSent", delayed_ack_lost = "DelayedACKLost",
         tcp_ack_compressed = "TCPAckCompressed", tcp_want_zero_window_adv = "TCPWantZeroWindowAdv",
+        tcp_mtup_success = "TCPMTUPSuccess", tcp_mtup_fail = "TCPMTUPFail",
         tcp_memory_pressures = "TCPMemoryPressures",
         tcp_backlog_drop = "TCPBacklogDrop", tcp_pure_acks = "TCPPureAcks", tcp_hp_hits = "TCPHPHits",
     }

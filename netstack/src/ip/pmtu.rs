@@ -31,8 +31,14 @@ impl PathMtus {
         PathMtus { paths: Mutex::new(HashMap::with_hasher(hasher)), count: AtomicUsize::new(0) }
     }
 
-    /// Learns that packets to `dst` must not exceed `mtu` bytes; returns the MTU that holds from now on.
-    pub fn lower(&self, now: Instant, dst: IpAddr, mtu: u32) -> u32 {
+    /// Learns that packets to `dst` must not exceed `mtu` bytes; returns the MTU that holds from now on. None for what
+    /// no honest router says.
+    pub fn lower(&self, now: Instant, dst: IpAddr, mtu: u32) -> Option<u32> {
+        // RFC 8201 section 4: "a Packet Too Big message with an MTU less than the IPv6 minimum link MTU ... MUST be
+        // discarded".
+        if dst.is_ipv6() && mtu < MIN_V6 {
+            return None;
+        }
         let mtu = mtu.max(if dst.is_ipv4() { MIN_V4 } else { MIN_V6 });
         let mut paths = self.paths.lock();
         if paths.len() >= MAX_PATHS && !paths.contains_key(&dst) {
@@ -45,7 +51,7 @@ impl PathMtus {
         let mtu = known.map_or(mtu, |known| known.min(mtu));
         paths.insert(dst, (mtu, now + LIFETIME));
         self.count.store(paths.len(), Ordering::Relaxed);
-        mtu
+        Some(mtu)
     }
 
     /// The MTU to `dst`, at most that of the link.
@@ -77,12 +83,15 @@ mod tests {
         let dst = IpAddr::from([10, 0, 0, 9]);
         let now = Instant::from_secs(1);
         assert_eq!(paths.mtu(now, dst, 1500), 1500);
-        assert_eq!(paths.lower(now, dst, 1400), 1400);
-        assert_eq!(paths.lower(now, dst, 1450), 1400, "an MTU is never raised by ICMP");
+        assert_eq!(paths.lower(now, dst, 1400), Some(1400));
+        assert_eq!(paths.lower(now, dst, 1450), Some(1400), "an MTU is never raised by ICMP");
         assert_eq!(paths.mtu(now, dst, 1500), 1400);
         assert_eq!(paths.mtu(now, dst, 1300), 1300);
-        assert_eq!(paths.lower(now, dst, 68), MIN_V4);
+        assert_eq!(paths.lower(now, dst, 68), Some(MIN_V4));
         assert_eq!(paths.mtu(now + LIFETIME, dst, 1500), 1500);
-        assert_eq!(paths.lower(now, "fd00::1".parse().unwrap(), 100), MIN_V6);
+        let v6 = "fd00::1".parse().unwrap();
+        assert_eq!(paths.lower(now, v6, 1279), None);
+        assert_eq!(paths.mtu(now, v6, 1500), 1500);
+        assert_eq!(paths.lower(now, v6, 1280), Some(1280));
     }
 }

@@ -88,6 +88,10 @@ pub enum MtuDiscover {
     Do,
     /// IP_PMTUDISC_PROBE: never cut, ignore what is known of the path.
     Probe,
+    /// IP_PMTUDISC_INTERFACE: the interface's MTU alone counts, routers may cut, and what they say is not heard.
+    Interface,
+    /// IP_PMTUDISC_OMIT: the same, and datagrams that exceed it are cut.
+    Omit,
 }
 
 options! {

@@ -282,7 +282,10 @@ impl Stack {
         if believers.is_empty() {
             return;
         }
-        error.mtu = told.mtu.map(|mtu| self.path_mtus.lower(now, quoted.dst, mtu));
+        error.mtu = told.mtu.and_then(|mtu| self.path_mtus.lower(now, quoted.dst, mtu));
+        if error.mtu.is_none() && told.mtu.is_some() {
+            return;
+        }
         for endpoint in believers {
             endpoint.icmp_error(now, &error);
         }

@@ -278,6 +278,8 @@ impl Datagram {
                 MtuDiscover::Dont => Fragment::Anywhere,
                 MtuDiscover::Want => Fragment::Allow,
                 MtuDiscover::Do => Fragment::Never,
+                // Linux's ip_dont_fragment: neither forbids routers to cut.
+                MtuDiscover::Interface | MtuDiscover::Omit => Fragment::Anywhere,
                 MtuDiscover::Probe => Fragment::Probe,
             },
             flow_label: self.flow_label(settings, (state.local, remote), ancillary.flow_info),

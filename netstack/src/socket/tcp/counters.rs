@@ -33,6 +33,8 @@ pub(super) fn publish(stats: &TcpExtStats, before: &SendCounters, after: &SendCo
         (&stats.tcp_partial_undo, before.undone_partially, after.undone_partially),
         (&stats.tcp_dsack_undo, before.undone_by_report, after.undone_by_report),
         (&stats.tcp_loss_undo, before.undone_losses, after.undone_losses),
+        (&stats.tcp_mtup_success, before.mtu_probes_arrived, after.mtu_probes_arrived),
+        (&stats.tcp_mtup_fail, before.mtu_probes_lost, after.mtu_probes_lost),
         (&stats.tcp_spurious_rtos, before.spurious_timeouts, after.spurious_timeouts),
     ];
     for (counter, before, after) in pairs {

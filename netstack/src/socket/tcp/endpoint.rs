@@ -217,7 +217,7 @@ impl TcpEndpoint {
             if core::mem::take(&mut inner.confirmed) {
                 MutexGuard::unlocked(&mut inner, || self.host.confirm(now, &route));
             }
-            let limits = wire::limits(&route);
+            let limits = wire::limits(&route, inner.socket.ip);
             while let Role::Stream(connection) = &mut inner.role {
                 let before = connection.counters();
                 let Some(segment) = connection.poll_transmit(now, limits) else { break };

@@ -171,7 +171,8 @@ impl TcpEndpoint {
         }
         let query = RouteQuery::to(crate::socket::from_mapped(to).ip());
         let route = self.host.route(now, &query).map_err(SocketError::from)?;
-        let room = Connection::syn_room(fast, wire::limits(&route)).min(source.remaining());
+        let limits = wire::limits(&route, self.inner.lock().socket.ip);
+        let room = Connection::syn_room(fast, limits).min(source.remaining());
         Ok(Chain::from_source(&self.host.shared().slabs, source, room)?)
     }
 

@@ -14,6 +14,7 @@ use crate::socket::SocketError;
 use crate::time::Instant;
 use crate::transport::tcp::{Challenge, Disposition, DropReason, Error, Report, Seq, StateName};
 use crate::transport::{Endpoint, IcmpError};
+use crate::wire::tcp::HEADER_LEN;
 
 impl Endpoint for TcpEndpoint {
     fn unfinished(&self) -> usize {
@@ -67,10 +68,16 @@ impl Endpoint for TcpEndpoint {
     fn icmp_error(&self, now: Instant, error: &IcmpError) {
         let Some(seq) = quoted_seq(error) else { return };
         let report = match error.mtu {
-            Some(mtu) => Report::PacketTooBig(mtu as usize),
+            Some(mtu) => {
+                let headers = HEADER_LEN + if error.local.is_ipv4() { 20 } else { 40 };
+                Report::PacketTooBig { mss: (mtu as usize).saturating_sub(headers) }
+            }
             None => Report::Unreachable(meaning(error.error)),
         };
         let mut inner = self.inner.lock();
+        if error.mtu.is_some() && wire::ignores_path(inner.socket.ip) {
+            return;
+        }
         let ours = inner.flow() == Some(Flow { local: error.local, remote: error.remote });
         if let Role::Stream(connection) = &mut inner.role
             && ours
@@ -85,6 +92,8 @@ impl Endpoint for TcpEndpoint {
         let inner = self.inner.lock();
         let ours = inner.flow() == Some(Flow { local: error.local, remote: error.remote });
         match (&inner.role, quoted_seq(error)) {
+            // IP_PMTUDISC_INTERFACE and OMIT: nobody's word on the path's MTU is heard.
+            (Role::Stream(_), _) if error.mtu.is_some() && wire::is_deaf(inner.socket.ip) => false,
             (Role::Stream(connection), Some(seq)) => ours && connection.is_in_flight(seq),
             _ => false,
         }

@@ -201,7 +201,7 @@ impl TcpEndpoint {
             shared.tcp.config(),
             inner.settings.clone(),
             secrets,
-            wire::limits(&route),
+            wire::limits(&route, inner.socket.ip),
         )));
         shared.stats.tcp.active_opens.inc();
         debug_assert_eq!(inner.flow(), Some(Flow { local, remote }));

@@ -3,7 +3,6 @@
 use super::TcpSocket;
 use super::endpoint::{Inner, Role};
 use crate::ip::RouteQuery;
-use crate::socket::options::MtuDiscover;
 use crate::socket::{
     IpOption, IpOptionKind, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
     TcpOption, TcpOptionKind,
@@ -261,8 +260,7 @@ fn set_ip(inner: &mut Inner, value: IpOption) -> Result<(), OptionError> {
         IpOption::LocalPortRange(range) => {
             inner.socket.port_range = (range != (0, 0)).then_some(range);
         }
-        // A stream never lets its packets be cut, as Linux's default.
-        IpOption::MtuDiscover(MtuDiscover::Want | MtuDiscover::Do) => {}
+        IpOption::MtuDiscover(mode) => inner.socket.ip.mtu_discover = mode,
         _ => return Err(OptionError::NotSupported),
     }
     Ok(())
@@ -280,7 +278,7 @@ fn ip_option(inner: &Inner, kind: IpOptionKind) -> Result<IpOption, OptionError>
             IpOption::LocalPortRange(inner.socket.port_range.unwrap_or_default())
         }
         IpOptionKind::BindAddressNoPort => IpOption::BindAddressNoPort(inner.socket.bind_no_port),
-        IpOptionKind::MtuDiscover => IpOption::MtuDiscover(MtuDiscover::Want),
+        IpOptionKind::MtuDiscover => IpOption::MtuDiscover(inner.socket.ip.mtu_discover),
         _ => return Err(OptionError::NotSupported),
     })
 }

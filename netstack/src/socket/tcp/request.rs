@@ -7,7 +7,7 @@ use parking_lot::MutexGuard;
 
 use super::endpoint::{Connecting, Holder, Inner, Role, SocketSettings, TcpEndpoint};
 use super::fast_open::Plan;
-use super::wire::{self, Arrived, Flow};
+use super::wire::{self, Arrived, Flow, IpSettings};
 use crate::buffer::PacketBuffer;
 use crate::ip::{IpInfo, PROTO_TCP, RouteInfo, RouteQuery};
 use crate::link::NicId;
@@ -217,7 +217,8 @@ impl TcpEndpoint {
         request: &Request,
     ) -> Segment {
         let config = self.host.shared().tcp.config();
-        Connection::syn_ack(now, config, settings.clone(), wire::limits(route), request)
+        let limits = wire::limits(route, IpSettings::default());
+        Connection::syn_ack(now, config, settings.clone(), limits, request)
     }
 
     /// A segment for one of this listener's requests.
@@ -447,7 +448,7 @@ impl TcpEndpoint {
         let route = self.route_back(now, flow, nic)?;
         let child = TcpEndpoint::new(self.host.clone(), self.family, Holder::Listener);
         let mut young = child.inner.lock();
-        let (config, limits) = (shared.tcp.config(), wire::limits(&route));
+        let (config, limits) = (shared.tcp.config(), wire::limits(&route, heritage.socket.ip));
         young.role = Role::Stream(Box::new(Connection::from_request(
             now,
             config,

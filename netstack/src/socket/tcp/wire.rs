@@ -6,6 +6,7 @@ use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpInfo, IpMeta, PROTO_TCP, RouteInfo, RouteQuery,
 };
+use crate::socket::options::MtuDiscover;
 use crate::time::Instant;
 use crate::transport::Host;
 use crate::transport::tcp::{Codepoint, PathLimits, Segment};
@@ -68,13 +69,14 @@ fn is_intact(info: &IpInfo, packet: &PacketBuffer) -> bool {
 }
 
 /// What the path of a route allows.
-pub(super) fn limits(route: &RouteInfo) -> PathLimits {
+pub(super) fn limits(route: &RouteInfo, ip: IpSettings) -> PathLimits {
     // The total length of IPv4 has 16 bits, one less than Linux's loopback takes.
     let (ip_header, most) = match Family::of(route.dst) {
         Family::V4 => (20, usize::from(u16::MAX)),
         Family::V6 => (40, usize::from(u16::MAX) + 40),
     };
-    let mss = (route.mtu as usize).min(most).saturating_sub(ip_header + HEADER_LEN);
+    let mtu = if ignores_path(ip) { route.link_mtu } else { route.mtu };
+    let mss = (mtu as usize).min(most).saturating_sub(ip_header + HEADER_LEN);
     // Headers and payload of one packet must fit the IP length, too.
     let gso_most = usize::from(u16::MAX) - ip_header - HEADER_LEN - MAX_OPTIONS_LEN;
     PathLimits { mss, gso_max: (route.max_gso as usize).min(gso_most) }
@@ -85,6 +87,17 @@ pub(super) fn limits(route: &RouteInfo) -> PathLimits {
 pub(super) struct IpSettings {
     pub ttl: Option<u8>,
     pub tos: u8,
+    pub mtu_discover: MtuDiscover,
+}
+
+/// Whether a socket does not even let others learn of it.
+pub(super) fn is_deaf(ip: IpSettings) -> bool {
+    matches!(ip.mtu_discover, MtuDiscover::Interface | MtuDiscover::Omit)
+}
+
+/// Whether a socket does not listen to what routers say of the path's MTU: then they may cut its packets.
+pub(super) fn ignores_path(ip: IpSettings) -> bool {
+    matches!(ip.mtu_discover, MtuDiscover::Dont | MtuDiscover::Interface | MtuDiscover::Omit)
 }
 
 /// Sends one segment over a route. No lock of an endpoint may be held.
@@ -110,7 +123,12 @@ pub(super) fn emit(
         stats.out_rsts.inc();
     }
     let packet = pack(flow, header, segment.payload, mss);
-    let meta = IpMeta { ttl: ip.ttl, tos, fragment: Fragment::Never, ..IpMeta::new(PROTO_TCP) };
+    // Linux's ip_dont_fragment: a stream forbids routers to cut unless it was told otherwise.
+    let fragment = match ip.mtu_discover {
+        MtuDiscover::Want | MtuDiscover::Do => Fragment::Never,
+        _ => Fragment::Anywhere,
+    };
+    let meta = IpMeta { ttl: ip.ttl, tos, fragment, ..IpMeta::new(PROTO_TCP) };
     host.send(now, route, &meta, packet)
 }
 

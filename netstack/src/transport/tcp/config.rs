@@ -76,6 +76,28 @@ pub struct TcpConfig {
     pub max_orphans: usize,
     /// Retransmissions after which the path is doubted (tcp_retries1).
     pub retries_soft: u32,
+    /// Whether the path MTU is searched by segments (tcp_mtu_probing).
+    pub mtu_probing: MtuProbing,
+    /// The segment size that a search begins with (tcp_base_mss).
+    pub base_mss: usize,
+    /// The least segment size that timeouts lead to (tcp_mtu_probe_floor).
+    pub mtu_probe_floor: usize,
+    /// When a search that has ended begins anew (tcp_probe_interval).
+    pub mtu_probe_interval: Duration,
+    /// The interval of sizes in which a search ends (tcp_probe_threshold).
+    pub mtu_probe_threshold: usize,
+}
+
+/// When the path MTU is searched by segments (tcp_mtu_probing 0, 1, 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MtuProbing {
+    /// Never: ICMP tells it.
+    #[default]
+    Off,
+    /// Once timeouts show a path that swallows large segments.
+    BlackHole,
+    /// From the start.
+    Always,
 }
 
 /// When SYN cookies are sent (tcp_syncookies 0, 1, 2).
@@ -133,6 +155,11 @@ impl Default for TcpConfig {
             max_time_wait: 131_072,
             max_orphans: 131_072,
             retries_soft: 3,
+            mtu_probing: MtuProbing::Off,
+            base_mss: 1024,
+            mtu_probe_floor: 48,
+            mtu_probe_interval: Duration::from_secs(600),
+            mtu_probe_threshold: 8,
             congestion: "cubic",
             slow_start_after_idle: true,
             detect_spurious_timeouts: true,
@@ -280,6 +307,9 @@ pub enum Error {
 pub enum Report {
     /// The destination cannot be reached, for now or for good.
     Unreachable(Error),
-    /// The path takes packets of this size only, in bytes with the IP header.
-    PacketTooBig(usize),
+    /// The path takes smaller packets only.
+    PacketTooBig {
+        /// The payload that fits them beside headers without options.
+        mss: usize,
+    },
 }

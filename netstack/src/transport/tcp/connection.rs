@@ -496,7 +496,11 @@ impl Connection {
             Report::Unreachable(error) if self.is_connecting() => self.end(Some(error)),
             // RFC 1122 section 4.2.3.9: "soft" errors do not end a connection.
             Report::Unreachable(error) => self.tcb.soft_error = Some(error),
-            Report::PacketTooBig(_) => self.tcb.send.on_packet_too_big(),
+            // What asks for no smaller segments than we send would only make us send them again (RFC 5927 section 7).
+            Report::PacketTooBig { mss } if mss < self.tcb.limits.mss => {
+                self.tcb.send.on_packet_too_big();
+            }
+            Report::PacketTooBig { .. } => {}
         }
     }
 
@@ -556,6 +560,7 @@ impl Connection {
             bytes_received: tcb.receive.bytes_received,
             unsent: tcb.send.unsent(),
             counters: tcb.send.counters,
+            send_next: tcb.send.nxt,
             held: tcb.send.held() + tcb.receive.held(),
             receive_rtt: tcb.receive.rtt().unwrap_or_default(),
             receive_space: tcb.receive.space_used(),
@@ -626,6 +631,8 @@ pub struct Info {
     pub unsent: usize,
     /// Counters of the sending half.
     pub counters: super::send::SendCounters,
+    /// SND.NXT.
+    pub send_next: Seq,
     /// The memory that queued data keeps alive, both ways.
     pub held: usize,
     /// The round-trip time as the receiving half sees it.

@@ -129,7 +129,7 @@ fn program(connection: &mut Connection, rng: &mut Rng, now: Instant) {
         8 if rng.below(30) == 0 => connection.close(now),
         9 => connection.configure(now, |settings| settings.cork ^= true),
         10 if rng.below(5) == 0 => {
-            connection.on_report(connection.send_next() - 1usize, Report::PacketTooBig(600))
+            connection.on_report(connection.send_next() - 1usize, Report::PacketTooBig { mss: 560 })
         }
         _ => {}
     }

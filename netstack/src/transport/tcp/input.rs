@@ -259,6 +259,9 @@ impl Connection {
         if self.tcb.ecn.on_ack(segment.flags, option, acked.div_ceil(mss), mss) > 0 {
             self.tcb.send.on_congestion_mark(now);
         }
+        if let Some(verdict) = self.tcb.send.take_mtu_verdict() {
+            self.tcb.judge_mtu_probe(verdict);
+        }
         if outcome.advanced > 0 {
             self.tcb.soft_error = None;
         }

@@ -15,6 +15,7 @@ pub mod fast_open;
 mod input;
 mod isn;
 pub mod listen;
+mod mtu_search;
 mod output;
 mod pacing;
 mod probe;
@@ -41,7 +42,7 @@ mod urgent;
 
 pub use challenge::{Challenge, ChallengeBudget};
 pub use config::{
-    Error, PathLimits, Report, Secrets, Settings, SynCookies, TcpConfig, TimeWaitReuse,
+    Error, MtuProbing, PathLimits, Report, Secrets, Settings, SynCookies, TcpConfig, TimeWaitReuse,
 };
 pub use connection::{Connection, Disposition, DropReason, Info, Take};
 pub use ecn::{Codepoint, EcnPolicy, Mode as EcnMode};

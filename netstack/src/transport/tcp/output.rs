@@ -3,6 +3,7 @@
 use super::config::PathLimits;
 use super::connection::Connection;
 use super::ecn::Mode;
+use super::mtu_search::MtuProbe;
 use super::receive::AckDue;
 use super::segment::Segment;
 use super::send::{Budget, Outgoing};
@@ -62,6 +63,9 @@ impl Connection {
         let most = if self.tells_reduced() { 0 } else { limits.gso_max };
         let budget =
             Budget { gso_max: most.max(self.tcb.send.mss), push: self.tcb.settings.push() };
+        if let Some(probe) = self.poll_mtu_probe(now) {
+            return Some(probe);
+        }
         if let Some(out) = self.tcb.send.poll(now, &self.tcb.rtt, budget) {
             return Some(self.data_segment(now, out));
         }
@@ -75,6 +79,22 @@ impl Connection {
         }
         self.arm_persist(now);
         None
+    }
+
+    /// A segment that is larger than usual, to learn whether the path takes it.
+    fn poll_mtu_probe(&mut self, now: Instant) -> Option<Segment> {
+        let tcb = &mut self.tcb;
+        if !tcb.mtu.is_enabled() {
+            return None;
+        }
+        let supply = tcb.send.mtu_supply()?;
+        let config = tcb.config.clone();
+        let len = tcb.mtu.wanted(now, &config, &supply)?;
+        tcb.mtu.sent(MtuProbe { start: tcb.send.nxt, len });
+        let out = tcb.send.poll_mtu_probe(now, &tcb.rtt, len);
+        let mut segment = self.data_segment(now, out);
+        segment.mss = len;
+        Some(segment)
     }
 
     fn data_segment(&mut self, now: Instant, out: Outgoing) -> Segment {

@@ -228,7 +228,7 @@ impl Sender {
             Phase::Loss { .. } => again > 0,
             Phase::Recovery { .. } => false,
         };
-        if enters {
+        if enters && !self.lost_only_the_mtu_probe() {
             self.enter_recovery(now);
         }
         lost

@@ -2,6 +2,7 @@
 //! (RFC 5681, 6582, 6675, 8985), Nagle's rule and silly-window avoidance (RFC 9293 section 3.8.6.2.1).
 
 use super::congestion::{Burst, Control};
+use super::mtu_search::{MtuProbe, MtuVerdict, Supply};
 use super::pacing::{self, Pacer};
 use super::rack::Rack;
 use super::rate::RateSampler;
@@ -142,6 +143,10 @@ pub struct SendCounters {
     pub keepalives: u32,
     /// Probes of a closed window.
     pub window_probes: u32,
+    /// Probes of the path's MTU that arrived (TCPMTUPSuccess).
+    pub mtu_probes_arrived: u32,
+    /// Probes of the path's MTU that were lost (TCPMTUPFail).
+    pub mtu_probes_lost: u32,
     /// Of those, the ones that repaired a loss (TCPLossProbeRecovery).
     pub loss_probe_recoveries: u32,
     /// Retransmitted segments that were lost again (TCPLostRetransmit).
@@ -197,6 +202,9 @@ pub struct Sender {
     pub reorder_at: Option<Instant>,
     /// When to probe a closed window, or to send what was held back.
     pub persist_at: Option<Instant>,
+    /// A probe of the path's MTU that is on its way.
+    mtu_probe: Option<MtuProbe>,
+    mtu_probe_lost: bool,
     /// The end of urgent data (SND.UP), until it is acknowledged.
     urgent_end: Option<Seq>,
     pub(super) wl1: Seq,
@@ -267,6 +275,8 @@ impl Sender {
             probe_at: None,
             reorder_at: None,
             persist_at: None,
+            mtu_probe: None,
+            mtu_probe_lost: false,
             urgent_end: None,
             wl1: Seq(0),
             wl2: Seq(0),
@@ -476,6 +486,60 @@ impl Sender {
         Some(out)
     }
 
+    /// What a probe of the path's MTU would be made of; None while something is being repaired.
+    pub fn mtu_supply(&self) -> Option<Supply> {
+        let calm = self.phase == Phase::Open && self.board.sacked() == 0 && !self.is_urgent();
+        (calm && self.mtu_probe.is_none()).then(|| Supply {
+            unsent: self.unsent(),
+            open: self.usable_window(),
+            room: self.congestion.window().saturating_sub(self.in_flight()),
+            congestion: self.congestion.window(),
+            mss: self.mss,
+        })
+    }
+
+    /// Sends queued data in one segment of `len` bytes, whatever the segment size.
+    pub fn poll_mtu_probe(&mut self, now: Instant, rtt: &Rtt, len: usize) -> Outgoing {
+        self.mtu_probe = Some(MtuProbe { start: self.nxt, len });
+        let out = self.take_new(now, len);
+        self.note_sent(now, &out);
+        self.rto_at.get_or_insert(now + rtt.rto());
+        self.schedule_loss_probe(now, rtt);
+        out
+    }
+
+    /// RFC 4821 section 7.6.2: a probe that is lost alone "is not an indication of congestion". It is sent again in
+    /// segments of the usual size.
+    pub(super) fn lost_only_the_mtu_probe(&mut self) -> bool {
+        let Some(probe) = self.mtu_probe else { return false };
+        let alone = self.una == probe.start && self.board.lost() == probe.len;
+        if alone {
+            self.mtu_probe = None;
+            self.mtu_probe_lost = true;
+            self.fast_due = true;
+        }
+        alone
+    }
+
+    /// What became of the probe: None while it is on its way or where there was none.
+    pub fn take_mtu_verdict(&mut self) -> Option<MtuVerdict> {
+        if core::mem::take(&mut self.mtu_probe_lost) {
+            return Some(MtuVerdict::Lost);
+        }
+        let probe = self.mtu_probe?;
+        let repairing = matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. });
+        if self.una >= probe.end() {
+            self.mtu_probe = None;
+            // What had to be repaired may have arrived in pieces.
+            return Some(if repairing { MtuVerdict::Unclear } else { MtuVerdict::Arrived });
+        }
+        if repairing {
+            self.mtu_probe = None;
+            return Some(MtuVerdict::Unclear);
+        }
+        None
+    }
+
     /// Urgent data does not wait, nor do its segments share a header.
     fn urgent_budget(&mut self, budget: Budget) -> Budget {
         match self.urgent_end {
@@ -658,7 +722,11 @@ impl Sender {
             taken += 1;
             self.fin = Fin::Sent;
         }
-        self.board.sent(now, self.nxt, self.nxt + taken, self.mss);
+        let mss = self
+            .mtu_probe
+            .filter(|probe| probe.start == self.nxt)
+            .map_or(self.mss, |probe| probe.len);
+        self.board.sent(now, self.nxt, self.nxt + taken, mss);
         self.nxt += taken;
         if !len.is_multiple_of(self.mss) {
             self.small_end = self.nxt;

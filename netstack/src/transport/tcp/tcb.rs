@@ -5,6 +5,7 @@ use super::congestion;
 use super::connection::Connection;
 use super::ecn::Ecn;
 use super::fast_open::{FastOpen, SynData};
+use super::mtu_search::{MtuSearch, MtuVerdict};
 use super::receive::{AckDue, Pace, Receiver};
 use super::rtt::Rtt;
 use super::segment::Segment;
@@ -92,6 +93,8 @@ pub struct Tcb {
     pub fast_open: FastOpen,
     /// How the data of the SYN fared.
     pub syn_data: SynData,
+    /// The search for the path's MTU.
+    pub mtu: MtuSearch,
     /// What the stack lets the connection hold, both ways.
     pub allowance: usize,
 }
@@ -143,6 +146,7 @@ impl Tcb {
             stamped_at: now,
             fast_open: FastOpen::default(),
             syn_data: SynData::default(),
+            mtu: MtuSearch::new(now, &config),
             allowance: usize::MAX,
             config,
             settings,
@@ -243,6 +247,7 @@ impl Tcb {
 
     /// Takes the sizes of the path; returns whether segments got smaller.
     pub fn apply_limits(&mut self, limits: PathLimits) {
+        let raised = limits.mss > self.limits.mss;
         self.limits = limits;
         self.receive.mss_limit = limits.mss;
         let mut mss = limits.mss.min(self.peer_mss);
@@ -251,9 +256,24 @@ impl Tcb {
         }
         let options = if self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
         let mss = mss.saturating_sub(options).max(LEAST_MSS);
+        if raised {
+            self.mtu.reset_limit(mss);
+        }
+        let mss = self.mtu.bound(mss).max(LEAST_MSS);
         if mss != self.send.mss {
             self.send.set_mss(mss);
         }
+    }
+
+    /// A probe of the path's MTU arrived or was lost.
+    pub fn judge_mtu_probe(&mut self, verdict: MtuVerdict) {
+        match verdict {
+            MtuVerdict::Arrived => self.send.counters.mtu_probes_arrived += 1,
+            MtuVerdict::Lost => self.send.counters.mtu_probes_lost += 1,
+            MtuVerdict::Unclear => {}
+        }
+        self.mtu.judge(verdict);
+        self.apply_limits(self.limits);
     }
 
     /// The window field of a segment, in bytes.

@@ -505,7 +505,7 @@ fn a_smaller_path_makes_smaller_segments() {
     let first = pair.connection(0).poll_transmit(now, LIMITS).unwrap();
     assert!(first.payload.len() > 1460);
     let seq = first.seq;
-    pair.connection(0).on_report(seq, Report::PacketTooBig(1040));
+    pair.connection(0).on_report(seq, Report::PacketTooBig { mss: 1000 });
     let again = pair.connection(0).poll_transmit(now, small).unwrap();
     assert_eq!((again.seq, again.payload.len(), again.mss), (seq, 988, 988));
 }

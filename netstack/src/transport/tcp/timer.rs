@@ -1,7 +1,7 @@
 //! Time passes: retransmission, loss probes, window probes, delayed acknowledgments, keepalive, and the ends of
 //! FIN-WAIT-2 and TIME-WAIT.
 
-use super::config::Error;
+use super::config::{Error, MtuProbing};
 use super::connection::Connection;
 use super::rtt::RTO_MAX;
 use super::state::{FinWait2, Origin, State, SynReceived};
@@ -103,8 +103,19 @@ impl Connection {
             self.time_out();
             return;
         }
+        self.doubt_segment_size(now);
         self.tcb.send.on_timeout(now, &mut self.tcb.rtt);
         self.tcb.send.rto_at = self.tcb.send.rto_at.map(|at| self.clamp(now, at));
+    }
+
+    /// RFC 4821 section 7.7: "full-stop timeouts" may mean a path that swallows large segments without a word.
+    fn doubt_segment_size(&mut self, now: Instant) {
+        let config = self.tcb.config.clone();
+        let doubted = self.tcb.send.retries >= config.retries_soft;
+        if doubted && config.mtu_probing != MtuProbing::Off {
+            self.tcb.mtu.on_black_hole(now, &config);
+            self.tcb.apply_limits(self.tcb.limits);
+        }
     }
 
     fn retry_limit(&self) -> u32 {

@@ -293,6 +293,8 @@ pub(super) fn mtu_discover_of(kept: i64) -> MtuDiscover {
         IP_PMTUDISC_DONT => MtuDiscover::Dont,
         IP_PMTUDISC_DO => MtuDiscover::Do,
         IP_PMTUDISC_PROBE => MtuDiscover::Probe,
+        IP_PMTUDISC_INTERFACE => MtuDiscover::Interface,
+        IP_PMTUDISC_OMIT => MtuDiscover::Omit,
         _ => MtuDiscover::Want,
     }
 }
