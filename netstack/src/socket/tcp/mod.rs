@@ -104,6 +104,14 @@ impl TcpSocket {
         }
     }
 
+    /// Bytes that were not read, before and behind an urgent mark.
+    pub fn unread(&self) -> usize {
+        match &self.0.inner.lock().role {
+            Role::Stream(connection) => connection.readable(),
+            Role::Idle | Role::Listener(_) => 0,
+        }
+    }
+
     /// Whether the program has read up to the urgent mark (SIOCATMARK).
     pub fn is_at_mark(&self) -> bool {
         matches!(&self.0.inner.lock().role, Role::Stream(connection) if connection.is_at_mark())

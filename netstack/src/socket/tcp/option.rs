@@ -17,6 +17,9 @@ const MAX_SEGMENT: core::ops::RangeInclusive<u16> = 88..=32_767;
 const KEEP_SECONDS: core::ops::RangeInclusive<u64> = 1..=32_767;
 const COUNTS: core::ops::RangeInclusive<u8> = 1..=127;
 
+/// The least TCP_WINDOW_CLAMP: half of Linux's SOCK_MIN_RCVBUF.
+const WINDOW_CLAMP_MIN: usize = 1152;
+
 impl TcpSocket {
     /// Sets an option.
     pub fn set_option(
@@ -336,7 +339,7 @@ fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), Opti
             return Err(OptionError::Invalid);
         }
         TcpOption::WindowClamp(bytes) => {
-            let clamp = (bytes > 0).then_some(bytes as usize);
+            let clamp = (bytes > 0).then_some((bytes as usize).max(WINDOW_CLAMP_MIN));
             inner.configure(now, |settings| settings.window_clamp = clamp);
         }
         // Those of fast open are set elsewhere.

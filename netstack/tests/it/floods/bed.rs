@@ -216,8 +216,8 @@ impl Bed {
         for _ in 0..4 {
             self.tick();
         }
-        let answers = self.heard.iter().filter_map(|frame| segments::read(frame));
-        let syn_ack = answers.filter(|seen| seen.to == from && seen.segment.syn()).last();
+        let mut answers = self.heard.iter().filter_map(|frame| segments::read(frame));
+        let syn_ack = answers.rfind(|seen| seen.to == from && seen.segment.syn());
         let theirs = syn_ack.expect("a SYN-ACK").segment.seq + 1;
         let mut ack = control(syn.seq + 1, theirs, Flags::ACK);
         ack.window = window;
