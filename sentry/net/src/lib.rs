@@ -9,6 +9,7 @@ mod ioctl;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
+mod proc_counters;
 pub mod proc_net;
 mod proc_sockets;
 pub mod sockopt;

@@ -12,6 +12,7 @@ use sentry_kernel::Result;
 
 use crate::inet::listing::Table;
 use crate::netns::NetNamespace;
+use crate::proc_counters;
 use crate::proc_sockets;
 
 /// Makes a file's content at each reading.
@@ -40,7 +41,11 @@ pub fn files(net: &Arc<NetNamespace>) -> Vec<(&'static str, Generator)> {
         ("route", file(|net| route(net.stack()))),
         ("if_inet6", file(|net| if_inet6(net.stack()))),
         ("arp", file(|net| arp(net.stack()))),
-        ("snmp", file(|net| snmp(net.stack()))),
+        ("netstat", file(proc_counters::netstat)),
+        ("snmp", file(proc_counters::snmp)),
+        ("snmp6", file(proc_counters::snmp6)),
+        ("sockstat", file(proc_counters::sockstat)),
+        ("sockstat6", file(proc_counters::sockstat6)),
         ("tcp", file(|net| proc_sockets::tcp(net, Family::V4))),
         ("tcp6", file(|net| proc_sockets::tcp(net, Family::V6))),
         ("udp", file(|net| proc_sockets::datagrams(net, Table::Udp, Family::V4))),
@@ -170,21 +175,6 @@ fn arp(stack: &Stack) -> String {
             neighbour.address.to_string(),
             nic.name
         );
-    }
-    out
-}
-
-/// Pairs of lines: names, then values, a group each.
-fn snmp(stack: &Stack) -> String {
-    let stats = stack.stats();
-    let mut out = String::new();
-    for group in ["Ip", "Icmp", "Tcp", "Udp"] {
-        let (mut names, mut values) = (format!("{group}:"), format!("{group}:"));
-        for (name, value) in stats.group(group) {
-            let _ = write!(names, " {name}");
-            let _ = write!(values, " {value}");
-        }
-        let _ = writeln!(out, "{names}\n{values}");
     }
     out
 }

@@ -209,7 +209,7 @@ impl TcpEndpoint {
             let query = RouteQuery {
                 src: Some(flow.local.ip()),
                 nic: inner.socket.nic,
-                ..RouteQuery::to(flow.remote.ip())
+                ..inner.socket.ip.query(flow.remote.ip())
             };
             Some((flow, self.host.route(now, &query).ok()?))
         });

@@ -173,7 +173,7 @@ impl TcpEndpoint {
         let query = RouteQuery {
             src: inner.local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified()),
             nic: inner.socket.nic.or(scope_of(address)),
-            ..RouteQuery::to(remote.ip())
+            ..inner.socket.ip.query(remote.ip())
         };
         let route = self.host.route(now, &query).map_err(SocketError::from)?;
         if route.cast != Cast::Unicast {

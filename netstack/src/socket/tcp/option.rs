@@ -3,6 +3,7 @@
 use super::TcpSocket;
 use super::endpoint::{Inner, Role};
 use crate::ip::RouteQuery;
+use crate::ip::route::Scope;
 use crate::socket::{
     IpOption, IpOptionKind, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
     TcpOption, TcpOptionKind,
@@ -233,11 +234,13 @@ fn set_socket(inner: &mut Inner, now: Instant, value: SocketOption) -> Result<()
             inner.configure(now, |settings| settings.max_pacing_rate = rate);
         }
         SocketOption::BindToDevice(nic) => inner.socket.nic = nic,
-        SocketOption::Priority(_)
-        | SocketOption::Mark(_)
-        | SocketOption::DontRoute(_)
-        | SocketOption::Timestamp(_)
-        | SocketOption::NoCheck(_) => return Err(OptionError::NotSupported),
+        SocketOption::Mark(mark) => inner.socket.ip.mark = mark,
+        SocketOption::DontRoute(on) => {
+            inner.socket.ip.scope = if on { Scope::LINK } else { Scope::UNIVERSE };
+        }
+        SocketOption::Priority(_) | SocketOption::Timestamp(_) | SocketOption::NoCheck(_) => {
+            return Err(OptionError::NotSupported);
+        }
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Between segments and packets: the header is added or read, the checksum left to the device or checked.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
+use crate::ip::route::Scope;
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpInfo, IpMeta, PROTO_TCP, RouteInfo, RouteQuery,
 };
@@ -83,11 +84,33 @@ pub(super) fn limits(route: &RouteInfo, ip: IpSettings) -> PathLimits {
 }
 
 /// What a socket asks of the IP header.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct IpSettings {
     pub ttl: Option<u8>,
     pub tos: u8,
+    /// SO_MARK, by which rules choose routes.
+    pub mark: u32,
+    /// Link for SO_DONTROUTE.
+    pub scope: Scope,
+    /// IP_MTU_DISCOVER.
     pub mtu_discover: MtuDiscover,
+}
+
+impl Default for IpSettings {
+    fn default() -> IpSettings {
+        let mtu_discover = MtuDiscover::default();
+        IpSettings { ttl: None, tos: 0, mark: 0, scope: Scope::UNIVERSE, mtu_discover }
+    }
+}
+
+impl IpSettings {
+    /// The way to `dst` that these settings ask for.
+    pub(super) fn query(&self, dst: IpAddr) -> RouteQuery {
+        let query = RouteQuery::to(dst);
+        let flow =
+            crate::ip::Flow { mark: self.mark, tos: self.tos, protocol: PROTO_TCP, ..query.flow };
+        RouteQuery { flow, scope: self.scope, ..query }
+    }
 }
 
 /// Whether a socket does not even let others learn of it.

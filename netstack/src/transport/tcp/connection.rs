@@ -534,6 +534,8 @@ impl Connection {
         let (sacked, lost) = tcb.send.sacked_and_lost();
         Info {
             state: self.state.name(),
+            accounts: tcb.accounts,
+            phase: tcb.send.phase(),
             rto: tcb.rtt.rto(),
             rtt: tcb.rtt.smoothed().unwrap_or_default(),
             rtt_variation: tcb.rtt.variation(),
@@ -577,6 +579,10 @@ impl Connection {
 /// What TCP_INFO tells. Sizes are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
+    /// Segments, times and what held it up.
+    pub accounts: super::accounts::Accounts,
+    /// Where loss recovery stands.
+    pub phase: super::send::Phase,
     /// The state.
     pub state: StateName,
     /// The retransmission timeout with its backoff.

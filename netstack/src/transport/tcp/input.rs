@@ -13,6 +13,7 @@ use crate::wire::tcp::Flags;
 impl Connection {
     /// Takes a segment. What it makes due comes out of [`Connection::poll_transmit`].
     pub fn on_segment(&mut self, now: Instant, segment: Segment) -> Disposition {
+        self.tcb.accounts.received(now, &segment, self.tcb.receive.peer_mss);
         match self.state {
             State::Closed(state) => match state.on_segment(&segment) {
                 Some(reset) => Disposition::SendReset(Box::new(reset)),

@@ -5,6 +5,7 @@
 //! what they share; `send` and `receive` are the halves, with `recovery`, `undo`, `probe`, `sack`, `rack`, `rtt`, `congestion` on one side and
 //! `reassembly` on the other. `listen` and `time_wait` hold what comes before and after a connection.
 
+pub mod accounts;
 mod acking;
 mod challenge;
 mod config;
@@ -49,7 +50,7 @@ pub use ecn::{Codepoint, EcnPolicy, Mode as EcnMode};
 pub use isn::IsnKeys;
 pub use receive::{ReceiveCounters, Run};
 pub use segment::Segment;
-pub use send::SendCounters;
+pub use send::{Phase, SendCounters};
 pub use seq::Seq;
 pub use shared::TcpShared;
 pub use shown::{PendingTimer, TimerKind};

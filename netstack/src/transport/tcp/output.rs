@@ -16,6 +16,22 @@ impl Connection {
     /// The next segment to send. It may be larger than a segment on the wire (see [`Segment::mss`]). Call it
     /// until it gives None; then [`Connection::next_deadline`] tells when there may be more.
     pub fn poll_transmit(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
+        let next = self.next_segment(now, limits);
+        let send = &self.tcb.send;
+        match &next {
+            Some(segment) => self.tcb.accounts.sent(now, segment),
+            None => {
+                let flying = send.outstanding();
+                let room = send.congestion.window() > flying;
+                let full =
+                    send.unsent() > 0 && room && flying + send.mss.min(send.unsent()) > send.window;
+                self.tcb.accounts.waits(now, send.queued(), full);
+            }
+        }
+        next
+    }
+
+    fn next_segment(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
         if core::mem::take(&mut self.tcb.pending.reset) {
             return Some(self.tcb.build_reset());
         }

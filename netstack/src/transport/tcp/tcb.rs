@@ -1,5 +1,6 @@
 //! The transmission control block: what all states of one connection share.
 
+use super::accounts::Accounts;
 use super::config::{Error, PathLimits, Secrets, Settings, TcpConfig};
 use super::congestion;
 use super::connection::Connection;
@@ -51,6 +52,8 @@ pub struct Pending {
 pub struct Tcb {
     /// Configuration of the stack.
     pub config: Arc<TcpConfig>,
+    /// What it has done so far.
+    pub accounts: Accounts,
     /// What the program set.
     pub settings: Settings,
     /// The sending half.
@@ -125,6 +128,7 @@ impl Tcb {
         receive.set_window_clamp(settings.window_clamp);
         receive.mss_limit = mss;
         Tcb {
+            accounts: Accounts::new(now),
             send,
             receive,
             ecn: Ecn::default(),

@@ -160,6 +160,8 @@ impl InetSocket {
             (SOL_TCP, Some(_)) => tcp::set(self, creds, name, bytes),
             (SOL_UDP, Some(_)) => udp::set(self, creds, name, bytes),
             (_, Some(rows)) => row::set(rows, self, creds, (level, name), bytes),
+            // rawv6_setsockopt reads the number before it looks at the option.
+            (SOL_RAW, None) if self.is_raw() && bytes.len() < 4 => Err(Errno::EINVAL.into()),
             (_, None) => Err(Errno::ENOPROTOOPT.into()),
         }
     }

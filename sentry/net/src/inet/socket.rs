@@ -54,6 +54,11 @@ pub(crate) fn events_of(readiness: Readiness) -> Events {
 }
 
 impl InetSocket {
+    /// The family it was made for.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
     /// A socket over an endpoint, with its type and protocol.
     pub fn new(
         net: &Arc<NetNamespace>,

@@ -2,21 +2,50 @@
 
 use core::time::Duration;
 
+use netstack::ip::Family;
 use netstack::socket::tcp::TcpSocket;
-use sentry_abi::tcp::{
-    TCPI_OPT_SACK, TCPI_OPT_SYN_DATA, TCPI_OPT_TIMESTAMPS, TCPI_OPT_WSCALE, TcpInfo,
-};
+use netstack::time::Instant;
+use netstack::transport::tcp::{Info, Phase};
+use sentry_abi::tcp::*;
+
+/// Bytes of the TCP header without options.
+const TCP_HEADER: usize = 20;
 
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
+fn long_micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Bytes a second that Linux would send at (tcp_update_pacing_rate): a window a round trip, and more while that is to grow.
+fn pacing_rate(info: &Info) -> u64 {
+    let rtt_us = info.rtt.as_micros();
+    if rtt_us == 0 {
+        return u64::MAX;
+    }
+    let percent = if info.window < info.ssthresh / 2 { 200 } else { 120 };
+    let rate = info.window as u128 * percent * 10_000 / rtt_us;
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
 /// What the stack knows of a socket's connection; bytes in flight are told in segments, as Linux does.
-pub fn of(socket: &TcpSocket) -> TcpInfo {
-    let mut out = TcpInfo { state: socket.state() as u8, ..TcpInfo::default() };
+pub fn of(socket: &TcpSocket, now: Instant, max_pacing_rate: u64) -> TcpInfo {
+    let mut out = TcpInfo { state: socket.state() as u8, max_pacing_rate, ..TcpInfo::default() };
     let Some(info) = socket.info() else { return out };
+    out.ca_state = match info.phase {
+        Phase::Open if info.sacked > 0 => TCP_CA_DISORDER,
+        Phase::Open => TCP_CA_OPEN,
+        Phase::Cwr { .. } => TCP_CA_CWR,
+        Phase::Recovery { .. } => TCP_CA_RECOVERY,
+        Phase::Loss { .. } => TCP_CA_LOSS,
+    };
     let small = |n: u32| u8::try_from(n).unwrap_or(u8::MAX);
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let segments = |bytes: usize| count(bytes.div_ceil(info.mss.max(1)));
     out.retransmits = small(info.retries);
     out.probes = small(info.probes);
@@ -38,6 +67,8 @@ pub fn of(socket: &TcpSocket) -> TcpInfo {
     out.snd_mss = count(info.mss);
     out.rcv_mss = count(info.peer_mss);
     out.advmss = count(info.path_mss);
+    let v4 = socket.family() == Family::V4 || is_mapped(socket);
+    out.pmtu = count(info.path_mss + TCP_HEADER + if v4 { 20 } else { 40 });
     out.unacked = segments(info.outstanding);
     out.sacked = segments(info.sacked);
     out.lost = segments(info.lost);
@@ -45,13 +76,49 @@ pub fn of(socket: &TcpSocket) -> TcpInfo {
     out.rttvar = micros(info.rtt_variation);
     out.snd_ssthresh = segments(info.ssthresh);
     out.snd_cwnd = segments(info.window);
-    out.rcv_ssthresh = count(info.receive_window);
-    out.rcv_space = count(info.receive_capacity);
+    out.rcv_ssthresh = count(info.receive_ssthresh);
+    out.rcv_rtt = micros(info.receive_rtt);
+    out.rcv_space = count(info.receive_space);
     out.reordering = 3;
+    out.pacing_rate = pacing_rate(&info).min(max_pacing_rate);
     out.bytes_received = info.bytes_received;
     out.notsent_bytes = count(info.unsent);
     out.min_rtt = micros(info.min_rtt);
     out.snd_wnd = count(info.send_window);
     out.rcv_wnd = count(info.receive_window);
+    add_accounts(&mut out, &info, now);
     out
+}
+
+/// What has been counted.
+fn add_accounts(out: &mut TcpInfo, info: &Info, now: Instant) {
+    let (accounts, counters) = (&info.accounts, &info.counters);
+    let ago = |at: Option<Instant>| {
+        let since = now.since(at.unwrap_or(accounts.started));
+        u32::try_from(since.as_millis()).unwrap_or(u32::MAX)
+    };
+    out.last_data_sent = ago(accounts.data_sent_at);
+    out.last_data_recv = ago(accounts.data_received_at);
+    out.last_ack_recv = ago(accounts.ack_received_at);
+    out.segs_out = accounts.segments_out;
+    out.segs_in = accounts.segments_in;
+    out.data_segs_out = accounts.data_segments_out;
+    out.data_segs_in = accounts.data_segments_in;
+    let (busy, window_limited) = accounts.times(now);
+    out.busy_time = long_micros(busy);
+    out.rwnd_limited = long_micros(window_limited);
+    out.bytes_sent = counters.bytes_sent;
+    out.bytes_acked = counters.bytes_acked;
+    out.bytes_retrans = counters.bytes_retransmitted;
+    out.total_retrans = counters.retransmissions;
+    out.dsack_dups = counters.duplicate_segments_reported;
+    out.total_rto = u16::try_from(counters.timeouts).unwrap_or(u16::MAX);
+}
+
+/// Whether an IPv6 socket speaks IPv4.
+fn is_mapped(socket: &TcpSocket) -> bool {
+    match socket.local_addr() {
+        core::net::SocketAddr::V4(_) => true,
+        core::net::SocketAddr::V6(local) => local.ip().to_ipv4_mapped().is_some(),
+    }
 }

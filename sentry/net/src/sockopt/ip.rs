@@ -45,7 +45,8 @@ pub const ROWS: &[Row] = &[
         "options of the header, at most 40 bytes",
         Some(set_options),
         Some(options),
-    ),
+    )
+    .partial("streams refuse any but none with ENOPROTOOPT"),
     refused("IP_ROUTER_ALERT", IP_ROUTER_ALERT, Errno::ENOPROTOOPT, NOT_YET),
     flag("IP_RECVOPTS", IP_RECVOPTS, INT)
         .tells(|n| IpOption::ReceiveOptions(n != 0).into())
@@ -181,7 +182,8 @@ pub const ROWS: &[Row] = &[
         "struct group_req",
         Some(|call| group(call, IpOption::JoinGroup)),
         None,
-    ),
+    )
+    .partial("streams, to which no such packet can come, refuse it"),
     own(
         "MCAST_BLOCK_SOURCE",
         MCAST_BLOCK_SOURCE,

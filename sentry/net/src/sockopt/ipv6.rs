@@ -25,7 +25,7 @@ const NO_EXTENSIONS: &str = "extension headers are not sent";
 
 /// The rows, by number.
 pub const ROWS: &[Row] = &[
-    own("IPV6_ADDRFORM", IPV6_ADDRFORM, "int", Some(|_| Err(Errno::EINVAL.into())), None)
+    own("IPV6_ADDRFORM", IPV6_ADDRFORM, "int", Some(|_| Err(Errno::EINVAL.into())), Some(no_form))
         .partial("a socket stays of its family"),
     refused("IPV6_2292PKTINFO", IPV6_2292PKTINFO, Errno::ENOPROTOOPT, OLD),
     refused("IPV6_2292HOPOPTS", IPV6_2292HOPOPTS, Errno::ENOPROTOOPT, OLD),
@@ -105,12 +105,7 @@ pub const ROWS: &[Row] = &[
         .tells(|n| IpOption::ReceiveErrors(n != 0).into())
         .inert(STREAM),
     flag("IPV6_V6ONLY", IPV6_V6ONLY, INT)
-        .live(|call| {
-            match call.inet()?.ask(IpOptionKind::V6Only.into()).map_err(errno::of_option)? {
-                OptionValue::IpOption(IpOption::V6Only(on)) => Ok(i64::from(on)),
-                _ => Ok(0),
-            }
-        })
+        .live(v6_only)
         .tells(|n| IpOption::V6Only(n != 0).into())
         .only_set(Sorts::INET.difference(Sorts::RAW), Errno::EINVAL),
     refused(
@@ -276,6 +271,33 @@ pub const ROWS: &[Row] = &[
     refused("IPV6_RECVFRAGSIZE", IPV6_RECVFRAGSIZE, Errno::ENOPROTOOPT, NOT_YET),
     flag("IPV6_FREEBIND", IPV6_FREEBIND, INT).tells(|n| IpOption::FreeBind(n != 0).into()),
 ];
+
+/// Whether a socket is of IPv6 alone: also, as on Linux, once it is bound to an IPv6 address, and a ping socket from the start.
+fn v6_only(call: &Call<'_>) -> Result<i64> {
+    let inet = call.inet()?;
+    let bound = match inet.endpoint.local_addr() {
+        core::net::SocketAddr::V6(local) => {
+            let any = local.ip().is_unspecified();
+            !any && local.ip().to_ipv4_mapped().is_none() && inet.endpoint.peer_addr().is_none()
+        }
+        core::net::SocketAddr::V4(_) => false,
+    };
+    match call.socket.options().sort() {
+        Sorts::PING => Ok(call.socket.options().number(call.level, IPV6_V6ONLY).unwrap_or(1)),
+        Sorts::RAW => Ok(0),
+        _ if bound => Ok(1),
+        _ => match inet.ask(IpOptionKind::V6Only.into()).map_err(errno::of_option)? {
+            OptionValue::IpOption(IpOption::V6Only(on)) => Ok(i64::from(on)),
+            _ => Ok(0),
+        },
+    }
+}
+
+/// To read it is to ask whether the socket may change: one without ports never may, another is not connected over IPv4.
+fn no_form(call: &Call<'_>) -> Result<Vec<u8>> {
+    let has_ports = (Sorts::TCP | Sorts::UDP).contains(call.socket.options().sort());
+    Err(if has_ports { Errno::ENOTCONN } else { Errno::ENOPROTOOPT }.into())
+}
 
 /// The offset of a raw socket's checksum; ICMPv6's is the stack's own.
 fn checksum(call: &Call<'_>, number: i32) -> Result<i64> {

@@ -140,7 +140,8 @@ pub const ROWS: &[Row] = &[
     flag("SO_LOCK_FILTER", SO_LOCK_FILTER, INT).note("on sockets that take no filter there is nothing to lock"),
     flag("SO_SELECT_ERR_QUEUE", SO_SELECT_ERR_QUEUE, INT),
     number("SO_BUSY_POLL", SO_BUSY_POLL, INT, |_, n| at_least_zero(n)).note(NO_POLLING),
-    own("SO_MAX_PACING_RATE", SO_MAX_PACING_RATE, "u32 or u64 in bytes a second", Some(set_pacing), Some(pacing)),
+    own("SO_MAX_PACING_RATE", SO_MAX_PACING_RATE, "u32 or u64 in bytes a second", Some(set_pacing), Some(pacing))
+        .partial("streams refuse it with EOPNOTSUPP"),
     shown("SO_BPF_EXTENSIONS", SO_BPF_EXTENSIONS, |_| Ok(BPF_EXTENSIONS)),
     number("SO_INCOMING_CPU", SO_INCOMING_CPU, INT, |_, n| Ok(i64::from(n)))
         .default(-1)
@@ -164,7 +165,7 @@ pub const ROWS: &[Row] = &[
         .partial("refused with EOPNOTSUPP, as for a protocol without it"),
     own("SO_TXTIME", SO_TXTIME, "struct sock_txtime", Some(set_txtime), Some(txtime))
         .note("stored; as on Linux only the fq and etf queueing disciplines act on it"),
-    number("SO_BINDTOIFINDEX", SO_BINDTOIFINDEX, INT, |_, n| at_least_zero(n))
+    number("SO_BINDTOIFINDEX", SO_BINDTOIFINDEX, INT, bind_to_index)
         .live(|call| Ok(bound_nic(call).map_or(0, |nic| i64::from(nic.0))))
         .tells(|n| SocketOption::BindToDevice(u32::try_from(n).ok().filter(|n| *n != 0).map(netstack::link::NicId)).into()),
     own("SO_TIMESTAMP_NEW", SO_TIMESTAMP_NEW, "flag", Some(|call| set_stamp(call, STAMP | STAMP_NEW)), Some(|call| stamp(call, STAMP | STAMP_NEW))),
@@ -381,11 +382,21 @@ fn bind_to_device(call: &Call<'_>) -> Result<()> {
             Some(found.ok_or(Errno::ENODEV)?.id)
         }
     };
-    // "If the socket is already bound to a device": only with CAP_NET_RAW (sock_bindtoindex_locked).
-    if bound_nic(call).is_some() && !call.may(&[Capabilities::NET_RAW]) {
-        return Err(Errno::EPERM.into());
-    }
+    may_rebind(call)?;
     inet.tell(SocketOption::BindToDevice(nic).into())
+}
+
+/// A socket that is bound to a device is bound to another only with CAP_NET_RAW (sock_bindtoindex_locked). Errors: EPERM.
+fn may_rebind(call: &Call<'_>) -> Result<()> {
+    match bound_nic(call).is_none() || call.may(&[Capabilities::NET_RAW]) {
+        true => Ok(()),
+        false => Err(Errno::EPERM.into()),
+    }
+}
+
+fn bind_to_index(call: &Call<'_>, index: i32) -> Result<i64> {
+    may_rebind(call)?;
+    at_least_zero(index)
 }
 
 fn bound_device(call: &Call<'_>) -> Result<Vec<u8>> {

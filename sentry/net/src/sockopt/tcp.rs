@@ -7,6 +7,7 @@ use netstack::socket::{OptionError, OptionValue};
 use netstack::transport::tcp::fast_open::FastOpenKeys;
 use netstack::transport::tcp::{StateName, congestion};
 use sentry_abi::Errno;
+use sentry_abi::socket::{SO_MAX_PACING_RATE, SOL_SOCKET};
 use sentry_abi::tcp::*;
 use sentry_kernel::Result;
 use sentry_kernel::cred::{Capabilities, Credentials};
@@ -57,17 +58,10 @@ pub const ROWS: &[Row] = &[
         .tells(|n| TcpOption::SynCount(n as u8).into()),
     number("TCP_LINGER2", TCP_LINGER2, INT, |_, n| Ok(i64::from(n.clamp(-1, FIN_TIMEOUT_MAX))))
         .live(|call| match call.stored() {
-            0 => stack(call, TcpOptionKind::Linger2),
+            0 => Ok(call.inet()?.net.stack().tcp_config().fin_timeout.as_secs() as i64),
             seconds => Ok(seconds),
         })
-        .tells(|n| {
-            TcpOption::Linger2(match u64::try_from(n) {
-                Ok(0) => None,
-                Ok(seconds) => Some(Duration::from_secs(seconds)),
-                Err(_) => Some(Duration::ZERO),
-            })
-            .into()
-        }),
+        .tells(|n| TcpOption::Linger2(u64::try_from(n).ok().map(Duration::from_secs)).into()),
     number("TCP_DEFER_ACCEPT", TCP_DEFER_ACCEPT, INT, |_, n| Ok(synack_seconds(i64::from(n))))
         .tells(|n| TcpOption::DeferAccept(Duration::from_secs(n as u64)).into()),
     refused(
@@ -83,7 +77,9 @@ pub const ROWS: &[Row] = &[
         None,
         Some(|call| {
             let socket = call.inet()?.endpoint.tcp().ok_or(Errno::ENOPROTOOPT)?;
-            Ok(value::from_object(&tcp_info::of(socket)))
+            let rate = call.socket.options().number(SOL_SOCKET, SO_MAX_PACING_RATE);
+            let rate = rate.map_or(u64::MAX, |rate| rate as u64);
+            Ok(value::from_object(&tcp_info::of(socket, call.inet()?.net.now(), rate)))
         }),
     ),
     flag("TCP_QUICKACK", TCP_QUICKACK, INT)
@@ -266,7 +262,6 @@ fn stack(call: &Call<'_>, kind: TcpOptionKind) -> Result<i64> {
         OptionValue::TcpOption(option) => match option {
             TcpOption::MaxSegment(bytes) => i64::from(bytes),
             TcpOption::KeepIdle(time) | TcpOption::KeepInterval(time) => whole_seconds(time),
-            TcpOption::Linger2(time) => time.map_or(-1, whole_seconds),
             TcpOption::KeepCount(n) | TcpOption::SynCount(n) => i64::from(n),
             TcpOption::QuickAck(on) => i64::from(on),
             TcpOption::FastOpen(queue) => i64::from(queue),

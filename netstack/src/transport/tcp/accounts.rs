@@ -1,0 +1,129 @@
+//! What a connection has done so far, for TCP_INFO: segments each way and when (RFC 4898), and what held it up.
+
+use super::segment::Segment;
+use crate::time::{Duration, Instant};
+
+/// The accounts of one connection. Counts wrap, as Linux's do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accounts {
+    /// When the connection began.
+    pub started: Instant,
+    /// Segments sent, of every kind.
+    pub segments_out: u32,
+    /// Of those, with payload.
+    pub data_segments_out: u32,
+    /// Segments received.
+    pub segments_in: u32,
+    /// Of those, with payload.
+    pub data_segments_in: u32,
+    /// When payload was last sent.
+    pub data_sent_at: Option<Instant>,
+    /// When payload last came.
+    pub data_received_at: Option<Instant>,
+    /// When an acknowledgment last came.
+    pub ack_received_at: Option<Instant>,
+    /// How long there was something to send or to be acknowledged, up to `busy_since`.
+    pub busy: Duration,
+    /// Since when there is.
+    pub busy_since: Option<Instant>,
+    /// Of that, how long only the peer's window kept more from being sent, up to `limited_since`.
+    pub window_limited: Duration,
+    /// Since when it does.
+    pub limited_since: Option<Instant>,
+}
+
+/// Segments on the wire that carry this payload.
+fn pieces(payload: usize, mss: usize) -> u32 {
+    u32::try_from(payload.div_ceil(mss.max(1)).max(1)).unwrap_or(u32::MAX)
+}
+
+/// Starts or stops a clock.
+fn run(clock: (&mut Duration, &mut Option<Instant>), now: Instant, on: bool) {
+    let (total, since) = clock;
+    match (on, *since) {
+        (true, None) => *since = Some(now),
+        (false, Some(start)) => {
+            *total += now.since(start);
+            *since = None;
+        }
+        _ => {}
+    }
+}
+
+impl Accounts {
+    /// Empty accounts.
+    pub fn new(now: Instant) -> Accounts {
+        Accounts {
+            started: now,
+            segments_out: 0,
+            data_segments_out: 0,
+            segments_in: 0,
+            data_segments_in: 0,
+            data_sent_at: None,
+            data_received_at: None,
+            ack_received_at: None,
+            busy: Duration::ZERO,
+            busy_since: None,
+            window_limited: Duration::ZERO,
+            limited_since: None,
+        }
+    }
+
+    /// A segment goes out.
+    pub fn sent(&mut self, now: Instant, segment: &Segment) {
+        let pieces = pieces(segment.payload.len(), segment.mss);
+        self.segments_out = self.segments_out.wrapping_add(pieces);
+        if !segment.payload.is_empty() {
+            self.data_segments_out = self.data_segments_out.wrapping_add(pieces);
+            self.data_sent_at = Some(now);
+        }
+    }
+
+    /// A segment came; a train that the device has put together counts as many as it was.
+    pub fn received(&mut self, now: Instant, segment: &Segment, peer_mss: usize) {
+        let pieces = pieces(segment.payload.len(), peer_mss);
+        self.segments_in = self.segments_in.wrapping_add(pieces);
+        if !segment.payload.is_empty() {
+            self.data_segments_in = self.data_segments_in.wrapping_add(pieces);
+            self.data_received_at = Some(now);
+        }
+        if segment.acknowledges().is_some() {
+            self.ack_received_at = Some(now);
+        }
+    }
+
+    /// What the sending half waits for after all was sent that may be: `queued` bytes are not acknowledged, and of `unsent` ones the
+    /// peer's window takes none.
+    pub fn waits(&mut self, now: Instant, queued: usize, window_is_full: bool) {
+        run((&mut self.busy, &mut self.busy_since), now, queued > 0);
+        run((&mut self.window_limited, &mut self.limited_since), now, window_is_full);
+    }
+
+    /// How long it was busy, and of that how long the peer's window held it up.
+    pub fn times(&self, now: Instant) -> (Duration, Duration) {
+        let open = |since: Option<Instant>| since.map_or(Duration::ZERO, |start| now.since(start));
+        (self.busy + open(self.busy_since), self.window_limited + open(self.limited_since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clocks_run_while_their_reason_lasts() {
+        let at = |ms| Instant::from_nanos(ms * 1_000_000);
+        let mut accounts = Accounts::new(at(0));
+        accounts.waits(at(10), 100, false);
+        accounts.waits(at(20), 100, true);
+        accounts.waits(at(50), 100, false);
+        assert_eq!(accounts.times(at(60)), (Duration::from_millis(50), Duration::from_millis(30)));
+        accounts.waits(at(70), 0, false);
+        assert_eq!(accounts.times(at(99)).0, Duration::from_millis(60));
+    }
+
+    #[test]
+    fn a_large_payload_is_as_many_segments_as_it_takes() {
+        assert_eq!((pieces(0, 1000), pieces(1, 1000), pieces(2001, 1000)), (1, 1, 3));
+    }
+}
