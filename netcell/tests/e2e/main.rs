@@ -8,5 +8,6 @@ mod linux_tasks;
 mod network;
 mod programs;
 mod sockets;
+mod sockopt;
 mod terminal;
 mod tracepoints;
