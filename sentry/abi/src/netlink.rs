@@ -214,3 +214,96 @@ pub struct GenlMsgHdr {
     pub reserved: u16,
 }
 const _: () = assert!(size_of::<GenlMsgHdr>() == 4);
+
+/// struct rtnexthop.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RtNextHop {
+    /// Bytes with the attributes that follow.
+    pub len: u16,
+    /// RTNH_F_*
+    pub flags: u8,
+    /// Weight less one.
+    pub hops: u8,
+    /// Interface index.
+    pub ifindex: i32,
+}
+const _: () = assert!(size_of::<RtNextHop>() == 8);
+
+/// struct fib_rule_hdr.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FibRuleHdr {
+    /// AF_INET or AF_INET6.
+    pub family: u8,
+    /// Destination prefix length in bits.
+    pub dst_len: u8,
+    /// Source prefix length in bits.
+    pub src_len: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// RT_TABLE_*
+    pub table: u8,
+    /// Zero.
+    pub res1: u8,
+    /// Zero.
+    pub res2: u8,
+    /// FR_ACT_*
+    pub action: u8,
+    /// FIB_RULE_*
+    pub flags: u32,
+}
+const _: () = assert!(size_of::<FibRuleHdr>() == 12);
+
+/// struct ndtmsg.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NdtMsg {
+    /// AF_INET or AF_INET6.
+    pub family: u8,
+    /// Zero.
+    pub pad1: u8,
+    /// Zero.
+    pub pad2: u16,
+}
+const _: () = assert!(size_of::<NdtMsg>() == 4);
+
+/// struct tcmsg.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TcMsg {
+    /// AF_UNSPEC
+    pub family: u8,
+    /// Zero.
+    pub pad1: u8,
+    /// Zero.
+    pub pad2: u16,
+    /// Interface index.
+    pub ifindex: i32,
+    /// Handle of the discipline.
+    pub handle: u32,
+    /// Where it hangs.
+    pub parent: u32,
+    /// References.
+    pub info: u32,
+}
+const _: () = assert!(size_of::<TcMsg>() == 20);
+
+/// struct ifaddrlblmsg.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IfAddrLblMsg {
+    /// AF_INET6
+    pub family: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Prefix length in bits.
+    pub prefixlen: u8,
+    /// Zero.
+    pub flags: u8,
+    /// Interface index.
+    pub index: u32,
+    /// Sequence number of the table.
+    pub seq: u32,
+}
+const _: () = assert!(size_of::<IfAddrLblMsg>() == 12);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use netstack::ip::Family;
 use netstack::ip::cidr::mask;
+use netstack::ip::route::{Route, RouteType};
 use netstack::stack::Stack;
 use sentry_abi::Errno;
 use sentry_kernel::Result;
@@ -22,6 +23,7 @@ pub type Generator = Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
 const RTF_UP: u32 = 1;
 const RTF_GATEWAY: u32 = 2;
 const RTF_HOST: u32 = 4;
+const RTF_REJECT: u32 = 0x200;
 
 /// All files by name, for proc to show under /proc/PID/net.
 pub fn files(net: &Arc<NetNamespace>) -> Vec<(&'static str, Generator)> {
@@ -39,6 +41,7 @@ pub fn files(net: &Arc<NetNamespace>) -> Vec<(&'static str, Generator)> {
     vec![
         ("dev", file(|net| dev(net.stack()))),
         ("route", file(|net| route(net.stack()))),
+        ("ipv6_route", file(|net| ipv6_route(net.stack()))),
         ("if_inet6", file(|net| if_inet6(net.stack()))),
         ("arp", file(|net| arp(net.stack()))),
         ("netstat", file(proc_counters::netstat)),
@@ -104,22 +107,65 @@ fn route(stack: &Stack) -> String {
         127,
     );
     let nics = stack.nics();
-    for route in stack.main_routes().into_iter().filter(|route| route.dst.address().is_ipv4()) {
-        let Some(nic) = nics.iter().find(|nic| Some(nic.id) == route.nic()) else { continue };
+    let hidden = |kind| matches!(kind, RouteType::Broadcast | RouteType::Multicast);
+    let v4 = |route: &Route| route.dst.address().is_ipv4() && !hidden(route.kind);
+    for route in stack.main_routes().into_iter().filter(v4) {
+        let nic = nics.iter().find(|nic| Some(nic.id) == route.nic());
         let mut flags = RTF_UP;
+        if matches!(route.kind, RouteType::Unreachable | RouteType::Prohibit) {
+            flags |= RTF_REJECT;
+        }
         flags |= if route.via().is_some() { RTF_GATEWAY } else { 0 };
         flags |= if route.dst.prefix_len() == 32 { RTF_HOST } else { 0 };
         let netmask = mask(IpAddr::from([255; 4]), route.dst.prefix_len());
+        let metrics = &route.metrics;
         let line = format!(
-            "{}\t{:08X}\t{:08X}\t{:04X}\t0\t0\t{}\t{:08X}\t0\t0\t0",
-            nic.name,
+            "{}\t{:08X}\t{:08X}\t{:04X}\t0\t0\t{}\t{:08X}\t{}\t{}\t{}",
+            nic.map_or("*", |nic| nic.name.as_str()),
             hex4(route.dst.address()),
             route.via().map_or(0, hex4),
             flags,
             route.metric,
             hex4(netmask),
+            if metrics.advmss == 0 { 0 } else { metrics.advmss + 40 },
+            metrics.window,
+            metrics.rtt >> 3,
         );
         out.push_str(&padded(line, 127));
+    }
+    out
+}
+
+/// All tables of IPv6 (rt6_info_route of net/ipv6/route.c).
+fn ipv6_route(stack: &Stack) -> String {
+    const RTF_NONEXTHOP: u32 = 0x20_0000;
+    const RTF_LOCAL: u32 = 0x8000_0000;
+    const RTF_ANYCAST: u32 = 0x10_0000;
+    let mut out = String::new();
+    let nics = stack.nics();
+    let bits = |address: IpAddr| u128::from_be_bytes(crate::inet::sockaddr::octets6(address));
+    for route in stack.routes().iter().filter(|route| route.dst.address().is_ipv6()) {
+        let own = match route.kind {
+            RouteType::Local => RTF_LOCAL | RTF_NONEXTHOP,
+            RouteType::Anycast => RTF_ANYCAST | RTF_NONEXTHOP,
+            RouteType::Unicast | RouteType::Multicast | RouteType::Broadcast => 0,
+            _ => RTF_REJECT | RTF_NONEXTHOP,
+        };
+        let gateway = if route.via().is_some() { RTF_GATEWAY } else { 0 };
+        let nic = nics.iter().find(|nic| Some(nic.id) == route.nic());
+        let _ = writeln!(
+            out,
+            "{:032x} {:02x} {:032x} 00 {:032x} {:08x} {:08x} {:08x} {:08x} {:>8}",
+            bits(route.dst.address()),
+            route.dst.prefix_len(),
+            0,
+            route.via().map_or(0, bits),
+            route.metric,
+            1,
+            0,
+            RTF_UP | own | gateway,
+            nic.map_or("lo", |nic| nic.name.as_str()),
+        );
     }
     out
 }
@@ -131,25 +177,27 @@ fn padded(line: String, width: usize) -> String {
 
 fn if_inet6(stack: &Stack) -> String {
     let mut out = String::new();
-    for nic in stack.nics() {
-        for cidr in &nic.addresses {
-            let IpAddr::V6(v6) = cidr.address() else { continue };
-            // IPV6_ADDR_LOOPBACK, IPV6_ADDR_LINKLOCAL
-            let scope = match v6 {
-                _ if v6.is_loopback() => 0x10,
-                _ if v6.is_unicast_link_local() => 0x20,
-                _ => 0,
-            };
-            let _ = writeln!(
-                out,
-                "{:032x} {:02x} {:02x} {:02x} 80 {:>8}",
-                v6.to_bits(),
-                nic.id.0,
-                cidr.prefix_len(),
-                scope,
-                nic.name
-            );
-        }
+    let nics = stack.nics();
+    for (id, own) in stack.addresses() {
+        let IpAddr::V6(v6) = own.ip() else { continue };
+        let Some(nic) = nics.iter().find(|nic| nic.id == id) else { continue };
+        // IPV6_ADDR_LOOPBACK, IPV6_ADDR_LINKLOCAL, IPV6_ADDR_SITELOCAL
+        let scope = match v6 {
+            _ if v6.is_loopback() => 0x10,
+            _ if v6.is_unicast_link_local() => 0x20,
+            _ if v6.segments()[0] & 0xffc0 == 0xfec0 => 0x40,
+            _ => 0,
+        };
+        let _ = writeln!(
+            out,
+            "{:032x} {:02x} {:02x} {:02x} {:02x} {:>8}",
+            v6.to_bits(),
+            id.0,
+            own.cidr.prefix_len(),
+            scope,
+            own.flags.bits() as u8,
+            nic.name
+        );
     }
     out
 }
@@ -164,14 +212,11 @@ fn arp(stack: &Stack) -> String {
         if neighbour.address.is_ipv6() {
             continue;
         }
-        let (flags, mac) = match neighbour.mac {
-            Some(mac) => ("0x2", mac.0),
-            None => ("0x0", [0; 6]),
-        };
-        let [a, b, c, d, e, f] = mac;
+        let flags = format!("0x{:x}", crate::inet::rtentry::arp_flags(&neighbour));
+        let [a, b, c, d, e, f] = neighbour.mac.map_or([0; 6], |mac| mac.0);
         let _ = writeln!(
             out,
-            "{:<16} 0x1         {flags}         {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}     *        {}",
+            "{:<16} 0x1         {flags:<12}{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}     *        {}",
             neighbour.address.to_string(),
             nic.name
         );
@@ -206,7 +251,7 @@ mod tests {
         let fields: Vec<_> = dev.lines().nth(2).unwrap().split_whitespace().collect();
         assert_eq!((fields[0], fields.len()), ("eth0:", 17));
         assert!(
-            if_inet6(&stack).starts_with("fe80000000000000000000fffe000009 01 40 20 80     eth0")
+            if_inet6(&stack).starts_with("fe80000000000000000000fffe000009 01 40 20 82     eth0")
         );
     }
 }

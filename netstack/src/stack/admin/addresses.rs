@@ -128,7 +128,9 @@ impl Topology {
         }
         // The prefix of an address that a router told of is on the link only when the router says so.
         let told = own.made_by == MADE_BY_RA;
-        if !own.flags.contains(AddressFlags::NOPREFIXROUTE) && !told {
+        // The loopback address has no prefix but itself.
+        let alone = nic.is_loopback() && prefix.prefix_len() == 128;
+        if !own.flags.contains(AddressFlags::NOPREFIXROUTE) && !told && !alone {
             routes.push(Route { metric, ..kernel(nic, prefix) });
         }
         if own.peer.is_some() {

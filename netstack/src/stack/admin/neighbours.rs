@@ -81,4 +81,11 @@ impl Stack {
         }
         Ok(gone.is_some())
     }
+
+    /// Stops answering questions for an address; answers whether it did.
+    pub fn remove_proxy(&self, nic: NicId, address: IpAddr) -> Result<bool, NicError> {
+        let topology = self.topology();
+        let nic = topology.nic(nic).ok_or(NicError::NotFound)?;
+        Ok(nic.neighbours.lock().remove_proxy(address))
+    }
 }

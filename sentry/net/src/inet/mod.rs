@@ -4,9 +4,11 @@ pub mod sockaddr;
 
 pub(crate) mod endpoint;
 pub mod listing;
+mod netadmin;
 pub mod netdev;
 mod ops;
 mod option;
+pub mod rtentry;
 mod socket;
 pub(crate) mod tcp_info;
 pub(crate) mod transfer;

@@ -1,6 +1,6 @@
-//! What ioctl(2) on a socket tells of interfaces (netdevice(7)). Changes are refused: the sandbox's network is set up from outside.
+//! What ioctl(2) on a socket tells of interfaces (netdevice(7)); what it changes is in `netadmin` and `rtentry`.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use netstack::ip::cidr::mask;
 use netstack::link::NicKind;
@@ -11,8 +11,13 @@ use sentry_abi::netlink::{ARPHRD_ETHER, ARPHRD_LOOPBACK};
 use sentry_abi::socket::AF_INET;
 use sentry_abi::{Errno, UserAddr, UserPtr};
 use sentry_kernel::Result;
+use sentry_kernel::cred::Capabilities;
 use sentry_kernel::task::CurrentTask;
 use zerocopy::IntoBytes;
+
+use super::{netadmin, rtentry};
+use crate::identity;
+use crate::netns::NetNamespace;
 
 /// IFF_* of an interface.
 pub fn flags(nic: &NicInfo) -> u32 {
@@ -34,10 +39,6 @@ pub fn hardware_type(nic: &NicInfo) -> u16 {
     }
 }
 
-fn first_v4(nic: &NicInfo) -> Option<netstack::ip::IpCidr> {
-    nic.addresses.iter().find(|cidr| cidr.address().is_ipv4()).copied()
-}
-
 /// struct sockaddr_in of an address alone.
 fn sockaddr(address: IpAddr) -> [u8; 16] {
     let addr = super::sockaddr::octets4(address);
@@ -47,7 +48,8 @@ fn sockaddr(address: IpAddr) -> [u8; 16] {
     bytes
 }
 
-fn name_bytes(name: &str) -> [u8; IFNAMSIZ] {
+/// A name in its field.
+pub fn name_bytes(name: &str) -> [u8; IFNAMSIZ] {
     let mut bytes = [0; IFNAMSIZ];
     for (to, from) in bytes.iter_mut().take(IFNAMSIZ - 1).zip(name.bytes()) {
         *to = from;
@@ -55,23 +57,72 @@ fn name_bytes(name: &str) -> [u8; IFNAMSIZ] {
     bytes
 }
 
-/// Answers a request. Errors: ENODEV, EADDRNOTAVAIL, EPERM for changes, ENOTTY for what is no request of interfaces.
-pub fn ioctl(stack: &Stack, task: &CurrentTask, request: u32, arg: UserAddr) -> Result<u64> {
+/// Answers a request, or makes the change that it asks for.
+/// Errors: ENODEV, EADDRNOTAVAIL, EPERM for changes without CAP_NET_ADMIN, ENOTTY for what is no request of interfaces.
+pub fn ioctl(net: &NetNamespace, task: &CurrentTask, request: u32, arg: UserAddr) -> Result<u64> {
+    let stack = net.stack();
+    let privileged = || match identity::credentials(task).has(Capabilities::NET_ADMIN) {
+        true => Ok(()),
+        false => Err(Errno::EPERM),
+    };
     match request {
         SIOCGIFCONF => list(stack, task, UserPtr::new(arg.0)),
         SIOCGIFNAME | SIOCGIFFLAGS | SIOCGIFADDR | SIOCGIFDSTADDR | SIOCGIFBRDADDR
         | SIOCGIFNETMASK | SIOCGIFMETRIC | SIOCGIFMTU | SIOCGIFHWADDR | SIOCGIFINDEX
-        | SIOCGIFTXQLEN => {
+        | SIOCGIFTXQLEN | SIOCGIFMAP => {
             let ptr = UserPtr::<IfReq>::new(arg.0);
             let mut ifreq = task.mm().read_obj(ptr)?;
             answer(stack, request, &mut ifreq)?;
             task.mm().write_obj(ptr, &ifreq)?;
             Ok(0)
         }
-        SIOCSIFFLAGS | SIOCSIFADDR | SIOCSIFNETMASK | SIOCSIFMTU => Err(Errno::EPERM.into()),
-        SIOCETHTOOL | SIOCGIFMAP => Err(Errno::EOPNOTSUPP.into()),
+        SIOCSIFFLAGS | SIOCSIFADDR | SIOCSIFNETMASK | SIOCSIFBRDADDR | SIOCSIFDSTADDR
+        | SIOCSIFMTU | SIOCSIFMETRIC | SIOCSIFHWADDR | SIOCSIFNAME | SIOCSIFTXQLEN | SIOCSIFMAP
+        | SIOCSIFHWBROADCAST | SIOCADDMULTI | SIOCDELMULTI => {
+            let ifreq = task.mm().read_obj(UserPtr::<IfReq>::new(arg.0))?;
+            privileged()?;
+            netadmin::change(stack, request, &ifreq).map(|()| 0)
+        }
+        SIOCADDRT | SIOCDELRT => {
+            privileged()?;
+            rtentry::change_route(net, task, request, arg)
+        }
+        SIOCSARP | SIOCDARP => {
+            privileged()?;
+            rtentry::arp(net, task, request, arg)
+        }
+        SIOCGARP => rtentry::arp(net, task, request, arg),
+        SIOCETHTOOL => ethtool(stack, task, UserPtr::new(arg.0)),
         _ => Err(Errno::ENOTTY.into()),
     }
+}
+
+/// SIOCETHTOOL: which driver it is, and whether there is a link; a driver without more answers EOPNOTSUPP to the rest.
+fn ethtool(stack: &Stack, task: &CurrentTask, ptr: UserPtr<IfReq>) -> Result<u64> {
+    /// struct ethtool_drvinfo: the command, then fields of 32 bytes: driver, version, firmware, bus; 196 bytes in all.
+    const DRVINFO: usize = 196;
+    let ifreq = task.mm().read_obj(ptr)?;
+    let name = ifreq.name.split(|b| *b == 0).next().unwrap_or_default();
+    let nic = netadmin::nic_of(stack, &String::from_utf8_lossy(name))?;
+    let data = ifreq.data.first_chunk::<8>().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+    let command = task.mm().read_obj(UserPtr::<u32>::new(data))?;
+    match command {
+        ETHTOOL_GLINK => {
+            let up = u32::from(nic.state == NicState::Up);
+            task.mm().write_obj(UserPtr::<[u32; 2]>::new(data), &[command, up])?;
+        }
+        ETHTOOL_GDRVINFO if nic.kind == NicKind::Ethernet => {
+            let mut info = vec![0; DRVINFO];
+            info[..4].copy_from_slice(&command.to_ne_bytes());
+            info[4..11].copy_from_slice(b"netcell");
+            let version = env!("CARGO_PKG_VERSION").as_bytes();
+            let len = version.len().min(31);
+            info[36..36 + len].copy_from_slice(&version[..len]);
+            task.mm().write(UserAddr(data), &info)?;
+        }
+        _ => return Err(Errno::EOPNOTSUPP.into()),
+    }
+    Ok(0)
 }
 
 fn answer(stack: &Stack, request: u32, ifreq: &mut IfReq) -> Result<()> {
@@ -82,26 +133,38 @@ fn answer(stack: &Stack, request: u32, ifreq: &mut IfReq) -> Result<()> {
         ifreq.name = name_bytes(&nic.name);
         return Ok(());
     }
-    let wanted = ifreq.name.split(|b| *b == 0).next().unwrap_or_default();
-    // An alias (eth0:1) is its interface.
-    let wanted = wanted.split(|b| *b == b':').next().unwrap_or_default();
-    let nic = nics.iter().find(|nic| nic.name.as_bytes() == wanted).ok_or(Errno::ENODEV)?;
-    let address = || first_v4(nic).ok_or(Errno::EADDRNOTAVAIL);
+    let name = ifreq.name.split(|b| *b == 0).next().unwrap_or_default();
+    let name = String::from_utf8_lossy(name).into_owned();
+    let nic = &netadmin::nic_of(stack, &name)?;
+    // A program that knows several addresses of a label says which one it means.
+    let wanted = match ifreq.data {
+        [f0, f1, _, _, a, b, c, d, ..] if i32::from(u16::from_ne_bytes([f0, f1])) == AF_INET => {
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => None,
+    };
+    let own = || netadmin::address_of(stack, nic, &name, wanted).ok_or(Errno::EADDRNOTAVAIL);
     let (bytes, len): ([u8; 16], usize) = match request {
         SIOCGIFFLAGS => (front(&(flags(nic) as u16).to_ne_bytes()), 2),
-        SIOCGIFADDR | SIOCGIFDSTADDR => (sockaddr(address()?.address()), 16),
+        SIOCGIFADDR => (sockaddr(own()?.ip()), 16),
+        SIOCGIFDSTADDR => {
+            let own = own()?;
+            (sockaddr(own.peer.unwrap_or(own.ip())), 16)
+        }
         SIOCGIFBRDADDR => {
-            let none = IpAddr::from([0; 4]);
-            (sockaddr(address()?.broadcast().map_or(none, IpAddr::V4)), 16)
+            let broadcast = own()?.broadcast.unwrap_or(Ipv4Addr::UNSPECIFIED);
+            (sockaddr(IpAddr::V4(broadcast)), 16)
         }
-        SIOCGIFNETMASK => {
-            let prefix = address()?.prefix_len();
-            (sockaddr(mask(IpAddr::from([255; 4]), prefix)), 16)
-        }
+        SIOCGIFNETMASK => (sockaddr(mask(IpAddr::from([255; 4]), own()?.cidr.prefix_len())), 16),
         SIOCGIFMETRIC => (front(&0i32.to_ne_bytes()), 4),
         SIOCGIFMTU => (front(&nic.mtu.to_ne_bytes()), 4),
         SIOCGIFINDEX => (front(&nic.id.0.to_ne_bytes()), 4),
         SIOCGIFTXQLEN => (front(&1000i32.to_ne_bytes()), 4),
+        // No interrupt, no port, no memory of the device: all of struct ifmap is zeros.
+        SIOCGIFMAP => {
+            ifreq.data = [0; 24];
+            return Ok(());
+        }
         SIOCGIFHWADDR => {
             let mut bytes = front(&hardware_type(nic).to_ne_bytes());
             bytes[2..8].copy_from_slice(&nic.mac.0);
@@ -124,12 +187,13 @@ fn list(stack: &Stack, task: &CurrentTask, ptr: UserPtr<IfConf>) -> Result<u64> 
     const ENTRY: usize = size_of::<IfReq>();
     let mut conf = task.mm().read_obj(ptr)?;
     let mut entries = Vec::new();
-    for nic in stack.nics() {
-        for cidr in nic.addresses.iter().filter(|cidr| cidr.address().is_ipv4()) {
-            let mut entry = IfReq { name: name_bytes(&nic.name), data: [0; 24] };
-            entry.data[..16].copy_from_slice(&sockaddr(cidr.address()));
-            entries.extend_from_slice(entry.as_bytes());
-        }
+    let (nics, all) = (stack.nics(), stack.addresses());
+    for (id, own) in all.iter().filter(|(_, own)| own.ip().is_ipv4()) {
+        let Some(nic) = nics.iter().find(|nic| nic.id == *id) else { continue };
+        let label = own.label.as_deref().unwrap_or(&nic.name);
+        let mut entry = IfReq { name: name_bytes(label), data: [0; 24] };
+        entry.data[..16].copy_from_slice(&sockaddr(own.ip()));
+        entries.extend_from_slice(entry.as_bytes());
     }
     if conf.buf != 0 {
         let room = usize::try_from(conf.len).unwrap_or(0) / ENTRY * ENTRY;
@@ -167,7 +231,7 @@ mod tests {
         };
         assert_eq!(ask("eth0", SIOCGIFADDR).unwrap()[4..8], [10, 9, 0, 2]);
         assert_eq!(ask("eth0", SIOCGIFNETMASK).unwrap()[4..8], [255, 255, 255, 0]);
-        assert_eq!(ask("eth0", SIOCGIFBRDADDR).unwrap()[4..8], [10, 9, 0, 255]);
+        assert_eq!(ask("eth0", SIOCGIFBRDADDR).unwrap()[4..8], [0, 0, 0, 0]);
         assert_eq!(ask("eth0", SIOCGIFMTU).unwrap()[..4], 1400u32.to_ne_bytes());
         assert_eq!(ask("eth0", SIOCGIFHWADDR).unwrap()[..8], [1, 0, 2, 0, 0, 0, 0, 9]);
         assert_eq!(ask("lo", SIOCGIFFLAGS).unwrap()[0] & 9, 9);

@@ -7,6 +7,7 @@ use netstack::ip::Family;
 use netstack::socket::{AcceptError, Connect, How, ListenError};
 use sentry_abi::Errno;
 use sentry_abi::UserAddr;
+use sentry_abi::if_::SIOCOUTQNSD;
 use sentry_abi::socket::*;
 use sentry_kernel::Result;
 use sentry_kernel::cred::Capabilities;
@@ -58,6 +59,10 @@ impl FileOps for InetSocket {
         };
         match request {
             FIONREAD => crate::ioctl::write_int(task, arg, queued()?.0),
+            SIOCOUTQNSD => match self.endpoint.tcp() {
+                Some(socket) => crate::ioctl::write_int(task, arg, socket.listing().unsent),
+                None => Err(Errno::ENOTTY.into()),
+            },
             SIOCOUTQ => crate::ioctl::write_int(task, arg, queued()?.1),
             SIOCATMARK => match &self.endpoint {
                 Endpoint::Tcp(socket) => {
@@ -65,7 +70,7 @@ impl FileOps for InetSocket {
                 }
                 _ => Err(Errno::ENOTTY.into()),
             },
-            _ => netdev::ioctl(self.net.stack(), task, request, arg),
+            _ => netdev::ioctl(&self.net, task, request, arg),
         }
     }
 

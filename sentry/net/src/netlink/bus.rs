@@ -1,6 +1,6 @@
 //! The netlink sockets of a namespace: who has which port, and who hears which group.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -32,15 +32,24 @@ pub struct Listed {
     pub inode: u32,
 }
 
+/// So many routing tables are remembered when they are empty.
+const TABLES_MAX: usize = 4096;
+
 /// The bound sockets by protocol and port id.
 pub struct Bus {
     sockets: Mutex<HashMap<(i32, u32), Weak<NetlinkSocket>>>,
     dumped: AtomicUsize,
+    /// Routing tables that once had a route: they can be listed for ever.
+    tables: Mutex<BTreeSet<u32>>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { sockets: Mutex::new(Rank::LEAF, HashMap::new()), dumped: AtomicUsize::new(0) }
+        Self {
+            sockets: Mutex::new(Rank::LEAF, HashMap::new()),
+            dumped: AtomicUsize::new(0),
+            tables: Mutex::new(Rank::LEAF, BTreeSet::new()),
+        }
     }
 }
 
@@ -115,16 +124,29 @@ impl Bus {
         all.filter(|socket| socket.hears(group)).collect()
     }
 
-    /// Sends a message of the kernel to a group. `make` runs only where somebody listens.
-    pub fn notify(&self, protocol: i32, group: u32, make: impl FnOnce() -> Vec<u8>) {
+    /// Sends a message of the kernel to a group. `make` runs only where somebody listens; None sends nothing.
+    pub fn notify(&self, protocol: i32, group: u32, make: impl FnOnce() -> Option<Vec<u8>>) {
         let members = self.members(protocol, group, 0);
         if members.is_empty() {
             return;
         }
-        let bytes = make();
+        let Some(bytes) = make() else { return };
         for member in members {
             member.arrive(Arrival { bytes: bytes.clone(), group, ..Arrival::default() });
         }
+    }
+
+    /// A route is put into a table.
+    pub(super) fn note_table(&self, table: u32) {
+        let mut tables = self.tables.lock();
+        if tables.len() < TABLES_MAX {
+            tables.insert(table);
+        }
+    }
+
+    /// Whether a table ever had a route from a program.
+    pub(super) fn knows_table(&self, table: u32) -> bool {
+        self.tables.lock().contains(&table)
     }
 
     /// Counts bytes of a dump. Errors: ENOBUFS where too many wait.

@@ -5,6 +5,7 @@ mod build;
 mod bus;
 mod diag;
 mod generic;
+mod notify;
 mod options;
 mod parse;
 mod process;
@@ -22,6 +23,8 @@ use sentry_kernel::Result;
 use sentry_kernel::socket::{Socket, SocketFamily};
 use sentry_kernel::task::CurrentTask;
 
+use netstack::stack::{NicInfo, Stack};
+
 use crate::netns::NetNamespace;
 pub use bus::Bus;
 use socket::NetlinkSocket;
@@ -32,8 +35,9 @@ pub struct NetlinkFamily {
 }
 
 impl NetlinkFamily {
-    /// The family over a namespace.
+    /// The family over a namespace; its groups hear of changes from now on.
     pub fn new(net: &Arc<NetNamespace>) -> Self {
+        notify::Notifier::attach(net);
         Self { net: net.clone() }
     }
 }
@@ -51,4 +55,14 @@ impl SocketFamily for NetlinkFamily {
         let row = row.ok_or(Errno::EPROTONOSUPPORT)?;
         Ok(NetlinkSocket::new(&self.net, row, kind))
     }
+}
+
+/// Sets IFF_* of an interface as RTM_SETLINK does, for ioctl(2). Errors: ENODEV, EOPNOTSUPP.
+pub fn change_link_flags(stack: &Stack, nic: &NicInfo, wanted: u32) -> Result<()> {
+    route::link::change_flags(stack, nic, wanted).map_err(|refusal| refusal.errno.into())
+}
+
+/// Sets the MTU of an interface as RTM_SETLINK does, for ioctl(2). Errors: EINVAL.
+pub fn change_link_mtu(stack: &Stack, nic: &NicInfo, mtu: u32) -> Result<()> {
+    route::link::change_mtu(stack, nic, mtu).map_err(|refusal| refusal.errno.into())
 }

@@ -226,6 +226,18 @@ impl<'a> Attributes<'a> {
     pub fn address(&self, kind: u16) -> Result<Option<IpAddr>, Refusal> {
         self.find(kind).map(Attribute::address).transpose()
     }
+
+    /// The attributes inside one.
+    pub fn nested(
+        &self,
+        kind: u16,
+        policy: &[Rule],
+        how: Strictness,
+    ) -> Result<Option<Attributes<'a>>, Refusal> {
+        let Some(outer) = self.find(kind) else { return Ok(None) };
+        let inside = outer.offset + size_of::<RtAttr>() as u32;
+        Attributes::parse(outer.value, inside, policy, how).map(Some)
+    }
 }
 
 /// Linux's validate_nla for one attribute.

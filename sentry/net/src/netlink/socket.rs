@@ -345,7 +345,7 @@ impl FileOps for NetlinkSocket {
                 let next = self.state.lock().queue.front().map_or(0, |first| first.bytes.len());
                 ioctl::write_int(task, arg, next)
             }
-            _ => netdev::ioctl(self.net.stack(), task, request, arg),
+            _ => netdev::ioctl(&self.net, task, request, arg),
         }
     }
 

@@ -130,10 +130,28 @@ pub enum Answer {
 
 // tidy: table
 const ROUTE: &[Row] = rows! {
-    RTM_GETLINK Partial "no statistics of single protocols (IFLA_INET6_STATS)", Some(route::link::one), Some(route::link::all);
-    RTM_GETADDR Partial "lifetimes as the stack has them", None, Some(route::addr::all);
-    RTM_GETROUTE Partial "", Some(route::routes::one), Some(route::routes::all);
-    RTM_GETNEIGH Partial "", None, Some(route::neigh::all);
+    RTM_NEWLINK Partial "up, down and MTU of what is there; making an interface, another address, name, queue or master are EOPNOTSUPP: the interfaces belong to who started the sandbox", Some(route::link::add), None;
+    RTM_DELLINK Partial "EOPNOTSUPP for every interface, ENODEV for what is none", Some(route::link::remove), None;
+    RTM_GETLINK Partial "no IFLA_AF_SPEC", Some(route::link::one), Some(route::link::all);
+    RTM_SETLINK Partial "as RTM_NEWLINK", Some(route::link::set), None;
+    RTM_NEWADDR Partial "no IFA_ANYCAST, no IFA_TARGET_NETNSID", Some(route::addr::add), None;
+    RTM_DELADDR Full "", Some(route::addr::remove), None;
+    RTM_GETADDR Partial "dumps alone; no IFA_TARGET_NETNSID", None, Some(route::addr::all);
+    RTM_NEWROUTE Partial "all types, scopes, tables, metrics and ways; no encapsulation, no next-hop objects (RTA_NH_ID), no gateway of the other family, RTAX_FEATURES, RTAX_REORDERING and RTAX_CC_ALGO are EOPNOTSUPP", Some(route::routes::add), None;
+    RTM_DELROUTE Partial "as RTM_NEWROUTE", Some(route::routes::remove), None;
+    RTM_GETROUTE Partial "exceptions of paths (RTM_F_CLONED) are not listed", Some(route::way::one), Some(route::routes::all);
+    RTM_NEWNEIGH Partial "no NTF_USE, NTF_EXT_LEARNED, NTF_MANAGED", Some(route::neigh::add), None;
+    RTM_DELNEIGH Full "", Some(route::neigh::remove), None;
+    RTM_GETNEIGH Full "", Some(route::neigh::one), Some(route::neigh::all);
+    RTM_NEWRULE Partial "no FRA_TUN_ID, FRA_L3MDEV, FRA_FLOW, FRA_SUPPRESS_IFGROUP", Some(route::rule::add), None;
+    RTM_DELRULE Partial "as RTM_NEWRULE", Some(route::rule::remove), None;
+    RTM_GETRULE Full "", None, Some(route::rule::all);
+    RTM_GETQDISC Partial "noqueue on every interface; no statistics", None, Some(route::tables::disciplines);
+    RTM_GETNEIGHTBL Partial "no NDTA_STATS", None, Some(route::tables::neighbour_tables);
+    RTM_SETNEIGHTBL Partial "parameters; the bounds (NDTA_THRESH*) through /proc/sys", Some(route::tables::set_neighbour_table), None;
+    RTM_GETADDRLABEL Partial "dumps alone", None, Some(route::tables::labels);
+    RTM_GETNETCONF Partial "no multicast forwarding, so that it is always off", Some(route::tables::one_configuration), Some(route::tables::configurations);
+    RTM_GETNSID Full "there is one namespace, which has no id", Some(route::tables::namespace_id), Some(route::tables::namespace_ids);
 };
 
 const SOCK_DIAG: &[Row] = rows! {

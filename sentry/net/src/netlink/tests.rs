@@ -268,3 +268,88 @@ fn the_controller_knows_itself_alone() {
     assert_eq!(attribute(&found[0].2, 4, CTRL_ATTR_FAMILY_ID).unwrap(), [16, 0]);
     assert_eq!(errno(&ask(b"nl80211\0")), Errno::ENOENT.number());
 }
+
+/// A message body of a fixed part and attributes.
+fn body(fixed: &[u8], attributes: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut bytes = fixed.to_vec();
+    for (kind, value) in attributes {
+        bytes.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    bytes
+}
+
+#[test]
+fn addresses_and_routes_are_added_shown_and_taken_away() {
+    let root = Asker::root();
+    let ask = |kind, flags, body: &[u8]| root.ask(NETLINK_ROUTE, kind, flags | NLM_F_ACK, body);
+    let address = body(&[AF_INET as u8, 16, 0, 0, 2, 0, 0, 0], &[(IFA_LOCAL, &[10, 8, 0, 1])]);
+    assert_eq!(errno(&ask(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address)), 0);
+    let again = errno(&ask(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address));
+    assert_eq!(again, Errno::EEXIST.number());
+    // A way in two directions through neighbours of that address, into table 100.
+    let mut hops = Vec::new();
+    for last in [5, 6] {
+        hops.extend_from_slice(&[16, 0, 0, last, 2, 0, 0, 0, 8, 0, 5, 0, 10, 8, 0, last]);
+    }
+    let route = body(
+        &[AF_INET as u8, 16, 0, 0, 100, 4, 0, 1, 0, 0, 0, 0],
+        &[(RTA_DST, &[10, 77, 0, 0]), (RTA_MULTIPATH, &hops), (RTA_PRIORITY, &[7, 0, 0, 0])],
+    );
+    assert_eq!(errno(&ask(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &route)), 0);
+    let find = || {
+        let all = root.ask(NETLINK_ROUTE, RTM_GETROUTE, NLM_F_DUMP, &[AF_INET as u8]);
+        let of_table = |(kind, _, body): &(u16, u16, Vec<u8>)| {
+            *kind == RTM_NEWROUTE && attribute(body, 12, RTA_TABLE) == Some(vec![100, 0, 0, 0])
+        };
+        all.into_iter().find(of_table)
+    };
+    let (_, _, shown) = find().unwrap();
+    assert_eq!(attribute(&shown, 12, RTA_MULTIPATH).unwrap(), hops);
+    assert_eq!(errno(&ask(RTM_DELROUTE, 0, &route)), 0);
+    assert_eq!(errno(&ask(RTM_DELROUTE, 0, &route)), Errno::ESRCH.number());
+    assert!(find().is_none());
+    assert_eq!(errno(&ask(RTM_DELADDR, 0, &address)), 0);
+    assert_eq!(errno(&ask(RTM_DELADDR, 0, &address)), Errno::EADDRNOTAVAIL.number());
+    let user = Asker { net: root.net.clone(), ..Asker::user() };
+    assert_eq!(errno(&user.ask(NETLINK_ROUTE, RTM_NEWADDR, 0, &address)), Errno::EPERM.number());
+}
+
+#[test]
+fn hostile_requests_end_in_errors() {
+    let root = Asker::root();
+    // A way whose length lies, a nest cut short, a prefix too long, an unknown type.
+    let route = |prefix, kind, attributes: &[(u16, &[u8])]| {
+        let fixed = [AF_INET as u8, prefix, 0, 0, 254, 4, 0, kind, 0, 0, 0, 0];
+        errno(&root.ask(NETLINK_ROUTE, RTM_NEWROUTE, NLM_F_CREATE, &body(&fixed, attributes)))
+    };
+    for len in [0u8, 7, 17, 255] {
+        let hop = [len, 0, 0, 0, 2, 0, 0, 0, 8, 0, 5, 0, 10, 9, 0, 5];
+        assert_eq!(route(16, 1, &[(RTA_MULTIPATH, &hop)]), Errno::EINVAL.number(), "{len}");
+    }
+    assert_eq!(route(16, 1, &[(RTA_METRICS, &[1])]), Errno::ERANGE.number());
+    assert_eq!(route(33, 1, &[]), Errno::EINVAL.number());
+    assert_eq!(route(16, 77, &[]), Errno::EINVAL.number());
+    assert_eq!(route(16, 1, &[(RTA_DST, &[10, 1, 2, 3])]), Errno::EINVAL.number(), "host bits");
+    // Every type with bodies of every small length: nothing but answers.
+    for kind in 16..130u16 {
+        for len in 0..40 {
+            for fill in [0u8, 2, 10, 0xff] {
+                root.ask(NETLINK_ROUTE, kind, NLM_F_ACK, &vec![fill; len]);
+                root.ask(NETLINK_ROUTE, kind, NLM_F_DUMP, &vec![fill; len]);
+            }
+        }
+    }
+    for kind in [SOCK_DIAG_BY_FAMILY, SOCK_DESTROY] {
+        for (family, len) in (0..64u8).flat_map(|family| (0..70).map(move |len| (family, len))) {
+            let mut body = vec![0xff; len];
+            if let Some(first) = body.first_mut() {
+                *first = family;
+            }
+            root.ask(NETLINK_SOCK_DIAG, kind, NLM_F_DUMP, &body);
+            root.ask(NETLINK_SOCK_DIAG, kind, 0, &body);
+        }
+    }
+}

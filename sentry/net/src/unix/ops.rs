@@ -59,7 +59,7 @@ impl FileOps for UnixSocket {
             SIOCOUTQ => ioctl::write_int(task, arg, self.unsent()),
             // if_nametoindex(3) of the C library asks on a local socket.
             _ => match self.names.net() {
-                Some(net) => netdev::ioctl(net.stack(), task, request, arg),
+                Some(net) => netdev::ioctl(&net, task, request, arg),
                 None => Err(Errno::ENOTTY.into()),
             },
         }

@@ -1,13 +1,14 @@
 //! RTM_*LINK: interfaces (net/core/rtnetlink.c).
 
 use netstack::link::NicKind;
-use netstack::stack::{NicInfo, NicState};
+use netstack::stack::{NicInfo, NicState, Stack};
 use sentry_abi::Errno;
+use sentry_abi::if_::{IFF_ALLMULTI, IFF_NOARP, IFF_PROMISC, IFF_UP};
 use sentry_abi::netlink::*;
 use sentry_abi::socket::AF_UNSPEC;
 
 use super::super::build::Message;
-use super::super::parse::{Refusal, Request, Rule, Shape, Strictness};
+use super::super::parse::{Attributes, Refusal, Request, Rule, Shape, Strictness};
 use super::super::table::{Context, Dump};
 use crate::inet::netdev;
 
@@ -44,7 +45,7 @@ fn statistics(nic: &NicInfo) -> [u64; 25] {
 }
 
 /// RTM_NEWLINK of an interface (rtnl_fill_ifinfo).
-pub fn message(header: &NlMsgHdr, nic: &NicInfo, ext_mask: u32) -> Message {
+pub fn message(header: &NlMsgHdr, message_kind: u16, nic: &NicInfo, ext_mask: u32) -> Message {
     let fixed = IfInfoMsg {
         family: AF_UNSPEC as u8,
         pad: 0,
@@ -55,7 +56,7 @@ pub fn message(header: &NlMsgHdr, nic: &NicInfo, ext_mask: u32) -> Message {
     };
     let loopback = nic.kind == NicKind::Loopback;
     let up = nic.state == NicState::Up;
-    let mut message = Message::new(RTM_NEWLINK, header, &fixed);
+    let mut message = Message::new(message_kind, header, &fixed);
     message.string(IFLA_IFNAME, &nic.name);
     message.number(IFLA_TXQLEN, 1000);
     message.byte(IFLA_OPERSTATE, operstate(nic));
@@ -122,7 +123,8 @@ pub fn all(cx: &Context<'_>, request: &Request<'_>, dump: &mut Dump) -> Result<(
         }
     }
     let nics = cx.stack().nics();
-    dump.messages.extend(nics.iter().map(|nic| message(&request.header, nic, ext_mask)));
+    dump.messages
+        .extend(nics.iter().map(|nic| message(&request.header, RTM_NEWLINK, nic, ext_mask)));
     Ok(())
 }
 
@@ -145,5 +147,90 @@ pub fn one(cx: &Context<'_>, request: &Request<'_>) -> Result<Vec<Message>, Refu
     let attributes = request.attributes::<IfInfoMsg>(POLICY, Strictness::Liberal)?;
     let ext_mask = attributes.number(IFLA_EXT_MASK).unwrap_or(0);
     let nic = find(cx, request)?;
-    Ok(vec![message(&request.header, &nic, ext_mask)])
+    Ok(vec![message(&request.header, RTM_NEWLINK, &nic, ext_mask)])
+}
+
+/// Names an attribute that a request may not carry. The interfaces belong to who started the sandbox: their address, name,
+/// queue and master are fixed, as those of a driver that cannot change them.
+fn check_changes(attributes: &Attributes<'_>) -> Result<(), Refusal> {
+    const TAKEN: &[u16] =
+        &[IFLA_IFNAME, IFLA_ALT_IFNAME, IFLA_MTU, IFLA_EXT_MASK, IFLA_LINKINFO, IFLA_AF_SPEC];
+    match attributes.iter().find(|attribute| !TAKEN.contains(&attribute.kind)) {
+        Some(attribute) => Err(Refusal::from(Errno::EOPNOTSUPP).at(attribute)),
+        None => Ok(()),
+    }
+}
+
+/// RTM_SETLINK, and RTM_NEWLINK of an interface that is there: up, down, MTU (do_setlink). Errors: EINVAL, ENODEV, EOPNOTSUPP.
+pub fn set(cx: &Context<'_>, request: &Request<'_>) -> Result<Vec<Message>, Refusal> {
+    let fixed: IfInfoMsg = request.fixed()?;
+    let attributes = request.attributes::<IfInfoMsg>(POLICY, Strictness::Liberal)?;
+    let nic = find(cx, request)?;
+    check_changes(&attributes)?;
+    if fixed.index > 0
+        && let Some(name) = attributes.find(IFLA_IFNAME)
+        && name.text() != nic.name.as_bytes()
+    {
+        return Err(Refusal::from(Errno::EOPNOTSUPP).at(name));
+    }
+    if let Some(mtu) = attributes.find(IFLA_MTU) {
+        change_mtu(cx.stack(), &nic, mtu.number()).map_err(|refusal| refusal.at(mtu))?;
+    }
+    // rtnl_dev_combine_flags: an older tool says nothing of what changes, and means all.
+    let now = netdev::flags(&nic);
+    let wanted = match (fixed.flags, fixed.change) {
+        (0, 0) => now,
+        (flags, 0) => flags,
+        (flags, change) => now & !change | flags & change,
+    };
+    change_flags(cx.stack(), &nic, wanted)?;
+    Ok(Vec::new())
+}
+
+/// dev_set_mtu with its words. Errors: EINVAL.
+pub fn change_mtu(stack: &Stack, nic: &NicInfo, mtu: u32) -> Result<(), Refusal> {
+    let loopback = nic.kind == NicKind::Loopback;
+    let (least, most) = if loopback { (0, u32::MAX) } else { (68, 65_535) };
+    if mtu < least {
+        return Err(Refusal::new(Errno::EINVAL, "mtu less than device minimum"));
+    }
+    if mtu > most {
+        return Err(Refusal::new(Errno::EINVAL, "mtu greater than device maximum"));
+    }
+    stack.set_nic_mtu(nic.id, mtu).map_err(|_| Errno::EINVAL.into())
+}
+
+/// dev_change_flags: IFF_UP; the other flags of a link cannot be changed here. Errors: EOPNOTSUPP.
+pub fn change_flags(stack: &Stack, nic: &NicInfo, wanted: u32) -> Result<(), Refusal> {
+    const CHANGEABLE: u32 = IFF_PROMISC | IFF_ALLMULTI | IFF_NOARP;
+    let now = netdev::flags(nic);
+    if (now ^ wanted) & CHANGEABLE != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    if (now ^ wanted) & IFF_UP == 0 {
+        return Ok(());
+    }
+    let state = if wanted & IFF_UP != 0 { NicState::Up } else { NicState::Down };
+    stack.set_nic_state(nic.id, state).map_err(|_| Errno::ENODEV.into())
+}
+
+/// RTM_NEWLINK: changes what is there; kinds that could be made there are none (rtnl_newlink). Errors: EEXIST, EOPNOTSUPP, ENODEV.
+pub fn add(cx: &Context<'_>, request: &Request<'_>) -> Result<Vec<Message>, Refusal> {
+    let flags = request.header.flags;
+    match find(cx, request) {
+        Ok(_) if flags & NLM_F_EXCL != 0 => Err(Errno::EEXIST.into()),
+        Ok(_) if flags & NLM_F_REPLACE != 0 => Err(Errno::EOPNOTSUPP.into()),
+        Ok(_) => set(cx, request),
+        Err(_) if flags & NLM_F_CREATE != 0 => {
+            Err(Refusal::new(Errno::EOPNOTSUPP, "Unknown device type"))
+        }
+        // Also where nothing is named: by that tools tell a kernel that knows this message.
+        Err(_) => Err(Errno::ENODEV.into()),
+    }
+}
+
+/// RTM_DELLINK: no interface was made by a program, so none can be taken away by one. Errors: ENODEV, EOPNOTSUPP.
+pub fn remove(cx: &Context<'_>, request: &Request<'_>) -> Result<Vec<Message>, Refusal> {
+    find(cx, request)?;
+    Err(Errno::EOPNOTSUPP.into())
 }

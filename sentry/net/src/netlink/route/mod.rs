@@ -4,6 +4,9 @@ pub mod addr;
 pub mod link;
 pub mod neigh;
 pub mod routes;
+pub mod rule;
+pub mod tables;
+pub mod way;
 
 use core::net::IpAddr;
 
