@@ -10,4 +10,5 @@ mod programs;
 mod sockets;
 mod sockopt;
 mod terminal;
+mod tools;
 mod tracepoints;

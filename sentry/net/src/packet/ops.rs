@@ -38,7 +38,7 @@ impl FileOps for FrameSocket {
         match request {
             FIONREAD => crate::ioctl::write_int(task, arg, self.endpoint.next_len()),
             SIOCOUTQ => crate::ioctl::write_int(task, arg, 0),
-            _ => netdev::ioctl(self.net.stack(), task, request, arg),
+            _ => netdev::ioctl(&self.net, task, request, arg),
         }
     }
 

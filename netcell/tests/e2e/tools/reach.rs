@@ -1,0 +1,110 @@
+//! Tools that send: each in a sandbox and on the host's side of a pair of namespaces, towards the same peer.
+
+use super::{Twin, same};
+use crate::harness::{Namespace, run};
+
+/// Runs a script towards 10.9.0.1 and fd09::1, where a web server and a resolver's port are; gives both outputs without times.
+#[track_caller]
+fn compare(servers: &[&str], script: &str) {
+    let twin = Twin::new();
+    let on_host = twin.with_servers(servers, script);
+    let mut namespace = Namespace::new();
+    for server in servers {
+        namespace.serve(&["/bin/bash", "-c", server]);
+    }
+    let output = run(&mut namespace.netcell(&[], &["/bin/bash", "-c", script]), b"");
+    let inside = super::text(&output);
+    same(&without_times(&on_host), &without_times(&inside));
+}
+
+/// Numbers before units of time, and what follows from them.
+fn without_times(text: &str) -> String {
+    let mut out = String::new();
+    for line in super::plain(text).lines() {
+        let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        for at in 0..words.len() {
+            let unit = |word: &str| {
+                matches!(
+                    word.trim_end_matches([',', ')', ';', '.']),
+                    "ms" | "msec" | "s" | "seconds"
+                )
+            };
+            if at + 1 < words.len() && unit(&words[at + 1]) {
+                words[at] = "T".into();
+            }
+            if let Some((name, _)) = words[at].clone().split_once("time=") {
+                words[at] = format!("{name}time=T");
+            }
+            if words[at].ends_with("ms") && words[at].starts_with(|c: char| c.is_ascii_digit()) {
+                words[at] = "T".into();
+            }
+        }
+        if line.starts_with("rtt ") {
+            words = vec!["rtt".into()];
+        }
+        out.push_str(&words.join(" "));
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn ping_over_both_families_and_with_a_size_that_does_not_fit() {
+    compare(
+        &[],
+        "ping -n -c 2 -i 0.2 10.9.0.1; echo $?; ping -6 -n -c 2 -i 0.2 fd09::1; echo $?; ping -n -c 1 -M do -s 1472 10.9.0.1; echo $?
+         ping -n -c 1 -M do -s 1473 -W 1 10.9.0.1; echo $?; ping -n -c 1 -s 4000 10.9.0.1; echo $?; ping -n -c 1 -W 1 -t 1 10.9.0.2; echo $?
+         ping -n -c 1 nosuchhost.invalid 2>/dev/null; echo $?; ping -n -c 1 -W 1 -p ff -q 10.9.0.1; echo $?",
+    );
+}
+
+#[test]
+fn traceroute_ends_at_the_peer() {
+    compare(
+        &[],
+        "traceroute -n -q 1 10.9.0.1; echo $?; traceroute -n -q 1 -I 10.9.0.1; echo $?
+         traceroute -6 -n -q 1 fd09::1; echo $?",
+    );
+}
+
+#[test]
+fn nmap_finds_open_and_closed_ports() {
+    compare(
+        &["exec socat TCP-LISTEN:8080,fork,reuseaddr SYSTEM:'cat'"],
+        "until nc -z 10.9.0.1 8080; do sleep 0.05; done
+         nmap -n -Pn -sT -p 8080,8081 10.9.0.1 | grep -v 'Starting\\|Nmap done\\|latency\\|Host is up'; echo $?",
+    );
+}
+
+#[test]
+fn nc_and_socat_carry_bytes_over_tcp_and_udp() {
+    compare(
+        &[
+            "exec socat TCP6-LISTEN:8080,fork,reuseaddr,ipv6only=0 SYSTEM:'cat'",
+            "exec socat UDP6-RECVFROM:8081,fork,ipv6only=0 SYSTEM:'cat'",
+        ],
+        "until nc -z 10.9.0.1 8080; do sleep 0.05; done
+         echo one | nc -N 10.9.0.1 8080; echo two | nc -N fd09::1 8080; echo three | socat - TCP:10.9.0.1:8080; echo four | socat -t 5 - UDP:10.9.0.1:8081,shut-none & w=$!
+         wait $w; nc -zv 10.9.0.1 8082 2>&1; echo $?; seq 100000 | socat - TCP6:[fd09::1]:8080 | sha256sum",
+    );
+}
+
+#[test]
+fn dig_asks_a_server_over_udp_and_tcp() {
+    compare(
+        &["exec dnsmasq -k -C /dev/null --no-resolv --no-hosts --address=/example.test/10.1.2.3 --pid-file --user=root"],
+        "until dig +tries=1 +time=1 @10.9.0.1 example.test >/dev/null; do sleep 0.05; done
+         dig +short @10.9.0.1 example.test; dig +short +tcp @10.9.0.1 example.test; dig +short @fd09::1 example.test AAAA; dig +noall +answer @10.9.0.1 example.test",
+    );
+}
+
+#[test]
+fn iperf3_sends_datagrams_without_loss() {
+    // How many arrive is of the machine; that the test ends well and tells of its datagrams is compared.
+    compare(
+        &["exec iperf3 -s"],
+        "until nc -z 10.9.0.1 5201; do sleep 0.05; done
+         for n in 1 2 3 4 5; do iperf3 -c 10.9.0.1 -u -b 1M -t 1 -J > /tmp/iperf.json && break; sleep 0.3; done
+         python3 -c 'import json; r = json.load(open(\"/tmp/iperf.json\")); print(r[\"end\"][\"sum\"][\"packets\"] > 50, r[\"end\"][\"sum\"][\"lost_packets\"], r.get(\"error\"))'; rm -f /tmp/iperf.json",
+    );
+}
