@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_clocks_run_while_their_reason_lasts() {
-        let at = |ms| Instant::from_nanos(ms * 1_000_000);
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
         let mut accounts = Accounts::new(at(0));
         accounts.waits(at(10), 100, false);
         accounts.waits(at(20), 100, true);
