@@ -68,6 +68,8 @@ impl Ours {
         for cidr in peers::cidrs(addresses) {
             stack.add_address(eth, cidr).expect("an address");
         }
+        // As in Linux's namespaces: no limit on ICMP errors.
+        stack.edit_ip_conf(|conf| (conf.icmp_ratelimit, conf.icmp6_ratelimit) = (0, 0));
         let started = std::time::Instant::now();
         Ours { stack, nic: eth, wire, started, sockets: Vec::new() }
     }
