@@ -309,7 +309,11 @@ impl Stack {
         let stats = self.icmp_stats(info.dst);
         let conf = &rx.topology.tunables().ip;
         let wide = self.width_of_route(rx, info);
-        let verdict = self.icmp_limit.lock().allow(rx.now, conf, (info.src, wide), (kind, code));
+        // As in Linux's icmpv4_xrlim_allow: what stays within the host is not limited.
+        let verdict = match rx.nic.is_loopback() {
+            true => Verdict::Send,
+            false => self.icmp_limit.lock().allow(rx.now, conf, (info.src, wide), (kind, code)),
+        };
         match verdict {
             Verdict::Send => {}
             Verdict::GlobalLimit => return stats.out_rate_limit_global.inc(),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use netstack::ip::IpCidr;
+use netstack::ip::conf::ConfTarget;
 use netstack::ip::route::Route;
 use netstack::link::{Link, MacAddr, NicId, NicKind, NullLink};
 use netstack::stack::{AddressError, Config, NicConfig, NicError, RouteError, Stack};
@@ -231,6 +232,9 @@ impl NetNamespace {
         }
         let mut names = HashMap::new();
         let mut feeds = Vec::new();
+        // The operator chose these links and addresses: they are used at once, and nobody is asked whether he has them (as
+        // `ip addr add … nodad`). What comes later follows the default again.
+        let detections = edit_dad(&stack, 0);
         for nic in config.nics {
             let (link, tap): (Arc<dyn Link>, _) = match nic.link {
                 NicLink::Tap(tap) => (tap.clone(), Some(tap)),
@@ -249,6 +253,7 @@ impl NetNamespace {
             }
             names.insert(nic.name, id);
         }
+        edit_dad(&stack, detections);
         for route in config.routes {
             add_route(&stack, &names, route)?;
         }
@@ -381,6 +386,16 @@ impl Drop for NetNamespace {
         // Whoever wants to know of errors has called it before.
         let _ = self.stop();
     }
+}
+
+/// Sets how often new interfaces ask whether an address is taken (`conf/default/dad_transmits`); gives what it was.
+fn edit_dad(stack: &Stack, transmits: u8) -> u8 {
+    let mut before = 0;
+    // The default is always there.
+    let _ = stack.edit_ipv6_conf(ConfTarget::Default, |conf| {
+        before = core::mem::replace(&mut conf.dad_transmits, transmits);
+    });
+    before
 }
 
 fn add_nic(

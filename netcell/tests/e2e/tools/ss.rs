@@ -5,6 +5,7 @@ use super::{on_loopback, same};
 /// A program that holds sockets and runs commands: what they print with the numbers of sockets and processes taken out.
 const HOLDER: &str = r#"
 import re, socket, subprocess, sys, os, time
+os.closerange(3, 256)
 keep = []
 def tcp(family, host, port):
     s = socket.socket(family, socket.SOCK_STREAM); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
