@@ -98,8 +98,7 @@ int main(void) {
     FAULT("sse inexact", ANY, _mm_setcsr(0x1f80 & ~0x1000); volatile double t = 3; volatile double r = 1 / t; (void)r);
     _mm_setcsr(0x1f80);
     FAULT("misaligned sse", 0, __asm__ volatile("movaps (%0),%%xmm0" ::"r"(alternate + 1) : "xmm0"));
-    FAULT("alignment check", 0, __asm__ volatile("pushfq; orq $0x40000,(%%rsp); popfq; mov (%0),%%eax; pushfq; andq $~0x40000,(%%rsp); popfq" ::"r"(alternate + 1) : "rax", "memory"));
-    __asm__ volatile("pushfq; andq $~0x40000,(%%rsp); popfq" ::: "memory");
+    // No alignment check (EFLAGS.AC): under some hypervisors the exception never comes, and the program spins on the host itself.
     FAULT("bound to a stack that is not there", 0, __asm__ volatile("mov %%rsp,%%rbx; mov $64,%%rsp; push %%rax; mov %%rbx,%%rsp" ::: "rbx", "memory"));
     // Stepping: five traps, then the handler clears the flag.
     number = 0;
