@@ -68,7 +68,6 @@ macro_rules! v6 {
 pub const IPV4_ROWS: &[Row] = &[
     v4!(accept_local, INT),
     v4!(accept_redirects, INT),
-    v4!(accept_source_route, INT),
     v4!(arp_accept, (0, 2)),
     v4!(arp_announce, (0, 2)),
     v4!(arp_filter, INT),
@@ -80,7 +79,6 @@ pub const IPV4_ROWS: &[Row] = &[
     v4!(forwarding, INT),
     v4!(igmpv2_unsolicited_report_interval, ANY),
     v4!(igmpv3_unsolicited_report_interval, ANY),
-    v4!(ignore_routes_with_linkdown, INT),
     v4!(log_martians, INT),
     v4!(promote_secondaries, INT),
     v4!(proxy_arp, INT),
@@ -89,7 +87,6 @@ pub const IPV4_ROWS: &[Row] = &[
     v4!(secure_redirects, INT),
     v4!(send_redirects, INT),
     v4!(shared_media, INT),
-    v4!(src_valid_mark, INT),
 ];
 
 /// net.ipv6.conf.
@@ -106,8 +103,6 @@ pub const IPV6_ROWS: &[Row] = &[
     v6!(accept_ra_rt_info_min_plen, (0, 128)),
     v6!(accept_ra_rtr_pref, INT),
     v6!(accept_redirects, INT),
-    v6!(accept_source_route, INT),
-    v6!(accept_untracked_na, (0, 2)),
     v6!(addr_gen_mode, (0, 3)),
     v6!(autoconf, INT),
     v6!(dad_transmits, BYTE),
@@ -148,7 +143,6 @@ pub const IPV6_ROWS: &[Row] = &[
     v6!(temp_prefered_lft, ANY),
     v6!(temp_valid_lft, ANY),
     v6!(use_tempaddr, INT),
-    v6!(use_optimistic, INT),
     v6!(use_oif_addrs_only, INT),
 ];
 
@@ -186,7 +180,6 @@ fn of_parts(count: i64, a_second: u64) -> Duration {
 
 /// net.ipv4.neigh and net.ipv6.neigh.
 pub const NEIGHBOUR_ROWS: &[Row] = &[
-    count!("ipv4/neigh/*/app_solicit", Family::V4, app_solicit),
     count!("ipv4/neigh/*/mcast_resolicit", Family::V4, mcast_resolicit),
     count!("ipv4/neigh/*/mcast_solicit", Family::V4, mcast_solicit),
     count!("ipv4/neigh/*/ucast_solicit", Family::V4, ucast_solicit),
@@ -196,10 +189,8 @@ pub const NEIGHBOUR_ROWS: &[Row] = &[
     time!("ipv4/neigh/*/delay_first_probe_time", Family::V4, delay_first_probe_time, 1),
     time!("ipv4/neigh/*/gc_stale_time", Family::V4, gc_stale_time, 1),
     time!("ipv4/neigh/*/locktime", Family::V4, locktime, TICKS),
-    time!("ipv4/neigh/*/proxy_delay", Family::V4, proxy_delay, TICKS),
     time!("ipv4/neigh/*/retrans_time", Family::V4, retrans_time, TICKS),
     time!("ipv4/neigh/*/retrans_time_ms", Family::V4, retrans_time, 1000),
-    count!("ipv6/neigh/*/app_solicit", Family::V6, app_solicit),
     count!("ipv6/neigh/*/mcast_resolicit", Family::V6, mcast_resolicit),
     count!("ipv6/neigh/*/mcast_solicit", Family::V6, mcast_solicit),
     count!("ipv6/neigh/*/ucast_solicit", Family::V6, ucast_solicit),
@@ -209,7 +200,6 @@ pub const NEIGHBOUR_ROWS: &[Row] = &[
     time!("ipv6/neigh/*/delay_first_probe_time", Family::V6, delay_first_probe_time, 1),
     time!("ipv6/neigh/*/gc_stale_time", Family::V6, gc_stale_time, 1),
     time!("ipv6/neigh/*/locktime", Family::V6, locktime, TICKS),
-    time!("ipv6/neigh/*/proxy_delay", Family::V6, proxy_delay, TICKS),
     time!("ipv6/neigh/*/retrans_time", Family::V6, retrans_time, TICKS),
     time!("ipv6/neigh/*/retrans_time_ms", Family::V6, retrans_time, 1000),
 ];

@@ -70,7 +70,6 @@ pub const ROWS: &[Row] = &[
     limit!("core/wmem_max", (4608, i32::MAX as i64), wmem_max),
     number("ipv4/fib_multipath_hash_policy", ONE, |at| Ok(hash(at, 0)), |at, n| set_hash(at, 0, n))
         .partial("0 and 1: addresses, or addresses and ports"),
-    ip!("ipv4/fib_multipath_use_neigh", ONE, fib_multipath_use_neigh),
     ip!("ipv4/icmp_echo_ignore_all", ONE, icmp_echo_ignore_all),
     ip!("ipv4/icmp_echo_ignore_broadcasts", ONE, icmp_echo_ignore_broadcasts),
     ip!("ipv4/icmp_errors_use_inbound_ifaddr", ONE, icmp_errors_use_inbound_ifaddr),
@@ -96,7 +95,6 @@ pub const ROWS: &[Row] = &[
             Ok(edit.map_err(|_| Errno::ENOENT)?)
         },
     ),
-    ip!("ipv4/ip_forward_update_priority", ONE, ip_forward_update_priority),
     ip!("ipv4/ip_forward_use_pmtu", BYTE, ip_forward_use_pmtu),
     numbers(
         "ipv4/ip_local_port_range",
@@ -124,7 +122,6 @@ pub const ROWS: &[Row] = &[
             Ok(())
         },
     ),
-    ip!("ipv4/ip_nonlocal_bind", BYTE, ip_nonlocal_bind),
     number(
         "ipv4/ip_unprivileged_port_start",
         (0, 65_535),
@@ -144,9 +141,6 @@ pub const ROWS: &[Row] = &[
     ip!("ipv4/ipfrag_max_dist", ANY, ipfrag.max_dist),
     seconds!("ipv4/ipfrag_time", ipfrag.time),
     seconds!("ipv4/neigh/default/gc_interval", neigh_gc_v4.gc_interval),
-    ip!("ipv4/neigh/default/gc_thresh1", ANY, neigh_gc_v4.gc_thresh1),
-    ip!("ipv4/neigh/default/gc_thresh2", ANY, neigh_gc_v4.gc_thresh2),
-    ip!("ipv4/neigh/default/gc_thresh3", ANY, neigh_gc_v4.gc_thresh3),
     numbers(
         "ipv4/ping_group_range",
         (0, GROUP_MAX + 1),
@@ -179,7 +173,6 @@ pub const ROWS: &[Row] = &[
     number("ipv6/fib_multipath_hash_policy", ONE, |at| Ok(hash(at, 1)), |at, n| set_hash(at, 1, n))
         .partial("0 and 1: addresses, or addresses and ports"),
     ip!("ipv6/icmp/echo_ignore_all", ONE, icmp6_echo_ignore_all),
-    ip!("ipv6/icmp/echo_ignore_anycast", ONE, icmp6_echo_ignore_anycast),
     ip!("ipv6/icmp/echo_ignore_multicast", ONE, icmp6_echo_ignore_multicast),
     ip!("ipv6/icmp/ratelimit", ANY, icmp6_ratelimit),
     text(
@@ -195,7 +188,6 @@ pub const ROWS: &[Row] = &[
     ip!("ipv6/ip6frag_low_thresh", (0, i64::MAX), ip6frag.low_thresh)
         .note("as on Linux since 4.17 nothing looks at it"),
     seconds!("ipv6/ip6frag_time", ip6frag.time),
-    ip!("ipv6/ip_nonlocal_bind", BYTE, ip6_nonlocal_bind),
     ip!("ipv6/max_dst_opts_length", ANY, max_dst_opts_length),
     ip!("ipv6/max_dst_opts_number", (i32::MIN as i64, i32::MAX as i64), max_dst_opts_number),
     ip!("ipv6/max_hbh_length", ANY, max_hbh_length),
@@ -203,9 +195,6 @@ pub const ROWS: &[Row] = &[
     ip!("ipv6/mld_max_msf", ANY, mld_max_msf),
     ip!("ipv6/mld_qrv", (1, 255), mld_qrv),
     seconds!("ipv6/neigh/default/gc_interval", neigh_gc_v6.gc_interval),
-    ip!("ipv6/neigh/default/gc_thresh1", ANY, neigh_gc_v6.gc_thresh1),
-    ip!("ipv6/neigh/default/gc_thresh2", ANY, neigh_gc_v6.gc_thresh2),
-    ip!("ipv6/neigh/default/gc_thresh3", ANY, neigh_gc_v6.gc_thresh3),
 ];
 
 /// The policy of IPv4 (0) or IPv6 (1).

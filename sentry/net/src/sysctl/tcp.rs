@@ -76,7 +76,6 @@ pub const ROWS: &[Row] = &[
             Ok(())
         },
     ),
-    field!("ipv4/tcp_migrate_req", (0, 1), migrate_requests),
     number(
         "ipv4/tcp_orphan_retries",
         BYTE,
@@ -84,7 +83,6 @@ pub const ROWS: &[Row] = &[
         |at| Ok(if at.tcp().orphan_retries == 8 { 0 } else { at.tcp().orphan_retries.number() }),
         |at, n| at.edit_tcp(|tcp| tcp.orphan_retries = if n == 0 { 8 } else { Number::of(n) }),
     ),
-    field!("ipv4/tcp_retries1", BYTE, retries_soft),
     field!("ipv4/tcp_retries2", BYTE, retries),
     number(
         "ipv4/tcp_rfc1337",

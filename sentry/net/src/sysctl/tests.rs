@@ -25,7 +25,7 @@ fn every_listed_file_can_be_read_and_written_back() {
     let mut files = Vec::new();
     walk(&tree, "", &mut files);
     assert!(files.contains(&"ipv4/conf/lo/rp_filter".to_owned()), "{files:?}");
-    assert!(files.contains(&"ipv6/neigh/default/gc_thresh1".to_owned()));
+    assert!(files.contains(&"ipv6/neigh/default/gc_interval".to_owned()));
     assert!(!files.iter().any(|path| path.starts_with("ipv4/neigh/all")));
     for path in files.iter().filter(|path| !path.ends_with("stable_secret")) {
         let before = tree.read(path).unwrap();
