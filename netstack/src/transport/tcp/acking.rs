@@ -6,6 +6,8 @@ use crate::time::{Duration, Instant};
 
 /// Linux's TCP_DELACK_MIN and TCP_ATO_MIN.
 pub const DELAYED_ACK: Duration = Duration::from_millis(40);
+/// A FIN before any data waits for the next tick of Linux's clock only.
+const TICK: Duration = Duration::from_millis(4);
 /// Linux's TCP_DELACK_MAX. RFC 1122 section 4.2.3.2: "the delay MUST be less than 0.5 seconds".
 const DELAYED_ACK_MAX: Duration = Duration::from_millis(200);
 /// Linux's TCP_MAX_QUICKACKS.
@@ -159,7 +161,7 @@ impl Acking {
 
     /// When an acknowledgment that waits goes out at the latest.
     pub fn delayed(&self, now: Instant, due: AckDue, pace: &Pace) -> AckDue {
-        let mut delay = self.delay.unwrap_or(DELAYED_ACK);
+        let mut delay = self.delay.unwrap_or(TICK);
         if delay > DELAYED_ACK {
             let most = pace.smoothed.map_or(DELAYED_ACK_MAX, |rtt| rtt.max(DELAYED_ACK));
             delay = delay.min(most).min(DELAYED_ACK_MAX);

@@ -323,10 +323,8 @@ impl Connection {
         let pace = self.tcb.pace();
         let accepted = self.tcb.receive.accept(now, &pace, text);
         if accepted.fin {
-            match self.state {
-                // As on Linux: the program is about to close, and its FIN carries the acknowledgment.
-                State::Established(_) => self.tcb.receive.enter_interactive(),
-                _ => self.tcb.receive.ack_due = AckDue::Now,
+            if !matches!(self.state, State::Established(_)) {
+                self.tcb.receive.ack_due = AckDue::Now;
             }
             let ours = match self.tcb.send.is_drained() {
                 true => OurFin::Acked,

@@ -144,7 +144,7 @@ impl Connection {
         if !self.tcb.send.is_stuck() {
             self.tcb.send.persist_at = None;
         } else if self.tcb.send.persist_at.is_none() {
-            self.tcb.send.persist_at = Some(now + self.persist_interval());
+            self.tcb.send.persist_at = Some(self.clamp(now, now + self.persist_interval()));
         }
     }
 }

@@ -435,6 +435,8 @@ impl Receiver {
             self.nxt += 1;
             self.finished = true;
             accepted.fin = true;
+            // As on Linux: the program is about to close, and its FIN carries the acknowledgment.
+            self.acking.enter_interactive();
         }
         let closed = gap && self.reassembly.is_empty();
         self.schedule_ack(now, pace, &accepted, closed);

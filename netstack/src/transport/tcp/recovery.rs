@@ -54,6 +54,10 @@ impl Sender {
         self.probes = 0;
         if self.window > 0 {
             self.probe_backoff = 0;
+            if self.board.is_empty() {
+                // It was a closed window that was waited for.
+                self.stalled_since = None;
+            }
         }
         let mut delivery = Delivery::default();
         let fin_acked = self.take_cumulative(ack.ack, &mut delivery);

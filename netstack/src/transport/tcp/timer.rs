@@ -133,7 +133,7 @@ impl Connection {
     }
 
     /// A deadline that does not miss the end of TCP_USER_TIMEOUT.
-    fn clamp(&self, now: Instant, at: Instant) -> Instant {
+    pub(super) fn clamp(&self, now: Instant, at: Instant) -> Instant {
         match (self.tcb.settings.user_timeout, self.tcb.send.stalled_since) {
             (Some(limit), Some(since)) => at.min((since + limit).max(now)),
             _ => at,
@@ -161,13 +161,12 @@ impl Connection {
             self.tcb.send.force();
             return;
         }
-        self.tcb.send.note_stall(now);
-        if self.tcb.send.probes >= self.retry_limit()
-            || self.tcb.send.probes > 0 && self.is_past_user_timeout(now)
-        {
+        // As on Linux the user's timeout counts from the first probe, though the peer answers all of them.
+        if self.tcb.send.probes >= self.retry_limit() || self.is_past_user_timeout(now) {
             self.time_out();
             return;
         }
+        self.tcb.send.note_stall(now);
         self.tcb.send.probes += 1;
         self.tcb.send.probe_backoff += 1;
         self.tcb.send.counters.window_probes += 1;

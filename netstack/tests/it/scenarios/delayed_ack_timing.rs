@@ -126,6 +126,24 @@ fn a_fin_waits_for_the_answer_of_the_program() {
 }
 
 #[test]
+fn a_fin_before_any_data_waits_for_a_tick_only() {
+    let to = at(Family::V4, 1, 80);
+    for (payload, most) in [(&b""[..], 6), (b"x", 42)] {
+        let (mut sim, host, hand) = with_hand(4);
+        let listener = listen(&sim, host, "0.0.0.0:80", 1);
+        let syn = control(Seq(99), Seq(0), Flags::SYN);
+        let (ours, theirs, _) = hand.open(&mut sim, 4000, to, &syn);
+        let _socket = listener.accept(sim.now()).unwrap();
+        let mut last = data(ours, theirs, payload);
+        last.flags |= Flags::FIN;
+        hand.send(4000, to, &last);
+        let (time, heard) = wait(&mut sim, &hand);
+        assert_eq!(heard[0].ack, ours + 1usize + payload.len());
+        assert!(time >= MS * (most - 2) && time <= MS * most, "{payload:?}: {time:?}");
+    }
+}
+
+#[test]
 fn a_gap_is_told_at_once_and_so_is_its_end() {
     let (mut sim, host, hand) = with_hand(5);
     let (_socket, ours, theirs) = settled(&mut sim, host, &hand);

@@ -14,7 +14,8 @@ fn the_other_direction_goes_on() {
         let (client, server) = connected(&mut sim, hosts, family, 80);
         send(&sim, &client, b"question").unwrap();
         client.shutdown(sim.now(), How::Write).unwrap();
-        sim.run_for(20 * MS);
+        // The acknowledgment of the FIN waits for data of the server's to ride on.
+        sim.run_for(50 * MS);
         assert_eq!((client.state(), server.state()), (StateName::FinWait2, StateName::CloseWait));
         assert_eq!(send(&sim, &client, b"more"), Err(SendError::Shutdown));
         assert_eq!(recv(&sim, &server).unwrap(), b"question");

@@ -31,7 +31,8 @@ fn data_after_close_is_answered_by_a_reset() {
     let (mut sim, hosts) = Sim::pair(1, Faults::delay(MS));
     let (client, server) = connected(&mut sim, hosts, Family::V4, 80);
     server.close(sim.now());
-    sim.run_for(20 * MS);
+    // The FIN has come and its acknowledgment waits.
+    sim.run_for(2 * MS);
     assert_eq!(client.state(), StateName::CloseWait);
     send(&sim, &client, b"too late").unwrap();
     sim.run_for(20 * MS);
