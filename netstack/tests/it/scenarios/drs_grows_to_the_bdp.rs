@@ -49,6 +49,7 @@ fn a_long_fat_path_is_filled_and_a_short_one_stays_small() {
     // 100 Mbit/s over 40 ms: 500 KB are under way, and as much waits in the bottleneck's queue.
     let (large, rate) = transfer(100_000_000, 20 * MS, None, 4 * SEC);
     assert!(large > 900_000, "{large} bytes cannot hold two windows");
+    // Linux 6.18 grows to 31 MB on this very link, where a hole that closes looks like a fast reader.
     assert!(large <= 10_000_000, "{large} bytes are far more than the path takes");
     assert!(rate > 85_000_000, "only {rate} bit/s");
 }

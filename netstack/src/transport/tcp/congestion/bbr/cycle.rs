@@ -159,7 +159,7 @@ impl Bbr {
         if self.state.phase != Phase::Startup {
             return;
         }
-        let too_high = Model::is_too_high(sample.rate.lost, sample.rate.in_flight);
+        let too_high = Model::is_too_high(sample.rate.lost, sample.rate.in_flight, window.mss);
         if !self.state.full_reached
             && self.model.round_of_losses_ends()
             && self.model.loss_events >= STARTUP_FULL_LOSSES
@@ -285,7 +285,7 @@ impl Bbr {
                 self.model.advance_max_bandwidth();
             }
         }
-        if Model::is_too_high(sample.rate.lost, sample.rate.in_flight) {
+        if Model::is_too_high(sample.rate.lost, sample.rate.in_flight, window.mss) {
             if self.state.samples_bandwidth {
                 let rate = sample.rate;
                 self.handle_too_high(window, sample.now, rate.in_flight, rate.app_limited);

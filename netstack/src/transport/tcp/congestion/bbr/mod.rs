@@ -182,7 +182,9 @@ impl Congestion for Bbr {
 
     fn on_lost(&mut self, window: &Window, lost: &Lost) {
         self.model.note_loss();
-        if !self.state.samples_bandwidth() || !Model::is_too_high(lost.lost, lost.in_flight) {
+        if !self.state.samples_bandwidth()
+            || !Model::is_too_high(lost.lost, lost.in_flight, window.mss)
+        {
             return;
         }
         let inflight = Model::inflight_at_loss(lost);
