@@ -268,6 +268,17 @@ pub enum IpError {
     Invalid,
 }
 
+/// Packets that would have been sent, had anybody looked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unmade {
+    /// How many.
+    pub packets: u64,
+    /// Their bytes without IP headers.
+    pub bytes: u64,
+    /// Where to.
+    pub dst: IpAddr,
+}
+
 /// What a packet socket has to know of an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LinkInfo {
@@ -319,6 +330,20 @@ pub trait IpOutput: Send + Sync {
 
     /// Tells that the transport made progress with the peer, so its neighbour entry is fresh (RFC 4861 section 7.3.1).
     fn confirm(&self, now: Instant, route: &RouteInfo);
+
+    /// A number that changes with everything that routes rest on; None while somebody looks at packets. As long as it is the same
+    /// number, a transport may hand data over to a socket of the same stack without packets, where [`IpOutput::stays_inside`].
+    fn unwatched(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether packets of a route only come back to this stack.
+    fn stays_inside(&self, _route: &RouteInfo) -> bool {
+        false
+    }
+
+    /// Counts packets on a loopback interface that were not made because their data was handed over.
+    fn count_unmade(&self, _nic: NicId, _unmade: &Unmade) {}
 
     /// Whether an address is assigned to one of our interfaces.
     fn is_local(&self, address: IpAddr) -> bool;

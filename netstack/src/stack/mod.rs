@@ -26,10 +26,11 @@ mod send;
 mod settings;
 mod sockets;
 mod source;
+mod splice;
 mod tcp;
 mod topology;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -80,6 +81,8 @@ type Taps = Arc<Vec<(Option<NicId>, Arc<dyn Tap>)>>;
 pub struct Stack {
     shared: Shared,
     topology: RwLock<Arc<Topology>>,
+    /// Changes with everything that an answer to a route query rests on.
+    generation: AtomicU64,
     path_mtus: PathMtus,
     reassembly: Mutex<Reassembly>,
     icmp_limit: Mutex<limit::RateLimit>,
@@ -109,6 +112,7 @@ impl Stack {
             Stack {
                 shared,
                 topology: RwLock::new(Arc::new(Topology::new(hasher.clone(), config.tunables))),
+                generation: AtomicU64::new(0),
                 path_mtus: PathMtus::new(hasher.clone()),
                 reassembly: Mutex::new(Reassembly::new(hasher.clone())),
                 icmp_limit: Mutex::new(limit::RateLimit::new(hasher.clone(), Rng::new(&seed, 19))),
@@ -232,11 +236,22 @@ impl Stack {
         self.looped.lock().clear();
         let tunables = self.tunables();
         *self.topology.write() = Arc::new(Topology::new(self.hasher.clone(), tunables));
+        self.routes_changed();
+    }
+
+    /// Routes may be others from here on: what was remembered of them is to be asked anew.
+    fn routes_changed(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether somebody captures frames.
+    fn is_tapped(&self) -> bool {
+        self.tapped.load(Ordering::Acquire)
     }
 
     /// Shows a frame to the taps.
     fn tap(&self, now: Instant, nic: &Nic, direction: Direction, frame: &PacketBuffer) {
-        if !self.tapped.load(Ordering::Acquire) {
+        if !self.is_tapped() {
             return;
         }
         let taps = self.taps.read().clone();

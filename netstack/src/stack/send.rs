@@ -10,7 +10,7 @@ use super::topology::Topology;
 use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, PROTO_TCP, RouteInfo, RouteQuery,
-    SourceFilter,
+    SourceFilter, Unmade,
 };
 use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
 use crate::stats::IpStats;
@@ -86,6 +86,18 @@ impl IpOutput for Stack {
         if let Some(nic) = topology.nic(route.nic).filter(|nic| !nic.is_loopback()) {
             nic.neighbours.lock().confirm(now, route.next_hop);
         }
+    }
+
+    fn unwatched(&self) -> Option<u64> {
+        self.unwatched()
+    }
+
+    fn stays_inside(&self, route: &RouteInfo) -> bool {
+        self.stays_inside(route)
+    }
+
+    fn count_unmade(&self, nic: NicId, unmade: &Unmade) {
+        self.count_unmade(nic, unmade);
     }
 
     fn is_local(&self, address: IpAddr) -> bool {

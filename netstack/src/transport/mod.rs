@@ -59,6 +59,11 @@ pub trait Endpoint: Send + Sync {
         None
     }
 
+    /// The stream socket that it is, for another one of the same stack that is connected to it.
+    fn stream(&self) -> Option<Arc<crate::socket::tcp::TcpEndpoint>> {
+        None
+    }
+
     /// Ends a connection that no program holds (SOCK_DESTROY); answers whether it was one.
     fn destroy(&self, _now: Instant) -> bool {
         false

@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::counters;
+use super::splice::OtherEnd;
 use super::wire::{self, Flow, IpSettings};
 use crate::ip::{Family, RouteQuery};
 use crate::link::NicId;
@@ -141,6 +142,7 @@ pub(super) struct Inner {
     pub confirmed: bool,
     /// What the stack was told that the socket holds.
     pub account: Account,
+    pub other_end: OtherEnd,
     told: Readiness,
     transmitting: bool,
     counted: bool,
@@ -184,6 +186,7 @@ impl TcpEndpoint {
                 news: false,
                 confirmed: false,
                 account: Account::new(host.shared().memory.tcp.clone()),
+                other_end: OtherEnd::Unknown,
                 told: Readiness::empty(),
                 transmitting: false,
                 counted: false,
@@ -205,17 +208,21 @@ impl TcpEndpoint {
             return;
         }
         inner.transmitting = true;
-        let route = inner.flow().and_then(|flow| {
-            let query = RouteQuery {
-                src: Some(flow.local.ip()),
-                nic: inner.socket.nic,
-                ..inner.socket.ip.query(flow.remote.ip())
-            };
-            Some((flow, self.host.route(now, &query).ok()?))
-        });
+        if !self.splice(now, &mut inner) {
+            self.transmit(now, &mut inner);
+        }
+        inner.transmitting = false;
+        self.settle(inner);
+    }
+
+    /// Sends segments as long as there are any.
+    fn transmit(&self, now: Instant, inner: &mut MutexGuard<'_, Inner>) {
+        let flow = inner.flow();
+        let route =
+            flow.and_then(|flow| Some((flow, self.host.route(now, &inner.query(flow)).ok()?)));
         if let Some((flow, route)) = route {
             if core::mem::take(&mut inner.confirmed) {
-                MutexGuard::unlocked(&mut inner, || self.host.confirm(now, &route));
+                MutexGuard::unlocked(inner, || self.host.confirm(now, &route));
             }
             let limits = wire::limits(&route, inner.socket.ip);
             while let Role::Stream(connection) = &mut inner.role {
@@ -226,7 +233,7 @@ impl TcpEndpoint {
                     counters::publish(stats, &before, &connection.counters());
                 }
                 let ip = inner.socket.ip;
-                MutexGuard::unlocked(&mut inner, || {
+                MutexGuard::unlocked(inner, || {
                     // A segment that cannot be sent is lost; the timers of the connection see to it.
                     let _ = wire::emit(&*self.host, now, &route, flow, ip, segment);
                 });
@@ -234,8 +241,6 @@ impl TcpEndpoint {
         } else if let Role::Stream(connection) = &mut inner.role {
             connection.on_no_route(now);
         }
-        inner.transmitting = false;
-        self.settle(inner);
     }
 
     /// As [`Self::flush`], at the end of the burst where there is one and nothing is lost by waiting.
@@ -263,7 +268,7 @@ impl TcpEndpoint {
     }
 
     /// After anything that may have changed the state. Wakes without the lock.
-    fn settle(&self, mut inner: MutexGuard<'_, Inner>) {
+    pub(super) fn settle(&self, mut inner: MutexGuard<'_, Inner>) {
         let deadline = match &inner.role {
             Role::Stream(connection) => connection.next_deadline(),
             Role::Listener(queue) => queue.next_deadline(),
@@ -352,6 +357,7 @@ impl TcpEndpoint {
     /// Leaves the demux and gives the port back.
     pub(super) fn release(&self, inner: &mut Inner, keep: Keep) {
         let shared = self.host.shared();
+        inner.other_end = OtherEnd::Unknown;
         for place in inner.places.drain(..) {
             shared.demux.remove(&place);
         }
@@ -432,6 +438,15 @@ impl Inner {
     /// The two ends, once both are known.
     pub(super) fn flow(&self) -> Option<Flow> {
         Some(Flow { local: self.local?, remote: self.peer? })
+    }
+
+    /// The way of its segments.
+    pub(super) fn query(&self, flow: Flow) -> RouteQuery {
+        RouteQuery {
+            src: Some(flow.local.ip()),
+            nic: self.socket.nic,
+            ..self.socket.ip.query(flow.remote.ip())
+        }
     }
 
     /// What `poll` tells, by the rules of Linux's tcp_poll.

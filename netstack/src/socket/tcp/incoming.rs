@@ -31,6 +31,10 @@ impl Endpoint for TcpEndpoint {
         }
     }
 
+    fn stream(&self) -> Option<std::sync::Arc<TcpEndpoint>> {
+        self.me.upgrade()
+    }
+
     fn listing(&self) -> Option<Listing> {
         self.listed_unheld()
     }

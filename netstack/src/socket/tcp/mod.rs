@@ -1,7 +1,7 @@
 //! TCP sockets: handles over an endpoint that joins a [`crate::transport::tcp::Connection`] or a listener to
 //! the demux, the timers and the network. It must not know how a program waits.
 //!
-//! Lock order: a connection's lock, then its listener's. Neither is held while segments are sent or wakers
+//! Lock order: a connection's lock, then its listener's; of two that are each other's peer by address. Neither is held while segments are sent or wakers
 //! called, because over loopback the answer comes within the call.
 
 mod accounting;
@@ -14,6 +14,7 @@ mod open;
 mod option;
 mod remnant;
 mod request;
+mod splice;
 mod transfer;
 mod wire;
 

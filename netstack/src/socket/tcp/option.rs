@@ -2,6 +2,7 @@
 
 use super::TcpSocket;
 use super::endpoint::{Inner, Role};
+use super::splice::OtherEnd;
 use crate::ip::RouteQuery;
 use crate::ip::route::Scope;
 use crate::socket::{
@@ -43,6 +44,8 @@ impl TcpSocket {
                 None => set_tcp(&mut inner, now, value)?,
             },
         }
+        // The way to the other end may be another now.
+        inner.other_end = OtherEnd::Unknown;
         drop(inner);
         endpoint.flush(now);
         Ok(())

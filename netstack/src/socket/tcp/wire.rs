@@ -22,6 +22,11 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    /// The same, as the other end sees it.
+    pub(super) fn reversed(self) -> Flow {
+        Flow { local: self.remote, remote: self.local }
+    }
+
     /// The flow of a received packet.
     fn of(info: &IpInfo, header: &Header) -> Flow {
         Flow {

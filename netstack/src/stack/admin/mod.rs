@@ -115,6 +115,7 @@ impl Stack {
         let mut changes = Vec::new();
         let answer = change(&mut next, &mut changes)?;
         *current = Arc::new(next);
+        self.routes_changed();
         drop(current);
         self.tell(&changes);
         self.schedule_autoconf();
@@ -236,6 +237,7 @@ impl Stack {
         let topology = self.topology();
         let nic = topology.nic(nic).ok_or(NicError::NotFound)?;
         nic.set_mtu(mtu);
+        self.routes_changed();
         self.tell(&[Change::Link(Presence::New, info(&topology, nic))]);
         Ok(())
     }

@@ -33,7 +33,7 @@ pub struct Accounts {
 }
 
 /// Segments on the wire that carry this payload.
-fn pieces(payload: usize, mss: usize) -> u32 {
+pub(super) fn pieces(payload: usize, mss: usize) -> u32 {
     u32::try_from(payload.div_ceil(mss.max(1)).max(1)).unwrap_or(u32::MAX)
 }
 
@@ -71,24 +71,33 @@ impl Accounts {
 
     /// A segment goes out.
     pub fn sent(&mut self, now: Instant, segment: &Segment) {
-        let pieces = pieces(segment.payload.len(), segment.mss);
-        self.segments_out = self.segments_out.wrapping_add(pieces);
-        if !segment.payload.is_empty() {
-            self.data_segments_out = self.data_segments_out.wrapping_add(pieces);
+        self.payload_sent(now, segment.payload.len(), pieces(segment.payload.len(), segment.mss));
+    }
+
+    /// So many segments go out, with so many bytes of payload together.
+    pub fn payload_sent(&mut self, now: Instant, payload: usize, segments: u32) {
+        self.segments_out = self.segments_out.wrapping_add(segments);
+        if payload > 0 {
+            self.data_segments_out = self.data_segments_out.wrapping_add(segments);
             self.data_sent_at = Some(now);
         }
     }
 
     /// A segment came; a train that the device has put together counts as many as it was.
     pub fn received(&mut self, now: Instant, segment: &Segment, peer_mss: usize) {
-        let pieces = pieces(segment.payload.len(), peer_mss);
-        self.segments_in = self.segments_in.wrapping_add(pieces);
-        if !segment.payload.is_empty() {
-            self.data_segments_in = self.data_segments_in.wrapping_add(pieces);
-            self.data_received_at = Some(now);
-        }
+        let payload = segment.payload.len();
+        self.payload_received(now, payload, pieces(payload, peer_mss));
         if segment.acknowledges().is_some() {
             self.ack_received_at = Some(now);
+        }
+    }
+
+    /// So many segments came, with so many bytes of payload together.
+    pub fn payload_received(&mut self, now: Instant, payload: usize, segments: u32) {
+        self.segments_in = self.segments_in.wrapping_add(segments);
+        if payload > 0 {
+            self.data_segments_in = self.data_segments_in.wrapping_add(segments);
+            self.data_received_at = Some(now);
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! `input`, `output` and `timer` are the three ways into a [`Connection`]; `state` holds a struct per state, `tcb`
 //! what they share; `send` and `receive` are the halves, with `recovery`, `undo`, `probe`, `sack`, `rack`, `rtt`, `congestion` on one side and
-//! `reassembly` on the other. `listen` and `time_wait` hold what comes before and after a connection.
+//! `reassembly` on the other. `splice` joins two connections of one stack without segments. `listen` and `time_wait` hold what comes before and after a connection.
 
 pub mod accounts;
 mod acking;
@@ -34,6 +34,7 @@ mod send;
 mod seq;
 mod shared;
 mod shown;
+mod splice;
 pub mod state;
 mod tcb;
 mod time_wait;
@@ -54,6 +55,7 @@ pub use send::{Phase, SendCounters};
 pub use seq::Seq;
 pub use shared::TcpShared;
 pub use shown::{PendingTimer, TimerKind};
+pub use splice::Spliced;
 pub use state::{State, StateName};
 pub use time_wait::{Awaits, Listed, Remnant, RemnantDisposition, TimeWaitTable};
 pub use urgent::NoUrgent;

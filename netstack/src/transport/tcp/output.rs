@@ -17,18 +17,20 @@ impl Connection {
     /// until it gives None; then [`Connection::next_deadline`] tells when there may be more.
     pub fn poll_transmit(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
         let next = self.next_segment(now, limits);
-        let send = &self.tcb.send;
         match &next {
             Some(segment) => self.tcb.accounts.sent(now, segment),
-            None => {
-                let flying = send.outstanding();
-                let room = send.congestion.window() > flying;
-                let full =
-                    send.unsent() > 0 && room && flying + send.mss.min(send.unsent()) > send.window;
-                self.tcb.accounts.waits(now, send.queued(), full);
-            }
+            None => self.note_wait(now),
         }
         next
+    }
+
+    /// All that may be sent is sent: what keeps the rest.
+    pub(super) fn note_wait(&mut self, now: Instant) {
+        let send = &self.tcb.send;
+        let flying = send.outstanding();
+        let room = send.congestion.window() > flying;
+        let full = send.unsent() > 0 && room && flying + send.mss.min(send.unsent()) > send.window;
+        self.tcb.accounts.waits(now, send.queued(), full);
     }
 
     fn next_segment(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
@@ -135,7 +137,7 @@ impl Connection {
     }
 
     /// Whether the next new data shall tell the peer that the window was reduced.
-    fn tells_reduced(&self) -> bool {
+    pub(super) fn tells_reduced(&self) -> bool {
         self.tcb.send.reduced && self.tcb.ecn.mode() == Mode::Classic
     }
 

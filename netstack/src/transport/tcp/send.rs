@@ -444,6 +444,12 @@ impl Sender {
         self.board.is_empty() && (self.unsent() > 0 || self.fin == Fin::Queued)
     }
 
+    /// Whether all that was sent is acknowledged, and nothing is being repaired.
+    pub fn is_calm(&self) -> bool {
+        let repairs = self.phase != Phase::Open || self.loss_probe_due || self.mtu_probe.is_some();
+        self.board.is_empty() && self.una == self.nxt && !repairs
+    }
+
     /// Bytes of the window that are open.
     pub fn usable_window(&self) -> usize {
         (self.una + self.window).since(self.nxt)

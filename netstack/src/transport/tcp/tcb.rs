@@ -178,6 +178,14 @@ impl Tcb {
         Some(Timestamps { value: self.clock(self.stamped_at), echo: timestamps.recent })
     }
 
+    /// Lets the peer, a connection of the same stack, know the timestamp of a segment that is not made.
+    pub(super) fn stamp_for(&mut self, now: Instant, peer: &mut Tcb) {
+        if let (Some(stamps), Some(theirs)) = (self.stamp(now), &mut peer.timestamps) {
+            theirs.recent = stamps.value;
+            theirs.recent_at = now;
+        }
+    }
+
     /// The round-trip time that an echoed timestamp tells.
     pub fn echo_rtt(&self, now: Instant, segment: &Segment) -> Option<Duration> {
         self.timestamps?;

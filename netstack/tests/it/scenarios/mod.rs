@@ -36,6 +36,7 @@ mod ipv6_extension_headers;
 mod keepalive_dead_peer;
 mod lan;
 mod linger_zero;
+mod loopback_splice_and_back;
 mod lost_retransmission;
 mod martian_sources;
 mod mld_v2_report_and_query;
