@@ -116,7 +116,8 @@ group! {
 group! {
     /// `TcpExt:` of `/proc/net/netstat`, the ones that this stack counts.
     TcpExtStats {
-        tw = "TW", tcp_time_wait_overflow = "TCPTimeWaitOverflow", tw_recycled = "TWRecycled", tw_killed = "TWKilled", paws_estab = "PAWSEstab",
+        tw = "TW", tcp_time_wait_overflow = "TCPTimeWaitOverflow", tw_recycled = "TWRecycled", tw_killed = "TWKilled", paws_active = "PAWSActive", paws_estab = "PAWSEstab",
+        paws_old_ack = "PAWSOldAck",
         paws_timewait = "PAWSTimewait", ts_ecr_rejected = "TSEcrRejected",
         tcp_abort_on_memory = "TCPAbortOnMemory",
         delayed_acks = "DelayedACKs", listen_overflows = "ListenOverflows", listen_drops = "ListenDrops",

@@ -62,6 +62,7 @@ pub fn quiet_namespace() {
         ("ipv4/icmp_ratelimit", "0"),
         ("ipv4/icmp_msgs_per_sec", "1000000"),
         ("ipv4/icmp_msgs_burst", "1000000"),
+        ("ipv4/tcp_invalid_ratelimit", "0"),
         ("ipv6/icmp/ratelimit", "0"),
         ("ipv6/conf/default/router_solicitations", "0"),
         ("ipv6/conf/default/dad_transmits", "0"),

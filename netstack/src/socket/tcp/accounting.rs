@@ -27,7 +27,7 @@ impl TcpEndpoint {
 }
 
 fn add(stats: &TcpExtStats, news: &ReceiveCounters) {
-    let pairs: [(&Counter, u32); 16] = [
+    let pairs: [(&Counter, u32); 17] = [
         (&stats.prune_called, news.prune_called),
         (&stats.rcv_pruned, news.receive_pruned),
         (&stats.ofo_pruned, news.out_of_order_pruned),
@@ -44,6 +44,7 @@ fn add(stats: &TcpExtStats, news: &ReceiveCounters) {
         (&stats.tcp_to_zero_window_adv, news.to_zero),
         (&stats.tcp_from_zero_window_adv, news.from_zero),
         (&stats.tcp_want_zero_window_adv, news.want_zero),
+        (&stats.paws_active, news.foreign_echoes),
     ];
     for (counter, n) in pairs.into_iter().filter(|(_, n)| *n > 0) {
         counter.add(u64::from(n));

@@ -187,6 +187,7 @@ impl TcpEndpoint {
         let stats = &self.host.shared().stats;
         match disposition {
             Disposition::Ignored(DropReason::Paws) => stats.tcp_ext.paws_estab.inc(),
+            Disposition::Ignored(DropReason::PawsOldAck) => stats.tcp_ext.paws_old_ack.inc(),
             Disposition::Ignored(DropReason::SynChallenged(challenge)) => {
                 stats.tcp_ext.tcp_syn_challenge.inc();
                 self.count_challenge(*challenge);

@@ -50,6 +50,8 @@ pub enum Take {
 pub enum DropReason {
     /// It is older than what was accepted (RFC 7323).
     Paws,
+    /// The same, of an acknowledgment of what is acknowledged already.
+    PawsOldAck,
     /// It lies outside of the window.
     OutOfWindow,
     /// Its acknowledgment is too old or too new (RFC 5961); a challenge answered it if that was in order.

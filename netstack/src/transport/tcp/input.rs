@@ -22,6 +22,10 @@ impl Connection {
             State::SynSent(state) => match state.on_segment(&mut self.tcb, now, &segment) {
                 SynSentDisposition::Ignore => Disposition::Ignored(DropReason::NoUse),
                 SynSentDisposition::SendReset(reset) => Disposition::SendReset(Box::new(reset)),
+                SynSentDisposition::Foreign(reset) => {
+                    self.tcb.receive.counters.foreign_echoes += 1;
+                    Disposition::SendReset(Box::new(reset))
+                }
                 SynSentDisposition::Fail(error) => self.ended(error),
                 SynSentDisposition::Established(next) => {
                     self.state = State::Established(next);
@@ -106,7 +110,10 @@ impl Connection {
         if matches!(self.state, State::Closed(_)) {
             return Disposition::Ended;
         }
-        if !segment.syn() {
+        if segment.syn() {
+            // The SYN of a simultaneous open came twice, and is acknowledged as anything that does.
+            self.tcb.receive.report_duplicate(segment.seq, segment.seq + 1);
+        } else {
             let disposition = self.take_text(now, segment);
             if !matches!(disposition, Disposition::Accepted) {
                 return disposition;
@@ -119,6 +126,10 @@ impl Connection {
     fn check(&mut self, now: Instant, segment: &Segment) -> Result<(), Disposition> {
         let ignored = |reason| Err(Disposition::Ignored(reason));
         if self.tcb.is_old_duplicate(now, segment) {
+            // Acknowledgments overtake each other and are no sign of anything, as Linux has it since 6.14.
+            if segment.is_empty() && segment.seq < self.tcb.receive.nxt {
+                return ignored(DropReason::PawsOldAck);
+            }
             self.acknowledge_again(now, segment);
             return ignored(DropReason::Paws);
         }
@@ -183,7 +194,8 @@ impl Connection {
             Some(ack) if same && state.origin == Origin::Active && ack == self.tcb.send.nxt => {
                 Ok(())
             }
-            None if same => {
+            // Of a simultaneous open Linux challenges this one as any SYN; the timer repeats ours.
+            None if same && state.origin != Origin::Active => {
                 self.tcb.pending.syn = true;
                 Err(Disposition::Ignored(DropReason::OutOfWindow))
             }
@@ -212,11 +224,6 @@ impl Connection {
             return Disposition::Ignored(DropReason::Challenged(self.tcb.challenge(now)));
         }
         match self.state {
-            // "If this connection was initiated with a passive OPEN, then return this connection to the LISTEN
-            // state... The user need not be informed."
-            State::SynReceived(SynReceived { origin: Origin::Active }) => {
-                self.ended(Error::Refused)
-            }
             State::CloseWait(_) => self.ended(Error::BrokenPipe),
             _ => self.ended(Error::Reset),
         }
@@ -294,9 +301,11 @@ impl Connection {
         }
         if !self.state.may_receive() {
             // "This should not occur since a FIN has been received from the remote side. Ignore the segment
-            // text." It came again, so its acknowledgment was lost.
+            // text." What came again is acknowledged again.
             let end = segment.seq + segment.payload.len();
-            self.tcb.receive.report_duplicate(segment.seq, end);
+            if segment.seq < self.tcb.receive.nxt {
+                self.tcb.receive.report_duplicate(segment.seq, end);
+            }
             return Disposition::Accepted;
         }
         let end = segment.seq + segment.payload.len();

@@ -48,7 +48,10 @@ impl Connection {
                 let syn_ack = self.poll_syn(now, Flags::SYN | Flags::ACK);
                 syn_ack.or_else(|| self.poll_data(now, limits))
             }
-            State::SynReceived(_) => self.poll_syn(now, Flags::SYN | Flags::ACK),
+            State::SynReceived(_) => {
+                let syn_ack = self.poll_syn(now, Flags::SYN | Flags::ACK);
+                syn_ack.or_else(|| self.poll_ack(now))
+            }
             State::TimeWait(_) => self.poll_ack(now),
             _ => self.poll_data(now, limits),
         }

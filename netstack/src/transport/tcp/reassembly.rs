@@ -71,6 +71,13 @@ impl Reassembly {
         self.blocks.back().map(Block::end)
     }
 
+    /// What of `start..end` is there already, a piece a block.
+    pub fn overlaps(&self, start: Seq, end: Seq) -> impl Iterator<Item = (Seq, Seq)> + '_ {
+        let first = self.blocks.partition_point(|block| block.end() <= start);
+        let touched = self.blocks.range(first..).take_while(move |block| block.start < end);
+        touched.map(move |block| (block.start.max(start), block.end().min(end)))
+    }
+
     /// Gives up the block that lies farthest ahead, for the sender has to send it again; `keep` says which are nearer
     /// than what needs the room (RFC 2018 section 8: "The data receiver is permitted to discard data in its queue that
     /// has not been acknowledged to the data sender"). Answers whether there was one.

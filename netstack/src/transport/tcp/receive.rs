@@ -106,6 +106,8 @@ pub struct ReceiveCounters {
     pub from_zero: u32,
     /// TCPWantZeroWindowAdv
     pub want_zero: u32,
+    /// PAWSActive
+    pub foreign_echoes: u32,
 }
 
 /// The receiving half of a connection.
@@ -319,7 +321,11 @@ impl Receiver {
 
     /// The window of a SYN; `mss` is what a segment of the peer will hold.
     pub fn offer_first(&mut self, mss: usize) -> u16 {
-        let window = self.space.first_window(mss).max(self.window().min(usize::from(u16::MAX)));
+        let window = match self.window() {
+            0 => self.space.first_window(mss),
+            // What was offered stays: the SYN goes again, or the peer's SYN crossed it.
+            offered => offered.min(usize::from(u16::MAX)),
+        };
         self.edge = self.nxt + window;
         window as u16
     }
@@ -405,7 +411,7 @@ impl Receiver {
         let room = self.edge.max(self.nxt).since(start);
         let mut cut = data.len() > room;
         data.truncate(room);
-        let gap = !self.reassembly.is_empty();
+        let gap = !self.reassembly.is_empty() || self.waits_for_fin();
         if start == self.nxt && !data.is_empty() {
             cut |= self.fit(&mut data);
             accepted.dropped = cut && self.starved;
@@ -438,7 +444,7 @@ impl Receiver {
             // As on Linux: the program is about to close, and its FIN carries the acknowledgment.
             self.acking.enter_interactive();
         }
-        let closed = gap && self.reassembly.is_empty();
+        let closed = gap && self.reassembly.is_empty() && !self.waits_for_fin();
         self.schedule_ack(now, pace, &accepted, closed);
         accepted
     }
@@ -491,17 +497,14 @@ impl Receiver {
             self.counters.out_of_order_dropped += 1;
             return false;
         }
+        self.report_overlaps(from, to);
         let mut inserted = self.reassembly.insert(start, data.clone());
         if inserted == Inserted::Refused && self.reassembly.prune(start) {
             inserted = self.reassembly.insert(start, data);
         }
         match inserted {
             Inserted::New => self.counters.out_of_order_queued += 1,
-            Inserted::Duplicate => {
-                self.note_duplicate(from, to);
-                self.counters.out_of_order_merged += 1;
-                self.counters.duplicates_out_of_order += 1;
-            }
+            Inserted::Duplicate => self.counters.out_of_order_merged += 1,
             Inserted::Refused => self.counters.out_of_order_dropped += 1,
         }
         inserted != Inserted::Refused
@@ -533,6 +536,7 @@ impl Receiver {
 
     fn take_in_order(&mut self, data: Chain) -> usize {
         let before = self.nxt;
+        self.report_overlaps(before, before + data.len());
         self.append(data);
         while let Some(more) = self.reassembly.take_from(self.nxt) {
             self.append(more);
@@ -540,6 +544,16 @@ impl Receiver {
         let readable = self.nxt.since(before);
         self.bytes_received += readable as u64;
         readable
+    }
+
+    /// RFC 2883 section 4.2: what of a segment was there already is reported, though the rest of it is news.
+    fn report_overlaps(&mut self, from: Seq, to: Seq) {
+        if self.reassembly.is_empty() || !self.sack {
+            return;
+        }
+        let twice: Vec<(Seq, Seq)> = self.reassembly.overlaps(from, to).collect();
+        self.counters.duplicates_out_of_order += u32::from(!twice.is_empty());
+        twice.into_iter().for_each(|(from, to)| self.note_duplicate(from, to));
     }
 
     fn append(&mut self, data: Chain) {
@@ -582,7 +596,7 @@ impl Receiver {
             || owed > self.peer_mss && advances();
         if hurry {
             self.ack_due = AckDue::Now;
-        } else if !self.reassembly.is_empty() {
+        } else if !self.reassembly.is_empty() || self.waits_for_fin() {
             // "... when an out-of-order segment arrives".
             let rtt = match (self.sizing.rtt(), pace.smoothed) {
                 (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
@@ -606,7 +620,10 @@ impl Receiver {
             blocks.push(from.0, to.0);
         }
         self.reassembly.report(room, &mut blocks);
-        blocks
+        match self.fin_at.filter(|_| self.waits_for_fin()) {
+            Some(fin) => with_fin(blocks, fin, room),
+            None => blocks,
+        }
     }
 
     /// The time of an acknowledgment that waited has come.
@@ -622,12 +639,18 @@ impl Receiver {
 
     /// Whether SACK blocks or a D-SACK wait to be told.
     pub fn has_blocks(&self) -> bool {
-        self.duplicate.is_some() || !self.reassembly.is_empty()
+        self.duplicate.is_some() || !self.reassembly.is_empty() || self.waits_for_fin()
     }
 
     /// Where the data that came out of order ends.
     pub fn out_of_order_end(&self) -> Option<Seq> {
-        self.reassembly.end()
+        let fin = self.fin_at.filter(|_| self.waits_for_fin());
+        fin.map(|fin| fin + 1).or_else(|| self.reassembly.end())
+    }
+
+    /// Whether the peer's FIN came, and something before it did not.
+    fn waits_for_fin(&self) -> bool {
+        self.fin_at.is_some() && !self.finished
     }
 
     /// Reports a segment that came again (RFC 2883) with an immediate acknowledgment.
@@ -698,6 +721,22 @@ impl Receiver {
         self.reassembly = Reassembly::default();
         self.read = self.nxt;
     }
+}
+
+/// The blocks with the FIN's own sequence number, where it lies behind one of them or by itself (RFC 2018 section 3: a block is of
+/// "sequence numbers", and a FIN has one).
+fn with_fin(blocks: SackBlocks, fin: Seq, room: usize) -> SackBlocks {
+    let mut all = SackBlocks::default();
+    let mut told = false;
+    for (left, right) in blocks.iter() {
+        let ends = Seq(right) == fin;
+        told |= ends;
+        all.push(left, if ends { (fin + 1).0 } else { right });
+    }
+    if !told && all.len() < room {
+        all.push(fin.0, (fin + 1).0);
+    }
+    all
 }
 
 #[cfg(test)]

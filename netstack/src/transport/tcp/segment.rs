@@ -94,6 +94,13 @@ impl Segment {
         self.seq + self.len()
     }
 
+    /// Whether some of it, or its bare edge, lies between these numbers: RFC 9293 section 3.10.7.4, table 6, as Linux's
+    /// tcp_in_window has it for what is no full connection yet, or no more.
+    pub fn is_within(&self, start: Seq, end: Seq) -> bool {
+        let touches = self.end() > start && self.seq < end;
+        self.seq == start || touches || self.seq == end && self.is_empty()
+    }
+
     /// Whether SYN is set.
     pub fn syn(&self) -> bool {
         self.flags.contains(Flags::SYN)

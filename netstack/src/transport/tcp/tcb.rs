@@ -197,6 +197,17 @@ impl Tcb {
         (elapsed < 1 << 30).then(|| Duration::from_millis(u64::from(elapsed)))
     }
 
+    /// Whether the segment echoes a timestamp that no SYN of ours had, as Linux's tcp_rcv_synsent_state_process looks
+    /// at it.
+    pub fn is_foreign_echo(&self, now: Instant, segment: &Segment) -> bool {
+        let (Some(_), Some(theirs)) = (self.timestamps, segment.options.timestamps) else {
+            return false;
+        };
+        let first = self.clock(self.syn_sent_at);
+        let last = self.clock(now.max(self.stamped_at));
+        theirs.echo != 0 && theirs.echo.wrapping_sub(first) > last.wrapping_sub(first)
+    }
+
     /// RFC 7323 section 5.3 R1: whether the segment is older than one that was accepted.
     pub fn is_old_duplicate(&self, now: Instant, segment: &Segment) -> bool {
         let (Some(ours), Some(theirs)) = (self.timestamps, segment.options.timestamps) else {

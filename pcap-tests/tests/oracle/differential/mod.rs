@@ -4,6 +4,7 @@
 //! The link is this test: it carries frames from one end to the other until both are silent, and only then makes the next call. Nothing
 //! waits for a clock, so the outcome of a seed is the same on a busy machine. Many scripts run abreast, each with a port of its own.
 
+mod connections;
 mod linux;
 mod ours;
 mod script;

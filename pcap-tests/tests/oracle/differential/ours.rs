@@ -15,6 +15,7 @@ use netstack::socket::{
 };
 use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::{Duration, Instant};
+use netstack::transport::Host;
 use nix::errno::Errno;
 
 use super::script::{Call, How, Protocol, pattern};
@@ -70,6 +71,8 @@ impl Ours {
         }
         // As in Linux's namespaces: no limit on ICMP errors.
         stack.edit_ip_conf(|conf| (conf.icmp_ratelimit, conf.icmp6_ratelimit) = (0, 0));
+        // Nor on the acknowledgments of invalid segments.
+        stack.shared().tcp.edit_config(|tcp| tcp.invalid_ratelimit = Duration::ZERO);
         let started = std::time::Instant::now();
         Ours { stack, nic: eth, wire, started, sockets: Vec::new() }
     }

@@ -180,7 +180,7 @@ impl Request {
             return RequestDisposition::Stray(segment.answer_with_reset());
         }
         let end = next + usize::from(self.ours.window);
-        let within = segment.end() >= next && segment.seq <= end;
+        let within = segment.is_within(next, end);
         // Linux: an echo of what we never sent marks a forgery.
         let forged = theirs.is_some_and(|stamp| {
             let (first, last) = (self.ours.stamp, self.last_stamp);

@@ -17,6 +17,8 @@ pub enum SynSentDisposition {
     Ignore,
     /// It acknowledges what we did not send.
     SendReset(Segment),
+    /// It echoes a timestamp that we did not send: it answers another connection, and this reset answers it.
+    Foreign(Segment),
     /// The peer refused.
     Fail(Error),
     /// The peer agreed.
@@ -36,6 +38,12 @@ impl SynSent {
                     None => SynSentDisposition::Ignore,
                 };
             }
+        }
+        if segment.acknowledges().is_some() && tcb.is_foreign_echo(now, segment) {
+            return match segment.answer_with_reset() {
+                Some(reset) => SynSentDisposition::Foreign(reset),
+                None => SynSentDisposition::Ignore,
+            };
         }
         if segment.rst() {
             // "If the ACK was acceptable then signal to the user 'error: connection reset'".

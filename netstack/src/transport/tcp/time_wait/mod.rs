@@ -108,7 +108,7 @@ impl Remnant {
             return false;
         };
         let behind = (theirs.value.wrapping_sub(recent) as i32) < 0;
-        behind && !segment.rst() && now.since(self.recent_at) < TIMESTAMP_LIFE
+        behind && now.since(self.recent_at) < TIMESTAMP_LIFE
     }
 
     fn note_timestamp(&mut self, now: Instant, segment: &Segment) {
@@ -139,8 +139,7 @@ impl Remnant {
         config: &TcpConfig,
     ) -> RemnantDisposition {
         let edge = self.receive_next + self.receive_window as usize;
-        let within = segment.end() >= self.receive_next && segment.seq <= edge;
-        if self.is_old(now, segment) || !within {
+        if self.is_old(now, segment) || !segment.is_within(self.receive_next, edge) {
             return self.acknowledge(now, segment, config);
         }
         if segment.rst() {
