@@ -1,6 +1,7 @@
 //! The command line: a file per command, and the mapping of failures to exit statuses.
 
 pub mod run;
+pub mod trace;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(Box<run::RunArgs>),
+    Trace(trace::TraceArgs),
 }
 
 /// Parses the process's arguments, runs the command and gives its exit status. Failures are one line on standard error.
@@ -39,6 +41,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::Trace(args) => return trace::run(args),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -11,4 +11,5 @@ mod sockets;
 mod sockopt;
 mod terminal;
 mod tools;
+mod trace;
 mod tracepoints;

@@ -1,0 +1,39 @@
+//! `netcell trace`: packet traces read, measured and compared. A file per verb.
+//!
+//! Its exit statuses are those of `diff`: 0 as it should be, 1 different, 2 unreadable.
+
+mod info;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// What was asked for could not be read at all.
+const EXIT_UNREADABLE: u8 = 2;
+
+/// Read, measure and compare packet traces (pcap and pcapng, plain, gzip or zstd).
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Info(info::InfoArgs),
+}
+
+/// Runs the verb. Failures are one line on standard error.
+pub fn run(args: TraceArgs) -> ExitCode {
+    let result = match args.verb {
+        Verb::Info(args) => info::run(&args),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("netcell: {error:#}");
+            ExitCode::from(EXIT_UNREADABLE)
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `netcell trace`: what it tells of captures that are known, and of files that are none.
+
+use std::process::{Command, Output};
+
+use crate::harness::Scratch;
+
+fn trace(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_netcell")).arg("trace").args(words).output().expect("netcell")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A pcap of raw IPv4: a SYN, sent again after a second, and the answer that refuses it.
+fn refused() -> Vec<u8> {
+    let word = u32::to_le_bytes;
+    let mut file =
+        [word(0xa1b2_c3d4), [2, 0, 4, 0], word(0), word(0), word(65_535), word(101)].concat();
+    let segment = |from: u8, to: u8, ports: [u8; 4], flags: u8| {
+        let addresses = [10, 0, 0, from, 10, 0, 0, to];
+        let ip = [0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+        let rest = [0, 0, 0, 9, 0, 0, 0, 10, 0x50, flags, 1, 0, 0, 0, 0, 0];
+        [&ip[..], &addresses, &ports, &rest].concat()
+    };
+    let syn = segment(1, 2, [0x9c, 0x40, 0, 80], 2);
+    let rst = segment(2, 1, [0, 80, 0x9c, 0x40], 0x14);
+    for (second, bytes) in [(0, &syn), (1, &syn), (2, &rst)] {
+        file.extend([word(second), word(0), word(40), word(40)].concat());
+        file.extend(bytes);
+    }
+    file
+}
+
+#[test]
+fn info_tells_a_refused_connection_as_a_table_and_as_json() {
+    let folder = Scratch::new();
+    let file = folder.file("refused.pcap");
+    std::fs::write(&file, refused()).expect("a file");
+    let told = trace(&["info", &file]);
+    let out = text(&told.stdout);
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
+    let row: Vec<&str> = out
+        .lines()
+        .find(|line| line.contains(" tcp "))
+        .expect("a flow")
+        .split_whitespace()
+        .collect();
+    assert_eq!(row[..6], ["1", "tcp", "10.0.0.1:40000", "10.0.0.2:80", "refused", "reset-by-peer"]);
+    let again: Vec<&str> = out
+        .lines()
+        .find(|line| line.contains("retransmission"))
+        .expect("an anomaly")
+        .split_whitespace()
+        .collect();
+    assert_eq!(again, ["retransmission", "1", "2"]);
+    let json = trace(&["info", "--json", &file]);
+    let value: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(value["flows"][0]["opening"], "refused");
+    assert_eq!(value["anomalies"]["retransmission"]["frames"][0], 2);
+    assert!(text(&trace(&["info", "--flow", "1", &file]).stdout).contains("began: refused"));
+}
+
+#[test]
+fn what_can_be_read_is_told_and_what_cannot_is_named() {
+    let folder = Scratch::new();
+    let (cut, none) = (folder.file("cut.pcap"), folder.file("none.pcap"));
+    let whole = refused();
+    std::fs::write(&cut, &whole[..whole.len() - 1]).expect("a file");
+    std::fs::write(&none, b"no capture at all").expect("a file");
+    let told = trace(&["info", &cut]);
+    assert_eq!(told.status.code(), Some(0));
+    assert!(text(&told.stderr).contains("the file ends within the record after frame 2"));
+    assert!(text(&told.stdout).contains("2 frames"));
+    for (file, why) in
+        [(&none, "neither pcap nor pcapng"), (&folder.file("absent"), "No such file")]
+    {
+        let told = trace(&["info", file]);
+        assert_eq!(told.status.code(), Some(2));
+        let error = text(&told.stderr);
+        assert!(error.contains(why) && error.lines().count() == 1, "{error}");
+    }
+    assert_eq!(trace(&["info", "--flow", "7", &cut]).status.code(), Some(2));
+}

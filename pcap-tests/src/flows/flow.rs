@@ -1,0 +1,205 @@
+//! One conversation: its two ends, how it began, how it ended.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::anomaly::Kind;
+use super::half::Half;
+use crate::capture::Frame;
+use crate::packet::{ACK, Endpoint, RST, SYN, Tcp};
+
+/// What the flow is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A TCP connection.
+    Tcp,
+    /// UDP datagrams between two ports.
+    Udp,
+    /// ICMP echoes of one identifier, which stands as the port.
+    Echo,
+}
+
+/// How a connection began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opening {
+    /// SYN, SYN-ACK, ACK.
+    Handshake,
+    /// Both sides sent a SYN.
+    Simultaneous,
+    /// A SYN that nobody answered.
+    Unanswered,
+    /// A SYN that was answered with a RST.
+    Refused,
+    /// Its beginning is not in the capture.
+    Midstream,
+    /// No connection: datagrams, or a RST for nothing.
+    None,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It did not, within the capture.
+    Open,
+    /// Both sides closed, and both FINs were acknowledged.
+    Closed,
+    /// One side closed.
+    HalfClosed,
+    /// A RST came: of the side that opened, or of the other.
+    ResetByOpener,
+    /// A RST came from the side that was called.
+    ResetByPeer,
+}
+
+/// A conversation.
+#[derive(Clone, Debug, Serialize)]
+pub struct Flow {
+    /// Position in the capture, from 1.
+    pub number: u64,
+    /// What it is made of.
+    pub protocol: Protocol,
+    /// The side that began, and the other.
+    pub ends: [Endpoint; 2],
+    /// What each of them sent.
+    pub halves: [Half; 2],
+    /// Number of the first frame.
+    pub first_frame: u64,
+    /// Frames in all.
+    pub frames: u64,
+    /// Time of the first frame.
+    pub start: Duration,
+    /// Time of the last frame.
+    pub last: Duration,
+    /// ICMP errors about it.
+    pub icmp_errors: u64,
+    /// From the SYN to the ACK that ends the handshake.
+    pub handshake: Option<Duration>,
+    #[serde(skip)]
+    reset_by: Option<usize>,
+}
+
+impl Flow {
+    pub(super) fn new(
+        number: u64,
+        protocol: Protocol,
+        src: Endpoint,
+        dst: Endpoint,
+        frame: &Frame<'_>,
+    ) -> Self {
+        Self {
+            number,
+            protocol,
+            ends: [src, dst],
+            halves: Default::default(),
+            first_frame: frame.number,
+            frames: 0,
+            start: frame.time,
+            last: frame.time,
+            icmp_errors: 0,
+            handshake: None,
+            reset_by: None,
+        }
+    }
+
+    /// A datagram or an echo.
+    pub(super) fn message(&mut self, src: Endpoint, payload_len: u64) {
+        let side = usize::from(src != self.ends[0]);
+        let half = &mut self.halves[side];
+        half.segments += 1;
+        half.data_segments += u64::from(payload_len > 0);
+        half.payload_bytes += payload_len;
+        half.unique_bytes += payload_len;
+    }
+
+    /// Whether this segment opens another connection on the same ports.
+    pub(super) fn is_succeeded_by(&self, tcp: &Tcp<'_>) -> bool {
+        let side = usize::from(tcp.src != self.ends[0]);
+        let half = &self.halves[side];
+        tcp.flags & (SYN | ACK) == SYN
+            && half.origin().is_some_and(|isn| isn != tcp.seq)
+            && (half.syns > 0 || self.ending() != Ending::Open)
+    }
+
+    /// Takes a segment in.
+    pub(super) fn segment(
+        &mut self,
+        tcp: &Tcp<'_>,
+        time: Duration,
+        marked: bool,
+        tell: &mut impl FnMut(Kind),
+    ) {
+        // A capture that begins with a SYN-ACK still knows who called.
+        if self.frames == 1 && tcp.flags & (SYN | ACK) == SYN | ACK {
+            self.ends.swap(0, 1);
+        }
+        let side = usize::from(tcp.src != self.ends[0]);
+        let scales = self.halves.each_ref().map(|half| half.syn_options.map(|o| o.window_scale));
+        // RFC 7323, 1.3: both sides must send the option for either to scale.
+        let scale = match (scales[side], scales[1 - side]) {
+            (Some(Some(shift)), Some(Some(_))) => Some(shift),
+            (Some(_), Some(_)) => Some(0),
+            _ => None,
+        };
+        let outstanding = self.halves[1 - side].is_outstanding();
+        let window = self.halves[1 - side].window();
+        let half = &mut self.halves[side];
+        half.marked += u64::from(marked);
+        half.sent(tcp, time, self.handshake, window, tell);
+        half.answered(tcp, scale, outstanding, tell);
+        if tcp.flags & ACK != 0 && tcp.flags & RST == 0 {
+            self.halves[1 - side].acknowledged(tcp.ack, time, tell);
+        }
+        if tcp.flags & RST != 0 && self.reset_by.is_none() {
+            self.reset_by = Some(side);
+        }
+        let established = side == 0
+            && tcp.flags & (SYN | ACK | RST) == ACK
+            && self.handshake.is_none()
+            && self.halves.iter().all(|half| half.syns > 0);
+        if established {
+            self.handshake = Some(time.saturating_sub(self.start));
+        }
+    }
+
+    /// How it began.
+    pub fn opening(&self) -> Opening {
+        let [opener, peer] = &self.halves;
+        match (opener.syns > 0, peer.syns > 0) {
+            _ if self.protocol != Protocol::Tcp => Opening::None,
+            (true, true) if self.handshake.is_none() && peer.syns > 1 => Opening::Simultaneous,
+            (true, true) => Opening::Handshake,
+            (true, false) if peer.resets > 0 && !peer_spoke(peer) => Opening::Refused,
+            (true, false) if !peer.is_seen() => Opening::Unanswered,
+            (true, false) | (false, true) => Opening::Midstream,
+            (false, false) if !opener.is_seen() || opener.resets == opener.segments => {
+                Opening::None
+            }
+            (false, false) => Opening::Midstream,
+        }
+    }
+
+    /// How it ended.
+    pub fn ending(&self) -> Ending {
+        match (self.halves.each_ref().map(Half::is_finished), self.reset_by) {
+            (_, Some(0)) => Ending::ResetByOpener,
+            (_, Some(_)) => Ending::ResetByPeer,
+            ([true, true], None) => Ending::Closed,
+            ([false, false], None) => Ending::Open,
+            (_, None) => Ending::HalfClosed,
+        }
+    }
+
+    /// How long it lasted.
+    pub fn duration(&self) -> Duration {
+        self.last.saturating_sub(self.start)
+    }
+}
+
+/// Whether a side sent anything but resets.
+fn peer_spoke(half: &Half) -> bool {
+    half.segments > half.resets
+}

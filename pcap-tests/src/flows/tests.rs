@@ -1,0 +1,195 @@
+//! Whole conversations, frame by frame.
+
+use super::*;
+use crate::packet::{ACK, FIN, RST, SYN};
+
+const CLIENT: [u8; 4] = [10, 0, 0, 1];
+const SERVER: [u8; 4] = [10, 0, 0, 2];
+
+/// An IPv4 segment without checksums that count: raw bytes for the summary only.
+struct Segment {
+    from_client: bool,
+    flags: u16,
+    seq: u32,
+    ack: u32,
+    window: u16,
+    options: &'static [u8],
+    payload: usize,
+}
+
+const WS7: &[u8] = &[2, 4, 5, 0xb4, 1, 3, 3, 7];
+
+fn segment(from_client: bool, flags: u16, seq: u32, ack: u32, payload: usize) -> Segment {
+    let options = if flags & SYN != 0 { WS7 } else { &[][..] };
+    Segment { from_client, flags, seq, ack, window: 1000, options, payload }
+}
+
+fn bytes(s: &Segment) -> Vec<u8> {
+    let (src, dst, sport, dport) = match s.from_client {
+        true => (CLIENT, SERVER, 40_000_u16, 80_u16),
+        false => (SERVER, CLIENT, 80, 40_000),
+    };
+    let header_len = 20 + s.options.len();
+    let total = (20 + header_len + s.payload) as u16;
+    let mut out = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0];
+    out[2..4].copy_from_slice(&total.to_be_bytes());
+    out.extend(src);
+    out.extend(dst);
+    out.extend(sport.to_be_bytes());
+    out.extend(dport.to_be_bytes());
+    out.extend(s.seq.to_be_bytes());
+    out.extend(s.ack.to_be_bytes());
+    out.extend(((header_len as u16 / 4) << 12 | s.flags).to_be_bytes());
+    out.extend(s.window.to_be_bytes());
+    out.extend([0; 4]);
+    out.extend(s.options);
+    out.resize(usize::from(total), 7);
+    out
+}
+
+fn summed(segments: &[(u64, Segment)]) -> Summary {
+    let mut summary = Summary::new(100);
+    for (number, (ms, segment)) in segments.iter().enumerate() {
+        let bytes = bytes(segment);
+        summary.add(&Frame {
+            number: number as u64 + 1,
+            time: Duration::from_millis(*ms),
+            interface: 0,
+            link: LinkType::RawIp,
+            wire_len: bytes.len() as u32,
+            bytes: &bytes,
+        });
+    }
+    summary
+}
+
+#[test]
+fn a_whole_connection_is_summed_up() {
+    let summary = summed(&[
+        (0, segment(true, SYN, 100, 0, 0)),
+        (20, segment(false, SYN | ACK, 500, 101, 0)),
+        (21, segment(true, ACK, 101, 501, 0)),
+        (22, segment(true, ACK, 101, 501, 50)),
+        (42, segment(false, ACK, 501, 151, 1000)),
+        (43, segment(false, ACK, 1501, 151, 1000)),
+        (44, segment(true, ACK, 151, 2501, 0)),
+        (45, segment(true, FIN | ACK, 151, 2501, 0)),
+        (65, segment(false, FIN | ACK, 2501, 152, 0)),
+        (66, segment(true, ACK, 152, 2502, 0)),
+    ]);
+    let [flow] = summary.flows()[..] else { panic!("one flow") };
+    assert_eq!((flow.opening(), flow.ending()), (Opening::Handshake, Ending::Closed));
+    assert_eq!(flow.handshake, Some(Duration::from_millis(21)));
+    let [client, server] = &flow.halves;
+    assert_eq!((client.payload_bytes, server.payload_bytes), (50, 2000));
+    assert_eq!((client.segments, server.segments), (6, 4));
+    assert_eq!(client.rtt.min, Duration::from_millis(20));
+    assert_eq!(server.largest_window, 1000 << 7);
+    assert_eq!(summary.anomalies.count(Kind::Retransmission), 0);
+}
+
+#[test]
+fn openings_and_endings_have_names() {
+    let cases = [
+        (vec![segment(true, SYN, 1, 0, 0)], Opening::Unanswered, Ending::Open),
+        (
+            vec![segment(true, SYN, 1, 0, 0), segment(false, RST | ACK, 0, 2, 0)],
+            Opening::Refused,
+            Ending::ResetByPeer,
+        ),
+        (
+            vec![segment(true, ACK, 1, 1, 10), segment(true, RST, 11, 0, 0)],
+            Opening::Midstream,
+            Ending::ResetByOpener,
+        ),
+        (
+            vec![
+                segment(false, SYN | ACK, 7, 2, 0),
+                segment(true, ACK, 2, 8, 0),
+                segment(true, FIN | ACK, 2, 8, 0),
+                segment(false, ACK, 8, 3, 0),
+            ],
+            Opening::Midstream,
+            Ending::HalfClosed,
+        ),
+        (
+            vec![
+                segment(true, SYN, 1, 0, 0),
+                segment(false, SYN, 7, 0, 0),
+                segment(true, SYN | ACK, 1, 8, 0),
+                segment(false, SYN | ACK, 7, 2, 0),
+            ],
+            Opening::Simultaneous,
+            Ending::Open,
+        ),
+    ];
+    for (segments, opening, ending) in cases {
+        let numbered: Vec<_> = (0..).zip(segments).collect();
+        let summary = summed(&numbered);
+        let [flow] = summary.flows()[..] else { panic!("one flow") };
+        assert_eq!((flow.opening(), flow.ending()), (opening, ending));
+        assert_eq!(flow.ends[0].1, 40_000, "{opening:?}: who called");
+    }
+}
+
+#[test]
+fn another_connection_on_the_same_ports_is_another_flow() {
+    let summary = summed(&[
+        (0, segment(true, SYN, 100, 0, 0)),
+        (1, segment(false, RST | ACK, 0, 101, 0)),
+        (500, segment(true, SYN, 9000, 0, 0)),
+        (1500, segment(true, SYN, 9000, 0, 0)),
+    ]);
+    let flows = summary.flows();
+    assert_eq!(flows.len(), 2);
+    assert_eq!(flows[1].halves[0].retransmissions, 1);
+    assert_eq!(flows[1].first_frame, 3);
+}
+
+#[test]
+fn anomalies_name_their_frames() {
+    let closed = Segment { window: 0, ..segment(false, ACK, 500, 111, 0) };
+    let summary = summed(&[
+        (0, segment(true, ACK, 101, 500, 10)),
+        (1, segment(false, ACK, 500, 111, 0)),
+        (2, segment(true, ACK, 121, 500, 10)),
+        (3, segment(false, ACK, 500, 111, 0)),
+        (4, closed),
+        (300, segment(true, ACK, 111, 500, 10)),
+        (299, segment(false, ACK, 500, 999, 0)),
+    ]);
+    let frames = |kind| summary.anomalies.0[&kind].frames.clone();
+    assert_eq!(frames(Kind::Gap), [3]);
+    assert_eq!(frames(Kind::DuplicateAck), [4]);
+    assert_eq!(frames(Kind::ZeroWindow), [5]);
+    assert_eq!(frames(Kind::Retransmission), [6]);
+    assert_eq!(frames(Kind::AckedUnseen), [7]);
+    assert_eq!(frames(Kind::TimeBackwards), [7]);
+    assert_eq!(summary.anomalies.count(Kind::BadChecksum), 7);
+}
+
+#[test]
+fn finished_flows_are_put_aside_and_counted() {
+    let mut summary = Summary::new(10);
+    let syn = bytes(&segment(true, SYN, 1, 0, 0));
+    let rst = bytes(&segment(false, RST | ACK, 0, 2, 0));
+    let mut number = 0;
+    for port in 0..SWEEP as u16 * 2 {
+        for (frame, at) in [(&syn, 20), (&rst, 22)] {
+            let mut frame = frame.clone();
+            frame[at..at + 2].copy_from_slice(&port.to_be_bytes());
+            number += 1;
+            summary.add(&Frame {
+                number,
+                time: Duration::from_secs(u64::from(port)),
+                interface: 0,
+                link: LinkType::RawIp,
+                wire_len: frame.len() as u32,
+                bytes: &frame,
+            });
+        }
+    }
+    assert_eq!(summary.flow_count(), SWEEP * 2);
+    assert!(summary.open.len() as u64 <= SWEEP, "{} flows are kept open", summary.open.len());
+    assert_eq!(summary.done.len(), 10);
+}

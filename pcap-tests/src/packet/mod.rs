@@ -1,0 +1,437 @@
+//! One frame taken apart as far as TCP, UDP and ICMP, with every length and checksum checked. Written apart from the stack, so that it can judge it.
+
+mod options;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::capture::{Frame, LinkType};
+
+pub use options::TcpOptions;
+
+/// FIN of [`Tcp::flags`].
+pub const FIN: u16 = 1;
+/// SYN of [`Tcp::flags`].
+pub const SYN: u16 = 2;
+/// RST of [`Tcp::flags`].
+pub const RST: u16 = 4;
+/// PSH of [`Tcp::flags`].
+pub const PSH: u16 = 8;
+/// ACK of [`Tcp::flags`].
+pub const ACK: u16 = 16;
+/// URG of [`Tcp::flags`].
+pub const URG: u16 = 32;
+/// ECE of [`Tcp::flags`].
+pub const ECE: u16 = 64;
+/// CWR of [`Tcp::flags`].
+pub const CWR: u16 = 128;
+
+/// An address and a port.
+pub type Endpoint = (IpAddr, u16);
+
+/// A frame taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// EtherType behind all tags.
+    pub ether_type: u16,
+    /// VLAN tags.
+    pub vlan_tags: u8,
+    /// The innermost IP header, where there is one.
+    pub ip: Option<Ip>,
+    /// IP headers before that one (tunnels of IP in IP).
+    pub tunnels: u8,
+    /// What IP carries.
+    pub body: Body<'a>,
+    /// The layer whose checksum is wrong. A capture made on the sender may hold sums that its device filled in later.
+    pub bad_checksum: Option<&'static str>,
+    /// Whether the snapshot length cut bytes that belong to the packet.
+    pub cut: bool,
+}
+
+/// What an IP header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ip {
+    /// Sender.
+    pub src: IpAddr,
+    /// Receiver.
+    pub dst: IpAddr,
+    /// Protocol number behind extension headers.
+    pub protocol: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TOS or traffic class; the lower two bits are ECN.
+    pub tos: u8,
+    /// IPv4: identification. IPv6: that of a fragment header, or 0.
+    pub id: u32,
+    /// IPv4: whether it may not be fragmented. IPv6: always.
+    pub dont_fragment: bool,
+    /// Offset in bytes and whether more follow, where it is a fragment.
+    pub fragment: Option<(u32, bool)>,
+    /// Bytes behind the headers.
+    pub payload_len: u32,
+}
+
+/// What IP carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// A TCP segment.
+    Tcp(Tcp<'a>),
+    /// A UDP datagram.
+    Udp(Udp<'a>),
+    /// An ICMP or ICMPv6 message.
+    Icmp(Icmp<'a>),
+    /// A piece of a packet.
+    Fragment,
+    /// Another protocol over IP.
+    Ip,
+    /// No IP: ARP, for one.
+    Other,
+}
+
+/// A TCP segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tcp<'a> {
+    /// Sender.
+    pub src: Endpoint,
+    /// Receiver.
+    pub dst: Endpoint,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgment number.
+    pub ack: u32,
+    /// Flag bits, [`FIN`] to [`CWR`], and AE at 256.
+    pub flags: u16,
+    /// Window as on the wire.
+    pub window: u16,
+    /// Urgent pointer.
+    pub urgent: u16,
+    /// Options.
+    pub options: TcpOptions,
+    /// Bytes of payload on the wire.
+    pub payload_len: u32,
+    /// Payload as far as it was captured.
+    pub payload: &'a [u8],
+}
+
+/// A UDP datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Udp<'a> {
+    /// Sender.
+    pub src: Endpoint,
+    /// Receiver.
+    pub dst: Endpoint,
+    /// Bytes of payload on the wire.
+    pub payload_len: u32,
+    /// Payload as far as it was captured.
+    pub payload: &'a [u8],
+}
+
+/// An ICMP message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Icmp<'a> {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// The second word: identifier and sequence, MTU, gateway.
+    pub word: u32,
+    /// What stands behind the first eight bytes: of an error, the packet that it is about.
+    pub payload: &'a [u8],
+    /// ICMPv6.
+    pub v6: bool,
+}
+
+/// What is wrong with a frame, so that it cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The frame ends before a header or its stated length.
+    #[error("truncated {0}")]
+    Truncated(&'static str),
+    /// A header contradicts itself.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+    /// A link type that is not read.
+    #[error("link type {0} is not read")]
+    LinkType(u32),
+}
+
+/// More IP headers than this within each other are not read.
+const MAX_TUNNELS: u8 = 4;
+const IPV6_FRAGMENT: u8 = 44;
+
+/// Bytes of a layer: what was captured, and how long it was on the wire.
+#[derive(Clone, Copy)]
+struct Layer<'a> {
+    bytes: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Layer<'a> {
+    /// Cuts a header off.
+    fn split(self, at: usize, what: &'static str) -> Result<(&'a [u8], Layer<'a>), Fault> {
+        let (header, bytes) = self.bytes.split_at_checked(at).ok_or(Fault::Truncated(what))?;
+        Ok((header, Layer { bytes, len: self.len - at }))
+    }
+
+    /// Keeps a stated length; what follows is padding.
+    fn limit(self, len: usize, what: &'static str) -> Result<Layer<'a>, Fault> {
+        if len > self.len {
+            return Err(Fault::Truncated(what));
+        }
+        Ok(Layer { bytes: &self.bytes[..len.min(self.bytes.len())], len })
+    }
+
+    fn is_cut(self) -> bool {
+        self.bytes.len() < self.len
+    }
+}
+
+impl<'a> Packet<'a> {
+    /// Takes a captured frame apart.
+    pub fn of(frame: &Frame<'a>) -> Result<Self, Fault> {
+        dissect(frame.link, frame.bytes, frame.wire_len as usize)
+    }
+}
+
+/// Takes apart a frame that was `wire_len` bytes long and of which `bytes` were captured.
+pub fn dissect(link: LinkType, bytes: &[u8], wire_len: usize) -> Result<Packet<'_>, Fault> {
+    let payload = link.strip(bytes)?;
+    let mut packet = Packet {
+        ether_type: payload.ether_type,
+        vlan_tags: payload.vlan_tags,
+        ip: None,
+        tunnels: 0,
+        body: Body::Other,
+        bad_checksum: None,
+        cut: bytes.len() < wire_len,
+    };
+    let len = wire_len.max(bytes.len()) - payload.header_len;
+    let layer = Layer { bytes: payload.bytes, len };
+    match payload.ether_type {
+        0x0800 => ipv4(&mut packet, layer)?,
+        0x86dd => ipv6(&mut packet, layer)?,
+        _ => {}
+    }
+    Ok(packet)
+}
+
+/// The packet within an ICMP error: an IP header and at least the ports, without checksums and stated lengths.
+pub fn quoted(bytes: &[u8]) -> Option<(Ip, Endpoint, Endpoint)> {
+    let (ip, header_len) = match bytes.first()? >> 4 {
+        4 => ipv4_header(Layer { bytes, len: usize::MAX }).ok()?,
+        6 => {
+            let header = bytes.get(..40)?;
+            (ipv6_header(header), 40)
+        }
+        _ => return None,
+    };
+    let ports = bytes.get(header_len..header_len + 4)?;
+    if ip.fragment.is_some_and(|(offset, _)| offset != 0) || !matches!(ip.protocol, 6 | 17) {
+        return None;
+    }
+    Some((ip, (ip.src, be16(ports, 0)), (ip.dst, be16(ports, 2))))
+}
+
+fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The header's fields and its length.
+fn ipv4_header(layer: Layer<'_>) -> Result<(Ip, usize), Fault> {
+    let (fixed, _) = layer.split(20, "IPv4 header")?;
+    let header_len = usize::from(fixed[0] & 15) * 4;
+    let total_len = usize::from(be16(fixed, 2));
+    // A device that cuts segments later is handed packets without a length.
+    let total_len = if total_len == 0 { layer.len } else { total_len };
+    if fixed[0] >> 4 != 4 || header_len < 20 || total_len < header_len {
+        return Err(Fault::Malformed("IPv4 header"));
+    }
+    let (header, _) = layer.split(header_len, "IPv4 header")?;
+    let pieces = be16(header, 6);
+    let (offset, more) = (u32::from(pieces & 0x1fff) * 8, pieces & 0x2000 != 0);
+    let address = |at: usize| Ipv4Addr::from(be32(header, at)).into();
+    let ip = Ip {
+        src: address(12),
+        dst: address(16),
+        protocol: header[9],
+        ttl: header[8],
+        tos: header[1],
+        id: u32::from(be16(header, 4)),
+        dont_fragment: pieces & 0x4000 != 0,
+        fragment: (offset != 0 || more).then_some((offset, more)),
+        payload_len: u32::try_from(total_len - header_len).unwrap_or(u32::MAX),
+    };
+    Ok((ip, header_len))
+}
+
+fn ipv4<'a>(packet: &mut Packet<'a>, layer: Layer<'a>) -> Result<(), Fault> {
+    let (ip, header_len) = ipv4_header(layer)?;
+    let layer = layer.limit(header_len + ip.payload_len as usize, "IPv4 packet")?;
+    let (header, payload) = layer.split(header_len, "IPv4 header")?;
+    if sum(header, 0) != 0xffff {
+        packet.bad_checksum = Some("IPv4");
+    }
+    packet.ip = Some(ip);
+    if ip.fragment.is_some() {
+        packet.body = Body::Fragment;
+        return Ok(());
+    }
+    transport(packet, ip, sum(&header[12..20], 0), payload)
+}
+
+fn ipv6_header(header: &[u8]) -> Ip {
+    let address = |at: usize| {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&header[at..at + 16]);
+        IpAddr::from(Ipv6Addr::from(octets))
+    };
+    Ip {
+        src: address(8),
+        dst: address(24),
+        protocol: header[6],
+        ttl: header[7],
+        tos: (be16(header, 0) >> 4) as u8,
+        id: 0,
+        dont_fragment: true,
+        fragment: None,
+        payload_len: u32::from(be16(header, 4)),
+    }
+}
+
+fn ipv6<'a>(packet: &mut Packet<'a>, layer: Layer<'a>) -> Result<(), Fault> {
+    let (header, rest) = layer.split(40, "IPv6 header")?;
+    if header[0] >> 4 != 6 {
+        return Err(Fault::Malformed("IPv6 header"));
+    }
+    let mut ip = ipv6_header(header);
+    // A jumbogram, or a packet for a device that cuts it later.
+    let len = if ip.payload_len == 0 { rest.len } else { ip.payload_len as usize };
+    let mut payload = rest.limit(len, "IPv6 packet")?;
+    // Hop-by-hop, routing and destination options may stand before the transport.
+    while matches!(ip.protocol, 0 | 43 | 60) {
+        let (start, _) = payload.split(2, "IPv6 extension")?;
+        let len = (usize::from(start[1]) + 1) * 8;
+        let (extension, rest) = payload.split(len, "IPv6 extension")?;
+        ip.protocol = extension[0];
+        payload = rest;
+    }
+    if ip.protocol == IPV6_FRAGMENT {
+        let (fragment, rest) = payload.split(8, "IPv6 fragment header")?;
+        let pieces = be16(fragment, 2);
+        ip.protocol = fragment[0];
+        ip.id = be32(fragment, 4);
+        ip.dont_fragment = false;
+        ip.fragment = Some((u32::from(pieces & 0xfff8), pieces & 1 != 0));
+        payload = rest;
+    }
+    ip.payload_len = u32::try_from(payload.len).unwrap_or(u32::MAX);
+    packet.ip = Some(ip);
+    // RFC 6946: an atomic fragment is a whole packet.
+    if ip.fragment.is_some_and(|piece| piece != (0, false)) {
+        packet.body = Body::Fragment;
+        return Ok(());
+    }
+    transport(packet, ip, sum(&header[8..40], 0), payload)
+}
+
+fn transport<'a>(
+    packet: &mut Packet<'a>,
+    ip: Ip,
+    addresses: u32,
+    payload: Layer<'a>,
+) -> Result<(), Fault> {
+    let pseudo = addresses + u32::from(ip.protocol) + payload.len as u32;
+    // What was cut cannot be summed.
+    let wrong = |start| !payload.is_cut() && sum(payload.bytes, start) != 0xffff;
+    let (body, bad) = match ip.protocol {
+        4 | 41 if packet.tunnels < MAX_TUNNELS => {
+            packet.tunnels += 1;
+            return match ip.protocol {
+                4 => ipv4(packet, payload),
+                _ => ipv6(packet, payload),
+            };
+        }
+        6 => (Body::Tcp(tcp(ip, payload)?), wrong(pseudo).then_some("TCP")),
+        17 => {
+            let (udp, has_sum) = udp(ip, payload)?;
+            (Body::Udp(udp), (has_sum && wrong(pseudo)).then_some("UDP"))
+        }
+        1 if ip.src.is_ipv4() => {
+            (Body::Icmp(icmp(payload, "ICMP header")?), wrong(0).then_some("ICMP"))
+        }
+        58 if ip.src.is_ipv6() => {
+            let icmp = Icmp { v6: true, ..icmp(payload, "ICMPv6 header")? };
+            (Body::Icmp(icmp), wrong(pseudo).then_some("ICMPv6"))
+        }
+        _ => (Body::Ip, None),
+    };
+    packet.body = body;
+    packet.bad_checksum = packet.bad_checksum.or(bad);
+    Ok(())
+}
+
+fn tcp(ip: Ip, segment: Layer<'_>) -> Result<Tcp<'_>, Fault> {
+    let (fixed, _) = segment.split(20, "TCP header")?;
+    let header_len = usize::from(fixed[12] >> 4) * 4;
+    if header_len < 20 {
+        return Err(Fault::Malformed("TCP header"));
+    }
+    let (header, payload) = segment.split(header_len, "TCP options")?;
+    Ok(Tcp {
+        src: (ip.src, be16(header, 0)),
+        dst: (ip.dst, be16(header, 2)),
+        seq: be32(header, 4),
+        ack: be32(header, 8),
+        flags: be16(header, 12) & 0x1ff,
+        window: be16(header, 14),
+        urgent: be16(header, 18),
+        options: TcpOptions::parse(&header[20..]),
+        payload_len: u32::try_from(payload.len).unwrap_or(u32::MAX),
+        payload: payload.bytes,
+    })
+}
+
+/// The datagram, and whether it has a checksum.
+fn udp(ip: Ip, datagram: Layer<'_>) -> Result<(Udp<'_>, bool), Fault> {
+    let (header, payload) = datagram.split(8, "UDP header")?;
+    let len = usize::from(be16(header, 4));
+    // Datagrams for a device that cuts them later are longer than they say.
+    if len != datagram.len && len != 0 {
+        return Err(Fault::Malformed("UDP length"));
+    }
+    let udp = Udp {
+        src: (ip.src, be16(header, 0)),
+        dst: (ip.dst, be16(header, 2)),
+        payload_len: u32::try_from(payload.len).unwrap_or(u32::MAX),
+        payload: payload.bytes,
+    };
+    Ok((udp, be16(header, 6) != 0 || ip.src.is_ipv6()))
+}
+
+fn icmp<'a>(message: Layer<'a>, what: &'static str) -> Result<Icmp<'a>, Fault> {
+    let (header, payload) = message.split(8, what)?;
+    let (kind, code) = (header[0], header[1]);
+    Ok(Icmp { kind, code, word: be32(header, 4), payload: payload.bytes, v6: false })
+}
+
+/// The one's complement sum of RFC 1071 over `bytes` and a start, folded to 16 bits.
+fn sum(bytes: &[u8], start: u32) -> u32 {
+    let mut total = u64::from(start);
+    let (words, rest) = bytes.as_chunks::<4>();
+    for word in words {
+        total += u64::from(u32::from_be_bytes(*word));
+    }
+    for pair in rest.chunks(2) {
+        total += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+    }
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u32
+}
+
+#[cfg(test)]
+mod tests;
