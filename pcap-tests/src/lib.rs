@@ -1,9 +1,13 @@
 //! Packet traces as tests: reading captures and measuring what they show. It must not know the sentry.
 //!
-//! [`capture`] reads files, [`packet`] takes one frame apart and checks it, [`flows`] sums conversations up as an engineer would by hand, [`report`] tells it.
+//! [`capture`] reads files, [`packet`] takes one frame apart and checks it, [`flows`] sums conversations up as an engineer would by hand, [`report`] tells it,
+//! [`compare`] says in what two captures differ.
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod compare;
 pub mod flows;
 pub mod packet;
 pub mod report;
+#[cfg(test)]
+mod testing;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::capture::{LinkType, Reader};
 use crate::flows::{Flow, Half, Protocol, Summary};
-use crate::packet::{Endpoint, TcpOptions};
+use crate::packet::Endpoint;
 
 /// What a report shows.
 #[derive(Clone, Copy, Debug)]
@@ -235,7 +235,9 @@ pub fn flow(flow: &Flow) -> String {
         count("largest payload", |half| half.largest_payload.into()),
         count("largest window", |half| half.largest_window),
         row("RTT min mean max, ms", &rtt),
-        row("options of the SYN", &|half| half.syn_options.map_or("-".into(), options)),
+        row("options of the SYN", &|half| {
+            half.syn_options.map_or("-".into(), |options| options.to_string())
+        }),
     ];
     let head = ["", &format!("{from} ->"), &format!("{to} ->")];
     let _ = writeln!(out, "{}", table(&head, 1, rows.into_iter()));
@@ -271,18 +273,6 @@ fn flow_json(flow: &Flow) -> serde_json::Value {
     value["opening"] = json!(flow.opening());
     value["ending"] = json!(flow.ending());
     value
-}
-
-fn options(options: TcpOptions) -> String {
-    let mut words = Vec::new();
-    words.extend(options.mss.map(|mss| format!("mss {mss}")));
-    words.extend(options.window_scale.map(|shift| format!("wscale {shift}")));
-    words.extend(options.sack_permitted.then(|| "sackOK".into()));
-    words.extend(options.timestamps.map(|_| "TS".into()));
-    words.extend(options.fast_open.map(|len| format!("TFO {len}")));
-    words.extend(options.acc_ecn.then(|| "AccECN".into()));
-    words.extend(options.multipath.then(|| "MPTCP".into()));
-    if words.is_empty() { "none".into() } else { words.join(" ") }
 }
 
 /// The name of an enum's value, as JSON has it.

@@ -82,3 +82,32 @@ fn what_can_be_read_is_told_and_what_cannot_is_named() {
     }
     assert_eq!(trace(&["info", "--flow", "7", &cut]).status.code(), Some(2));
 }
+
+#[test]
+fn diff_tells_what_differs_and_its_status_says_so() {
+    let folder = Scratch::new();
+    let (one, other) = (folder.file("one.pcap"), folder.file("other.pcap"));
+    let whole = refused();
+    std::fs::write(&one, &whole).expect("a file");
+    // Without the SYN that was sent again.
+    std::fs::write(&other, [&whole[..80], &whole[136..]].concat()).expect("a file");
+    let alike = trace(&["diff", &one, &one]);
+    assert_eq!(
+        (alike.status.code(), text(&alike.stdout).as_str()),
+        (Some(0), "alike: 1 flows compared\n")
+    );
+    let told = trace(&["diff", &one, &other]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(
+        text(&told.stdout).starts_with(
+            "tcp 10.0.0.1 port 40000 to 10.0.0.2 port 80: retransmissions: 1 by the caller"
+        ),
+        "{}",
+        text(&told.stdout)
+    );
+    let ignored = trace(&["diff", "--ignore", "retransmissions", &one, &other]);
+    assert_eq!(ignored.status.code(), Some(0), "{}", text(&ignored.stdout));
+    assert_eq!(trace(&["diff", "--strict", "all", "-q", &one, &other]).status.code(), Some(1));
+    assert_eq!(trace(&["diff", &one, &folder.file("absent")]).status.code(), Some(2));
+    assert!(text(&trace(&["diff", "--ignore", "colour", &one, &other]).stderr).contains("stream"));
+}

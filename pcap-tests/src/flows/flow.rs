@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::anomaly::Kind;
 use super::half::Half;
+use super::record::{self, Record, Step};
 use crate::capture::Frame;
 use crate::packet::{ACK, Endpoint, RST, SYN, Tcp};
 
@@ -80,6 +81,9 @@ pub struct Flow {
     pub handshake: Option<Duration>,
     #[serde(skip)]
     reset_by: Option<usize>,
+    /// Every step, where a comparison wants it.
+    #[serde(skip)]
+    pub record: Option<Box<Record>>,
 }
 
 impl Flow {
@@ -102,12 +106,17 @@ impl Flow {
             icmp_errors: 0,
             handshake: None,
             reset_by: None,
+            record: None,
         }
     }
 
     /// A datagram or an echo.
-    pub(super) fn message(&mut self, src: Endpoint, payload_len: u64) {
-        let side = usize::from(src != self.ends[0]);
+    pub(super) fn message(&mut self, src: Endpoint, payload_len: u32, payload: &[u8], frame: u64) {
+        let side = record::side(&self.ends, src);
+        if let Some(record) = &mut self.record {
+            record.message(frame, side, payload_len, payload);
+        }
+        let payload_len = u64::from(payload_len);
         let half = &mut self.halves[side];
         half.segments += 1;
         half.data_segments += u64::from(payload_len > 0);
@@ -117,7 +126,7 @@ impl Flow {
 
     /// Whether this segment opens another connection on the same ports.
     pub(super) fn is_succeeded_by(&self, tcp: &Tcp<'_>) -> bool {
-        let side = usize::from(tcp.src != self.ends[0]);
+        let side = record::side(&self.ends, tcp.src);
         let half = &self.halves[side];
         tcp.flags & (SYN | ACK) == SYN
             && half.origin().is_some_and(|isn| isn != tcp.seq)
@@ -128,15 +137,16 @@ impl Flow {
     pub(super) fn segment(
         &mut self,
         tcp: &Tcp<'_>,
-        time: Duration,
+        frame: &Frame<'_>,
         marked: bool,
         tell: &mut impl FnMut(Kind),
     ) {
+        let time = frame.time;
         // A capture that begins with a SYN-ACK still knows who called.
         if self.frames == 1 && tcp.flags & (SYN | ACK) == SYN | ACK {
             self.ends.swap(0, 1);
         }
-        let side = usize::from(tcp.src != self.ends[0]);
+        let side = record::side(&self.ends, tcp.src);
         let scales = self.halves.each_ref().map(|half| half.syn_options.map(|o| o.window_scale));
         // RFC 7323, 1.3: both sides must send the option for either to scale.
         let scale = match (scales[side], scales[1 - side]) {
@@ -148,6 +158,7 @@ impl Flow {
         let window = self.halves[1 - side].window();
         let half = &mut self.halves[side];
         half.marked += u64::from(marked);
+        let before = half.retransmissions + half.out_of_order;
         half.sent(tcp, time, self.handshake, window, tell);
         half.answered(tcp, scale, outstanding, tell);
         if tcp.flags & ACK != 0 && tcp.flags & RST == 0 {
@@ -163,6 +174,33 @@ impl Flow {
         if established {
             self.handshake = Some(time.saturating_sub(self.start));
         }
+        let half = &self.halves[side];
+        let is_again = half.retransmissions + half.out_of_order > before;
+        self.keep(tcp, frame, side, scale.unwrap_or(0), is_again);
+    }
+
+    /// Keeps the step, where a comparison wants it.
+    fn keep(&mut self, tcp: &Tcp<'_>, frame: &Frame<'_>, side: usize, scale: u8, is_again: bool) {
+        let Some(record) = &mut self.record else { return };
+        let (half, other) = (&self.halves[side], &self.halves[1 - side]);
+        let seq = if half.origin().is_some() { half.relative(tcp.seq) } else { 0 };
+        let has_ack = tcp.flags & ACK != 0 && other.origin().is_some();
+        let shift = if tcp.flags & SYN != 0 { 0 } else { scale.min(14) };
+        record.steps.push(Step {
+            frame: frame.number,
+            time: frame.time.saturating_sub(self.start),
+            side,
+            flags: tcp.flags,
+            seq,
+            len: tcp.payload_len,
+            ack: if has_ack { other.relative(tcp.ack) } else { 0 },
+            window: u64::from(tcp.window) << shift,
+            is_again,
+        });
+        if tcp.flags & SYN != 0 {
+            record.options[side].get_or_insert(tcp.options);
+        }
+        record.payload(side, tcp, seq, half.syns > 0, half.fresh());
     }
 
     /// How it began.

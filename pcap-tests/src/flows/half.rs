@@ -106,6 +106,8 @@ struct State {
     fin: Option<i64>,
     last_ack: Option<(u32, u16)>,
     window: Option<u64>,
+    /// Ranges of the last segment that were not seen before.
+    fresh: Vec<(i64, i64)>,
 }
 
 impl Half {
@@ -124,6 +126,11 @@ impl Half {
         self.state.origin
     }
 
+    /// Ranges of the last segment that were not seen before, SYN and FIN included.
+    pub(super) fn fresh(&self) -> &[(i64, i64)] {
+        &self.state.fresh
+    }
+
     /// A sequence number as a distance from the first.
     pub fn relative(&self, seq: u32) -> i64 {
         let State { origin, next, .. } = self.state;
@@ -140,6 +147,7 @@ impl Half {
         peer_window: Option<u64>,
         tell: &mut impl FnMut(Kind),
     ) {
+        self.state.fresh.clear();
         self.segments += 1;
         self.syns += u64::from(tcp.flags & SYN != 0);
         self.fins += u64::from(tcp.flags & FIN != 0);
@@ -185,6 +193,7 @@ impl Half {
                 self.hole(next, start, time);
             }
             self.unique_bytes += (i64::from(tcp.payload_len)).min(end - next.max(start)) as u64;
+            self.state.fresh.push((next.max(start), end));
             self.state.next = end;
             if self.state.in_flight.len() < MAX_IN_FLIGHT {
                 self.state.in_flight.push_back((end, time));
@@ -225,6 +234,7 @@ impl Half {
                 continue;
             }
             fills = Some(since);
+            self.state.fresh.push((from.max(start), to.min(end)));
             let filled = (to.min(end) - from.max(start)) as u64;
             self.unique_bytes += filled;
             self.missing_bytes = self.missing_bytes.saturating_sub(filled);

@@ -3,6 +3,7 @@
 pub mod anomaly;
 mod flow;
 mod half;
+mod record;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use serde::Serialize;
 pub use anomaly::{Anomalies, Kind};
 pub use flow::{Ending, Flow, Opening, Protocol};
 pub use half::{Half, Rtt};
+pub use record::{CHUNK, Message, Record, Step, Stream};
 
 use crate::capture::{Frame, LinkType, ReadError, Reader};
 use crate::packet::{self, Body, Endpoint, Icmp, Packet, Tcp};
@@ -78,6 +80,7 @@ pub struct Summary {
     /// Flows that are kept to be told; of more only these are counted.
     max_flows: usize,
     flows: u64,
+    records: bool,
 }
 
 impl Summary {
@@ -86,14 +89,25 @@ impl Summary {
         Self { max_flows, ..Self::default() }
     }
 
+    /// An empty summary that keeps every flow with its steps, for a comparison.
+    pub fn recording() -> Self {
+        Self { max_flows: usize::MAX, records: true, ..Self::default() }
+    }
+
     /// Sums a capture up as far as it can be read; the error tells why not further.
     pub fn of(reader: &mut Reader) -> (Self, Option<ReadError>) {
         let mut summary = Self::new(usize::MAX);
+        let error = summary.read(reader);
+        (summary, error)
+    }
+
+    /// Takes in what is left of a capture; the error tells why not all of it.
+    pub fn read(&mut self, reader: &mut Reader) -> Option<ReadError> {
         loop {
             match reader.next() {
-                Ok(Some(frame)) => summary.add(&frame),
-                Ok(None) => return (summary, None),
-                Err(error) => return (summary, Some(error)),
+                Ok(Some(frame)) => self.add(&frame),
+                Ok(None) => return None,
+                Err(error) => return Some(error),
             }
         }
     }
@@ -143,9 +157,12 @@ impl Summary {
         });
         match &packet.body {
             Body::Tcp(tcp) => self.tcp(frame, packet, tcp),
-            Body::Udp(udp) => self
-                .flow(frame, Protocol::Udp, udp.src, udp.dst)
-                .message(udp.src, u64::from(udp.payload_len)),
+            Body::Udp(udp) => self.flow(frame, Protocol::Udp, udp.src, udp.dst).message(
+                udp.src,
+                udp.payload_len,
+                udp.payload,
+                frame.number,
+            ),
             Body::Icmp(icmp) => self.icmp(frame, ip.src, ip.dst, icmp),
             Body::Fragment => self.anomalies.add(Kind::Fragment, frame.number),
             Body::Ip | Body::Other => {}
@@ -172,7 +189,7 @@ impl Summary {
             tell(Kind::Marked);
         }
         let flow = self.flow(frame, Protocol::Tcp, tcp.src, tcp.dst);
-        flow.segment(tcp, frame.time, marked, &mut tell);
+        flow.segment(tcp, frame, marked, &mut tell);
         self.anomalies = std::mem::take(anomalies);
     }
 
@@ -183,14 +200,21 @@ impl Summary {
             if icmp.v6 { icmp.kind < 128 } else { matches!(icmp.kind, 3 | 4 | 5 | 11 | 12) };
         if echo {
             let id = (icmp.word >> 16) as u16;
-            self.flow(frame, Protocol::Echo, (src, id), (dst, id))
-                .message((src, id), icmp.payload.len() as u64);
+            self.flow(frame, Protocol::Echo, (src, id), (dst, id)).message(
+                (src, id),
+                icmp.payload.len() as u32,
+                icmp.payload,
+                frame.number,
+            );
         } else if error {
             self.anomalies.add(Kind::IcmpError, frame.number);
             if let Some((ip, one, other)) = packet::quoted(icmp.payload) {
                 let protocol = if ip.protocol == 6 { Protocol::Tcp } else { Protocol::Udp };
                 if let Some(flow) = self.open.get_mut(&Key::of(protocol, one, other)) {
                     flow.icmp_errors += 1;
+                    if let Some(record) = &mut flow.record {
+                        record.icmp.push((frame.number, icmp.kind, icmp.code));
+                    }
                 }
             }
         }
@@ -203,10 +227,12 @@ impl Summary {
         src: Endpoint,
         dst: Endpoint,
     ) -> &mut Flow {
-        let flows = &mut self.flows;
+        let (flows, records) = (&mut self.flows, self.records);
         let flow = self.open.entry(Key::of(protocol, src, dst)).or_insert_with(|| {
             *flows += 1;
-            Box::new(Flow::new(*flows, protocol, src, dst, frame))
+            let mut flow = Box::new(Flow::new(*flows, protocol, src, dst, frame));
+            flow.record = records.then(Box::default);
+            flow
         });
         flow.frames += 1;
         flow.last = flow.last.max(frame.time);

@@ -1,5 +1,7 @@
 //! TCP options of a segment, as far as an analysis wants them.
 
+use std::fmt;
+
 /// Options of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpOptions {
@@ -75,6 +77,21 @@ impl TcpOptions {
     /// Left and right edges of the SACK blocks, in the order of the segment.
     pub fn sack(&self) -> &[(u32, u32)] {
         &self.sack[..usize::from(self.sack_len)]
+    }
+}
+
+/// As tcpdump names them.
+impl fmt::Display for TcpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        words.extend(self.mss.map(|mss| format!("mss {mss}")));
+        words.extend(self.window_scale.map(|shift| format!("wscale {shift}")));
+        words.extend(self.sack_permitted.then(|| "sackOK".into()));
+        words.extend(self.timestamps.map(|_| "TS".into()));
+        words.extend(self.fast_open.map(|len| format!("TFO {len}")));
+        words.extend(self.acc_ecn.then(|| "AccECN".into()));
+        words.extend(self.multipath.then(|| "MPTCP".into()));
+        f.write_str(&if words.is_empty() { "none".into() } else { words.join(" ") })
     }
 }
 

@@ -46,7 +46,7 @@ pub fn run(args: &InfoArgs) -> Result<u8> {
     let mut status = 0;
     for file in &args.files {
         if let Err(error) = one(file, args) {
-            if error.downcast_ref::<std::io::Error>().is_some_and(closed) {
+            if error.downcast_ref::<std::io::Error>().is_some_and(super::is_closed) {
                 return Ok(status);
             }
             eprintln!("netcell: {error:#}");
@@ -54,11 +54,6 @@ pub fn run(args: &InfoArgs) -> Result<u8> {
         }
     }
     Ok(status)
-}
-
-/// Nobody reads on: `netcell trace info … | head`.
-fn closed(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 fn one(file: &PathBuf, args: &InfoArgs) -> Result<()> {

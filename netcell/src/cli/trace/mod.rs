@@ -2,6 +2,7 @@
 //!
 //! Its exit statuses are those of `diff`: 0 as it should be, 1 different, 2 unreadable.
 
+mod diff;
 mod info;
 mod progress;
 
@@ -9,6 +10,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+/// Two traces are not alike.
+const EXIT_DIFFERENT: u8 = 1;
 /// What was asked for could not be read at all.
 const EXIT_UNREADABLE: u8 = 2;
 
@@ -22,12 +25,14 @@ pub struct TraceArgs {
 #[derive(Subcommand, Debug)]
 enum Verb {
     Info(info::InfoArgs),
+    Diff(diff::DiffArgs),
 }
 
 /// Runs the verb. Failures are one line on standard error.
 pub fn run(args: TraceArgs) -> ExitCode {
     let result = match args.verb {
         Verb::Info(args) => info::run(&args),
+        Verb::Diff(args) => diff::run(&args),
     };
     match result {
         Ok(status) => ExitCode::from(status),
@@ -36,4 +41,9 @@ pub fn run(args: TraceArgs) -> ExitCode {
             ExitCode::from(EXIT_UNREADABLE)
         }
     }
+}
+
+/// Nobody reads on: `netcell trace info ... | head`.
+fn is_closed(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
 }
