@@ -204,8 +204,9 @@ impl Writer {
             };
             pcapng::interface(&mut self.out, &name, linktype)?;
         }
-        self.last_ns = frame.time_ns;
-        pcapng::packet(&mut self.out, number, frame.time_ns, frame.way, &frame.bytes)
+        // Threads read the clock before they come to the wire: the order is that of the wire.
+        self.last_ns = self.last_ns.max(frame.time_ns);
+        pcapng::packet(&mut self.out, number, self.last_ns, frame.way, &frame.bytes)
     }
 }
 
@@ -222,7 +223,8 @@ mod tests {
         let names = HashMap::from([(NicId(2), "tap0".to_string())]);
         let capture = Capture::start(&path, Instant::from_secs(5), names).unwrap();
         let packet = PacketBuffer::from_slice(&[0xab; 61]);
-        for (at, direction) in [(6, Direction::Received), (7, Direction::Sent)] {
+        // The second read the clock before the first.
+        for (at, direction) in [(7, Direction::Received), (6, Direction::Sent)] {
             let now = Instant::from_secs(at);
             let kind = NicKind::Ethernet;
             capture.frame(&Tapped { now, nic: NicId(2), kind, direction, frame: &packet });
@@ -233,7 +235,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
         let mut kinds = Vec::new();
-        let mut flags = Vec::new();
+        let (mut flags, mut times) = (Vec::new(), Vec::new());
         let mut at = 0;
         while at < bytes.len() {
             let len = word(at + 4) as usize;
@@ -242,11 +244,13 @@ mod tests {
             if word(at) == 6 {
                 assert_eq!((word(at + 20), word(at + 24)), (61, 61));
                 flags.push(word(at + 28 + 64 + 4));
+                times.push(u64::from(word(at + 12)) << 32 | u64::from(word(at + 16)));
             }
             at += len;
         }
         assert_eq!(kinds, [0x0a0d_0d0a, 1, 6, 6, 5]);
         assert_eq!(flags, [1, 2]);
+        assert_eq!(times[0], times[1], "time goes backwards in the file");
     }
 
     #[test]

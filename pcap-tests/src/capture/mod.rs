@@ -38,7 +38,7 @@ pub struct Frame<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file could not be opened or read.
-    #[error("cannot read the capture: {0}")]
+    #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The file ends within a record.
     #[error("the file ends within the record after frame {after}")]
@@ -47,7 +47,7 @@ pub enum ReadError {
         after: u64,
     },
     /// What follows has no framing any more.
-    #[error("after frame {after} the file is malformed: {source}")]
+    #[error("after frame {after} the file is malformed")]
     Malformed {
         /// The last good frame.
         after: u64,

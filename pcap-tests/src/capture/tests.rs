@@ -4,7 +4,10 @@ use std::io::Write;
 
 use super::*;
 
-fn read_all(bytes: &[u8]) -> (Vec<(u64, Duration, Vec<u8>, u32)>, Option<ReadError>, u64) {
+/// Number, time, bytes and length on the wire.
+type Read = (u64, Duration, Vec<u8>, u32);
+
+fn read_all(bytes: &[u8]) -> (Vec<Read>, Option<ReadError>, u64) {
     let mut reader = match Reader::new(std::io::Cursor::new(bytes.to_vec())) {
         Ok(reader) => reader,
         Err(error) => return (Vec::new(), Some(error), 0),

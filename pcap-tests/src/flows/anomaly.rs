@@ -19,6 +19,8 @@ pub enum Kind {
     BadOptions,
     /// The frame is older than the one before it.
     TimeBackwards,
+    /// The frame before it once more: captured twice, or duplicated on its way. It is not counted.
+    DuplicateFrame,
     /// Bytes are missing before the segment.
     Gap,
     /// A segment fills a gap soon after it came.
@@ -55,6 +57,7 @@ impl Kind {
             Self::BadChecksum => "bad checksum",
             Self::BadOptions => "bad TCP options",
             Self::TimeBackwards => "time goes backwards",
+            Self::DuplicateFrame => "duplicate frame",
             Self::Gap => "bytes missing before",
             Self::OutOfOrder => "out of order",
             Self::Retransmission => "retransmission",

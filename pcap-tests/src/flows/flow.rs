@@ -8,7 +8,7 @@ use super::anomaly::Kind;
 use super::half::Half;
 use super::record::{self, Record, Step};
 use crate::capture::Frame;
-use crate::packet::{ACK, Endpoint, RST, SYN, Tcp};
+use crate::packet::{ACK, Endpoint, Ip, RST, SYN, Tcp};
 
 /// What the flow is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -138,7 +138,7 @@ impl Flow {
         &mut self,
         tcp: &Tcp<'_>,
         frame: &Frame<'_>,
-        marked: bool,
+        ip: &Ip,
         tell: &mut impl FnMut(Kind),
     ) {
         let time = frame.time;
@@ -147,6 +147,10 @@ impl Flow {
             self.ends.swap(0, 1);
         }
         let side = record::side(&self.ends, tcp.src);
+        if self.halves[side].is_duplicate(tcp, ip.id) {
+            return tell(Kind::DuplicateFrame);
+        }
+        let marked = ip.tos & 3 == 3;
         let scales = self.halves.each_ref().map(|half| half.syn_options.map(|o| o.window_scale));
         // RFC 7323, 1.3: both sides must send the option for either to scale.
         let scale = match (scales[side], scales[1 - side]) {
@@ -158,6 +162,9 @@ impl Flow {
         let window = self.halves[1 - side].window();
         let half = &mut self.halves[side];
         half.marked += u64::from(marked);
+        if marked {
+            tell(Kind::Marked);
+        }
         let before = half.retransmissions + half.out_of_order;
         half.sent(tcp, time, self.handshake, window, tell);
         half.answered(tcp, scale, outstanding, tell);
@@ -196,6 +203,12 @@ impl Flow {
             ack: if has_ack { other.relative(tcp.ack) } else { 0 },
             window: u64::from(tcp.window) << shift,
             is_again,
+            sack: tcp
+                .options
+                .sack()
+                .iter()
+                .map(|(from, to)| (other.relative(*from), other.relative(*to)))
+                .collect(),
         });
         if tcp.flags & SYN != 0 {
             record.options[side].get_or_insert(tcp.options);

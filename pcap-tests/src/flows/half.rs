@@ -108,6 +108,8 @@ struct State {
     window: Option<u64>,
     /// Ranges of the last segment that were not seen before.
     fresh: Vec<(i64, i64)>,
+    /// Identification, sequence and acknowledgment numbers, flags and length of the last segment.
+    last: Option<(u32, u32, u32, u16, u32)>,
 }
 
 impl Half {
@@ -136,6 +138,14 @@ impl Half {
         let State { origin, next, .. } = self.state;
         let expected = origin.unwrap_or(seq).wrapping_add(next as u32);
         next + i64::from(seq.wrapping_sub(expected) as i32)
+    }
+
+    /// Whether this is the last segment once more, down to its IP identification (0 tells nothing).
+    pub(super) fn is_duplicate(&mut self, tcp: &Tcp<'_>, id: u32) -> bool {
+        let this = Some((id, tcp.seq, tcp.ack, tcp.flags, tcp.payload_len));
+        let is_duplicate = id != 0 && self.state.last == this;
+        self.state.last = this;
+        is_duplicate
     }
 
     /// Takes a segment of this side in. `round_trip`: that of the handshake.

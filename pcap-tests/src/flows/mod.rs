@@ -17,7 +17,7 @@ pub use half::{Half, Rtt};
 pub use record::{CHUNK, Message, Record, Step, Stream};
 
 use crate::capture::{Frame, LinkType, ReadError, Reader};
-use crate::packet::{self, Body, Endpoint, Icmp, Packet, Tcp};
+use crate::packet::{self, Body, Endpoint, Icmp, Ip, Packet, Tcp};
 
 /// A flow without traffic for so long is finished: TIME-WAIT of an ended connection, or a quiet exchange of datagrams.
 const LINGER: Duration = Duration::from_secs(60);
@@ -156,7 +156,7 @@ impl Summary {
             host.received_bytes += u64::from(frame.wire_len);
         });
         match &packet.body {
-            Body::Tcp(tcp) => self.tcp(frame, packet, tcp),
+            Body::Tcp(tcp) => self.tcp(frame, &ip, tcp),
             Body::Udp(udp) => self.flow(frame, Protocol::Udp, udp.src, udp.dst).message(
                 udp.src,
                 udp.payload_len,
@@ -175,21 +175,17 @@ impl Summary {
         }
     }
 
-    fn tcp(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, tcp: &Tcp<'_>) {
+    fn tcp(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>) {
         let key = Key::of(Protocol::Tcp, tcp.src, tcp.dst);
         if self.open.get(&key).is_some_and(|flow| flow.is_succeeded_by(tcp))
             && let Some(flow) = self.open.remove(&key)
         {
             self.finish(*flow);
         }
-        let marked = packet.ip.is_some_and(|ip| ip.tos & 3 == 3);
         let anomalies = &mut std::mem::take(&mut self.anomalies);
         let mut tell = |kind| anomalies.add(kind, frame.number);
-        if marked {
-            tell(Kind::Marked);
-        }
         let flow = self.flow(frame, Protocol::Tcp, tcp.src, tcp.dst);
-        flow.segment(tcp, frame, marked, &mut tell);
+        flow.segment(tcp, frame, ip, &mut tell);
         self.anomalies = std::mem::take(anomalies);
     }
 

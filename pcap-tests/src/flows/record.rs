@@ -9,7 +9,7 @@ use crate::packet::{Endpoint, SYN, Tcp, TcpOptions};
 pub const CHUNK: u64 = 256;
 
 /// A segment, with sequence numbers that count from the first one seen of each side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Number of the frame.
     pub frame: u64,
@@ -29,6 +29,8 @@ pub struct Step {
     pub window: u64,
     /// Whether all of it had been sent before.
     pub is_again: bool,
+    /// SACK blocks, from and to.
+    pub sack: Box<[(i64, i64)]>,
 }
 
 /// A datagram or an echo.

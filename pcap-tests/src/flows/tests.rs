@@ -110,6 +110,26 @@ fn anomalies_name_their_frames() {
 }
 
 #[test]
+fn a_frame_that_was_captured_twice_counts_once() {
+    let mut summary = Summary::new(1);
+    let mut frame = bytes(&segment(true, ACK, 101, 500, 10));
+    for (number, id) in [(1, 7), (2, 7), (3, 8)] {
+        frame[5] = id;
+        summary.add(&Frame {
+            number,
+            time: Duration::ZERO,
+            interface: 0,
+            link: LinkType::RawIp,
+            wire_len: frame.len() as u32,
+            bytes: &frame,
+        });
+    }
+    let half = &summary.flows()[0].halves[0];
+    assert_eq!((half.segments, half.retransmissions), (2, 1), "the third was sent again");
+    assert_eq!(summary.anomalies.0[&Kind::DuplicateFrame].frames, [2]);
+}
+
+#[test]
 fn finished_flows_are_put_aside_and_counted() {
     let mut summary = Summary::new(10);
     let syn = bytes(&segment(true, SYN, 1, 0, 0));

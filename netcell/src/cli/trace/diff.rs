@@ -94,7 +94,11 @@ fn summed_up(file: &Path) -> Result<Summary> {
     let mut summary = Summary::recording();
     match summary.read(&mut reader) {
         Some(error) if summary.frames == 0 => return Err(error).with_context(name),
-        Some(error) => eprintln!("netcell: {}: {error}; what stands before it is compared", name()),
+        Some(error) => eprintln!(
+            "netcell: {}: {}; what stands before it is compared",
+            name(),
+            super::told(error)
+        ),
         None => {}
     }
     if reader.skipped_count() > 0 {

@@ -1,7 +1,7 @@
 //! `netcell trace info`: hosts, flows and anomalies of a capture.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -56,7 +56,7 @@ pub fn run(args: &InfoArgs) -> Result<u8> {
     Ok(status)
 }
 
-fn one(file: &PathBuf, args: &InfoArgs) -> Result<()> {
+fn one(file: &Path, args: &InfoArgs) -> Result<()> {
     let name = file.display().to_string();
     let mut reader = Reader::open(file).with_context(|| name.clone())?;
     let mut summary = Summary::new(KEPT);
@@ -72,7 +72,9 @@ fn one(file: &PathBuf, args: &InfoArgs) -> Result<()> {
     drop(progress);
     match end {
         Some(error) if summary.frames == 0 => return Err(error).context(name),
-        Some(error) => eprintln!("netcell: {name}: {error}; what stands before it follows"),
+        Some(error) => {
+            eprintln!("netcell: {name}: {}; what stands before it follows", super::told(error))
+        }
         None => {}
     }
     let limits = Limits { hosts: args.hosts, flows: args.flows };

@@ -4,11 +4,13 @@
 
 mod diff;
 mod info;
+mod plot;
 mod progress;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use pcap_tests::capture::ReadError;
 
 /// Two traces are not alike.
 const EXIT_DIFFERENT: u8 = 1;
@@ -26,6 +28,7 @@ pub struct TraceArgs {
 enum Verb {
     Info(info::InfoArgs),
     Diff(diff::DiffArgs),
+    Plot(plot::PlotArgs),
 }
 
 /// Runs the verb. Failures are one line on standard error.
@@ -33,6 +36,7 @@ pub fn run(args: TraceArgs) -> ExitCode {
     let result = match args.verb {
         Verb::Info(args) => info::run(&args),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Plot(args) => plot::run(&args),
     };
     match result {
         Ok(status) => ExitCode::from(status),
@@ -46,4 +50,9 @@ pub fn run(args: TraceArgs) -> ExitCode {
 /// Nobody reads on: `netcell trace info ... | head`.
 fn is_closed(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+/// An error with what caused it, in one line.
+fn told(error: ReadError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
 }

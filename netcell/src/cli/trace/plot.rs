@@ -1,0 +1,74 @@
+//! `netcell trace plot`: the picture of one connection.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use pcap_tests::capture::Reader;
+use pcap_tests::flows::Summary;
+use pcap_tests::plot;
+
+/// Draw a connection: the time-sequence graph, round trips, rate and bytes in flight.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  netcell trace info t.pcapng                      which flows are there?
+  netcell trace plot t.pcapng --flow 3 -o slow.svg
+  netcell trace plot t.pcapng --flow 3 --from 1.5 --to 2 -o stall.svg
+
+Each segment is an upright bar from its first byte to its last: blue when sent first, red when sent again. The green line
+is what was acknowledged, the yellow one the edge of the window, purple bars are SACK blocks; S, F and R are SYN, FIN and RST.")]
+pub struct PlotArgs {
+    /// pcap or pcapng, also compressed with gzip or zstd
+    file: PathBuf,
+    /// The flow, by its number in `netcell trace info`
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    flow: u64,
+    /// The side whose bytes are drawn; by default the one that sent more
+    #[arg(long, value_enum)]
+    side: Option<Side>,
+    /// Seconds of the flow from which on is drawn
+    #[arg(long, value_name = "S", default_value_t = 0.0)]
+    from: f64,
+    /// Seconds of the flow up to which is drawn
+    #[arg(long, value_name = "S")]
+    to: Option<f64>,
+    /// The picture: a file that ends in .svg
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Side {
+    Caller,
+    Called,
+}
+
+pub fn run(args: &PlotArgs) -> Result<u8> {
+    let name = args.file.display().to_string();
+    if args.output.extension().is_none_or(|end| end != "svg") {
+        bail!("{}: pictures are SVG: give a name that ends in .svg", args.output.display());
+    }
+    let seconds = |value: f64| {
+        Duration::try_from_secs_f64(value).with_context(|| format!("{value} is no time in seconds"))
+    };
+    let options = plot::Options {
+        side: args.side.map(|side| side as usize),
+        from: seconds(args.from)?,
+        to: args.to.map(seconds).transpose()?,
+    };
+    let mut reader = Reader::open(&args.file).with_context(|| name.clone())?;
+    let mut summary = Summary::recording();
+    if let Some(error) = summary.read(&mut reader) {
+        eprintln!("netcell: {name}: {}", super::told(error));
+    }
+    let Some(flow) = summary.flows().into_iter().find(|flow| flow.number == args.flow) else {
+        bail!("{name}: no flow {}; there are {}", args.flow, summary.flow_count());
+    };
+    let Some(picture) = plot::svg(flow, options) else {
+        bail!("{name}: flow {} is no TCP connection", args.flow);
+    };
+    std::fs::write(&args.output, picture).with_context(|| args.output.display().to_string())?;
+    Ok(0)
+}
