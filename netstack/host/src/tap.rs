@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::iter::once;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,6 +17,7 @@ use netstack::time::Instant;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::uio::{readv, writev};
+use nix::unistd::write;
 
 use crate::rtnetlink::{RouteSocket, is_host_address};
 
@@ -36,6 +38,10 @@ const IDLE_SLABS: usize = 16;
 const GSO_MAX: u32 = 65_535 - 60 - 60;
 /// Pieces that one writev takes.
 const PIECES_MAX: usize = 512;
+/// Pieces of the usual large frame.
+const FEW_PIECES: usize = 8;
+/// Frames up to this size are written in one piece: to copy them costs less than to tell the kernel of pieces.
+const GATHERED: usize = 2048;
 
 const VIRTIO_NET_HDR_F_NEEDS_CSUM: u8 = 1;
 const VIRTIO_NET_HDR_F_DATA_VALID: u8 = 2;
@@ -242,6 +248,32 @@ impl Tap {
 }
 
 impl Tap {
+    /// Writes a frame behind its virtio-net header.
+    fn write(&self, header: &[u8], frame: &PacketBuffer) -> nix::Result<usize> {
+        let pieces = || once(header).chain(frame.iter_slices()).filter(|piece| !piece.is_empty());
+        if header.len() + frame.len() <= GATHERED {
+            let (mut whole, mut len) = ([0; GATHERED], 0);
+            for piece in pieces() {
+                whole[len..len + piece.len()].copy_from_slice(piece);
+                len += piece.len();
+            }
+            return write(&self.file, &whole[..len]);
+        }
+        let (mut few, mut count) = ([io::IoSlice::new(&[]); FEW_PIECES], 0);
+        for (piece, place) in pieces().zip(&mut few) {
+            (*place, count) = (io::IoSlice::new(piece), count + 1);
+        }
+        if pieces().nth(count).is_none() {
+            return writev(&self.file, &few[..count]);
+        }
+        if pieces().nth(PIECES_MAX).is_none() {
+            let all: Vec<_> = pieces().map(io::IoSlice::new).collect();
+            return writev(&self.file, &all);
+        }
+        let whole = [header, &frame.to_vec()].concat();
+        write(&self.file, &whole)
+    }
+
     /// The frames that are there, up to a burst: as many large ones as stay in a core's cache until a program reads
     /// them. After an error of the device there is none; `failed` then holds it.
     pub fn burst<'a>(
@@ -403,19 +435,12 @@ fn vnet_header(frame: &PacketBuffer) -> [u8; VNET_HEADER] {
 impl Link for Tap {
     fn transmit(&self, _: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
         let header = vnet_header(frame);
-        let mut pieces = Vec::with_capacity(8);
-        if self.offloading == Offloading::Full {
-            pieces.push(io::IoSlice::new(&header));
-        }
-        pieces.extend(frame.iter_slices().map(io::IoSlice::new));
-        let whole;
-        if pieces.len() > PIECES_MAX {
-            whole = frame.to_vec();
-            pieces.truncate(usize::from(self.offloading == Offloading::Full));
-            pieces.push(io::IoSlice::new(&whole));
-        }
+        let header = match self.offloading {
+            Offloading::Full => &header[..],
+            Offloading::None => &[],
+        };
         loop {
-            return match writev(&self.file, &pieces) {
+            return match self.write(header, frame) {
                 Ok(_) => Ok(()),
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Err(LinkError::Full),

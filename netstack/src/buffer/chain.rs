@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::slab::{FreeSlab, SLAB_SIZE, Slab, SlabPool};
+use super::slab::{FreeSlab, SLAB_SIZE, SMALL_SLAB_SIZE, Slab, SlabPool};
 use super::{Fault, Sink, Source};
 
-/// Fewer bytes than this get memory of their own size instead of a slab of the pool.
-const POOLED_FROM: usize = 16 * 1024;
+/// So many bytes get a slab of the pool, fewer a small one or memory of their own size.
+const POOLED_FROM: usize = SLAB_SIZE / COMPACT_RATIO;
+/// So many bytes get a small slab where they fit it.
+const SMALL_POOLED_FROM: usize = SMALL_SLAB_SIZE / COMPACT_RATIO;
 /// The least room of a slab that small copies share.
 const COPY_SLAB: usize = 2048;
 
@@ -35,7 +37,7 @@ impl Slice {
 
     /// What was filled of a slab of a pool. Few bytes are copied, so that they do not hold a large slab.
     pub fn filled(slab: FreeSlab, len: usize) -> Slice {
-        if len < POOLED_FROM {
+        if len < slab.size() / COMPACT_RATIO {
             return Slice::from(slab.filled(len).to_vec());
         }
         let slab = slab.freeze();
@@ -141,15 +143,19 @@ impl Chain {
         let mut left = source.remaining().min(max);
         while left > 0 {
             let want = left.min(SLAB_SIZE);
-            let slice = if want < POOLED_FROM {
+            let slab = match want {
+                SMALL_POOLED_FROM..=SMALL_SLAB_SIZE => Some(pool.take_small()),
+                POOLED_FROM.. => Some(pool.take()),
+                _ => None,
+            };
+            let slice = if let Some(mut slab) = slab {
+                let filled = fill(source, slab.room().get_mut(..want).unwrap_or_default())?;
+                Slice::filled(slab, filled)
+            } else {
                 let mut bytes = vec![0; want];
                 let filled = fill(source, &mut bytes)?;
                 bytes.truncate(filled);
                 Slice::from(bytes)
-            } else {
-                let mut slab = pool.take();
-                let filled = fill(source, slab.room().get_mut(..want).unwrap_or_default())?;
-                Slice::filled(slab, filled)
             };
             if slice.is_empty() {
                 break;

@@ -7,6 +7,11 @@ use parking_lot::Mutex;
 /// Bytes of a slab of a pool, and the most that one slab takes when bytes are copied from a source.
 pub const SLAB_SIZE: usize = 64 * 1024;
 
+/// Bytes of a small slab: a datagram or a segment of an Ethernet link.
+pub(super) const SMALL_SLAB_SIZE: usize = 2048;
+/// Small slabs of a pool that wait, at most.
+const IDLE_SMALL: usize = 64;
+
 /// Reference-counted bytes. Those of a pool go back to it with the last reference.
 #[derive(Clone)]
 pub struct Slab(Arc<Inner>);
@@ -65,22 +70,29 @@ impl Slab {
     }
 }
 
-/// Slabs of [`SLAB_SIZE`] bytes that nobody uses at present: their memory is mapped, and the latest of them is still in
-/// the cache. It keeps a bounded number; more are given back to the allocator.
+/// Slabs of [`SLAB_SIZE`] bytes, and small ones, that nobody uses at present: their memory is mapped, and the latest of
+/// them is still in the cache. It keeps a bounded number; more are given back to the allocator.
 pub struct SlabPool {
     free: Mutex<Vec<Vec<u8>>>,
+    small: Mutex<Vec<Vec<u8>>>,
     most: usize,
 }
 
 impl SlabPool {
-    /// An empty pool that keeps at most so many slabs.
+    /// An empty pool that keeps at most so many slabs, and a fixed number of small ones.
     pub fn new(most: usize) -> Arc<SlabPool> {
-        Arc::new(SlabPool { free: Mutex::default(), most })
+        Arc::new(SlabPool { free: Mutex::default(), small: Mutex::default(), most })
     }
 
     /// A slab for filling. Its bytes are those of an earlier use: who fills it says how many count.
     pub fn take(self: &Arc<Self>) -> FreeSlab {
         let bytes = self.free.lock().pop().unwrap_or_else(|| vec![0; SLAB_SIZE]);
+        FreeSlab { bytes, pool: self.clone() }
+    }
+
+    /// As `take`, of the size of a small slab.
+    pub(super) fn take_small(self: &Arc<Self>) -> FreeSlab {
+        let bytes = self.small.lock().pop().unwrap_or_else(|| vec![0; SMALL_SLAB_SIZE]);
         FreeSlab { bytes, pool: self.clone() }
     }
 
@@ -90,8 +102,12 @@ impl SlabPool {
     }
 
     fn put(&self, bytes: Vec<u8>) {
-        let mut free = self.free.lock();
-        if free.len() < self.most {
+        let (free, most) = match bytes.len() {
+            SMALL_SLAB_SIZE => (&self.small, IDLE_SMALL),
+            _ => (&self.free, self.most),
+        };
+        let mut free = free.lock();
+        if free.len() < most {
             free.push(bytes);
         }
     }
@@ -107,6 +123,11 @@ impl FreeSlab {
     /// All its room.
     pub fn room(&mut self) -> &mut [u8] {
         &mut self.bytes
+    }
+
+    /// How much it holds.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
     }
 
     /// What was filled, from the front.

@@ -180,7 +180,7 @@ pub enum SourcePreference {
 }
 
 /// A question to the routing table.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RouteQuery {
     /// The source when the socket is bound; unspecified or None chooses one.
     pub src: Option<IpAddr>,

@@ -241,6 +241,11 @@ impl Neighbours {
         true
     }
 
+    /// The link-layer address of a neighbour to which a packet may go as things stand.
+    pub fn known(&mut self, now: Instant, address: IpAddr) -> Option<MacAddr> {
+        self.entries.get_mut(&address)?.known(now)
+    }
+
     /// Finds the link-layer address for a packet, or keeps it until the address is known.
     pub fn resolve(&mut self, now: Instant, address: IpAddr, packet: PacketBuffer) -> Resolution {
         if !self.admit(now, address) {
@@ -302,6 +307,9 @@ impl Neighbours {
 
     /// A transport made progress with the neighbour.
     pub fn confirm(&mut self, now: Instant, address: IpAddr) {
+        if self.entries.get(&address).is_none_or(|entry| entry.is_confirmed(now)) {
+            return;
+        }
         self.with(now, address, |entry, timing| {
             let known = State::Reachable as u16 | State::Stale as u16;
             let asked = State::Delay as u16 | State::Probe as u16;

@@ -21,6 +21,7 @@ mod receive;
 mod receive_v6;
 mod redirect;
 mod route;
+mod route_cache;
 mod router;
 mod send;
 mod settings;
@@ -30,7 +31,7 @@ mod splice;
 mod tcp;
 mod topology;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -81,9 +82,8 @@ type Taps = Arc<Vec<(Option<NicId>, Arc<dyn Tap>)>>;
 pub struct Stack {
     shared: Shared,
     topology: RwLock<Arc<Topology>>,
-    /// Changes with everything that an answer to a route query rests on.
-    generation: AtomicU64,
     path_mtus: PathMtus,
+    routes: route_cache::RouteCache,
     reassembly: Mutex<Reassembly>,
     icmp_limit: Mutex<limit::RateLimit>,
     redirects: redirect::Redirects,
@@ -94,6 +94,8 @@ pub struct Stack {
     taps: RwLock<Taps>,
     tapped: AtomicBool,
     looped: Mutex<VecDeque<(NicId, PacketBuffer)>>,
+    // How many are in it, so that a send to somebody else takes no lock.
+    looping: AtomicUsize,
     draining: AtomicBool,
     maintenance: TimerHandle,
     observers: RwLock<Arc<Vec<Arc<dyn Observer>>>>,
@@ -112,8 +114,8 @@ impl Stack {
             Stack {
                 shared,
                 topology: RwLock::new(Arc::new(Topology::new(hasher.clone(), config.tunables))),
-                generation: AtomicU64::new(0),
                 path_mtus: PathMtus::new(hasher.clone()),
+                routes: route_cache::RouteCache::new(),
                 reassembly: Mutex::new(Reassembly::new(hasher.clone())),
                 icmp_limit: Mutex::new(limit::RateLimit::new(hasher.clone(), Rng::new(&seed, 19))),
                 redirects: redirect::Redirects::new(hasher.clone()),
@@ -124,6 +126,7 @@ impl Stack {
                 taps: RwLock::default(),
                 tapped: AtomicBool::new(false),
                 looped: Mutex::default(),
+                looping: AtomicUsize::new(0),
                 draining: AtomicBool::new(false),
                 maintenance,
                 observers: RwLock::default(),
@@ -236,12 +239,7 @@ impl Stack {
         self.looped.lock().clear();
         let tunables = self.tunables();
         *self.topology.write() = Arc::new(Topology::new(self.hasher.clone(), tunables));
-        self.routes_changed();
-    }
-
-    /// Routes may be others from here on: what was remembered of them is to be asked anew.
-    fn routes_changed(&self) {
-        self.generation.fetch_add(1, Ordering::Release);
+        self.routes.forget();
     }
 
     /// Whether somebody captures frames.

@@ -204,7 +204,7 @@ impl Stack {
             ..IpMeta::new(PROTO_ICMPV6)
         };
         self.shared.stats.icmp6.out_msgs.inc();
-        let packet = self.add_header(now, &route, &meta, packet);
+        let packet = self.add_header(now, &self.topology(), (&route, &meta), packet);
         // A full or broken link drops it; discovery repeats itself.
         let _ = match mac {
             Some(mac) => self.transmit_ip(now, nic, mac, crate::ip::Family::V6, packet),

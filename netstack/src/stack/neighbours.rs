@@ -69,6 +69,10 @@ impl Stack {
         packet: PacketBuffer,
     ) -> Result<(), IpError> {
         let mut cache = nic.neighbours.lock();
+        if let Some(mac) = cache.known(now, next_hop) {
+            drop(cache);
+            return self.transmit_ip(now, nic, mac, Family::of(next_hop), packet);
+        }
         let resolution = cache.resolve(now, next_hop, packet);
         let (deadline, events) = (cache.next_deadline(), cache.take_events());
         drop(cache);
@@ -249,6 +253,10 @@ impl Stack {
         mac: MacAddr,
         waiting: Vec<PacketBuffer>,
     ) {
+        if !waiting.is_empty() {
+            // Who answers at last may be the better router.
+            self.routes.forget();
+        }
         for packet in waiting {
             // The sender of a packet that waited is gone: a link that drops it counts it.
             let _ = self.transmit_ip(now, nic, mac, Family::of(address), packet);
@@ -272,6 +280,8 @@ impl Stack {
             match action {
                 Action::Probe(probe) => self.probe(now, nic, probe),
                 Action::Failed(address, packets) => {
+                    // Another router may be the better way now.
+                    self.routes.forget();
                     self.shared.stats.neigh.resolve_failed.inc();
                     let offender = topology
                         .select_source(nic.id, address, (address, SourcePreference::Default))

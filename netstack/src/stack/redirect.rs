@@ -59,9 +59,14 @@ impl Redirects {
         }
     }
 
+    /// Whether none holds.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
     /// The first hop to a destination, when a redirect replaces the one that the routing table names.
     pub fn next_hop(&self, now: Instant, dst: IpAddr, routed: (NicId, IpAddr)) -> Option<IpAddr> {
-        if self.count.load(Ordering::Relaxed) == 0 {
+        if self.is_empty() {
             return None;
         }
         let mut detours = self.detours.lock();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Stack;
 use super::nic::Nic;
+use super::route_cache::Path;
 use super::topology::Topology;
 use crate::ip::route::{Metrics, Route, RouteType};
 use crate::ip::tables::{Lookup, Refusal};
@@ -12,13 +13,48 @@ use crate::ip::{Cast, Family, Flow, IpError, RouteInfo, RouteQuery};
 use crate::time::Instant;
 
 impl Stack {
-    /// Answers a route query from the current topology.
+    /// Answers a route query: from the cache where it knows the answer.
+    pub(super) fn cached_route(
+        &self,
+        now: Instant,
+        query: &RouteQuery,
+    ) -> Result<RouteInfo, IpError> {
+        // What a redirect teaches ends by itself, and takes part in the choice of the source.
+        if !self.redirects.is_empty() {
+            return self.find_route(now, &self.topology(), query);
+        }
+        if let Some(path) = self.routes.find(query) {
+            return Ok(self.along(now, &path));
+        }
+        let generation = self.routes.generation();
+        let path = self.find_path(now, &self.topology(), query)?;
+        self.routes.keep(generation, query, path);
+        Ok(self.along(now, &path))
+    }
+
+    /// Answers a route query from a topology.
     pub(super) fn find_route(
         &self,
         now: Instant,
         topology: &Topology,
         query: &RouteQuery,
     ) -> Result<RouteInfo, IpError> {
+        self.find_path(now, topology, query).map(|path| self.along(now, &path))
+    }
+
+    /// What is known of a path's MTU at present.
+    fn along(&self, now: Instant, path: &Path) -> RouteInfo {
+        let info = path.info;
+        let mtu = path.bound.map_or(info.mtu, |most| self.path_mtus.mtu(now, info.dst, most));
+        RouteInfo { mtu, ..info }
+    }
+
+    fn find_path(
+        &self,
+        now: Instant,
+        topology: &Topology,
+        query: &RouteQuery,
+    ) -> Result<Path, IpError> {
         let bound = query.src.filter(|src| !src.is_unspecified());
         // Linux takes the unspecified destination as this host.
         let dst = match query.dst {
@@ -51,7 +87,7 @@ impl Stack {
         topology: &Topology,
         (query, bound, dst): (&RouteQuery, Option<IpAddr>, IpAddr),
         way: &Way<'_>,
-    ) -> Result<RouteInfo, IpError> {
+    ) -> Result<Path, IpError> {
         let nic = way.nic;
         let cast = cast_of(topology, nic, dst);
         let next_hop = if cast == Cast::Unicast { way.next_hop } else { dst };
@@ -69,10 +105,11 @@ impl Stack {
             IpAddr::V6(_) => nic.mtu_v6(),
         };
         let metrics = way.metrics;
-        let bound = if metrics.mtu == 0 { link_mtu } else { link_mtu.min(metrics.mtu) };
-        let mtu = if metrics.mtu_locked { bound } else { self.path_mtus.mtu(now, dst, bound) };
+        let mtu = if metrics.mtu == 0 { link_mtu } else { link_mtu.min(metrics.mtu) };
+        let bound = (!metrics.mtu_locked).then_some(mtu);
         let (nic, max_gso) = (nic.id, nic.capabilities.max_gso);
-        Ok(RouteInfo { src, dst, next_hop, nic, mtu, link_mtu, max_gso, cast, metrics })
+        let info = RouteInfo { src, dst, next_hop, nic, mtu, link_mtu, max_gso, cast, metrics };
+        Ok(Path { info, bound })
     }
 
     /// The way to an address of our own leads over the loopback interface, whichever interface has it.
@@ -81,12 +118,12 @@ impl Stack {
         topology: &Topology,
         src: Option<IpAddr>,
         dst: IpAddr,
-    ) -> Result<RouteInfo, IpError> {
+    ) -> Result<Path, IpError> {
         let loopback = topology.loopback.and_then(|id| topology.nic(id));
         let nic = loopback.filter(|nic| nic.is_up()).ok_or(IpError::NetworkUnreachable)?;
         let link_mtu = nic.mtu();
         let (mtu, max_gso) = (link_mtu, nic.capabilities.max_gso);
-        Ok(RouteInfo {
+        let info = RouteInfo {
             src: src.unwrap_or(dst),
             dst,
             next_hop: dst,
@@ -96,7 +133,8 @@ impl Stack {
             max_gso,
             cast: Cast::Unicast,
             metrics: Metrics::default(),
-        })
+        };
+        Ok(Path { info, bound: None })
     }
 
     /// The number by which a flow chooses among several ways: the same for all its packets. Which fields count is

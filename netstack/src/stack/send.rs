@@ -30,8 +30,7 @@ const MAX_PACKET: usize = 65_535;
 
 impl IpOutput for Stack {
     fn route(&self, now: Instant, query: &RouteQuery) -> Result<RouteInfo, IpError> {
-        let topology = self.topology();
-        let found = self.find_route(now, &topology, query);
+        let found = self.cached_route(now, query);
         if matches!(found, Err(IpError::NetworkUnreachable)) {
             self.ip_stats(query.dst).out_no_routes.inc();
         }
@@ -170,7 +169,7 @@ impl Stack {
         }
         let mtu = if meta.fragment == Fragment::Probe { route.link_mtu } else { route.mtu };
         if total <= mtu as usize || packet.offload.gso.is_some() {
-            let packet = self.add_header(now, route, meta, packet);
+            let packet = self.add_header(now, &topology, (route, meta), packet);
             return self.emit_looping(now, &topology, nic, (route, meta), packet);
         }
         if !matches!(meta.fragment, Fragment::Allow | Fragment::Anywhere) {
@@ -226,7 +225,7 @@ impl Stack {
             let part = rest.split_to(room);
             let len = part.len();
             let place = Place { ident, offset, more: !rest.is_empty() };
-            let fragment = self.fragment(now, (route, meta), part, place);
+            let fragment = self.fragment(now, topology, (route, meta), part, place);
             offset += len;
             stats.frag_creates.inc();
             self.emit_looping(now, topology, nic, (route, meta), fragment)?;
@@ -239,6 +238,7 @@ impl Stack {
     fn fragment(
         &self,
         now: Instant,
+        topology: &Topology,
         (route, meta): (&RouteInfo, &IpMeta),
         part: Chain,
         place: Place,
@@ -259,7 +259,7 @@ impl Stack {
                     dont_fragment: false,
                     more_fragments: place.more,
                     fragment_offset: place.offset as u16,
-                    ttl: self.ttl(route, meta),
+                    ttl: topology.ttl(route, meta),
                     protocol: meta.protocol,
                     src,
                     dst,
@@ -275,7 +275,7 @@ impl Stack {
                 };
                 header.emit(packet.prepend());
                 let meta = IpMeta { protocol: NEXT_FRAGMENT, ..*meta };
-                packet = self.add_header(now, route, &meta, packet);
+                packet = self.add_header(now, topology, (route, &meta), packet);
             }
         }
         packet
@@ -285,11 +285,11 @@ impl Stack {
     pub(super) fn add_header(
         &self,
         now: Instant,
-        route: &RouteInfo,
-        meta: &IpMeta,
+        topology: &Topology,
+        (route, meta): (&RouteInfo, &IpMeta),
         mut packet: PacketBuffer,
     ) -> PacketBuffer {
-        let ttl = self.ttl(route, meta);
+        let ttl = topology.ttl(route, meta);
         match (route.src, route.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let dont_fragment = meta.fragment != Fragment::Anywhere;
@@ -327,24 +327,6 @@ impl Stack {
             _ => {}
         }
         packet
-    }
-
-    fn ttl(&self, route: &RouteInfo, meta: &IpMeta) -> u8 {
-        let default = || match (route.cast, route.metrics.hop_limit) {
-            (Cast::Multicast, _) => 1,
-            (_, 0) => self.default_hop_limit(route),
-            (_, limit) => limit,
-        };
-        meta.ttl.unwrap_or_else(default)
-    }
-
-    /// What a packet begins with when nobody says: `ip_default_ttl`, or the interface's hop limit.
-    fn default_hop_limit(&self, route: &RouteInfo) -> u8 {
-        let topology = self.topology();
-        match route.dst {
-            IpAddr::V4(_) => topology.tunables().ip.ip_default_ttl,
-            IpAddr::V6(_) => topology.of_nic(route.nic).ipv6.hop_limit,
-        }
     }
 
     /// The next identification between two addresses: counters behind a keyed hash, so that one pair tells
@@ -471,6 +453,7 @@ impl Stack {
         let mut looped = self.looped.lock();
         if looped.len() < MAX_LOOPED {
             looped.push_back((nic.id, packet));
+            self.looping.store(looped.len(), Ordering::SeqCst);
         } else {
             drop(looped);
             nic.stats.rx_dropped.inc();
@@ -481,18 +464,44 @@ impl Stack {
     /// a send within it only queues.
     pub(super) fn drain_looped(&self, now: Instant) {
         loop {
-            if self.looped.lock().is_empty() || self.draining.swap(true, Ordering::Acquire) {
+            // Who queues looks at `draining` after `looping`, who ends a turn the other way round: one sees the other.
+            if self.looping.load(Ordering::SeqCst) == 0
+                || self.draining.swap(true, Ordering::SeqCst)
+            {
                 return;
             }
             loop {
-                let next = self.looped.lock().pop_front();
+                let mut looped = self.looped.lock();
+                let next = looped.pop_front();
+                self.looping.store(looped.len(), Ordering::SeqCst);
+                drop(looped);
                 let Some((nic, packet)) = next else { break };
                 let topology = self.topology();
                 if let Some(nic) = topology.nic(nic) {
                     self.receive_looped(now, &topology, nic, packet);
                 }
             }
-            self.draining.store(false, Ordering::Release);
+            self.draining.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Topology {
+    /// The time to live or hop limit of a packet.
+    fn ttl(&self, route: &RouteInfo, meta: &IpMeta) -> u8 {
+        let default = || match (route.cast, route.metrics.hop_limit) {
+            (Cast::Multicast, _) => 1,
+            (_, 0) => self.default_hop_limit(route),
+            (_, limit) => limit,
+        };
+        meta.ttl.unwrap_or_else(default)
+    }
+
+    /// What a packet begins with when nobody says: `ip_default_ttl`, or the interface's hop limit.
+    fn default_hop_limit(&self, route: &RouteInfo) -> u8 {
+        match route.dst {
+            IpAddr::V4(_) => self.tunables().ip.ip_default_ttl,
+            IpAddr::V6(_) => self.of_nic(route.nic).ipv6.hop_limit,
         }
     }
 }

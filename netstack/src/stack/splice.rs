@@ -1,7 +1,5 @@
 //! Streams between two sockets of this stack: when they may do without packets, and what is counted of packets that were not made.
 
-use core::sync::atomic::Ordering;
-
 use super::Stack;
 use crate::ip::{Cast, RouteInfo, Unmade};
 use crate::link::NicId;
@@ -13,7 +11,7 @@ impl Stack {
     pub(super) fn unwatched(&self) -> Option<u64> {
         let shared = &self.shared;
         let watched = self.is_tapped() || !shared.packets.is_empty() || !shared.raw.is_empty();
-        (!watched).then(|| self.generation.load(Ordering::Acquire))
+        (!watched).then(|| self.routes.generation())
     }
 
     /// Whether packets of a route only come back to this stack.

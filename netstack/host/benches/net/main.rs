@@ -40,8 +40,15 @@ fn main() {
         eprintln!("net: cannot make a network namespace ({errno}): run as root");
         std::process::exit(1);
     }
-    for metric in metrics(options.idle) {
-        if options.only.as_ref().is_none_or(|word| metric.name.contains(word.as_str())) {
+    let metrics = metrics(options.idle);
+    // A whole name stands for its row alone, though other names contain it.
+    let exact = metrics.iter().any(|metric| options.only.as_deref() == Some(metric.name));
+    for metric in metrics {
+        let wanted = |word: &String| match exact {
+            true => metric.name == word,
+            false => metric.name.contains(word.as_str()),
+        };
+        if options.only.as_ref().is_none_or(wanted) {
             println!("{}", (metric.measure)(Runs(options.runs)).to_json(&metric));
         }
     }

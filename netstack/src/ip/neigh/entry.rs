@@ -11,6 +11,8 @@ use crate::time::{Duration, Instant};
 
 /// What a waiting packet costs besides its bytes.
 pub(super) const OVERHEAD: usize = 512;
+/// How often progress of a transport is noted: a stream confirms its neighbour with every acknowledgment.
+const CONFIRM_EVERY: Duration = Duration::from_millis(100);
 
 /// The tunables, with the reachable time that is drawn for now.
 pub(super) struct Timing {
@@ -70,6 +72,23 @@ impl Entry {
         }
     }
 
+    /// The address, where using it changes nothing else.
+    pub fn known(&mut self, now: Instant) -> Option<MacAddr> {
+        let known = matches!(
+            self.state,
+            State::Reachable | State::Delay | State::Probe | State::Permanent | State::NoArp
+        );
+        known.then(|| {
+            self.used = now;
+            self.mac
+        })
+    }
+
+    /// Whether it was confirmed so short a time ago that another confirmation says nothing new.
+    pub fn is_confirmed(&self, now: Instant) -> bool {
+        self.state == State::Reachable && now.since(self.confirmed) < CONFIRM_EVERY
+    }
+
     pub fn look_up(
         &mut self,
         now: Instant,
@@ -77,21 +96,17 @@ impl Entry {
         packet: PacketBuffer,
         timing: &Timing,
     ) -> Resolution {
+        if let Some(mac) = self.known(now) {
+            return Resolution::Send(mac, packet);
+        }
         self.used = now;
         match self.state {
-            State::Reachable | State::Delay | State::Probe | State::Permanent | State::NoArp => {
-                Resolution::Send(self.mac, packet)
-            }
             State::Stale => {
                 // RFC 4861 section 7.3.3: "The first time a node sends a packet to a neighbor whose entry is
                 // STALE, the sender changes the state to DELAY".
                 self.state = State::Delay;
                 self.deadline = Some(now + timing.conf.delay_first_probe_time);
                 Resolution::Send(self.mac, packet)
-            }
-            State::Incomplete => {
-                self.wait(packet, timing);
-                Resolution::Waiting(None)
             }
             State::Failed => {
                 self.state = State::Incomplete;
@@ -100,6 +115,11 @@ impl Entry {
                 self.wait(packet, timing);
                 let src = self.source();
                 Resolution::Waiting(Some(Probe { address, mac: None, src }))
+            }
+            // Only an incomplete entry is left: `known` took the others.
+            _ => {
+                self.wait(packet, timing);
+                Resolution::Waiting(None)
             }
         }
     }

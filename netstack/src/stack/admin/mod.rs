@@ -113,10 +113,14 @@ impl Stack {
         let mut current = self.topology.write();
         let mut next = Topology::clone(&current);
         let mut changes = Vec::new();
-        let answer = change(&mut next, &mut changes)?;
-        *current = Arc::new(next);
-        self.routes_changed();
+        let answer = change(&mut next, &mut changes);
+        if answer.is_ok() {
+            *current = Arc::new(next);
+        }
         drop(current);
+        // Also a change that fails may have touched an interface.
+        self.routes.forget();
+        let answer = answer?;
         self.tell(&changes);
         self.schedule_autoconf();
         Ok(answer)
@@ -237,7 +241,7 @@ impl Stack {
         let topology = self.topology();
         let nic = topology.nic(nic).ok_or(NicError::NotFound)?;
         nic.set_mtu(mtu);
-        self.routes_changed();
+        self.routes.forget();
         self.tell(&[Change::Link(Presence::New, info(&topology, nic))]);
         Ok(())
     }

@@ -62,6 +62,7 @@ impl Stack {
         let waiting = cache.set(now, &neighbour).ok_or(NeighbourError::Full)?;
         let deadline = cache.next_deadline();
         drop(cache);
+        self.routes.forget();
         self.schedule(deadline);
         self.tell(&[Change::Neighbour(Presence::New, nic.id, neighbour)]);
         if let Some(mac) = neighbour.mac {
@@ -76,6 +77,7 @@ impl Stack {
         let topology = self.topology();
         let nic = topology.nic(nic).ok_or(NicError::NotFound)?;
         let gone = nic.neighbours.lock().remove(address);
+        self.routes.forget();
         if let Some(gone) = gone {
             self.tell(&[Change::Neighbour(Presence::Deleted, nic.id, gone)]);
         }
