@@ -112,8 +112,10 @@ impl FreeSlab {
         if len < POOLED_FROM {
             return Slice::from(self.filled(len).to_vec());
         }
-        let fresh = self.another();
-        Slice::filled(core::mem::replace(self, fresh), len)
+        match self.another() {
+            Some(fresh) => Slice::filled(core::mem::replace(self, fresh), len),
+            None => Slice::from(self.filled(len).to_vec()),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Slabs: reference-counted bytes, and the pool in which large ones wait for their next use.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ pub const SLAB_SIZE: usize = 64 * 1024;
 
 /// Bytes of a small slab: a datagram or a segment of an Ethernet link.
 pub(super) const SMALL_SLAB_SIZE: usize = 2048;
-/// Small slabs of a pool that wait, at most.
+/// Small slabs that a pool keeps in any case.
 const IDLE_SMALL: usize = 64;
 
 /// Reference-counted bytes. Those of a pool go back to it with the last reference.
@@ -71,52 +72,94 @@ impl Slab {
 }
 
 /// Slabs of [`SLAB_SIZE`] bytes, and small ones, that nobody uses at present: their memory is mapped, and the latest of
-/// them is still in the cache. It keeps a bounded number; more are given back to the allocator.
+/// them is still in the cache. It keeps as many as were in use at once lately, within bounds; more are given back to the
+/// allocator.
 pub struct SlabPool {
-    free: Mutex<Vec<Vec<u8>>>,
-    small: Mutex<Vec<Vec<u8>>>,
-    most: usize,
+    large: Mutex<Shelf>,
+    small: Mutex<Shelf>,
+}
+
+/// Slabs of one size.
+struct Shelf {
+    size: usize,
+    free: VecDeque<Vec<u8>>,
+    in_use: usize,
+    /// The most that were in use at once, lately.
+    peak: usize,
+    /// How many stay in any case.
+    least: usize,
+}
+
+/// A shelf keeps at most so many times what it keeps in any case.
+const PEAK_RATIO: usize = 4;
+
+impl Shelf {
+    fn new(size: usize, least: usize) -> Mutex<Shelf> {
+        Mutex::new(Shelf { size, free: VecDeque::new(), in_use: 0, peak: 0, least })
+    }
+
+    fn take(&mut self) -> Option<Vec<u8>> {
+        self.in_use += 1;
+        self.peak = self.peak.max(self.in_use);
+        self.free.pop_back()
+    }
+
+    /// Takes a slab back; gives what is not to be kept.
+    fn put(&mut self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        self.in_use = self.in_use.saturating_sub(1);
+        if self.in_use == 0 {
+            // A burst is over: one that comes again soon finds almost as many, and a pool that rests comes down.
+            self.peak -= self.peak.div_ceil(8);
+        }
+        let most = self.peak.clamp(self.least, PEAK_RATIO * self.least);
+        // The one that was used last is still in the cache: the oldest gives way.
+        self.free.push_back(bytes);
+        if self.in_use + self.free.len() > most { self.free.pop_front() } else { None }
+    }
 }
 
 impl SlabPool {
-    /// An empty pool that keeps at most so many slabs, and a fixed number of small ones.
-    pub fn new(most: usize) -> Arc<SlabPool> {
-        Arc::new(SlabPool { free: Mutex::default(), small: Mutex::default(), most })
+    /// An empty pool that keeps so many slabs in any case and four times as many at most, and a fixed number of small ones.
+    pub fn new(least: usize) -> Arc<SlabPool> {
+        let large = Shelf::new(SLAB_SIZE, least);
+        Arc::new(SlabPool { large, small: Shelf::new(SMALL_SLAB_SIZE, IDLE_SMALL) })
     }
 
     /// A slab for filling. Its bytes are those of an earlier use: who fills it says how many count.
     pub fn take(self: &Arc<Self>) -> FreeSlab {
-        let bytes = self.free.lock().pop().unwrap_or_else(|| vec![0; SLAB_SIZE]);
-        FreeSlab { bytes, pool: self.clone() }
+        self.take_from(&self.large)
     }
 
     /// As `take`, of the size of a small slab.
     pub(super) fn take_small(self: &Arc<Self>) -> FreeSlab {
-        let bytes = self.small.lock().pop().unwrap_or_else(|| vec![0; SMALL_SLAB_SIZE]);
-        FreeSlab { bytes, pool: self.clone() }
+        self.take_from(&self.small)
+    }
+
+    fn take_from(self: &Arc<Self>, shelf: &Mutex<Shelf>) -> FreeSlab {
+        let mut shelf = shelf.lock();
+        let (bytes, size) = (shelf.take(), shelf.size);
+        drop(shelf);
+        FreeSlab { bytes: bytes.unwrap_or_else(|| vec![0; size]), pool: Some(self.clone()) }
     }
 
     /// How many slabs wait.
     pub fn idle(&self) -> usize {
-        self.free.lock().len()
+        self.large.lock().free.len()
     }
 
     fn put(&self, bytes: Vec<u8>) {
-        let (free, most) = match bytes.len() {
-            SMALL_SLAB_SIZE => (&self.small, IDLE_SMALL),
-            _ => (&self.free, self.most),
-        };
-        let mut free = free.lock();
-        if free.len() < most {
-            free.push(bytes);
-        }
+        let shelf = if bytes.len() == SMALL_SLAB_SIZE { &self.small } else { &self.large };
+        // What is not kept is freed outside of the lock.
+        let spare = shelf.lock().put(bytes);
+        drop(spare);
     }
 }
 
 /// A slab that its owner alone fills.
 pub struct FreeSlab {
     bytes: Vec<u8>,
-    pool: Arc<SlabPool>,
+    // None once its bytes went on.
+    pool: Option<Arc<SlabPool>>,
 }
 
 impl FreeSlab {
@@ -136,21 +179,21 @@ impl FreeSlab {
     }
 
     /// A further slab of the same pool.
-    pub(super) fn another(&self) -> FreeSlab {
-        self.pool.take()
+    pub(super) fn another(&self) -> Option<FreeSlab> {
+        self.pool.as_ref().map(SlabPool::take)
     }
 
     /// Makes it a slab that can be shared, and whose first bytes count.
     pub(super) fn freeze(mut self) -> Slab {
         let bytes = core::mem::take(&mut self.bytes);
-        Slab(Arc::new(Inner { bytes, pool: Some(self.pool.clone()) }))
+        Slab(Arc::new(Inner { bytes, pool: self.pool.take() }))
     }
 }
 
 impl Drop for FreeSlab {
     fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            self.pool.put(core::mem::take(&mut self.bytes));
+        if let Some(pool) = self.pool.take() {
+            pool.put(core::mem::take(&mut self.bytes));
         }
     }
 }

@@ -33,14 +33,28 @@ fn a_chain_from_a_source_takes_at_most_max_and_fills_slabs() {
     assert_eq!(chain.to_vec(), bytes[..150_000]);
     assert_eq!(source.len(), 50_000);
     assert_eq!(chain.slices().count(), 3);
-    // Few bytes hold no slab; a pool keeps no more slabs than it may.
+    // Few bytes hold no slab; one byte holds its own.
     let few = Chain::from_source(&pool, &mut source, 100).unwrap();
     assert_eq!((few.to_vec(), pool.idle()), (bytes[150_000..150_100].to_vec(), 0));
     let kept = chain.range(1, 2);
     drop(chain);
-    assert_eq!((kept.to_vec(), pool.idle()), (vec![1, 2], 1));
+    assert_eq!((kept.to_vec(), pool.idle()), (vec![1, 2], 2));
     drop(kept);
+    assert_eq!(pool.idle(), 2, "the peak of three comes down when all are back");
+}
+
+#[test]
+fn a_pool_keeps_what_a_burst_needs_within_its_bounds_and_comes_down_at_rest() {
+    let pool = SlabPool::new(2);
+    let burst = |count: usize| (0..count).map(|_| pool.take()).collect::<Vec<_>>();
+    drop(burst(1));
     assert_eq!(pool.idle(), 1);
+    drop(burst(6));
+    assert_eq!(pool.idle(), 5);
+    drop(burst(100));
+    assert_eq!(pool.idle(), 8, "four times the least");
+    (0..100).for_each(|_| drop(burst(1)));
+    assert_eq!(pool.idle(), 2);
 }
 
 #[test]

@@ -30,8 +30,8 @@ pub use demux::{Demux, Key, Registration, Sharing};
 pub use ports::{DualStack, PortError, PortLease, PortRequest, Ports, Reuse};
 pub use timers::{DeadlineHook, OnTimer, TimerHandle, Timers};
 
-/// Slabs that wait for their next use, at most: 2 MiB, which is what a stream near the device's rate turns over.
-const IDLE_SLABS: usize = 32;
+/// Slabs that wait for their next use: 1 MiB, and up to 4 MiB after a stream that had so much under way.
+const IDLE_SLABS: usize = 16;
 
 /// What packets are delivered to. The demux owns endpoints that are registered; closing unregisters.
 pub trait Endpoint: Send + Sync {

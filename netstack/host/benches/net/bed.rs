@@ -27,7 +27,12 @@ pub struct Bed {
     pub nic: NicId,
     start: std::time::Instant,
     room: FrameRoom,
+    /// Bytes that were sent since the device was looked at.
+    unheard: usize,
 }
+
+/// Who sends so much without a pause looks whether the peer has answered meanwhile.
+const EARSHOT: usize = 256 << 10;
 
 impl Bed {
     /// A device with the host's address, a stack with the guest's.
@@ -48,7 +53,7 @@ impl Bed {
             .add_address(nic, IpCidr::new(GUEST.parse().expect("an address"), 24))
             .expect("an address");
         let start = std::time::Instant::now();
-        let bed = Bed { stack, tap, nic, start, room: FrameRoom::default() };
+        let bed = Bed { stack, tap, nic, start, room: FrameRoom::default(), unheard: 0 };
         let nobody: IpAddr = NOBODY.parse().expect("an address");
         bed.stack.add_neighbour(bed.now(), nic, nobody, NOBODY_MAC).expect("a neighbour");
         bed
@@ -60,6 +65,7 @@ impl Bed {
 
     /// Handles a burst of the frames that are there and the timers that are due; tells how many frames there were.
     pub fn pump(&mut self) -> usize {
+        self.unheard = 0;
         let (now, mut failed) = (self.now(), None);
         let mut frames = self.tap.burst(&mut self.room, &mut failed);
         let any = self.stack.handle_frames(now, self.nic, &mut frames);
@@ -99,9 +105,12 @@ impl Bed {
     pub fn send(&mut self, socket: &TcpSocket, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match socket.send(self.now(), &mut bytes, SendFlags::empty()) {
-                Ok(_) => {}
+                Ok(n) => self.unheard += n,
                 Err(SendError::WouldBlock) => self.wait(),
                 Err(error) => panic!("send: {error}"),
+            }
+            if self.unheard >= EARSHOT {
+                self.pump();
             }
         }
     }
