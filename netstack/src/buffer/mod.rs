@@ -6,7 +6,7 @@ mod packet;
 mod slab;
 
 pub use chain::{Chain, Slice};
-pub use packet::{ChecksumOffload, Gso, GsoKind, HEADER_ROOM, Offload, PacketBuffer};
+pub use packet::{ChecksumOffload, CwrOf, Gso, GsoKind, HEADER_ROOM, Offload, PacketBuffer};
 pub use slab::{FreeSlab, SLAB_SIZE, Slab, SlabPool};
 
 /// The memory of the program was not readable or writable where it said (EFAULT).

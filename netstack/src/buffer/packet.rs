@@ -15,6 +15,8 @@ pub struct Offload {
     pub checksum: ChecksumOffload,
     /// Whether the device must cut the packet into segments.
     pub gso: Option<Gso>,
+    /// Which of the segments have the packet's CWR flag.
+    pub cwr: CwrOf,
     /// A received packet whose transport checksum needs no check (the device or a trusted sender vouches).
     pub rx_verified: bool,
 }
@@ -42,6 +44,16 @@ pub struct Gso {
     pub kind: GsoKind,
     /// Payload bytes in each segment.
     pub size: u16,
+}
+
+/// Which segments of a train have its CWR flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CwrOf {
+    /// All: it is a bit of a counter (RFC 9768).
+    #[default]
+    All,
+    /// The first (RFC 3168).
+    First,
 }
 
 /// The header that segmentation repeats.

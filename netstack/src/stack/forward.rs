@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Stack;
 use super::input::Onward;
 use super::nic::Nic;
+use super::offload::gso;
 use super::receive::{Headers, Rx};
 use crate::buffer::PacketBuffer;
 use crate::ip::tables::Refusal;
@@ -31,10 +32,11 @@ impl Stack {
         rx: &Rx<'_>,
         (header, headers): (&Ipv4, &Headers),
         onward: &Onward,
-        packet: PacketBuffer,
+        mut packet: PacketBuffer,
     ) {
         let stats = &self.shared.stats.ip;
         let Some(out) = rx.topology.nic(onward.nic) else { return stats.in_discards.inc() };
+        let longest = gso::longest(&mut packet, 0).unwrap_or(packet.len());
         let info = plain_info(rx, (header.src.into(), header.dst.into()), header.protocol);
         let info = IpInfo { tos: header.tos, ttl: header.ttl, ..info };
         let mut rest = packet.clone();
@@ -47,12 +49,15 @@ impl Stack {
             return self.refuse(rx, &passing, (v4::TIME_EXCEEDED, 0, [0; 4]));
         }
         let route = self.onward_route(rx, out, &info, onward);
-        let too_big = packet.len() > route.mtu as usize && packet.offload.gso.is_none();
+        let too_big = longest > route.mtu as usize;
         if too_big && header.dont_fragment {
             stats.frag_fails.inc();
             let mtu = u16::try_from(route.mtu).unwrap_or(u16::MAX).to_be_bytes();
             let rest = [0, 0, mtu[0], mtu[1]];
             return self.refuse(rx, &passing, (v4::UNREACHABLE, v4::CODE_FRAGMENTATION, rest));
+        }
+        if too_big && packet.offload.gso.is_some() {
+            return self.forward_segments(rx, onward, packet);
         }
         if onward.nic == rx.nic.id {
             self.redirect_v4(rx, &passing, onward);
@@ -85,6 +90,20 @@ impl Stack {
         }
     }
 
+    /// Passes the packets of an IPv4 train on one by one: each must be cut into fragments.
+    fn forward_segments(&self, rx: &Rx<'_>, onward: &Onward, train: PacketBuffer) {
+        let Some(segments) = gso::Segments::of(train, 0) else {
+            return self.shared.stats.ip.in_discards.inc();
+        };
+        for mut segment in segments {
+            let header_len = segment.peek::<1>().and_then(|[first]| Ipv4::header_len(first));
+            let Some(bytes) = header_len.and_then(|len| segment.pull(len)) else { continue };
+            let Some(header) = Ipv4::parse_quoted(bytes) else { continue };
+            let headers = Headers::new(bytes);
+            self.forward_v4(rx, (&header, &headers), onward, segment);
+        }
+    }
+
     /// Passes an IPv6 packet on; `packet` begins after the fixed header.
     pub(super) fn forward_v6(
         &self,
@@ -95,6 +114,7 @@ impl Stack {
     ) {
         let stats = &self.shared.stats.ip6;
         let Some(out) = rx.topology.nic(onward.nic) else { return stats.in_discards.inc() };
+        let longest = gso::longest(&mut packet, 0).unwrap_or(packet.len());
         let info = plain_info(rx, (header.src.into(), header.dst.into()), header.next_header);
         let info = IpInfo { tos: header.traffic_class, ttl: header.hop_limit, ..info };
         let passing = Passing { info: &info, headers, rest: &packet };
@@ -112,8 +132,8 @@ impl Stack {
             return self.refuse(rx, &passing, (v6::UNREACHABLE, v6::CODE_BEYOND_SCOPE, [0; 4]));
         }
         let route = self.onward_route(rx, out, &info, onward);
-        let total = packet.len() + ipv6::HEADER_LEN;
-        if total > route.mtu as usize && packet.offload.gso.is_none() {
+        let longest = longest + ipv6::HEADER_LEN;
+        if longest > route.mtu as usize {
             stats.in_too_big_errors.inc();
             stats.frag_fails.inc();
             return self.refuse(rx, &passing, (v6::TOO_BIG, 0, route.mtu.to_be_bytes()));
@@ -167,7 +187,7 @@ impl Stack {
             nic: out.id,
             mtu,
             link_mtu,
-            max_gso: out.capabilities.max_gso,
+            max_gso: out.max_gso(),
             cast: Cast::Unicast,
             metrics: onward.metrics,
         }

@@ -16,6 +16,7 @@ mod ndp;
 mod neighbours;
 mod nic;
 mod observe;
+mod offload;
 mod packet;
 mod receive;
 mod receive_v6;
@@ -41,12 +42,14 @@ use crate::buffer::PacketBuffer;
 use crate::ip::conf::Tunables;
 use crate::ip::fragment::Reassembly;
 use crate::ip::pmtu::PathMtus;
-use crate::link::{Direction, NicId, Tap, Tapped};
+use crate::link::{Direction, NicId, NicKind, Tap, Tapped};
 use crate::memory::{Limits, Memory};
 use crate::rng::{KeyedState, Rng, Seed, SipKey};
 use crate::stats::Snapshot;
 use crate::time::Instant;
 use crate::transport::{DeadlineHook, Host, OnTimer, Shared, TimerHandle};
+
+use offload::gro::Gro;
 
 pub use admin::{
     AddressError, NeighbourError, NicConfig, NicError, NicInfo, RouteError, RuleError,
@@ -145,17 +148,12 @@ impl Stack {
     pub fn handle_frame(&self, now: Instant, nic: NicId, frame: PacketBuffer) {
         let topology = self.topology();
         let Some(nic) = topology.nic(nic) else { return };
-        if nic.capabilities.filters_received {
-            nic.link.filter_received(now, frame, &mut |frame| self.receive(now, nic, frame));
-            self.schedule(nic.link.next_deadline());
-        } else {
-            self.receive(now, nic, frame);
-        }
+        self.filter(now, nic, frame, &mut |frame| self.receive(now, nic, frame));
         self.drain_looped(now);
     }
 
-    /// Takes in frames that were there at once. Endpoints answer once for all of them, so that a train of segments is
-    /// acknowledged as one. Returns how many there were.
+    /// Takes in frames that were there at once. Segments that follow each other are handled as one, and endpoints answer
+    /// once for all of them, so that a train of segments is acknowledged as one. Returns how many frames there were.
     pub fn handle_frames(
         &self,
         now: Instant,
@@ -164,9 +162,22 @@ impl Stack {
     ) -> usize {
         let whole = self.shared.burst.begin(nic);
         let mut count = 0;
-        for frame in frames {
-            self.handle_frame(now, nic, frame);
-            count += 1;
+        let topology = self.topology();
+        match topology.nic(nic).filter(|nic| whole && nic.kind == NicKind::Ethernet) {
+            Some(nic) => {
+                let mut gro = Gro::default();
+                let mut receive = |frame| self.receive(now, nic, frame);
+                for frame in frames {
+                    self.filter(now, nic, frame, &mut |frame| gro.receive(frame, &mut receive));
+                    self.drain_looped(now);
+                    count += 1;
+                }
+                gro.flush(&mut receive);
+            }
+            None => frames.for_each(|frame| {
+                self.handle_frame(now, nic, frame);
+                count += 1;
+            }),
         }
         if whole {
             self.shared.burst.end(now);
@@ -273,7 +284,11 @@ impl OnTimer for Stack {
         let topology = self.topology();
         for nic in topology.nics() {
             if nic.capabilities.filters_received {
-                nic.link.poll(now, &mut |frame| self.receive(now, nic, frame));
+                nic.link.poll(now, &mut |frame| {
+                    if self.admit(now, nic, &frame) {
+                        self.receive(now, nic, frame);
+                    }
+                });
                 self.schedule(nic.link.next_deadline());
             }
             self.age_neighbours(now, &topology, nic);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::offload::gso;
+use crate::buffer::{GsoKind, PacketBuffer};
 use crate::ip::autoconf::Autoconf;
 use crate::ip::multicast::Groups;
 use crate::ip::neigh::Neighbours;
@@ -116,6 +118,24 @@ impl Nic {
     /// Takes it up or down.
     pub fn set_state(&self, state: NicState) {
         self.up.store(state == NicState::Up, Ordering::Relaxed);
+    }
+
+    /// The largest TCP payload under one header. What its device does not cut is cut before it.
+    pub fn max_gso(&self) -> u32 {
+        match self.capabilities.max_gso {
+            0 if !self.is_loopback() => gso::SOFTWARE_MAX,
+            own => own,
+        }
+    }
+
+    /// Whether a train must be cut before the device.
+    pub(super) fn cuts(&self, frame: &PacketBuffer) -> bool {
+        let most = self.capabilities.max_gso as usize;
+        frame.offload.gso.is_some_and(|gso| match gso.kind {
+            GsoKind::Udp => !self.capabilities.segments_udp,
+            // A device takes the headers beside the payload.
+            GsoKind::Tcp4 | GsoKind::Tcp6 => most == 0 || frame.payload().len() > most,
+        })
     }
 
     /// Whether it is the loopback interface.

@@ -92,15 +92,41 @@ impl Headers {
 }
 
 impl Stack {
-    /// Handles a frame that passed the link's filter.
-    pub(super) fn receive(&self, now: Instant, nic: &Arc<Nic>, mut frame: PacketBuffer) {
+    /// Lets a frame pass the link's filter where it has one; calls `receive` for each frame that comes in then.
+    pub(super) fn filter(
+        &self,
+        now: Instant,
+        nic: &Arc<Nic>,
+        frame: PacketBuffer,
+        receive: &mut dyn FnMut(PacketBuffer),
+    ) {
+        let mut admit = |frame| {
+            if self.admit(now, nic, &frame) {
+                receive(frame);
+            }
+        };
+        if nic.capabilities.filters_received {
+            nic.link.filter_received(now, frame, &mut admit);
+            self.schedule(nic.link.next_deadline());
+        } else {
+            admit(frame);
+        }
+    }
+
+    /// Counts a frame that came over the link and shows it to the taps; false where the interface is down.
+    pub(super) fn admit(&self, now: Instant, nic: &Nic, frame: &PacketBuffer) -> bool {
         if !nic.is_up() {
             nic.stats.rx_dropped.inc();
-            return;
+            return false;
         }
         nic.stats.rx_packets.inc();
         nic.stats.rx_bytes.add(frame.len() as u64);
-        self.tap(now, nic, Direction::Received, &frame);
+        self.tap(now, nic, Direction::Received, frame);
+        true
+    }
+
+    /// Handles a frame that was admitted, or several that became one.
+    pub(super) fn receive(&self, now: Instant, nic: &Arc<Nic>, mut frame: PacketBuffer) {
         let topology = self.topology();
         if nic.kind == NicKind::Loopback {
             let (link_cast, origin) = (Cast::Unicast, Origin::Own);

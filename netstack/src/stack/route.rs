@@ -107,7 +107,7 @@ impl Stack {
         let metrics = way.metrics;
         let mtu = if metrics.mtu == 0 { link_mtu } else { link_mtu.min(metrics.mtu) };
         let bound = (!metrics.mtu_locked).then_some(mtu);
-        let (nic, max_gso) = (nic.id, nic.capabilities.max_gso);
+        let (nic, max_gso) = (nic.id, nic.max_gso());
         let info = RouteInfo { src, dst, next_hop, nic, mtu, link_mtu, max_gso, cast, metrics };
         Ok(Path { info, bound })
     }

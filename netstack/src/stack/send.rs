@@ -1,13 +1,14 @@
 //! Packets on their way out: IP headers, fragments, and the frame on the link.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::Stack;
 use super::nic::Nic;
+use super::offload::gso;
 use super::topology::Topology;
-use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
+use crate::buffer::{Chain, ChecksumOffload, PacketBuffer};
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, PROTO_TCP, RouteInfo, RouteQuery,
     SourceFilter, Unmade,
@@ -16,9 +17,7 @@ use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind
 use crate::stats::IpStats;
 use crate::time::Instant;
 use crate::transport::packet::PacketType;
-use crate::transport::udp;
-use crate::wire;
-use crate::wire::ethernet::{Ethernet, TYPE_IPV4, TYPE_IPV6};
+use crate::wire::ethernet::{self, Ethernet, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv4_options::Options;
 use crate::wire::ipv6::{self, FragmentHeader, Ipv6, NEXT_FRAGMENT};
@@ -150,11 +149,8 @@ impl Stack {
         let nic = topology.nic(route.nic).ok_or(IpError::NetworkUnreachable)?;
         let stats = self.ip_stats(route.dst);
         stats.out_requests.inc();
-        if let Some(Gso { kind: GsoKind::Udp, size }) = packet.offload.gso {
-            if !nic.is_loopback() && !nic.capabilities.segments_udp {
-                return self.send_segments(now, (route, meta), packet, size);
-            }
-        } else if meta.protocol != PROTO_TCP && !nic.is_loopback() {
+        let train = packet.offload.gso.is_some();
+        if !train && meta.protocol != PROTO_TCP && !nic.is_loopback() {
             // Messages are small: their sum costs little, and an ICMP error that quotes one then quotes it with its sum.
             packet.complete_checksum();
         }
@@ -168,7 +164,7 @@ impl Stack {
             return Err(IpError::MessageTooLong { mtu: route.mtu });
         }
         let mtu = if meta.fragment == Fragment::Probe { route.link_mtu } else { route.mtu };
-        if total <= mtu as usize || packet.offload.gso.is_some() {
+        if total <= mtu as usize || train {
             let packet = self.add_header(now, &topology, (route, meta), packet);
             return self.emit_looping(now, &topology, nic, (route, meta), packet);
         }
@@ -177,26 +173,6 @@ impl Stack {
             return Err(IpError::MessageTooLong { mtu });
         }
         self.send_fragments(now, (&topology, nic), (route, meta), packet)
-    }
-
-    /// Cuts a UDP packet into datagrams for a link whose device does not.
-    fn send_segments(
-        &self,
-        now: Instant,
-        (route, meta): (&RouteInfo, &IpMeta),
-        mut packet: PacketBuffer,
-        size: u16,
-    ) -> Result<(), IpError> {
-        let Some(bytes) = packet.peek::<{ wire::udp::HEADER_LEN }>() else {
-            return Err(IpError::Invalid);
-        };
-        let header = wire::udp::Udp::parse(&bytes);
-        let local = SocketAddr::new(route.src, header.src_port);
-        let remote = SocketAddr::new(route.dst, header.dst_port);
-        for datagram in udp::segments(local, remote, packet, usize::from(size)) {
-            self.send_payload(now, route, meta, datagram)?;
-        }
-        Ok(())
     }
 
     /// Cuts a packet into fragments that fit the path and sends them.
@@ -218,7 +194,7 @@ impl Stack {
             stats.frag_fails.inc();
             return Err(IpError::MessageTooLong { mtu: route.mtu });
         }
-        let ident = self.next_ident(route, meta.protocol);
+        let ident = self.next_ident(route, meta.protocol, 1);
         let mut rest = packet.into_chain();
         let mut offset = 0;
         while !rest.is_empty() {
@@ -294,7 +270,13 @@ impl Stack {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let dont_fragment = meta.fragment != Fragment::Anywhere;
                 // RFC 6864 section 4: the identification of an atomic datagram may have any value.
-                let ident = if dont_fragment { 0 } else { self.next_ident(route, meta.protocol) };
+                let pieces = packet.offload.gso.map_or(1, |gso| {
+                    u32::try_from(packet.len().div_ceil(usize::from(gso.size.max(1)))).unwrap_or(1)
+                });
+                let ident = match dont_fragment {
+                    true => 0,
+                    false => self.next_ident(route, meta.protocol, pieces),
+                };
                 let header_len = ipv4::HEADER_LEN + meta.options.len();
                 let header = Ipv4 {
                     header_len: header_len as u8,
@@ -329,12 +311,12 @@ impl Stack {
         packet
     }
 
-    /// The next identification between two addresses: counters behind a keyed hash, so that one pair tells
+    /// The first of the next `count` identifications between two addresses: counters behind a keyed hash, so that one pair tells
     /// nothing of another (RFC 7739 section 5.3).
-    fn next_ident(&self, route: &RouteInfo, protocol: u8) -> u32 {
+    fn next_ident(&self, route: &RouteInfo, protocol: u8, count: u32) -> u32 {
         let hash = self.ident_key.hash_one((route.src, route.dst, protocol));
         let counter = &self.idents[(hash >> 58) as usize % self.idents.len()];
-        (hash as u32).wrapping_add(counter.fetch_add(1, Ordering::Relaxed))
+        (hash as u32).wrapping_add(counter.fetch_add(count, Ordering::Relaxed))
     }
 
     /// Emits a packet, and gives our own members of a group or receivers of a broadcast a copy.
@@ -416,6 +398,28 @@ impl Stack {
         mut packet: PacketBuffer,
     ) -> Result<(), IpError> {
         Ethernet { dst, src: nic.mac, ethertype }.emit(packet.prepend());
+        if !nic.cuts(&packet) {
+            return self.transmit_one(now, nic, packet);
+        }
+        let Some(segments) = gso::Segments::of(packet, ethernet::HEADER_LEN) else {
+            nic.stats.tx_dropped.inc();
+            return Err(IpError::Invalid);
+        };
+        let mut sent = Ok(());
+        for segment in segments {
+            // As with several packets, what a full link drops is lost, and the others go.
+            sent = sent.and(self.transmit_one(now, nic, segment));
+        }
+        sent
+    }
+
+    /// Gives a frame to the link that its device takes as it is.
+    fn transmit_one(
+        &self,
+        now: Instant,
+        nic: &Nic,
+        mut packet: PacketBuffer,
+    ) -> Result<(), IpError> {
         if nic.capabilities.checksum == ChecksumSupport::Software {
             packet.complete_checksum();
         }

@@ -84,21 +84,3 @@ pub fn verify(info: &IpInfo, packet: &mut PacketBuffer) -> Result<Udp, Malformed
 
 /// The most segments of one send (UDP_MAX_SEGMENTS).
 pub const MAX_SEGMENTS: usize = 128;
-
-/// The segments of a packet that was made to be cut (UDP_SEGMENT), in software: each has `size` bytes of payload, the last what is
-/// left, and the header of the whole with its own length and a partial checksum. The packet's front is the UDP header.
-pub fn segments(
-    local: SocketAddr,
-    remote: SocketAddr,
-    mut packet: PacketBuffer,
-    size: usize,
-) -> impl Iterator<Item = PacketBuffer> {
-    packet.advance(HEADER_LEN);
-    let mut rest = packet.into_chain();
-    core::iter::from_fn(move || {
-        (!rest.is_empty()).then(|| {
-            let part = rest.split_to(size.max(1));
-            encapsulate(local, remote, part, Sealing::Checksum)
-        })
-    })
-}
