@@ -1,7 +1,8 @@
 //! Packet traces as tests: reading captures and measuring what they show. It must not know the sentry.
 //!
 //! [`capture`] reads files, [`packet`] takes one frame apart and checks it, [`flows`] sums conversations up as an engineer would by hand, [`report`] tells it,
-//! [`compare`] says in what two captures differ, [`plot`] draws one connection.
+//! [`compare`] says in what two captures differ, [`plot`] draws one connection,
+//! [`replay`] lets the stack play one side of a capture.
 #![forbid(unsafe_code)]
 
 pub mod capture;
@@ -9,6 +10,7 @@ pub mod compare;
 pub mod flows;
 pub mod packet;
 pub mod plot;
+pub mod replay;
 pub mod report;
 #[cfg(test)]
 mod testing;

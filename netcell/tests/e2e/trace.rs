@@ -111,3 +111,24 @@ fn diff_tells_what_differs_and_its_status_says_so() {
     assert_eq!(trace(&["diff", &one, &folder.file("absent")]).status.code(), Some(2));
     assert!(text(&trace(&["diff", "--ignore", "colour", &one, &other]).stderr).contains("stream"));
 }
+
+#[test]
+fn replay_plays_either_side_of_a_refused_call_and_keeps_what_was_played() {
+    let folder = Scratch::new();
+    let (file, out) = (folder.file("refused.pcap"), folder.file("out.pcapng"));
+    std::fs::write(&file, refused()).expect("a file");
+    let called = trace(&["replay", &file, "--as", "10.0.0.2:80", "--write", &out]);
+    assert_eq!(called.status.code(), Some(0), "{}", text(&called.stdout));
+    // The recorded host answered the second SYN only; the stack answers each.
+    let strict = trace(&["replay", &file, "--as", "10.0.0.2:80", "--strict", "segments"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(text(&strict.stdout).contains("the called sends"), "{}", text(&strict.stdout));
+    let played = text(&trace(&["info", &out]).stdout);
+    assert!(played.contains("refused") && played.contains("4 frames"), "{played}");
+    let caller = trace(&["replay", &file, "--as", "10.0.0.1", "--ignore", "options"]);
+    assert_eq!(text(&caller.stdout), "alike: 1 flows compared\n", "{}", text(&caller.stderr));
+    let nobody = trace(&["replay", &file, "--as", "192.0.2.1"]);
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(text(&nobody.stderr).contains("nobody of that address"));
+    assert_eq!(trace(&["replay", &file, "--as", "10.0.0"]).status.code(), Some(125));
+}

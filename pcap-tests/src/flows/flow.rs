@@ -221,7 +221,7 @@ impl Flow {
         let [opener, peer] = &self.halves;
         match (opener.syns > 0, peer.syns > 0) {
             _ if self.protocol != Protocol::Tcp => Opening::None,
-            (true, true) if self.handshake.is_none() && peer.syns > 1 => Opening::Simultaneous,
+            (true, true) if opener.calls > 0 && peer.calls > 0 => Opening::Simultaneous,
             (true, true) => Opening::Handshake,
             (true, false) if peer.resets > 0 && !peer_spoke(peer) => Opening::Refused,
             (true, false) if !peer.is_seen() => Opening::Unanswered,

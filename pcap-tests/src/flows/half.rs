@@ -42,6 +42,8 @@ pub struct Half {
     pub probes: u64,
     /// SYN segments.
     pub syns: u64,
+    /// SYN segments that answer none.
+    pub calls: u64,
     /// FIN segments.
     pub fins: u64,
     /// RST segments.
@@ -160,6 +162,7 @@ impl Half {
         self.state.fresh.clear();
         self.segments += 1;
         self.syns += u64::from(tcp.flags & SYN != 0);
+        self.calls += u64::from(tcp.flags & (SYN | ACK) == SYN);
         self.fins += u64::from(tcp.flags & FIN != 0);
         self.resets += u64::from(tcp.flags & RST != 0);
         self.data_segments += u64::from(tcp.payload_len > 0);

@@ -418,7 +418,7 @@ fn icmp<'a>(message: Layer<'a>, what: &'static str) -> Result<Icmp<'a>, Fault> {
 }
 
 /// The one's complement sum of RFC 1071 over `bytes` and a start, folded to 16 bits.
-fn sum(bytes: &[u8], start: u32) -> u32 {
+pub(crate) fn sum(bytes: &[u8], start: u32) -> u32 {
     let mut total = u64::from(start);
     let (words, rest) = bytes.as_chunks::<4>();
     for word in words {

@@ -6,11 +6,15 @@ mod diff;
 mod info;
 mod plot;
 mod progress;
+mod replay;
+mod terms;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use pcap_tests::capture::ReadError;
+use pcap_tests::compare::Verdict;
 
 /// Two traces are not alike.
 const EXIT_DIFFERENT: u8 = 1;
@@ -28,6 +32,7 @@ pub struct TraceArgs {
 enum Verb {
     Info(info::InfoArgs),
     Diff(diff::DiffArgs),
+    Replay(replay::ReplayArgs),
     Plot(plot::PlotArgs),
 }
 
@@ -36,6 +41,7 @@ pub fn run(args: TraceArgs) -> ExitCode {
     let result = match args.verb {
         Verb::Info(args) => info::run(&args),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Replay(args) => replay::run(&args),
         Verb::Plot(args) => plot::run(&args),
     };
     match result {
@@ -55,4 +61,19 @@ fn is_closed(error: &std::io::Error) -> bool {
 /// An error with what caused it, in one line.
 fn told(error: ReadError) -> String {
     format!("{:#}", anyhow::Error::from(error))
+}
+
+/// Prints what a comparison found and gives the exit status.
+fn told_verdict(verdict: &Verdict, quiet: bool) -> anyhow::Result<u8> {
+    let (flows, found) = (verdict.compared, verdict.differences.len());
+    if !quiet {
+        let mut out = std::io::stdout().lock();
+        let told = verdict.differences.iter().try_for_each(|found| writeln!(out, "{found}"));
+        let told = told.and_then(|()| match found {
+            0 => writeln!(out, "alike: {flows} flows compared"),
+            _ => writeln!(out, "{found} differences in {flows} flows compared"),
+        });
+        told.or_else(|error| if is_closed(&error) { Ok(()) } else { Err(error) })?;
+    }
+    Ok(if found == 0 { 0 } else { EXIT_DIFFERENT })
 }

@@ -1,0 +1,98 @@
+//! `netcell trace replay`: the stack plays one side of a capture.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use netstack_host::pcapng::{self, Way};
+use pcap_tests::capture::Reader;
+use pcap_tests::compare;
+use pcap_tests::replay::{self, Role};
+
+use super::terms::TermArgs;
+
+/// Let the stack play one side of a capture, in virtual time, and compare.
+///
+/// What the other side sent is fed in when it was recorded. What the program on our side did (connect, write, close, reset)
+/// is read from the record. The stack's sequence numbers and timestamps are mapped onto the recorded ones.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  netcell trace replay broken.pcapng --as 10.0.0.2:80          our stack as the server
+  netcell trace replay broken.pcapng --as fd00::1 --strict acks
+  netcell trace replay broken.pcapng --as 10.0.0.2 --write ours.pcapng && netcell trace plot ours.pcapng -o ours.svg
+
+Replayed are TCP connections whose beginning is in the capture. The exit status is 0 where the stack did what was recorded,
+1 where it did otherwise, 2 where the capture cannot be read.")]
+pub struct ReplayArgs {
+    /// pcap or pcapng, also compressed with gzip or zstd
+    file: PathBuf,
+    /// Whom the stack plays; may be given more than once
+    #[arg(long = "as", value_name = "HOST[:PORT]", required = true)]
+    roles: Vec<Role>,
+    /// Keep what was played in this file
+    #[arg(long, value_name = "OUT.pcapng")]
+    write: Option<PathBuf>,
+    #[command(flatten)]
+    terms: TermArgs,
+}
+
+pub fn run(args: &ReplayArgs) -> Result<u8> {
+    let name = args.file.display().to_string();
+    let mut out = args.write.as_deref().map(Tape::create).transpose()?;
+    let mut sink = |time: Duration, is_ours: bool, bytes: &[u8]| match &mut out {
+        Some(tape) => tape.add(time, is_ours, bytes),
+        None => Ok(()),
+    };
+    let open = || Reader::open(&args.file);
+    let outcome = replay::replay(&open, &args.roles, &mut sink).with_context(|| name.clone())?;
+    if let Some(tape) = out {
+        tape.finish()?;
+    }
+    let verdict = compare::compare(&outcome.recorded, &outcome.replayed, &args.terms.terms());
+    for note in &outcome.notes {
+        eprintln!("netcell: {name}: {note}");
+    }
+    if outcome.recorded.flow_count() == 0 {
+        match outcome.left_out.first() {
+            Some((flow, why)) => bail!("{name}: nothing to replay: flow {flow}: {why}"),
+            None => bail!("{name}: nobody of that address is in the capture"),
+        }
+    }
+    let status = super::told_verdict(&verdict, args.terms.quiet)?;
+    if !outcome.left_out.is_empty() && !args.terms.quiet {
+        eprintln!("netcell: {name}: {} flows were not replayed:", outcome.left_out.len());
+        outcome.left_out.iter().for_each(|(flow, why)| eprintln!("  flow {flow}: {why}"));
+    }
+    // What could not be fed is no agreement.
+    Ok(if outcome.notes.is_empty() { status } else { status.max(super::EXIT_DIFFERENT) })
+}
+
+/// The file with what was played.
+struct Tape<'a> {
+    path: &'a Path,
+    out: BufWriter<File>,
+}
+
+impl<'a> Tape<'a> {
+    fn create(path: &'a Path) -> Result<Self> {
+        let name = || path.display().to_string();
+        let mut out = BufWriter::new(File::create(path).with_context(name)?);
+        pcapng::section(&mut out, "netcell trace replay").with_context(name)?;
+        pcapng::interface(&mut out, "eth0", pcapng::LINKTYPE_ETHERNET).with_context(name)?;
+        Ok(Self { path, out })
+    }
+
+    fn add(&mut self, time: Duration, is_ours: bool, bytes: &[u8]) -> std::io::Result<()> {
+        let way = if is_ours { Way::Outbound } else { Way::Inbound };
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        pcapng::packet(&mut self.out, 0, nanos, way, bytes)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.out.flush().with_context(|| self.path.display().to_string())
+    }
+}

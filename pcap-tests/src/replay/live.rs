@@ -1,0 +1,371 @@
+//! One conversation under way: what its program does, and how recorded numbers are those of the stack.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use netstack::ip::Family;
+use netstack::socket::tcp::TcpSocket;
+use netstack::socket::{How, RecvFlags, SendFlags, SocketOption};
+use netstack::stack::Stack;
+use netstack::time::Instant;
+
+use super::wire::{self, Keep, Mapping};
+use crate::capture::{Frame, LinkType};
+use crate::packet::{ACK, Body, Endpoint, FIN, Packet, RST, SYN, Tcp};
+
+/// Timestamps that are remembered on either side.
+const MAX_STAMPS: usize = 4096;
+/// Segments that may wait for the stack to send what they acknowledge.
+const MAX_HELD: usize = 10_000;
+/// Segments that are kept behind missing ones.
+const MAX_AHEAD: usize = 4096;
+/// Bytes missing from a capture at one place that are written all the same.
+const MAX_MISSING: u32 = 1 << 20;
+const READ: usize = 64 << 10;
+
+/// A recorded segment of the other side, kept until it can have been sent.
+#[derive(Clone)]
+struct Held {
+    bytes: Vec<u8>,
+    link: LinkType,
+    wire_len: u32,
+    /// What it acknowledges in the record, where it does.
+    ack: Option<u32>,
+    /// Whether it brings nothing but an acknowledgment.
+    is_pure: bool,
+}
+
+/// A conversation.
+pub struct Live {
+    is_caller: bool,
+    socket: Option<TcpSocket>,
+    local: Endpoint,
+    peer: Endpoint,
+    /// The SYN that began it.
+    first_seq: u32,
+    /// Our initial sequence number in the record, and the stack's.
+    recorded_isn: Option<u32>,
+    isn: Option<u32>,
+    /// What the stack has sent up to, as a distance from its initial number.
+    sent: u32,
+    /// What the program has still to write, up to which recorded number it was taken, and whether it closes after that.
+    to_write: VecDeque<u8>,
+    taken: Option<u32>,
+    /// Bytes behind others that were not captured yet, by their distance from the first.
+    ahead: BTreeMap<u32, Vec<u8>>,
+    closes: bool,
+    resets: bool,
+    held: VecDeque<Held>,
+    /// The segment that acknowledged most, and what the stack was told of it.
+    furthest: Option<Held>,
+    told: u32,
+    lost: u64,
+    /// Recorded stamps with their times, and the stack's with theirs.
+    recorded_stamps: VecDeque<(u32, Duration)>,
+    stamps: VecDeque<(u32, Duration)>,
+}
+
+impl Live {
+    fn new(is_caller: bool, local: Endpoint, peer: Endpoint, first_seq: u32) -> Self {
+        Self {
+            is_caller,
+            socket: None,
+            local,
+            peer,
+            first_seq,
+            recorded_isn: None,
+            isn: None,
+            sent: 0,
+            to_write: VecDeque::new(),
+            taken: None,
+            ahead: BTreeMap::new(),
+            closes: false,
+            resets: false,
+            held: VecDeque::new(),
+            furthest: None,
+            told: 0,
+            lost: 0,
+            recorded_stamps: VecDeque::new(),
+            stamps: VecDeque::new(),
+        }
+    }
+
+    /// Our side sent this SYN.
+    pub fn calling(tcp: &Tcp<'_>) -> Self {
+        Self::new(true, tcp.src, tcp.dst, tcp.seq)
+    }
+
+    /// The other side sent this SYN.
+    pub fn called(tcp: &Tcp<'_>) -> Self {
+        Self::new(false, tcp.dst, tcp.src, tcp.seq)
+    }
+
+    pub fn is_caller(&self) -> bool {
+        self.is_caller
+    }
+
+    /// Whether a SYN of ours opens another conversation.
+    pub fn is_succeeded(&self, tcp: &Tcp<'_>) -> bool {
+        !self.is_caller || self.first_seq != tcp.seq
+    }
+
+    /// Whether a SYN of the other side opens another conversation.
+    pub fn is_succeeded_by(&self, tcp: &Tcp<'_>) -> bool {
+        self.first_seq != tcp.seq
+    }
+
+    pub fn connect(&mut self, stack: &Arc<Stack>, now: Instant) -> Result<(), String> {
+        let family = if self.local.0.is_ipv4() { Family::V4 } else { Family::V6 };
+        let socket = stack.tcp_socket(family);
+        // Ports of the record may be in TIME-WAIT here.
+        let reuse = SocketOption::ReuseAddress(true);
+        socket.set_option(now, reuse).map_err(|e| e.to_string())?;
+        socket.bind(self.local.into()).map_err(|e| e.to_string())?;
+        let connected = socket.connect(now, self.peer.into());
+        self.socket = Some(socket);
+        connected.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    /// Takes the connection that a listener made.
+    pub fn accepted(&mut self, socket: TcpSocket) {
+        self.socket.get_or_insert(socket);
+    }
+
+    /// Takes in a recorded segment of our side: what its program did.
+    pub fn recorded(&mut self, tcp: &Tcp<'_>, time: Duration) {
+        if let Some((value, _)) = tcp.options.timestamps {
+            remember(&mut self.recorded_stamps, value, time);
+        }
+        if tcp.flags & SYN != 0 {
+            self.recorded_isn = Some(tcp.seq);
+            self.taken.get_or_insert(tcp.seq.wrapping_add(1));
+        }
+        if tcp.flags & RST != 0 {
+            self.resets = true;
+            return;
+        }
+        let Some(taken) = self.taken else { return };
+        // New bytes were written; those that were sent again had been.
+        let data = tcp.seq.wrapping_add(u32::from(tcp.flags & SYN != 0));
+        let mut bytes = tcp.payload.to_vec();
+        // What the snapshot length cut was written, too.
+        bytes.resize(tcp.payload_len as usize, 0);
+        let distance = data.wrapping_sub(taken) as i32;
+        if distance > 0 && self.ahead.len() < MAX_AHEAD {
+            self.ahead.insert(data.wrapping_sub(self.first_byte()), bytes);
+        } else if distance <= 0 {
+            self.take(&bytes, distance.unsigned_abs());
+        }
+        self.closes |= tcp.flags & FIN != 0;
+    }
+
+    fn first_byte(&self) -> u32 {
+        self.recorded_isn.unwrap_or(0).wrapping_add(1)
+    }
+
+    /// The program wrote these bytes, of which the first `known` were taken before.
+    fn take(&mut self, bytes: &[u8], known: u32) {
+        let Some(new) = bytes.get(known as usize..) else { return };
+        self.to_write.extend(new);
+        self.taken = self.taken.map(|taken| taken.wrapping_add(new.len() as u32));
+        let taken = self.taken.unwrap_or(0).wrapping_sub(self.first_byte());
+        if let Some((at, bytes)) = self.ahead.first_key_value().map(|(at, b)| (*at, b.clone()))
+            && at <= taken
+        {
+            self.ahead.remove(&at);
+            self.take(&bytes, taken - at);
+        }
+    }
+
+    /// The other side acknowledged up to a distance from our first byte: what of that the capture does not have was written all the
+    /// same. What it was is not known, and is not compared.
+    fn take_missing(&mut self, acknowledged: u32) {
+        while let (Some(taken), Some((next, _))) = (self.taken, self.ahead.first_key_value()) {
+            let missing = next.wrapping_sub(taken.wrapping_sub(self.first_byte()));
+            if acknowledged < *next || missing > MAX_MISSING {
+                return;
+            }
+            self.take(&vec![0; missing as usize], 0);
+        }
+    }
+
+    /// Lets the program do what it did in the record, and read whatever there is.
+    pub fn act(&mut self, now: Instant) {
+        let Some(socket) = &self.socket else { return };
+        if self.resets {
+            socket.abort(now);
+            self.socket = None;
+            return;
+        }
+        let mut room = vec![0; if socket.unread() > 0 { READ } else { 1 }];
+        while socket.recv(now, &mut &mut room[..], RecvFlags::empty()).is_ok_and(|n| n > 0) {}
+        while !self.to_write.is_empty() {
+            let mut source = self.to_write.as_slices().0;
+            match socket.send(now, &mut source, SendFlags::empty()) {
+                Ok(n) if n > 0 => drop(self.to_write.drain(..n)),
+                _ => break,
+            }
+        }
+        if self.closes && self.to_write.is_empty() {
+            self.closes = false;
+            // One that is gone already cannot be closed any more.
+            let _ = socket.shutdown(now, How::Write);
+        }
+    }
+
+    /// Takes in a segment that the stack sent.
+    pub fn sent(&mut self, tcp: &Tcp<'_>, at: Instant) {
+        if tcp.flags & SYN != 0 {
+            self.isn = Some(tcp.seq);
+        }
+        if let Some((value, _)) = tcp.options.timestamps {
+            remember(&mut self.stamps, value, at.since(Instant::ZERO));
+        }
+        let Some(isn) = self.isn.filter(|_| tcp.flags & RST == 0) else { return };
+        let controls = u32::from(tcp.flags & SYN != 0) + u32::from(tcp.flags & FIN != 0);
+        let end = tcp.seq.wrapping_sub(isn).wrapping_add(tcp.payload_len).wrapping_add(controls);
+        if (end.wrapping_sub(self.sent) as i32) > 0 {
+            self.sent = end;
+        }
+    }
+
+    /// Keeps a recorded segment of the other side.
+    pub fn queue(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) {
+        if self.held.len() == MAX_HELD {
+            self.lost += 1;
+            return;
+        }
+        if let (true, Some(_)) = (tcp.flags & ACK != 0, self.recorded_isn) {
+            self.take_missing(tcp.ack.wrapping_sub(self.first_byte()));
+        }
+        self.held.push_back(Held {
+            bytes: frame.bytes.to_vec(),
+            link: frame.link,
+            wire_len: frame.wire_len,
+            ack: (tcp.flags & ACK != 0).then_some(tcp.ack),
+            is_pure: tcp.payload_len == 0 && tcp.flags & (SYN | FIN | RST) == 0,
+        });
+    }
+
+    /// The next segment to feed, mapped. The stack may have sent less than was recorded: then it is told that all of that came, and
+    /// again when it has sent more; what carries data waits, because it may be the answer.
+    pub fn next_to_feed(&mut self) -> Option<Vec<u8>> {
+        while let Some(held) = self.held.front() {
+            let distance = self.acknowledged(held);
+            if distance.is_some_and(|distance| self.is_unsent(distance)) {
+                self.keep_furthest();
+                if !self.held.front()?.is_pure {
+                    break;
+                }
+            }
+            let held = self.held.pop_front()?;
+            self.told = self.told.max(distance.unwrap_or(0).min(self.sent));
+            if let Some(bytes) = self.mapped(&held, Keep::All) {
+                return Some(bytes);
+            }
+            self.lost += 1;
+        }
+        let furthest = self.furthest.as_ref()?;
+        let distance = self.acknowledged(furthest)?.min(self.sent);
+        if distance <= self.told {
+            return None;
+        }
+        self.told = distance;
+        let bytes = self.mapped(furthest, Keep::Ack);
+        if self.acknowledged(self.furthest.as_ref()?)? <= self.sent {
+            self.furthest = None;
+        }
+        bytes
+    }
+
+    /// How much of our side's stream a recorded segment acknowledges, where the record has sent that.
+    fn acknowledged(&self, held: &Held) -> Option<u32> {
+        Some(held.ack?.wrapping_sub(self.recorded_isn?)).filter(|_| self.isn.is_some())
+    }
+
+    fn is_unsent(&self, distance: u32) -> bool {
+        let taken = match (self.taken, self.recorded_isn) {
+            // The end of the stream has a number, too.
+            (Some(taken), Some(isn)) => taken.wrapping_sub(isn).wrapping_add(1),
+            _ => return false,
+        };
+        // Acknowledging what was never sent in the record either is the other side's fault, and is fed.
+        (distance.wrapping_sub(self.sent) as i32) > 0 && (distance.wrapping_sub(taken) as i32) <= 0
+    }
+
+    /// Remembers the first segment that waits, where none acknowledges more.
+    fn keep_furthest(&mut self) {
+        let Some(held) = self.held.front() else { return };
+        let of = |held| self.acknowledged(held).unwrap_or(0);
+        if self.furthest.as_ref().is_none_or(|furthest| of(held) > of(furthest)) {
+            self.furthest = Some(held.clone());
+        }
+    }
+
+    fn mapped(&self, held: &Held, keep: Keep) -> Option<Vec<u8>> {
+        let frame = Frame {
+            number: 0,
+            time: Duration::ZERO,
+            interface: 0,
+            link: held.link,
+            wire_len: held.wire_len,
+            bytes: &held.bytes,
+        };
+        let packet = Packet::of(&frame).ok()?;
+        let (Some(ip), Body::Tcp(tcp)) = (packet.ip, packet.body) else { return None };
+        let shift = match (self.isn, self.recorded_isn) {
+            (Some(isn), Some(recorded)) => isn.wrapping_sub(recorded),
+            _ => 0,
+        };
+        let unsent = self.acknowledged(held).is_some_and(|distance| self.is_unsent(distance));
+        let limit = self.isn.filter(|_| unsent).map(|isn| isn.wrapping_add(self.sent));
+        let echo = tcp.options.timestamps.map(|(_, echo)| self.echo(echo));
+        wire::rebuilt(&frame, &ip, &tcp, Mapping { shift, limit, echo, keep })
+    }
+
+    /// Which stamp of the stack stands for a recorded one: the latest that was sent when that one was.
+    fn echo(&self, recorded: u32) -> u32 {
+        let at = self.recorded_stamps.iter().rposition(|(value, _)| *value == recorded);
+        let (Some(at), Some((_, first))) = (at, self.recorded_stamps.front()) else {
+            return if recorded == 0 {
+                0
+            } else {
+                self.stamps.back().map_or(0, |(value, _)| *value)
+            };
+        };
+        let since = self.recorded_stamps[at].1.saturating_sub(*first);
+        let Some((_, begin)) = self.stamps.front() else { return 0 };
+        let mut sent = self.stamps.iter().rev();
+        let found = sent.find(|(_, time)| time.saturating_sub(*begin) <= since);
+        found.or(self.stamps.front()).map_or(0, |(value, _)| *value)
+    }
+
+    /// What the comparison does not say: segments that could never be fed.
+    pub fn stuck(&self, (host, port): Endpoint, (peer, service): Endpoint) -> Option<String> {
+        let name = format!("{host} port {port} and {peer} port {service}");
+        match (self.held.front().and_then(|held| held.ack), self.recorded_isn, self.lost) {
+            (Some(ack), Some(isn), _) => Some(format!(
+                "between {name} {} segments were not fed: the first acknowledges {} bytes, and the stack has sent {}",
+                self.held.len(),
+                ack.wrapping_sub(isn),
+                self.sent
+            )),
+            (_, _, lost) if lost > 0 => {
+                Some(format!("between {name} {lost} segments could not be fed"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A stamp with the time at which it came first.
+fn remember(stamps: &mut VecDeque<(u32, Duration)>, value: u32, time: Duration) {
+    if stamps.back().is_some_and(|(last, _)| *last == value) {
+        return;
+    }
+    if stamps.len() == MAX_STAMPS {
+        stamps.pop_front();
+    }
+    stamps.push_back((value, time));
+}

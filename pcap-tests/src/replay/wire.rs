@@ -1,0 +1,188 @@
+//! Recorded segments made anew for a stack whose sequence numbers and timestamps are others.
+
+use crate::capture::Frame;
+use crate::packet::{self, ACK, Ip, Tcp};
+
+/// Link-layer address of the stack under test.
+pub const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Link-layer address of everybody else.
+pub const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// What to put in place of what was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// To be added to acknowledgment numbers and SACK edges.
+    pub shift: u32,
+    /// The highest number that may be acknowledged; SACK blocks beyond it are left out.
+    pub limit: Option<u32>,
+    /// The echoed timestamp.
+    pub echo: Option<u32>,
+    /// What of the segment is kept.
+    pub keep: Keep,
+}
+
+/// What of a segment is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it.
+    All,
+    /// Its acknowledgment: no payload, no flag but ACK.
+    Ack,
+}
+
+impl Mapping {
+    fn is_beyond(&self, mapped: u32) -> bool {
+        self.limit.is_some_and(|limit| (mapped.wrapping_sub(limit) as i32) > 0)
+    }
+
+    fn ack(&self, recorded: u32) -> u32 {
+        let mapped = recorded.wrapping_add(self.shift);
+        self.limit.filter(|_| self.is_beyond(mapped)).unwrap_or(mapped)
+    }
+}
+
+/// An Ethernet frame with the recorded segment: acknowledgment, SACK blocks and echo mapped, the checksum right. Bytes that the snapshot
+/// length cut are zeros. None where lengths do not allow it.
+pub fn rebuilt(frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, mapping: Mapping) -> Option<Vec<u8>> {
+    let payload = frame.link.strip(frame.bytes).ok()?;
+    let segment_len = ip.payload_len as usize;
+    let header_len = match payload.bytes.first()? >> 4 {
+        4 => usize::from(payload.bytes[0] & 15) * 4,
+        6 => {
+            40 + usize::from(u16::from_be_bytes([payload.bytes[4], payload.bytes[5]])) - segment_len
+        }
+        _ => return None,
+    };
+    let segment_len = match mapping.keep {
+        Keep::All => segment_len,
+        Keep::Ack => segment_len.checked_sub(tcp.payload_len as usize)?,
+    };
+    let total = header_len + segment_len;
+    // A packet that a device was to cut later may not say its length.
+    if total > usize::from(u16::MAX) || header_len > payload.bytes.len() {
+        return None;
+    }
+    let mut out = Vec::with_capacity(14 + total);
+    out.extend(OURS);
+    out.extend(THEIRS);
+    out.extend(payload.ether_type.to_be_bytes());
+    out.extend(&payload.bytes[..total.min(payload.bytes.len())]);
+    out.resize(14 + total, 0);
+    let (head, segment) = out.split_at_mut(14 + header_len);
+    set_len(&mut head[14..], total);
+    let payload_len = match mapping.keep {
+        Keep::All => tcp.payload_len as usize,
+        Keep::Ack => {
+            segment[13] &= ACK as u8;
+            0
+        }
+    };
+    if tcp.flags & ACK != 0 {
+        segment[8..12].copy_from_slice(&mapping.ack(tcp.ack).to_be_bytes());
+    }
+    let options_end = segment.len() - payload_len;
+    map_options(segment.get_mut(20..options_end)?, mapping);
+    segment[16..18].fill(0);
+    let addresses = match head[14] >> 4 {
+        4 => &head[26..34],
+        _ => &head[22..54],
+    };
+    let pseudo = packet::sum(addresses, 6 + segment.len() as u32);
+    let check = !(packet::sum(segment, pseudo) as u16);
+    segment[16..18].copy_from_slice(&check.to_be_bytes());
+    Some(out)
+}
+
+/// Gives an IP header its total length, and a checksum that is right.
+fn set_len(header: &mut [u8], total: usize) {
+    if header[0] >> 4 == 6 {
+        header[4..6].copy_from_slice(&((total - 40) as u16).to_be_bytes());
+        return;
+    }
+    header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
+    header[10..12].fill(0);
+    let check = !(packet::sum(header, 0) as u16);
+    header[10..12].copy_from_slice(&check.to_be_bytes());
+}
+
+fn map_options(mut options: &mut [u8], mapping: Mapping) {
+    while let [kind, rest @ ..] = options {
+        let len = match (*kind, rest.first()) {
+            (0, _) | (2.., None) => return,
+            (1, _) => 1,
+            (_, Some(len)) if usize::from(*len) < 2 || usize::from(*len) > rest.len() + 1 => return,
+            (_, Some(len)) => usize::from(*len),
+        };
+        let (option, after) = options.split_at_mut(len);
+        match (option[0], mapping.echo) {
+            (8, Some(echo)) if len == 10 => option[6..10].copy_from_slice(&echo.to_be_bytes()),
+            (5, _) => {
+                let mut beyond = false;
+                for edge in option[2..].chunks_exact_mut(4) {
+                    let old = u32::from_be_bytes([edge[0], edge[1], edge[2], edge[3]]);
+                    let mapped = old.wrapping_add(mapping.shift);
+                    beyond |= mapping.is_beyond(mapped);
+                    edge.copy_from_slice(&mapped.to_be_bytes());
+                }
+                if beyond {
+                    option.fill(1);
+                }
+            }
+            _ => {}
+        }
+        options = after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::capture::LinkType;
+    use crate::packet::{Body, Packet, dissect};
+    use crate::testing::{bytes, segment};
+
+    #[test]
+    fn numbers_are_mapped_and_the_checksum_is_right() {
+        let mut recorded = segment(false, ACK, 500, 1000, 8);
+        recorded.options =
+            &[1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 6, 1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 5, 0];
+        let bytes = bytes(&recorded);
+        let frame = Frame {
+            number: 1,
+            time: Duration::ZERO,
+            interface: 0,
+            link: LinkType::RawIp,
+            wire_len: bytes.len() as u32,
+            bytes: &bytes,
+        };
+        let packet = Packet::of(&frame).expect("a packet");
+        let (Some(ip), Body::Tcp(tcp)) = (packet.ip, packet.body) else { panic!("no TCP") };
+        let mapping = Mapping { shift: 7000, limit: None, echo: Some(99), keep: Keep::All };
+        let out = rebuilt(&frame, &ip, &tcp, mapping).expect("a frame");
+        let again = dissect(LinkType::Ethernet, &out, out.len()).expect("a packet");
+        let Body::Tcp(mapped) = again.body else { panic!("no TCP") };
+        assert_eq!((mapped.seq, mapped.ack, mapped.payload), (500, 8000, tcp.payload));
+        assert_eq!(mapped.options.timestamps, Some((5, 99)));
+        assert_eq!(mapped.options.sack(), [(0x400 + 7000, 0x500 + 7000)]);
+        let limited = Mapping { limit: Some(7900), ..mapping };
+        let out = rebuilt(&frame, &ip, &tcp, limited).expect("a frame");
+        let Ok(Packet { body: Body::Tcp(mapped), .. }) =
+            dissect(LinkType::Ethernet, &out, out.len())
+        else {
+            panic!("no TCP")
+        };
+        assert_eq!((mapped.ack, mapped.options.sack()), (7900, &[][..]));
+        assert!(!mapped.options.malformed);
+        let bare = Mapping { keep: Keep::Ack, ..mapping };
+        let out = rebuilt(&frame, &ip, &tcp, bare).expect("a frame");
+        let Ok(Packet { body: Body::Tcp(mapped), bad_checksum: None, .. }) =
+            dissect(LinkType::Ethernet, &out, out.len())
+        else {
+            panic!("no TCP, or a checksum is wrong")
+        };
+        assert_eq!((mapped.ack, mapped.payload_len), (8000, 0));
+        assert_eq!(again.bad_checksum, None);
+    }
+}
