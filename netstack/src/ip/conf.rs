@@ -24,8 +24,6 @@ pub struct Ipv4Conf {
     pub accept_local: bool,
     /// Follows ICMP redirects.
     pub accept_redirects: bool,
-    /// Takes packets with source routes; only where "all" agrees.
-    pub accept_source_route: bool,
     /// Learns neighbours from gratuitous ARP: 0 no, 1 yes, 2 in the same subnet.
     pub arp_accept: u8,
     /// Which source address a question carries: 0 any, 1 of the target's subnet, 2 the best.
@@ -48,8 +46,8 @@ pub struct Ipv4Conf {
     pub igmpv2_unsolicited_report_interval: u32,
     /// How long after a change a v3 report is repeated, in milliseconds.
     pub igmpv3_unsolicited_report_interval: u32,
-    /// Ignores routes over interfaces without carrier.
-    pub ignore_routes_with_linkdown: bool,
+    /// Passes broadcasts to a subnet on; only where "all" agrees.
+    pub bc_forwarding: bool,
     /// Counts and logs impossible addresses.
     pub log_martians: bool,
     /// Makes the next secondary address the primary one when that goes.
@@ -66,8 +64,6 @@ pub struct Ipv4Conf {
     pub send_redirects: bool,
     /// Takes all on the link as neighbours of one another, whatever their subnet.
     pub shared_media: bool,
-    /// Uses the packet's mark for the check of its source.
-    pub src_valid_mark: bool,
 }
 
 impl Default for Ipv4Conf {
@@ -75,7 +71,6 @@ impl Default for Ipv4Conf {
         Ipv4Conf {
             accept_local: false,
             accept_redirects: true,
-            accept_source_route: true,
             arp_accept: 0,
             arp_announce: 0,
             arp_filter: false,
@@ -87,7 +82,7 @@ impl Default for Ipv4Conf {
             forwarding: false,
             igmpv2_unsolicited_report_interval: 10_000,
             igmpv3_unsolicited_report_interval: 1000,
-            ignore_routes_with_linkdown: false,
+            bc_forwarding: false,
             log_martians: false,
             promote_secondaries: false,
             proxy_arp: false,
@@ -96,23 +91,15 @@ impl Default for Ipv4Conf {
             secure_redirects: true,
             send_redirects: true,
             shared_media: true,
-            src_valid_mark: false,
         }
-    }
-}
-
-impl Ipv4Conf {
-    /// `net.ipv4.conf.all`: as the default, but for source routes.
-    pub fn all() -> Ipv4Conf {
-        Ipv4Conf { accept_source_route: false, ..Ipv4Conf::default() }
     }
 }
 
 /// `net.ipv6.conf.*`
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ipv6Conf {
-    /// 0: no duplicate address detection; 1: yes; 2: a duplicate link-local address also ends IPv6 on the interface.
-    pub accept_dad: u8,
+    /// 0 or less: no duplicate address detection; 1: yes; 2: a duplicate link-local address also ends IPv6 on the interface.
+    pub accept_dad: i32,
     /// Takes router advertisements: 0 no, 1 unless it forwards, 2 always.
     pub accept_ra: u8,
     /// Learns default routers from them.
@@ -135,8 +122,6 @@ pub struct Ipv6Conf {
     pub accept_ra_rtr_pref: bool,
     /// Follows redirects.
     pub accept_redirects: bool,
-    /// Takes routing headers: below 0 none.
-    pub accept_source_route: i32,
     /// Learns neighbours from advertisements nobody asked for: 0 no, 1 when it forwards, 2 also of the same subnet.
     pub accept_untracked_na: u8,
     /// How interface identifiers are made: 0 EUI-64, 1 no link-local address, 2 stable and private, 3 the same with a random secret.
@@ -159,6 +144,10 @@ pub struct Ipv6Conf {
     pub forwarding: bool,
     /// The hop limit of packets that go out here.
     pub hop_limit: u8,
+    /// Tells the link-layer address also to who asked by unicast.
+    pub force_tllao: bool,
+    /// The traffic class of messages of neighbour discovery.
+    pub ndisc_tclass: u8,
     /// Keeps static addresses when the interface goes down.
     pub keep_addr_on_down: bool,
     /// The most addresses formed from prefixes; 0 for any number.
@@ -222,7 +211,6 @@ impl Default for Ipv6Conf {
             accept_ra_rt_info_min_plen: 0,
             accept_ra_rtr_pref: true,
             accept_redirects: true,
-            accept_source_route: 0,
             accept_untracked_na: 0,
             addr_gen_mode: 0,
             autoconf: true,
@@ -234,6 +222,8 @@ impl Default for Ipv6Conf {
             force_mld_version: 0,
             forwarding: false,
             hop_limit: 64,
+            force_tllao: false,
+            ndisc_tclass: 0,
             keep_addr_on_down: false,
             max_addresses: 16,
             max_desync_factor: 600,
@@ -271,8 +261,6 @@ impl Ipv6Conf {
 /// `net.ipv4.neigh.*` and `net.ipv6.neigh.*`: the neighbours of one interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NeighConf {
-    /// How often the user-space daemon is asked.
-    pub app_solicit: u32,
     /// How long a confirmation holds, on average.
     pub base_reachable_time: Duration,
     /// How long a stale entry is used before it is probed.
@@ -298,7 +286,6 @@ pub struct NeighConf {
 impl Default for NeighConf {
     fn default() -> NeighConf {
         NeighConf {
-            app_solicit: 0,
             base_reachable_time: Duration::from_secs(30),
             delay_first_probe_time: Duration::from_secs(5),
             gc_stale_time: Duration::from_secs(60),
@@ -362,8 +349,6 @@ pub struct FragConf {
 pub struct IpConf {
     /// `ip_default_ttl`
     pub ip_default_ttl: u8,
-    /// `ip_forward_update_priority`
-    pub ip_forward_update_priority: bool,
     /// `ip_forward_use_pmtu`
     pub ip_forward_use_pmtu: bool,
     /// `ip_nonlocal_bind`
@@ -374,6 +359,12 @@ pub struct IpConf {
     pub fib_multipath_hash_policy: [u8; 2],
     /// `fib_multipath_use_neigh`
     pub fib_multipath_use_neigh: bool,
+    /// `ip_no_pmtu_disc`: 1 sockets let routers cut; 2 what routers say of MTUs is not believed; 3 only by TCP.
+    pub ip_no_pmtu_disc: u8,
+    /// `route/min_pmtu`: the least MTU that routers can impose.
+    pub min_pmtu: u32,
+    /// `route/mtu_expires` of both families: how long what they say holds.
+    pub mtu_expires: [Duration; 2],
     /// `ipfrag_*`
     pub ipfrag: FragConf,
     /// `ip6frag_*`
@@ -388,6 +379,8 @@ pub struct IpConf {
     pub icmp6_echo_ignore_multicast: bool,
     /// `ipv6/icmp/echo_ignore_anycast`
     pub icmp6_echo_ignore_anycast: bool,
+    /// `ipv6/anycast_src_echo_reply`: an echo to an anycast address is answered from it.
+    pub anycast_src_echo_reply: bool,
     /// `icmp_errors_use_inbound_ifaddr`
     pub icmp_errors_use_inbound_ifaddr: bool,
     /// `icmp_ratelimit`: the least time between two messages to one host, in milliseconds.
@@ -442,12 +435,14 @@ impl Default for IpConf {
         };
         IpConf {
             ip_default_ttl: 64,
-            ip_forward_update_priority: true,
             ip_forward_use_pmtu: false,
             ip_nonlocal_bind: false,
             ip6_nonlocal_bind: false,
             fib_multipath_hash_policy: [0, 0],
             fib_multipath_use_neigh: false,
+            ip_no_pmtu_disc: 0,
+            min_pmtu: 552,
+            mtu_expires: [Duration::from_secs(600); 2],
             ipfrag: frag(30, 64),
             ip6frag: frag(60, 0),
             icmp_echo_ignore_all: false,
@@ -455,11 +450,13 @@ impl Default for IpConf {
             icmp6_echo_ignore_all: false,
             icmp6_echo_ignore_multicast: false,
             icmp6_echo_ignore_anycast: false,
+            anycast_src_echo_reply: false,
             icmp_errors_use_inbound_ifaddr: false,
             icmp_ratelimit: 1000,
             // Destination unreachable, source quench, time exceeded, parameter problem.
             icmp_ratemask: 0x1818,
-            icmp6_ratelimit: 1000,
+            // Linux 6.18; it was a second before.
+            icmp6_ratelimit: 100,
             // All errors but Packet Too Big.
             icmp6_ratemask: [!(1 << 2), u64::MAX, 0, 0],
             icmp_msgs_per_sec: 1000,
@@ -543,7 +540,7 @@ impl Default for Tunables {
     fn default() -> Tunables {
         Tunables {
             ip: IpConf::default(),
-            ipv4_all: Ipv4Conf::all(),
+            ipv4_all: Ipv4Conf::default(),
             ipv6_all: Ipv6Conf { accept_dad: 0, ..Ipv6Conf::default() },
             default: NicTunables::default(),
         }

@@ -4,6 +4,7 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, HashMap};
 
+use super::Family;
 use super::conf::{FragConf, IpConf};
 use crate::buffer::Chain;
 use crate::link::NicId;
@@ -225,6 +226,11 @@ impl Reassembly {
             order.first_key_value().map(|((deadline, _), ())| *deadline)
         };
         self.order.iter().filter_map(first).min()
+    }
+
+    /// The same of one family.
+    pub fn usage_of(&self, family: Family) -> (usize, usize) {
+        (self.order[family as usize].len(), self.cost[family as usize])
     }
 
     /// Unfinished datagrams, and the bytes they cost.

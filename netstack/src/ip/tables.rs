@@ -17,6 +17,9 @@ pub trait Links {
     fn is_up(&self, nic: NicId) -> bool;
     /// Whether nothing is known against a neighbour (RFC 4861 section 6.3.6).
     fn may_be_reachable(&self, nic: NicId, neighbour: IpAddr) -> bool;
+    /// Whether a neighbour was asked for and is not known, where that counts for the choice among ways
+    /// (`fib_multipath_use_neigh`).
+    fn is_known_silent(&self, nic: NicId, neighbour: IpAddr) -> bool;
 }
 
 /// A question to the tables.
@@ -214,7 +217,20 @@ fn judge<'a>(route: &'a Route, ask: &Lookup, links: &impl Links) -> Option<Answe
     };
     let hop = match route.hops.as_slice() {
         [only] => Some(only).filter(usable),
-        several => share(several.iter().filter(usable), ask.hash),
+        several => {
+            let answers = |hop: &&NextHop| {
+                let via = hop.via.unwrap_or(ask.dst);
+                !(via.is_ipv4() && links.is_known_silent(hop.nic, via))
+            };
+            let chosen = share(several.iter().filter(usable), ask.hash);
+            match chosen.filter(|hop| !answers(hop)) {
+                None => chosen,
+                // The share of a silent one goes to the others; where all are silent, nothing is won.
+                Some(_) => {
+                    share(several.iter().filter(usable).filter(answers), ask.hash).or(chosen)
+                }
+            }
+        }
     };
     hop.map(|hop| Answer::Found(Found { route, hop: Some(*hop) }))
 }
@@ -277,6 +293,9 @@ mod tests {
         }
         fn may_be_reachable(&self, _nic: NicId, neighbour: IpAddr) -> bool {
             neighbour != "fe80::99".parse::<IpAddr>().unwrap()
+        }
+        fn is_known_silent(&self, _nic: NicId, neighbour: IpAddr) -> bool {
+            neighbour == "10.0.0.99".parse::<IpAddr>().unwrap()
         }
     }
 

@@ -65,6 +65,8 @@ options! {
         Priority(u32),
         /// SO_MARK
         Mark(u32),
+        /// The user that owns the socket (`sk_uid`), by whom rules choose routes.
+        Owner(u32),
         /// SO_DONTROUTE
         DontRoute(bool),
         /// SO_TIMESTAMP and its kin: whether receive times are wanted.

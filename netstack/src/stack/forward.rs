@@ -68,7 +68,7 @@ impl Stack {
         if let Some(options) = options.as_mut().filter(|options| !options.is_empty())
             && let Some(here) = self.address_towards(rx, out)
         {
-            options.record(here, rx.now.millis() as u32);
+            options.record(here, self.time_of_day(rx.now), |at| rx.topology.is_local(at.into()));
             bytes.truncate(HEADER_LEN);
             bytes.extend_from_slice(options.as_slice());
         }
@@ -188,7 +188,7 @@ impl Stack {
             mtu,
             link_mtu,
             max_gso: out.max_gso(),
-            cast: Cast::Unicast,
+            cast: super::route::cast_of(rx.topology, out, info.dst),
             metrics: onward.metrics,
         }
     }

@@ -116,7 +116,8 @@ impl Stack {
                 stats.in_echos.inc();
                 let conf = &rx.topology.tunables().ip;
                 let groups = info.cast == Cast::Unicast || !conf.icmp6_echo_ignore_multicast;
-                if groups && !conf.icmp6_echo_ignore_all {
+                let anycast = conf.icmp6_echo_ignore_anycast && rx.topology.is_anycast(info.dst);
+                if groups && !anycast && !conf.icmp6_echo_ignore_all {
                     self.echo(rx, info, packet, Icmp { kind: v6::ECHO_REPLY, ..message });
                 }
             }
@@ -153,7 +154,12 @@ impl Stack {
     /// Answers an echo request with its own bytes.
     fn echo(&self, rx: &Rx<'_>, info: &IpInfo, mut packet: PacketBuffer, reply: Icmp) {
         packet.advance(HEADER_LEN);
-        let src = if info.cast == Cast::Unicast { Some(info.dst) } else { None };
+        // An anycast address is no source (RFC 2526), unless a setting says so.
+        let anycast = info.dst.is_ipv6()
+            && !rx.topology.tunables().ip.anycast_src_echo_reply
+            && rx.topology.is_anycast(info.dst);
+        let own = info.cast == Cast::Unicast && !anycast;
+        let src = own.then_some(info.dst);
         let query = RouteQuery { src, nic: scope(info), ..RouteQuery::to(info.src) };
         let Ok(route) = self.find_route(rx.now, rx.topology, &query) else { return };
         let stats = self.icmp_stats(info.dst);
@@ -162,7 +168,7 @@ impl Stack {
         // RFC 1122 section 3.2.2.6: "If a Record Route and/or Time Stamp option is received in an ICMP Echo Request, this
         // option (these options) SHOULD be updated to include the current host and included in the IP header of the Echo
         // Reply message".
-        let (tos, options) = (info.tos, info.options);
+        let (tos, options) = (info.tos, info.options.echoed());
         let fragment = Fragment::Anywhere;
         let meta = IpMeta { tos, fragment, options, ..IpMeta::new(protocol) };
         if self.send_payload(rx.now, &route, &meta, answer).is_ok() {
@@ -171,14 +177,13 @@ impl Stack {
         }
     }
 
-    /// Answers a timestamp request (RFC 792) with the time at which it came. The stack knows no time of day: the high bit
-    /// says so.
+    /// Answers a timestamp request (RFC 792) with the time at which it came.
     fn timestamp(&self, rx: &Rx<'_>, info: &IpInfo, message: &Icmp, mut packet: PacketBuffer) {
         packet.advance(HEADER_LEN);
         let Some(originate) = packet.peek::<4>() else {
             return self.shared.stats.icmp.in_errors.inc();
         };
-        let now = (rx.now.millis() as u32 | 1 << 31).to_be_bytes();
+        let now = self.time_of_day(rx.now).to_be_bytes();
         let body = Chain::from([originate, now, now].concat());
         let src = if info.cast == Cast::Unicast { Some(info.dst) } else { None };
         let query = RouteQuery { src, ..RouteQuery::to(info.src) };
@@ -227,6 +232,15 @@ impl Stack {
             IpAddr::V4(_) => meaning_v4(message),
             IpAddr::V6(_) => meaning_v6(message),
         };
+        // ip_no_pmtu_disc: 2 believes nobody, 3 only where the transport proves that it sent the packet.
+        let deaf = match self.topology().tunables().ip.ip_no_pmtu_disc {
+            2 => true,
+            3 => quoted.protocol != PROTO_TCP,
+            _ => false,
+        };
+        if deaf && offender.is_ipv4() && mtu.is_some() {
+            return;
+        }
         let icmp = Some((message.kind, message.code));
         let told = Told { error, severity, offender, icmp, mtu };
         self.report(now, nic, told, &quoted);
@@ -282,7 +296,8 @@ impl Stack {
         if believers.is_empty() {
             return;
         }
-        error.mtu = told.mtu.and_then(|mtu| self.path_mtus.lower(now, quoted.dst, mtu));
+        let conf = self.tunables().ip;
+        error.mtu = told.mtu.and_then(|mtu| self.path_mtus.lower(now, quoted.dst, mtu, &conf));
         if error.mtu.is_none() && told.mtu.is_some() {
             return;
         }

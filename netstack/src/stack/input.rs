@@ -6,12 +6,16 @@ use super::Stack;
 use super::groups::PROTO_IGMP;
 use super::receive::{Origin, Rx};
 use super::topology::Topology;
+use crate::buffer::PacketBuffer;
 use crate::ip::route::{NextHop, RouteType, Scope};
 use crate::ip::tables::{Lookup, Refusal};
-use crate::ip::{Cast, Family, Flow};
+use crate::ip::{Cast, Family, Flow, PROTO_TCP, PROTO_UDP};
 use crate::link::NicId;
 use crate::wire::ipv4::Ipv4;
-use crate::wire::ipv6::Ipv6;
+use crate::wire::ipv6::{Ipv6, NEXT_DESTINATION, NEXT_HOP_BY_HOP, NEXT_ROUTING};
+
+/// How many headers are looked through for ports (Linux's MAX_FLOW_DISSECT_HDRS).
+const DISSECTED_MAX: usize = 15;
 
 /// What becomes of a packet that came in.
 pub(super) enum Input {
@@ -47,7 +51,7 @@ enum Source {
 
 impl Stack {
     /// Judges an IPv4 packet.
-    pub(super) fn input_v4(&self, rx: &Rx<'_>, header: &Ipv4) -> Input {
+    pub(super) fn input_v4(&self, rx: &Rx<'_>, header: &Ipv4, packet: &PacketBuffer) -> Input {
         let (src, dst) = (header.src, header.dst);
         let topology = rx.topology;
         if rx.origin == Origin::Own {
@@ -61,7 +65,7 @@ impl Stack {
         }
         let nowhere = src.is_unspecified();
         if dst.is_broadcast() || (nowhere && dst.is_unspecified()) {
-            return self.checked(rx, header, Cast::Broadcast);
+            return self.checked(rx, (header, packet), Cast::Broadcast);
         }
         if dst.is_multicast() {
             // A host that has no address yet may only speak on its link.
@@ -73,7 +77,7 @@ impl Stack {
             let managed = header.protocol == PROTO_IGMP;
             let heard = managed || rx.nic.groups.lock().hears(dst.into(), src.into());
             return match topology.accepts_v4(rx.nic, dst).filter(|_| heard) {
-                Some(cast) => self.checked(rx, header, cast),
+                Some(cast) => self.checked(rx, (header, packet), cast),
                 None => self.unwanted(rx),
             };
         }
@@ -88,18 +92,18 @@ impl Stack {
             self.shared.stats.rt_cache.in_martian_dst.inc();
             return Input::Dropped;
         }
-        self.routed_v4(rx, header)
+        self.routed_v4(rx, header, packet)
     }
 
     /// Asks the routing tables about a unicast destination.
-    fn routed_v4(&self, rx: &Rx<'_>, header: &Ipv4) -> Input {
+    fn routed_v4(&self, rx: &Rx<'_>, header: &Ipv4, packet: &PacketBuffer) -> Input {
         let topology = rx.topology;
         let (src, dst) = (IpAddr::V4(header.src), IpAddr::V4(header.dst));
         let plain = topology.tables().rules().ask_local_first(Family::V4);
         if plain && topology.is_local(dst) {
-            return self.checked(rx, header, Cast::Unicast);
+            return self.checked(rx, (header, packet), Cast::Unicast);
         }
-        let found = match self.onward(rx, src, dst, flow_v4(header)) {
+        let found = match self.onward(rx, src, dst, flow_v4(header, packet)) {
             Ok(found) => found,
             Err(_) if !topology.forwards(rx.nic.id, Family::V4) => {
                 return self.unwanted(rx);
@@ -107,18 +111,23 @@ impl Stack {
             Err(refusal) => return Input::Refused(refusal),
         };
         match found.kind {
-            RouteType::Local => self.checked(rx, header, Cast::Unicast),
-            RouteType::Broadcast => self.checked(rx, header, Cast::Broadcast),
-            RouteType::Unicast if topology.forwards(rx.nic.id, Family::V4) => {
+            RouteType::Local => self.checked(rx, (header, packet), Cast::Unicast),
+            RouteType::Broadcast if !topology.forwards_broadcasts(rx.nic.id) => {
+                self.checked(rx, (header, packet), Cast::Broadcast)
+            }
+            RouteType::Unicast | RouteType::Broadcast
+                if topology.forwards(rx.nic.id, Family::V4) =>
+            {
                 // A frame to everybody is nobody's to pass on.
-                match (self.checked(rx, header, Cast::Unicast), found.onward(header.dst.into())) {
+                let source = self.checked(rx, (header, packet), Cast::Unicast);
+                match (source, found.onward(header.dst.into())) {
                     (Input::Local(_), Some(onward)) if rx.link_cast == Cast::Unicast => {
                         Input::Forward(onward)
                     }
                     _ => Input::Dropped,
                 }
             }
-            RouteType::Unicast => self.unwanted(rx),
+            RouteType::Unicast | RouteType::Broadcast => self.unwanted(rx),
             _ => {
                 self.shared.stats.rt_cache.in_martian_dst.inc();
                 Input::Dropped
@@ -140,11 +149,11 @@ impl Stack {
     }
 
     /// Takes a packet for us when its source can be true.
-    fn checked(&self, rx: &Rx<'_>, header: &Ipv4, cast: Cast) -> Input {
+    fn checked(&self, rx: &Rx<'_>, (header, packet): (&Ipv4, &PacketBuffer), cast: Cast) -> Input {
         if header.src.is_unspecified() {
             return Input::Local(cast);
         }
-        match rx.topology.judge_source(rx, header) {
+        match rx.topology.judge_source(rx, header, packet) {
             Source::Plausible => Input::Local(cast),
             Source::Martian => self.martian_source(),
             Source::Unrouted => {
@@ -166,7 +175,7 @@ impl Stack {
     }
 
     /// Judges an IPv6 packet.
-    pub(super) fn input_v6(&self, rx: &Rx<'_>, header: &Ipv6) -> Input {
+    pub(super) fn input_v6(&self, rx: &Rx<'_>, header: &Ipv6, rest: &PacketBuffer) -> Input {
         let stats = &self.shared.stats.ip6;
         let (src, dst) = (header.src, header.dst);
         let topology = rx.topology;
@@ -189,13 +198,7 @@ impl Stack {
             stats.in_addr_errors.inc();
             return Input::Dropped;
         }
-        let flow = Flow {
-            tos: header.traffic_class,
-            protocol: header.next_header,
-            label: header.flow_label,
-            ..Flow::default()
-        };
-        match self.onward(rx, src.into(), dst.into(), flow) {
+        match self.onward(rx, src.into(), dst.into(), flow_v6(header, rest)) {
             Ok(found) => match (found.kind, found.onward(dst.into())) {
                 (RouteType::Unicast, Some(onward)) => Input::Forward(onward),
                 _ => {
@@ -208,8 +211,47 @@ impl Stack {
     }
 }
 
-fn flow_v4(header: &Ipv4) -> Flow {
-    Flow { tos: header.tos, protocol: header.protocol, ..Flow::default() }
+/// What tells a packet apart; `packet` begins with its header. Of fragments Linux knows no ports.
+fn flow_v4(header: &Ipv4, packet: &PacketBuffer) -> Flow {
+    let at = usize::from(header.header_len);
+    let whole = !header.more_fragments && header.fragment_offset == 0;
+    let (sport, dport) = match whole {
+        true => ports(packet, header.protocol, at),
+        false => (0, 0),
+    };
+    Flow { tos: header.tos, protocol: header.protocol, sport, dport, ..Flow::default() }
+}
+
+/// The same of IPv6; `rest` begins behind the fixed header. Headers before the transport's are passed over.
+fn flow_v6(header: &Ipv6, rest: &PacketBuffer) -> Flow {
+    let (mut protocol, mut at) = (header.next_header, 0);
+    for _ in 0..DISSECTED_MAX {
+        let mut head = [0; 2];
+        let passed = matches!(protocol, NEXT_HOP_BY_HOP | NEXT_ROUTING | NEXT_DESTINATION);
+        if !passed || !rest.copy_at(at, &mut head) {
+            break;
+        }
+        (protocol, at) = (head[0], at + (usize::from(head[1]) + 1) * 8);
+    }
+    let (sport, dport) = ports(rest, protocol, at);
+    let (tos, label) = (header.traffic_class, header.flow_label);
+    Flow { tos, protocol, sport, dport, label, ..Flow::default() }
+}
+
+/// The ports of a transport header, with which DCCP, SCTP and UDP-Lite begin, too.
+fn ports(packet: &PacketBuffer, protocol: u8, at: usize) -> (u16, u16) {
+    let mut bytes = [0; 4];
+    let has = matches!(protocol, PROTO_TCP | PROTO_UDP | 33 | 132 | 136);
+    if !has || !packet.copy_at(at, &mut bytes) {
+        return (0, 0);
+    }
+    let [a, b, c, d] = bytes;
+    (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+}
+
+/// The flow of an answer.
+fn backwards(flow: Flow) -> Flow {
+    Flow { sport: flow.dport, dport: flow.sport, ..flow }
 }
 
 /// What the tables say of a packet that came in.
@@ -228,9 +270,14 @@ impl Judged {
 }
 
 impl Topology {
+    /// `bc_forwarding`, where "all" agrees (IN_DEV_BFORWARD).
+    fn forwards_broadcasts(&self, nic: NicId) -> bool {
+        self.tunables().ipv4_all.bc_forwarding && self.of_nic(nic).ipv4.bc_forwarding
+    }
+
     /// Linux's `fib_validate_source`: our own address from outside is forged, and with `rp_filter` a source must be routed
     /// where it came from (1) or anywhere (2).
-    fn judge_source(&self, rx: &Rx<'_>, header: &Ipv4) -> Source {
+    fn judge_source(&self, rx: &Rx<'_>, header: &Ipv4, packet: &PacketBuffer) -> Source {
         let all = &self.tunables().ipv4_all;
         let own = &self.of_nic(rx.nic.id).ipv4;
         let accept_local = own.accept_local || all.accept_local;
@@ -248,7 +295,7 @@ impl Topology {
             iif: None,
             oif: None,
             scope: Scope::UNIVERSE,
-            flow: flow_v4(header),
+            flow: backwards(flow_v4(header, packet)),
             hash: 0,
         };
         let Ok(found) = self.tables().lookup(&ask, self) else { return Source::Unrouted };

@@ -32,13 +32,14 @@ mod splice;
 mod tcp;
 mod topology;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::buffer::PacketBuffer;
+use crate::ip::Family;
 use crate::ip::conf::Tunables;
 use crate::ip::fragment::Reassembly;
 use crate::ip::pmtu::PathMtus;
@@ -81,6 +82,11 @@ impl Config {
 
 type Taps = Arc<Vec<(Option<NicId>, Arc<dyn Tap>)>>;
 
+/// Nanoseconds of a day.
+const DAY_NS: u64 = 86_400_000_000_000;
+/// That nobody has told the time of day.
+const UNKNOWN_OFFSET: u64 = u64::MAX;
+
 /// A TCP/IP stack.
 pub struct Stack {
     shared: Shared,
@@ -91,6 +97,8 @@ pub struct Stack {
     icmp_limit: Mutex<limit::RateLimit>,
     redirects: redirect::Redirects,
     idents: [AtomicU32; 64],
+    // From the stack's time to nanoseconds since midnight UT.
+    midnight_offset: AtomicU64,
     ident_key: SipKey,
     multipath_key: SipKey,
     hasher: KeyedState,
@@ -123,6 +131,7 @@ impl Stack {
                 icmp_limit: Mutex::new(limit::RateLimit::new(hasher.clone(), Rng::new(&seed, 19))),
                 redirects: redirect::Redirects::new(hasher.clone()),
                 idents: [const { AtomicU32::new(0) }; 64],
+                midnight_offset: AtomicU64::new(UNKNOWN_OFFSET),
                 ident_key: SipKey::derive(&seed, 17),
                 multipath_key: SipKey::derive(&seed, 18),
                 hasher,
@@ -235,9 +244,30 @@ impl Stack {
         self.shared.demux.endpoints().iter().map(|(_, endpoint)| endpoint.unfinished()).sum()
     }
 
+    /// Tells what the time of day was at a moment, in nanoseconds since midnight UT: for timestamps of ICMP and IPv4 options.
+    pub fn set_time_of_day(&self, now: Instant, nanos: u64) {
+        let offset = nanos % DAY_NS + DAY_NS - now.nanos() % DAY_NS;
+        self.midnight_offset.store(offset % DAY_NS, Ordering::Relaxed);
+    }
+
+    /// The time as ICMP and IPv4 options write it. RFC 791: "If the time is not available in milliseconds or cannot be provided with
+    /// respect to midnight UT then any time may be inserted as a timestamp provided the high order bit of the timestamp field is
+    /// set to one".
+    fn time_of_day(&self, now: Instant) -> u32 {
+        match self.midnight_offset.load(Ordering::Relaxed) {
+            UNKNOWN_OFFSET => now.millis() as u32 | 1 << 31,
+            offset => ((now.nanos() % DAY_NS + offset) % DAY_NS / 1_000_000) as u32,
+        }
+    }
+
     /// How many datagrams wait for fragments, and the bytes that they hold.
     pub fn reassembly_usage(&self) -> (usize, usize) {
         self.reassembly.lock().usage()
+    }
+
+    /// The same of one family.
+    pub fn reassembly_of(&self, family: Family) -> (usize, usize) {
+        self.reassembly.lock().usage_of(family)
     }
 
     /// Forgets every endpoint and interface, for the end of a network namespace: frames and sockets that

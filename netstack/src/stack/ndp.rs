@@ -12,7 +12,7 @@ use crate::ip::neigh::Claim;
 use crate::ip::{
     AddressFlags, Cast, Fragment, IpInfo, IpMeta, PROTO_ICMPV6, RouteInfo, SourcePreference,
 };
-use crate::link::MacAddr;
+use crate::link::{MacAddr, NicId};
 use crate::time::Instant;
 use crate::transport::icmp_echo::encapsulate;
 use crate::wire::icmp::{Icmp, v6};
@@ -22,6 +22,22 @@ use crate::wire::ndp::{NeighbourAdvert, NeighbourSolicit};
 const HOP_LIMIT: u8 = 255;
 /// A message of neighbour discovery is small; what lies beyond is not read.
 const MAX_BODY: usize = 1500;
+
+impl Topology {
+    /// `force_tllao`
+    fn forces_link_address(&self, nic: NicId) -> bool {
+        self.of_nic(nic).ipv6.force_tllao || self.tunables().ipv6_all.force_tllao
+    }
+
+    /// `accept_untracked_na`: 1 from anybody, 2 only from one of the interface's prefixes.
+    fn tracks_unknown(&self, nic: NicId, sender: IpAddr) -> bool {
+        match self.of_nic(nic).ipv6.accept_untracked_na {
+            0 => false,
+            1 => true,
+            _ => self.addresses(nic).iter().any(|own| own.prefix().contains(sender)),
+        }
+    }
+}
 
 impl Stack {
     /// Handles a message of neighbour discovery; its ICMPv6 header is `message`.
@@ -104,13 +120,14 @@ impl Stack {
         // Section 7.2.4: "If the solicitation's IP Destination Address is not a multicast address, the Target Link-Layer
         // Address option MAY be omitted": whoever asks by unicast knows the address, and is only told that it still holds.
         let by_multicast = info.cast != Cast::Unicast;
+        let force = rx.topology.forces_link_address(rx.nic.id);
         let advert = NeighbourAdvert {
             router: rx.topology.of_nic(rx.nic.id).ipv6.forwarding,
             solicited: !probing,
             // Section 7.2.8 and RFC 4429 section 3.3: who answers for another, or is not sure, overrides nothing.
             override_cached: by_multicast && firm,
             target: solicit.target,
-            link_address: by_multicast.then_some(rx.nic.mac),
+            link_address: (by_multicast || force).then_some(rx.nic.mac),
         };
         let header = Icmp::new(v6::NEIGHBOUR_ADVERT, 0, advert.rest());
         self.shared.stats.icmp6.out_neighbor_advertisements.inc();
@@ -142,6 +159,14 @@ impl Stack {
         let known = || rx.nic.neighbours.lock().get(target).and_then(|known| known.mac);
         let known = if advert.solicited { known() } else { None };
         let told = advert.link_address.filter(|mac| mac.is_unicast());
+        // RFC 9131: "When a valid Neighbor Advertisement is received ... and no entry exists, the router SHOULD create an entry for
+        // the target ... set to STALE", where `accept_untracked_na` lets it.
+        let untracked = conf.forwarding && rx.topology.tracks_unknown(rx.nic.id, info.src);
+        let unknown = untracked && rx.nic.neighbours.lock().get(target).is_none();
+        if let Some(mac) = told.filter(|_| unknown) {
+            self.learn_neighbour(rx.now, rx.nic, target, mac);
+            return Some(());
+        }
         if let Some(mac) = told.or(known) {
             let (solicited, override_cached) = (advert.solicited, advert.override_cached);
             let (router, gratuitous) = (Some(advert.router), false);
@@ -199,6 +224,7 @@ impl Stack {
         };
         let meta = IpMeta {
             ttl: Some(HOP_LIMIT),
+            tos: self.topology().of_nic(nic.id).ipv6.ndisc_tclass,
             fragment: Fragment::Never,
             multicast_loop: false,
             ..IpMeta::new(PROTO_ICMPV6)

@@ -59,10 +59,10 @@ impl Headers {
     }
 
     /// The options of an IPv4 header with this host recorded. Broken ones count as none.
-    fn options(&self, now: Instant, here: Ipv4Addr) -> Options {
+    fn options(&self, here: Ipv4Addr, time: u32, owns: impl Fn(Ipv4Addr) -> bool) -> Options {
         let bytes = self.fixed.get(HEADER_LEN..self.fixed_len).unwrap_or_default();
         let mut options = Options::parse(bytes).unwrap_or(Options::NONE);
-        options.record(here, now.millis() as u32);
+        options.record(here, time, owns);
         options
     }
 
@@ -222,7 +222,7 @@ impl Stack {
         if multicast && rx.drops_unicast_in_multicast(&header) {
             return stats.in_discards.inc();
         }
-        match self.input_v4(rx, &header) {
+        match self.input_v4(rx, &header, &packet) {
             Input::Local(cast) => {
                 self.count_cast(rx, cast);
                 match header.is_fragment() {
@@ -350,7 +350,9 @@ impl Stack {
         headers: Headers,
         mut packet: PacketBuffer,
     ) {
-        let info = info_of(rx, cast, header, headers.options(rx.now, header.dst));
+        let owns = |at: Ipv4Addr| rx.topology.is_local(at.into());
+        let options = headers.options(header.dst, self.time_of_day(rx.now), owns);
+        let info = info_of(rx, cast, header, options);
         let raw = self.deliver_raw(rx, &info, &packet);
         packet.advance(usize::from(header.header_len));
         self.deliver(rx, &info, headers, packet, raw);

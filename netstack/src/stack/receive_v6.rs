@@ -66,7 +66,7 @@ impl Stack {
             next_at: 6,
             fragmented: false,
         };
-        match self.input_v6(rx, &header) {
+        match self.input_v6(rx, &header, &packet) {
             Input::Local(cast) => {
                 if cast == Cast::Multicast && rx.link_cast != Cast::Unicast {
                     stats.in_mcast_pkts.inc();

@@ -13,7 +13,7 @@ use super::receive::Rx;
 use super::topology::Topology;
 use crate::ip::route::{RouteType, Scope};
 use crate::ip::tables::Lookup;
-use crate::ip::{Flow, IpInfo};
+use crate::ip::{Family, Flow, IpInfo};
 use crate::link::{MacAddr, NicId};
 use crate::rng::KeyedState;
 use crate::time::{Duration, Instant};
@@ -62,6 +62,13 @@ impl Redirects {
     /// Whether none holds.
     pub fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Forgets the redirects of a family.
+    pub fn flush(&self, family: Family) {
+        let mut detours = self.detours.lock();
+        detours.retain(|dst, _| Family::of(*dst) != family);
+        self.count.store(detours.len(), Ordering::Relaxed);
     }
 
     /// The first hop to a destination, when a redirect replaces the one that the routing table names.

@@ -66,7 +66,7 @@ impl Stack {
             if Family::of(src) != Family::of(dst) {
                 return Err(IpError::Invalid);
             }
-            if !topology.is_local(src) {
+            if !topology.is_local(src) && !topology.is_anycast(src) {
                 return Err(IpError::AddressNotAvailable);
             }
         }
@@ -208,8 +208,9 @@ fn pick<'a>(
         Ok(found) => found,
         Err(refusal) => {
             return match oif {
-                // An interface that is asked for by name takes destinations without a route as neighbours.
-                Some(nic) if refusal == Refusal::NoRoute => Ok((nic, dst, None)),
+                // Linux's ip_route_output_key_hash_rcu: "Apparently, routing tables are wrong. Assume, that the destination is
+                // on link", where the interface is asked for by name. IPv6 has no such rule.
+                Some(nic) if dst.is_ipv4() => Ok((nic, dst, None)),
                 _ => Err(refusal.into()),
             };
         }
@@ -242,7 +243,8 @@ fn needs_home(dst: IpAddr) -> bool {
     }
 }
 
-fn cast_of(topology: &Topology, nic: &Nic, dst: IpAddr) -> Cast {
+/// How a destination is addressed on the link that leads there.
+pub(super) fn cast_of(topology: &Topology, nic: &Nic, dst: IpAddr) -> Cast {
     match dst {
         _ if dst.is_multicast() => Cast::Multicast,
         IpAddr::V4(v4) if topology.is_broadcast(nic.id, v4) => Cast::Broadcast,

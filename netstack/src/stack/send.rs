@@ -105,7 +105,12 @@ impl IpOutput for Stack {
     fn may_bind(&self, address: IpAddr) -> bool {
         let topology = self.topology();
         let broadcast = |dst| topology.nics().any(|nic| topology.is_broadcast(nic.id, dst));
-        topology.is_local(address) || matches!(address, IpAddr::V4(dst) if broadcast(dst))
+        let conf = &topology.tunables().ip;
+        match address {
+            IpAddr::V4(dst) if conf.ip_nonlocal_bind || broadcast(dst) => true,
+            IpAddr::V6(_) if conf.ip6_nonlocal_bind => true,
+            _ => topology.is_local(address),
+        }
     }
 
     fn change_membership(
@@ -118,17 +123,25 @@ impl IpOutput for Stack {
     }
 }
 
-/// Puts an IPv4 header before a packet, with options in which this host is recorded.
-fn emit_v4(now: Instant, header: &Ipv4, mut options: Options, packet: &mut PacketBuffer) {
-    if options.is_empty() {
-        return header.emit(packet.prepend());
-    }
-    options.record(header.src, now.millis() as u32);
-    let (len, bytes) = header.with_options(&options);
-    packet.prepend_slice(&bytes[..len]);
-}
-
 impl Stack {
+    /// Puts an IPv4 header before a packet, with options in which this host is recorded.
+    fn emit_v4(
+        &self,
+        now: Instant,
+        header: &Ipv4,
+        mut options: Options,
+        packet: &mut PacketBuffer,
+    ) {
+        if options.is_empty() {
+            return header.emit(packet.prepend());
+        }
+        let topology = self.topology();
+        let owns = |at: core::net::Ipv4Addr| topology.is_local(at.into());
+        options.record(header.src, self.time_of_day(now), owns);
+        let (len, bytes) = header.with_options(&options);
+        packet.prepend_slice(&bytes[..len]);
+    }
+
     /// The counters of a family.
     pub(super) fn ip_stats(&self, address: IpAddr) -> &IpStats {
         match address {
@@ -240,7 +253,7 @@ impl Stack {
                     src,
                     dst,
                 };
-                emit_v4(now, &header, options, &mut packet);
+                self.emit_v4(now, &header, options, &mut packet);
             }
             _ => {
                 let header = FragmentHeader {
@@ -291,7 +304,7 @@ impl Stack {
                     src,
                     dst,
                 };
-                emit_v4(now, &header, meta.options, &mut packet);
+                self.emit_v4(now, &header, meta.options, &mut packet);
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let header = Ipv6 {

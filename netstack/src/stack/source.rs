@@ -53,7 +53,8 @@ impl Topology {
             SourcePreference::Temporary => true,
             SourcePreference::Public => false,
         };
-        let wanted = Wanted { nic, dst, prefer_temporary };
+        let use_optimistic = tunables.use_optimistic || self.tunables().ipv6_all.use_optimistic;
+        let wanted = Wanted { nic, dst, prefer_temporary, use_optimistic };
         // Section 4: "for multicast and link-local destinations ... the set of candidate source addresses MUST only include
         // addresses assigned to interfaces belonging to the same link".
         let only_here = scope(dst) <= 2 || dst.is_multicast() || tunables.use_oif_addrs_only;
@@ -81,6 +82,7 @@ struct Wanted {
     nic: NicId,
     dst: Ipv6Addr,
     prefer_temporary: bool,
+    use_optimistic: bool,
 }
 
 /// How well a source fits, by the rules in their order.
@@ -97,9 +99,9 @@ impl Wanted {
             (own, dst) if own >= dst => own,
             (own, _) => 128 - own,
         };
-        // Rule 3: avoid deprecated addresses. Linux puts optimistic ones with them (RFC 4429 section 3.3).
+        // Rule 3: avoid deprecated addresses. Linux puts optimistic ones with them (RFC 4429 section 3.3), unless told not to.
         let optimistic = own.flags.contains(AddressFlags::OPTIMISTIC);
-        let fresh = !own.is_deprecated() && !optimistic;
+        let fresh = !own.is_deprecated() && (!optimistic || self.use_optimistic);
         // Rule 5: prefer outgoing interface.
         let outgoing = owner == self.nic;
         // Rule 6: prefer matching label.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::nic::Nic;
 use crate::ip::conf::{NicTunables, Tunables};
+use crate::ip::neigh::State;
 use crate::ip::route::RouteType;
 use crate::ip::tables::{Links, Tables};
 use crate::ip::{Address, Cast, Family};
@@ -106,6 +107,11 @@ impl Topology {
         }
     }
 
+    /// Whether an address is an anycast address of ours.
+    pub(super) fn is_anycast(&self, address: IpAddr) -> bool {
+        self.tables.own_kind(address) == Some(RouteType::Anycast)
+    }
+
     /// Whether an address is the broadcast of an interface's link, limited or directed.
     pub(super) fn is_broadcast(&self, nic: NicId, dst: Ipv4Addr) -> bool {
         let directed = |own: &Address| {
@@ -154,6 +160,17 @@ impl Links for Topology {
 
     fn may_be_reachable(&self, nic: NicId, neighbour: IpAddr) -> bool {
         self.nics.get(&nic).is_some_and(|nic| !nic.neighbours.lock().is_failed(neighbour))
+    }
+
+    fn is_known_silent(&self, nic: NicId, neighbour: IpAddr) -> bool {
+        // Linux's fib_good_nh: an entry that is there and not valid; where there is none, nothing is known.
+        let state = |nic: &Arc<Nic>| nic.neighbours.lock().get(neighbour).map(|entry| entry.state);
+        self.tunables().ip.fib_multipath_use_neigh
+            && self
+                .nics
+                .get(&nic)
+                .and_then(state)
+                .is_some_and(|state| matches!(state, State::Incomplete | State::Failed))
     }
 }
 

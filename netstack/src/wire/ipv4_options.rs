@@ -196,11 +196,9 @@ impl Options {
     }
 
     /// Writes a host that the packet passes into the options that ask for it, where they have room: its address, and its time
-    /// in milliseconds, which counts from no midnight ("If the time is not available in milliseconds or cannot be provided with
-    /// respect to midnight UT then any time may be inserted as a timestamp provided the high order bit of the timestamp field is
-    /// set to one").
-    pub fn record(&mut self, address: Ipv4Addr, time_ms: u32) {
-        let time = (time_ms | 1 << 31).to_be_bytes();
+    /// as ICMP writes it. `owns` tells whether an address that the sender named is this host's.
+    pub fn record(&mut self, address: Ipv4Addr, time: u32, owns: impl Fn(Ipv4Addr) -> bool) {
+        let time = time.to_be_bytes();
         let known = *self;
         for place in places(known.as_slice()).flatten() {
             match place.kind {
@@ -213,12 +211,46 @@ impl Options {
                         both[4..].copy_from_slice(&time);
                         self.fill(place, &both);
                     }
-                    // Hosts that the sender names are routers on the way.
+                    // "The IP module of the gateway ... registers its timestamp if it matches its own address with the next
+                    // specified internet address."
+                    Some(3) => {
+                        let named = known.pointed_at(place);
+                        if let Some(named) = named.filter(|named| owns(Ipv4Addr::from(*named))) {
+                            let mut both = [0; 8];
+                            both[..4].copy_from_slice(&named);
+                            both[4..].copy_from_slice(&time);
+                            self.fill(place, &both);
+                        }
+                    }
                     _ => {}
                 },
                 _ => {}
             }
         }
+    }
+
+    /// What an answer carries (Linux's `ip_options_echo`): the route and the times that were recorded, one behind the other.
+    pub fn echoed(&self) -> Options {
+        let mut out = Options::NONE;
+        let mut len = 0;
+        for kind in [RECORD_ROUTE, TIMESTAMP] {
+            for place in places(self.as_slice()).flatten().filter(|place| place.kind == kind) {
+                let option = self.bytes.get(place.at..place.at + place.len).unwrap_or_default();
+                if let Some(slot) = out.bytes.get_mut(len..len + option.len()) {
+                    slot.copy_from_slice(option);
+                    len += option.len();
+                }
+            }
+        }
+        out.len = len.next_multiple_of(4).min(OPTIONS_MAX) as u8;
+        out
+    }
+
+    /// The address at an option's pointer.
+    fn pointed_at(&self, place: Place) -> Option<[u8; 4]> {
+        let option = self.bytes.get(place.at..place.at + place.len)?;
+        let from = usize::from(*option.get(2)?).checked_sub(1)?;
+        option.get(from..from + 4)?.try_into().ok()
     }
 
     /// Puts bytes where an option's pointer points, and moves it on.
@@ -247,7 +279,7 @@ mod tests {
         let mut options =
             Options::parse(&[NOP, RECORD_ROUTE, 11, 4, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         for last in 1..=3 {
-            options.record(Ipv4Addr::new(10, 0, 0, last), 0);
+            options.record(Ipv4Addr::new(10, 0, 0, last), 0, |_| false);
         }
         assert_eq!(options.as_slice(), [NOP, RECORD_ROUTE, 11, 12, 10, 0, 0, 1, 10, 0, 0, 2]);
         assert_eq!(options.of_later_fragments(), Options::NONE);
@@ -256,11 +288,22 @@ mod tests {
     #[test]
     fn times_are_recorded_alone_or_with_addresses() {
         let mut alone = Options::parse(&[TIMESTAMP, 8, 5, 0, 0, 0, 0, 0]).unwrap();
-        alone.record(Ipv4Addr::LOCALHOST, 5);
-        assert_eq!(alone.as_slice(), [TIMESTAMP, 8, 9, 0, 0x80, 0, 0, 5]);
+        alone.record(Ipv4Addr::LOCALHOST, 5, |_| false);
+        assert_eq!(alone.as_slice(), [TIMESTAMP, 8, 9, 0, 0, 0, 0, 5]);
         let mut both = Options::parse(&[TIMESTAMP, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-        both.record(Ipv4Addr::LOCALHOST, 6);
-        assert_eq!(both.as_slice(), [TIMESTAMP, 12, 13, 1, 127, 0, 0, 1, 0x80, 0, 0, 6]);
+        both.record(Ipv4Addr::LOCALHOST, 6, |_| false);
+        assert_eq!(both.as_slice(), [TIMESTAMP, 12, 13, 1, 127, 0, 0, 1, 0, 0, 0, 6]);
+        // Those whom the sender names write in turn.
+        let mut named =
+            Options::parse(&[NOP, TIMESTAMP, 12, 5, 3, 10, 0, 0, 9, 0, 0, 0, 0]).unwrap();
+        named.record(Ipv4Addr::LOCALHOST, 7, |at| at == Ipv4Addr::new(10, 0, 0, 8));
+        assert_eq!(named.as_slice()[3], 5);
+        named.record(Ipv4Addr::LOCALHOST, 7, |at| at == Ipv4Addr::new(10, 0, 0, 9));
+        assert_eq!(named.as_slice()[1..13], [TIMESTAMP, 12, 13, 3, 10, 0, 0, 9, 0, 0, 0, 7]);
+        let mixed = [&[NOP, 148, 4, 0, 0], alone.as_slice(), &[NOP, RECORD_ROUTE, 3, 4]].concat();
+        let echoed = Options::parse(&mixed).unwrap().echoed();
+        let expected = [&[RECORD_ROUTE, 3, 4], alone.as_slice(), &[END]].concat();
+        assert_eq!(echoed.as_slice(), expected);
     }
 
     #[test]
@@ -288,7 +331,7 @@ mod tests {
         assert_eq!(Options::check(&[131, 7, 4, 10, 0, 0, 1]), Ok(Kinds::SourceRoute));
         // A host that finds no room in a timestamp is counted.
         let mut full = Options::parse(&[TIMESTAMP, 4, 5, 0x20]).unwrap();
-        full.record(Ipv4Addr::LOCALHOST, 1);
+        full.record(Ipv4Addr::LOCALHOST, 1, |_| false);
         assert_eq!(full.as_slice(), [TIMESTAMP, 4, 5, 0x30]);
     }
 

@@ -142,6 +142,10 @@ impl Ours {
             mtu: 1500,
             link,
         };
+        // As in the namespace: nothing is limited.
+        stack.edit_ip_conf(|conf| {
+            (conf.icmp_ratelimit, conf.icmp6_ratelimit, conf.icmp_msgs_burst) = (0, 0, 1_000_000);
+        });
         stack.add_nic(nic("lo", NicKind::Loopback, Arc::new(NullLink))).expect("lo");
         let eth = stack.add_nic(nic("eth0", NicKind::Ethernet, wire.clone())).expect("eth0");
         for cidr in ["10.9.0.2/24", "fd09::2/64"] {

@@ -6,7 +6,8 @@ type Probe = (&'static str, Vec<Vec<u8>>);
 
 /// All probes, in an order that leaves no state between them (each TCP probe ends its connection).
 pub fn all() -> Vec<Probe> {
-    [link(), echo4(), errors4(), fragments4(), tcp4(), ipv6_probes(), tcp6()].concat()
+    let first = [link(), echo4(), errors4(), fragments4(), tcp4(), ipv6_probes(), tcp6()].concat();
+    [first, crate::internet::all()].concat()
 }
 
 fn arp(operation: u16, target: [u8; 4]) -> Vec<u8> {

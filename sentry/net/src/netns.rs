@@ -26,7 +26,7 @@ use sentry_kernel::time::Clock;
 use crate::identity::Registry;
 use crate::inet::{InetFamily, InetSocket};
 use crate::netlink::{Bus, NetlinkFamily};
-use crate::packet::PacketFamily;
+use crate::packet::{FrameSocket, PacketFamily};
 use crate::proc_net::{self, Generator};
 use crate::sockopt::common::BUFFER_DEFAULT;
 use crate::sockopt::socket::BUFFER_MAX;
@@ -155,6 +155,8 @@ pub struct NetNamespace {
     sockets: Registry<InetSocket>,
     /// The local sockets, for listings.
     local_sockets: Registry<UnixSocket>,
+    /// The packet sockets, for listings.
+    packet_sockets: Registry<FrameSocket>,
     /// The netlink sockets by their ports and groups.
     netlink: Arc<Bus>,
     /// What of the sockets' habits can be changed (net.core).
@@ -216,6 +218,12 @@ fn now_of(clock: &dyn Clock) -> Instant {
     Instant::from_nanos(clock.monotonic().0)
 }
 
+/// Tells the stack what time of day it is.
+fn tell_time(stack: &Stack, clock: &dyn Clock) {
+    const DAY_NS: i64 = 86_400_000_000_000;
+    stack.set_time_of_day(now_of(clock), clock.realtime_ns().rem_euclid(DAY_NS) as u64);
+}
+
 impl NetNamespace {
     /// Makes the stack, its interfaces, addresses and routes, and starts the driver and the capture.
     pub fn new(config: NetConfig) -> Result<Arc<NetNamespace>, NetError> {
@@ -258,6 +266,7 @@ impl NetNamespace {
             add_route(&stack, &names, route)?;
         }
         let clock = config.clock;
+        tell_time(&stack, &*clock);
         let capture = match &config.capture {
             None => None,
             Some(path) => {
@@ -274,18 +283,17 @@ impl NetNamespace {
         let driver = Driver::start(stack.clone(), feeds, Arc::new(move || now_of(&*driver_clock)))
             .map_err(NetError::Driver)?;
         let driver = Mutex::new(Some(driver));
-        let (sockets, local_sockets) = (Registry::default(), Registry::default());
-        let netlink = Arc::default();
         Ok(Arc::new(NetNamespace {
             stack,
             clock,
             capture,
             driver,
             taps,
-            sockets,
+            sockets: Registry::default(),
             limits: Limits::default(),
-            local_sockets,
-            netlink,
+            local_sockets: Registry::default(),
+            packet_sockets: Registry::default(),
+            netlink: Arc::default(),
         }))
     }
 
@@ -345,6 +353,11 @@ impl NetNamespace {
     /// The local sockets.
     pub(crate) fn local_sockets(&self) -> &Registry<UnixSocket> {
         &self.local_sockets
+    }
+
+    /// The packet sockets.
+    pub(crate) fn packet_sockets(&self) -> &Registry<FrameSocket> {
+        &self.packet_sockets
     }
 
     /// The netlink sockets.

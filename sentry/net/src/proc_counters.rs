@@ -178,7 +178,7 @@ pub fn sockstat(net: &NetNamespace) -> String {
     let pages = |bytes: usize| bytes.div_ceil(PAGE);
     let (alloc, _) = count(net, Sorts::TCP, None);
     let of = |sort| count(net, sort, Some(Family::V4)).1;
-    let (fragments, fragment_bytes) = stack.reassembly_usage();
+    let (fragments, fragment_bytes) = stack.reassembly_of(Family::V4);
     format!(
         "sockets: used {}\nTCP: inuse {} orphan 0 tw {} alloc {alloc} mem {}\nUDP: inuse {} mem {}\nUDPLITE: inuse 0\nRAW: inuse {}\n\
          FRAG: inuse {fragments} memory {fragment_bytes}\n",
@@ -195,8 +195,9 @@ pub fn sockstat(net: &NetNamespace) -> String {
 /// /proc/net/sockstat6
 pub fn sockstat6(net: &NetNamespace) -> String {
     let of = |sort| count(net, sort, Some(Family::V6)).1;
+    let (fragments, bytes) = net.stack().reassembly_of(Family::V6);
     format!(
-        "TCP6: inuse {}\nUDP6: inuse {}\nUDPLITE6: inuse 0\nRAW6: inuse {}\n",
+        "TCP6: inuse {}\nUDP6: inuse {}\nUDPLITE6: inuse 0\nRAW6: inuse {}\nFRAG6: inuse {fragments} memory {bytes}\n",
         of(Sorts::TCP),
         of(Sorts::UDP),
         of(Sorts::RAW),

@@ -13,8 +13,8 @@ use sentry_kernel::Result;
 
 use crate::inet::listing::Table;
 use crate::netns::NetNamespace;
-use crate::proc_counters;
 use crate::proc_sockets;
+use crate::{proc_counters, proc_misc};
 
 /// Makes a file's content at each reading.
 pub type Generator = Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
@@ -59,6 +59,15 @@ pub fn files(net: &Arc<NetNamespace>) -> Vec<(&'static str, Generator)> {
         ("icmp6", file(|net| proc_sockets::datagrams(net, Table::Ping, Family::V6))),
         ("netlink", file(proc_sockets::netlink)),
         ("unix", bytes(proc_sockets::unix)),
+        ("udplite", file(|_| proc_sockets::no_datagrams(Family::V4))),
+        ("udplite6", file(|_| proc_sockets::no_datagrams(Family::V6))),
+        ("packet", file(proc_misc::packet)),
+        ("ptype", file(proc_misc::ptype)),
+        ("anycast6", file(proc_misc::anycast6)),
+        ("rt_cache", file(proc_misc::rt_cache)),
+        ("ip6_flowlabel", file(proc_misc::ip6_flowlabel)),
+        ("psched", file(proc_misc::psched)),
+        ("fib_trie", file(proc_misc::fib_trie)),
     ]
 }
 

@@ -113,14 +113,25 @@ pub fn tcp(net: &NetNamespace, family: Family) -> String {
     out
 }
 
-/// /proc/net/udp, udp6, icmp, icmp6, raw, raw6
-pub fn datagrams(net: &NetNamespace, table: Table, family: Family) -> String {
+/// The heading of message sockets, and how wide their lines are.
+fn datagram_heading(table: Table, family: Family) -> (String, usize) {
     let tail = "ref pointer drops";
-    let (header, width) = match (family, table) {
+    match (family, table) {
         (Family::V6, _) => (format!("{V6_HEADER} {tail}"), 0),
         (Family::V4, Table::Raw) => (format!("  sl  {V4_COLUMNS} {tail}"), 0),
         (Family::V4, _) => (format!("   sl  {V4_COLUMNS} {tail}"), DATAGRAM_WIDTH),
-    };
+    }
+}
+
+/// /proc/net/udplite, udplite6: there are no such sockets.
+pub fn no_datagrams(family: Family) -> String {
+    let (header, width) = datagram_heading(Table::Udp, family);
+    format!("{header:<width$}\n")
+}
+
+/// /proc/net/udp, udp6, icmp, icmp6, raw, raw6
+pub fn datagrams(net: &NetNamespace, table: Table, family: Family) -> String {
+    let (header, width) = datagram_heading(table, family);
     let mut out = format!("{header:<width$}\n");
     for listed in &rows(net, table, family) {
         // Linux shows the bucket of its hash, which is the port or protocol as far as it goes.

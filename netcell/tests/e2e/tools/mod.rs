@@ -3,6 +3,8 @@
 mod ip;
 mod legacy;
 mod reach;
+mod rules;
+mod settings;
 mod ss;
 
 use std::process::{Output, Stdio};

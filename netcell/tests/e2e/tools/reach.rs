@@ -5,7 +5,7 @@ use crate::harness::{Namespace, run};
 
 /// Runs a script towards 10.9.0.1 and fd09::1, where a web server and a resolver's port are; gives both outputs without times.
 #[track_caller]
-fn compare(servers: &[&str], script: &str) {
+pub fn compare(servers: &[&str], script: &str) {
     let twin = Twin::new();
     let on_host = twin.with_servers(servers, script);
     let mut namespace = Namespace::new();
@@ -64,6 +64,79 @@ fn traceroute_ends_at_the_peer() {
         &[],
         "traceroute -n -q 1 10.9.0.1; echo $?; traceroute -n -q 1 -I 10.9.0.1; echo $?
          traceroute -6 -n -q 1 fd09::1; echo $?",
+    );
+}
+
+#[test]
+fn traceroute_asks_by_tcp_and_with_sizes() {
+    compare(
+        &["exec socat TCP6-LISTEN:8080,fork,reuseaddr,ipv6only=0 SYSTEM:'cat'"],
+        "until nc -z 10.9.0.1 8080; do sleep 0.05; done
+         traceroute -n -q 1 -T -p 8080 10.9.0.1; echo $?; traceroute -n -q 1 -T -p 8081 10.9.0.1; echo $?; traceroute -6 -n -q 1 -T -p 8080 fd09::1; echo $?
+         traceroute -n -q 1 -U 10.9.0.1; echo $?; traceroute -6 -n -q 1 -I fd09::1; echo $?; traceroute -n -q 1 --mtu 10.9.0.1; echo $?
+         traceroute -n -q 1 -F 10.9.0.1 1500; echo $?; traceroute -n -q 1 -F 10.9.0.1 1501; echo $?",
+    );
+}
+
+#[test]
+fn mtr_reports_its_only_hop() {
+    // Without the times, and the heading with the date and the name of the machine.
+    compare(
+        &[],
+        "for how in '' -T -u; do mtr -n -r -c 1 $how 10.9.0.1 | tail -n +3 | awk '{print $1, $2, $3, $4}'; mtr -n -r -c 1 $how fd09::1 | tail -n +3 | awk '{print $1, $2, $3, $4}'; done",
+    );
+}
+
+#[test]
+fn ping_with_options_of_the_header_and_sources() {
+    compare(
+        &[],
+        "ping -n -c 1 -R 10.9.0.1; echo $?; ping -n -c 1 -R 127.0.0.1; echo $?
+         ping -n -c 1 -T tsonly 10.9.0.1 | sed 's/[0-9][0-9]* absolute/N absolute/; s/-*[0-9]*$/N/'; ping -n -c 1 -T tsandaddr 10.9.0.1 | sed 's/[0-9][0-9]* absolute/N absolute/; s/-*[0-9]*$/N/'
+         ping -n -c 1 -T tsprespec 10.9.0.1 10.9.0.2 10.9.0.1 | sed 's/[0-9][0-9]* absolute/N absolute/; s/-*[0-9]*$/N/'
+         ping -n -c 1 -Q 0x10 10.9.0.1; echo $?; ping -n -c 1 -I eth0 10.9.0.1; echo $?; ping -n -c 1 -I 10.9.0.2 10.9.0.1; echo $?
+         ping -n -c 1 -I 1.2.3.4 10.9.0.1 2>&1; echo $?; ping -n -c 1 -I nope 10.9.0.1 2>&1; echo $?; ping -n -c 1 -m 5 10.9.0.1; echo $?
+         ping -n -c 1 -W 1 10.9.0.255 2>&1; echo $?; ping -n -c 1 -b -W 1 10.9.0.255 2>&1; echo $?; ping -n -c 1 -M want -s 3000 10.9.0.1; ping -n -c 1 -M dont -s 3000 10.9.0.1
+         ping -6 -n -c 1 -M do -s 1452 fd09::1; ping -6 -n -c 1 -M do -s 1453 -W 1 fd09::1 2>&1; echo $?",
+    );
+}
+
+#[test]
+fn arping_finds_who_has_an_address() {
+    compare(
+        &[],
+        "t() { echo \"== $*\"; \"$@\" 2>&1; echo \"status $?\"; }
+         t arping -c 2 10.9.0.1; t arping -c 1 -w 1 10.9.0.77; t arping -D -c 1 -w 1 -I eth0 10.9.0.1; t arping -D -c 1 -w 1 -I eth0 10.9.0.66
+         t arping -U -c 1 -I eth0 10.9.0.2; t arping -c 1 -I lo 127.0.0.1; t arping -b -c 2 -I eth0 10.9.0.1",
+    );
+}
+
+#[test]
+fn tcpdump_writes_what_it_can_read() {
+    compare(
+        &[],
+        "cd /tmp; tcpdump -ni eth0 -c 4 -w cap.pcap icmp 2> heard & until grep -q listening heard 2>/dev/null; do sleep 0.05; done
+         ping -n -c 2 -i 0.2 10.9.0.1 > /dev/null; wait
+         tcpdump -tnr cap.pcap 2>&1 | sed 's/id [0-9]*,/id N,/'; tcpdump -tnvr cap.pcap 'icmp[0] = 8' 2>&1 | sed 's/id [0-9]*,/id N,/g'; tcpdump -er cap.pcap -tn -c 1 2>&1 | sed 's/id [0-9]*,/id N,/'; rm -f cap.pcap heard",
+    );
+}
+
+#[test]
+fn socat_joins_addresses_of_many_kinds() {
+    compare(
+        &[
+            "exec socat TCP6-LISTEN:8080,fork,reuseaddr,ipv6only=0 SYSTEM:'cat'",
+            "exec socat UDP6-RECVFROM:8081,fork,ipv6only=0 SYSTEM:'cat'",
+        ],
+        "until nc -z 10.9.0.1 8080; do sleep 0.05; done
+         t() { echo \"== $*\"; timeout 20 \"$@\" 2>&1 | sed 's,^[0-9/]* [0-9:]* socat.[0-9]*. ,,; s,0x[0-9a-f]*,P,'; }
+         echo x | t socat - UDP4-SENDTO:10.9.0.255:8081; echo x | t socat -u - UDP4-SENDTO:10.9.0.255:8081,broadcast
+         echo x | t socat -u - UDP4-DATAGRAM:224.0.0.5:8081,ip-multicast-ttl=3,ip-multicast-if=10.9.0.2
+         echo x | t socat - TCP4:10.9.0.1:8080,bind=10.9.0.2:7777,reuseaddr; echo x | t socat - TCP4:10.9.0.1:8080,bind=10.9.0.3
+         echo x | t socat - TCP4:10.9.0.1:8080,so-bindtodevice=eth0; echo x | t socat - TCP4:10.9.0.1:8080,mss=500,nodelay,keepalive,linger=1
+         echo x | t socat - TCP4:10.9.0.1:8080,sndbuf=10000,rcvbuf=10000,ttl=3,tos=16; echo x | t socat - TCP4:10.9.0.1:8089; echo x | t socat - UDP4:10.9.0.1:8089
+         (socat -u TCP4-LISTEN:9001,reuseaddr - & until ss -Hltn 'sport = :9001' | grep -q .; do sleep 0.05; done; echo hello | socat -u - TCP4:127.0.0.1:9001; wait)
+         (socat ABSTRACT-LISTEN:s9 SYSTEM:'tr a-z A-Z' & until ss -Hlx | grep -q @s9; do sleep 0.05; done; echo hello | socat -t 9 - ABSTRACT-CONNECT:s9; wait)",
     );
 }
 

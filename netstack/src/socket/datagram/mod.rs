@@ -21,7 +21,7 @@ use super::{
 };
 use crate::buffer::Chain;
 use crate::ip::{
-    Cast, Family, IpError, PROTO_ICMP, PROTO_ICMPV6, PROTO_RAW, PROTO_UDP, RouteQuery,
+    Cast, Family, Flow, IpError, PROTO_ICMP, PROTO_ICMPV6, PROTO_RAW, PROTO_UDP, RouteQuery,
 };
 use crate::link::NicId;
 use crate::memory::Account;
@@ -306,12 +306,20 @@ impl Datagram {
         let remote = self.accept_address(&state, address).ok_or(ConnectError::Family)?;
         let chosen = state.source();
         let device = scope_of(address).or(state.settings.device);
-        let query = RouteQuery { src: chosen, nic: device, ..RouteQuery::to(remote.ip()) };
-        let route = self.host.route(now, &query).map_err(|error| match error {
-            IpError::AddressNotAvailable => ConnectError::AddressNotAvailable,
-            IpError::Invalid => ConnectError::Invalid,
-            other => ConnectError::Network(other.into()),
-        })?;
+        let flow = self.flow(&state, remote);
+        let query = RouteQuery { src: chosen, nic: device, flow, ..RouteQuery::to(remote.ip()) };
+        let ask = |query: &RouteQuery| {
+            self.host.route(now, query).map_err(|error| match error {
+                IpError::AddressNotAvailable => ConnectError::AddressNotAvailable,
+                IpError::Invalid => ConnectError::Invalid,
+                other => ConnectError::Network(other.into()),
+            })
+        };
+        let mut route = ask(&query)?;
+        // Linux's ip_route_connect asks again once the source is known: a rule may look at it.
+        if query.src.is_none() && remote.is_ipv4() {
+            route = ask(&RouteQuery { src: Some(route.src), ..query })?;
+        }
         if route.cast == Cast::Broadcast && !state.settings.broadcast {
             return Err(ConnectError::AccessDenied);
         }
@@ -326,6 +334,22 @@ impl Datagram {
         state.remote = Some(SocketAddr::new(route.dst, remote.port()));
         self.register(&mut state).map_err(|_| ConnectError::InUse)?;
         Ok(Connect::Done)
+    }
+
+    /// By what rules tell messages to a peer apart: no ports where there are none.
+    fn flow(&self, state: &State, remote: SocketAddr) -> Flow {
+        let settings = &state.settings;
+        let tos = if remote.is_ipv4() { settings.tos } else { settings.traffic_class };
+        let (sport, dport) = match self.kind {
+            Kind::Udp => (state.local.port(), remote.port()),
+            Kind::Ping | Kind::Raw(_) => (0, 0),
+        };
+        let protocol = match self.kind {
+            Kind::Raw(_) if settings.header_included => PROTO_RAW,
+            _ => self.protocol(remote.ip()),
+        };
+        let (mark, uid, label) = (settings.mark, settings.uid, 0);
+        Flow { mark, tos, protocol, sport, dport, uid, label }
     }
 
     /// Forgets the peer (connect with AF_UNSPEC).

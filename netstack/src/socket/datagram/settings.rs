@@ -25,6 +25,7 @@ pub(super) struct Settings {
     pub device: Option<NicId>,
     pub priority: u32,
     pub mark: u32,
+    pub uid: u32,
     pub dont_route: bool,
     pub timestamp: bool,
     pub no_check: bool,
@@ -80,6 +81,7 @@ impl Default for Settings {
             device: None,
             priority: 0,
             mark: 0,
+            uid: 0,
             dont_route: false,
             timestamp: false,
             no_check: false,
@@ -157,6 +159,7 @@ impl Datagram {
             }
             SocketOption::Priority(priority) => settings.priority = priority,
             SocketOption::Mark(mark) => settings.mark = mark,
+            SocketOption::Owner(uid) => settings.uid = uid,
             SocketOption::DontRoute(on) => settings.dont_route = on,
             SocketOption::Timestamp(on) => settings.timestamp = on,
             SocketOption::NoCheck(on) => settings.no_check = on,
@@ -236,9 +239,11 @@ impl Datagram {
     fn path_mtu(&self, now: Instant) -> Result<IpOption, OptionError> {
         let state = self.state.lock();
         let remote = state.remote.ok_or(OptionError::NotConnected)?;
+        let flow = self.flow(&state, remote);
         let query = RouteQuery {
             src: Some(state.local.ip()),
             nic: state.settings.device,
+            flow,
             ..RouteQuery::to(remote.ip())
         };
         drop(state);
@@ -262,6 +267,7 @@ impl Datagram {
             SocketOptionKind::BindToDevice => SocketOption::BindToDevice(settings.device),
             SocketOptionKind::Priority => SocketOption::Priority(settings.priority),
             SocketOptionKind::Mark => SocketOption::Mark(settings.mark),
+            SocketOptionKind::Owner => SocketOption::Owner(settings.uid),
             SocketOptionKind::DontRoute => SocketOption::DontRoute(settings.dont_route),
             SocketOptionKind::Timestamp => SocketOption::Timestamp(settings.timestamp),
             SocketOptionKind::NoCheck => SocketOption::NoCheck(settings.no_check),

@@ -7,7 +7,7 @@ use bitflags::bitflags;
 use super::settings::Settings;
 use super::{Datagram, Kind, Message, State};
 use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer, Sink, Source};
-use crate::ip::{Cast, Fragment, IpError, IpMeta, PROTO_ICMPV6, RouteInfo, RouteQuery};
+use crate::ip::{Cast, Flow, Fragment, IpError, IpMeta, PROTO_ICMPV6, RouteInfo, RouteQuery};
 use crate::link::NicId;
 use crate::socket::options::MtuDiscover;
 use crate::socket::{RecvError, RecvFlags, SendError, SocketError, scope_of, to_family};
@@ -120,6 +120,9 @@ pub struct ErrorReport {
     /// The start of the message.
     pub payload: Vec<u8>,
 }
+
+/// The bits of flow information that are the label.
+const LABEL: u32 = 0xf_ffff;
 
 /// All that a send needs, read under the lock.
 #[derive(Clone, Copy)]
@@ -301,7 +304,7 @@ impl Datagram {
         Ok(Plan {
             local: state.local,
             remote,
-            query: RouteQuery { src: ancillary.src.or(bound), nic, ..RouteQuery::to(remote.ip()) },
+            query: self.query(state, (remote, ancillary.src.or(bound), nic), &meta, ancillary),
             meta,
             broadcast: settings.broadcast,
             sealing: if unsealed { udp::Sealing::None } else { udp::Sealing::Checksum },
@@ -312,6 +315,19 @@ impl Datagram {
         })
     }
 
+    /// The way of a message to a peer, from a source and over an interface where they are chosen.
+    fn query(
+        &self,
+        state: &State,
+        (remote, src, nic): (SocketAddr, Option<IpAddr>, Option<NicId>),
+        meta: &IpMeta,
+        ancillary: &Ancillary,
+    ) -> RouteQuery {
+        let label = if state.settings.send_flow { ancillary.flow_info & LABEL } else { 0 };
+        let flow = Flow { tos: meta.tos, label, ..self.flow(state, remote) };
+        RouteQuery { src, nic, flow, ..RouteQuery::to(remote.ip()) }
+    }
+
     /// The flow label of a packet: what the program asks for, else one that keeps to the flow (RFC 6437 section 3).
     fn flow_label(
         &self,
@@ -319,7 +335,6 @@ impl Datagram {
         (local, remote): (SocketAddr, SocketAddr),
         flow_info: u32,
     ) -> u32 {
-        const LABEL: u32 = 0xf_ffff;
         let asked = flow_info & LABEL;
         if remote.is_ipv4() {
             0

@@ -356,6 +356,11 @@ impl PacketSocket {
         self.state.lock().error.take()
     }
 
+    /// Bytes that wait to be read, as they are counted against the receive buffer.
+    pub fn queued(&self) -> usize {
+        self.state.lock().queued
+    }
+
     /// Bytes of the next frame in the queue (FIONREAD); 0 when there is none.
     pub fn next_len(&self) -> usize {
         self.state.lock().queue.front().map_or(0, |frame| frame.kept)

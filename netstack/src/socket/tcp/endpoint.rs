@@ -435,6 +435,15 @@ impl OnTimer for TcpEndpoint {
 }
 
 impl Inner {
+    /// The way to a peer from where the socket is bound.
+    pub(super) fn query_to(&self, remote: SocketAddr) -> RouteQuery {
+        let local = self.local.unwrap_or(SocketAddr::new(remote.ip(), 0));
+        let flow = Flow { local, remote };
+        let query = self.query(flow);
+        let src = self.local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified());
+        RouteQuery { src, ..query }
+    }
+
     /// The two ends, once both are known.
     pub(super) fn flow(&self) -> Option<Flow> {
         Some(Flow { local: self.local?, remote: self.peer? })
@@ -442,11 +451,7 @@ impl Inner {
 
     /// The way of its segments.
     pub(super) fn query(&self, flow: Flow) -> RouteQuery {
-        RouteQuery {
-            src: Some(flow.local.ip()),
-            nic: self.socket.nic,
-            ..self.socket.ip.query(flow.remote.ip())
-        }
+        self.socket.ip.query(&flow, self.socket.nic)
     }
 
     /// What `poll` tells, by the rules of Linux's tcp_poll.

@@ -6,7 +6,6 @@ use super::endpoint::{Connecting, Inner, Role, TcpEndpoint};
 use super::request::{Heritage, ToListener};
 use super::wire;
 use crate::buffer::Chain;
-use crate::ip::RouteQuery;
 use crate::socket::{
     Connect, ConnectError, OptionError, SendError, SendFlags, SocketError, Source, TcpOption,
 };
@@ -169,9 +168,13 @@ impl TcpEndpoint {
         if !fast.carries_data {
             return Ok(Chain::new());
         }
-        let query = RouteQuery::to(crate::socket::from_mapped(to).ip());
+        let remote = crate::socket::from_mapped(to);
+        let (ip, query) = {
+            let inner = self.inner.lock();
+            (inner.socket.ip, inner.query_to(remote))
+        };
         let route = self.host.route(now, &query).map_err(SocketError::from)?;
-        let limits = wire::limits(&route, self.inner.lock().socket.ip);
+        let limits = wire::limits(&route, ip);
         let room = Connection::syn_room(fast, limits).min(source.remaining());
         Ok(Chain::from_source(&self.host.shared().slabs, source, room)?)
     }

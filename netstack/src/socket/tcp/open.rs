@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::TcpSocket;
 use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
 use super::wire::{self, Flow};
-use crate::ip::{Cast, Family, PROTO_TCP, RouteQuery};
+use crate::ip::{Cast, Family, PROTO_TCP, RouteInfo, RouteQuery};
 use crate::socket::{
     AcceptError, BindError, Connect, ConnectError, ListenError, SocketError, from_mapped, scope_of,
 };
@@ -26,7 +26,7 @@ impl TcpSocket {
         }
         let address = endpoint.own_family(&inner, address).ok_or(BindError::Family)?;
         let ip = address.ip();
-        if !ip.is_unspecified() && !inner.socket.free_bind && !endpoint.host.is_local(ip) {
+        if !ip.is_unspecified() && !inner.socket.free_bind && !endpoint.host.may_bind(ip) {
             return Err(BindError::AddressNotAvailable);
         }
         if address.port() == 0 && inner.socket.bind_no_port {
@@ -170,23 +170,27 @@ impl TcpEndpoint {
             }
         })?;
         let remote = SocketAddr::new(loopback_for_any(address.ip()), address.port());
-        let query = RouteQuery {
-            src: inner.local.map(|local| local.ip()).filter(|ip| !ip.is_unspecified()),
-            nic: inner.socket.nic.or(scope_of(address)),
-            ..inner.socket.ip.query(remote.ip())
-        };
+        let asked = inner.query_to(remote);
+        let query = RouteQuery { nic: asked.nic.or(scope_of(address)), ..asked };
         let route = self.host.route(now, &query).map_err(SocketError::from)?;
         if route.cast != Cast::Unicast {
             return Err(ConnectError::Network(SocketError::NetworkUnreachable));
         }
         let place = self.claim(now, inner, route.src, remote)?;
         let local = SocketAddr::new(route.src, place.key().local.1);
+        inner.places.push(place);
+        let route = match self.route_of_port(now, (local, &query), route) {
+            Ok(route) => route,
+            Err(error) => {
+                self.forget(inner);
+                return Err(error);
+            }
+        };
         let shared = self.host.shared();
         let predecessor = shared.tcp.time_wait.remove(now, &Flow { local, remote }.key());
         if let Some((_, Some(lease))) = &predecessor {
             shared.ports.release(lease);
         }
-        inner.places.push(place);
         inner.local = Some(local);
         inner.peer = Some(remote);
         inner.connecting = Connecting::Pending;
@@ -206,6 +210,21 @@ impl TcpEndpoint {
         shared.stats.tcp.active_opens.inc();
         debug_assert_eq!(inner.flow(), Some(Flow { local, remote }));
         Ok(())
+    }
+
+    /// The way once source and port are chosen: a rule may look at them (Linux's `ip_route_connect` and `ip_route_newports`).
+    fn route_of_port(
+        &self,
+        now: Instant,
+        (local, query): (SocketAddr, &RouteQuery),
+        route: RouteInfo,
+    ) -> Result<RouteInfo, ConnectError> {
+        if query.flow.sport == local.port() && query.src.is_some() {
+            return Ok(route);
+        }
+        let flow = crate::ip::Flow { sport: local.port(), ..query.flow };
+        let query = RouteQuery { src: Some(local.ip()), flow, ..*query };
+        Ok(self.host.route(now, &query).map_err(SocketError::from)?)
     }
 
     /// Takes the place of the four-tuple in the demux; chooses the port, where the program has not.

@@ -3,7 +3,6 @@
 use super::TcpSocket;
 use super::endpoint::{Inner, Role};
 use super::splice::OtherEnd;
-use crate::ip::RouteQuery;
 use crate::ip::route::Scope;
 use crate::socket::{
     IpOption, IpOptionKind, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
@@ -62,8 +61,7 @@ impl TcpSocket {
             OptionKind::SocketOption(kind) => self.socket_option(&inner, kind).map(Into::into),
             OptionKind::IpOption(IpOptionKind::Mtu) => {
                 let flow = inner.flow().ok_or(OptionError::NotConnected)?;
-                let query =
-                    RouteQuery { nic: inner.socket.nic, ..RouteQuery::to(flow.remote.ip()) };
+                let query = inner.query(flow);
                 let route = self.0.host.route(now, &query);
                 let mtu = route.map_err(|_| OptionError::NotConnected)?.mtu;
                 Ok(IpOption::Mtu(mtu).into())
@@ -238,6 +236,7 @@ fn set_socket(inner: &mut Inner, now: Instant, value: SocketOption) -> Result<()
         }
         SocketOption::BindToDevice(nic) => inner.socket.nic = nic,
         SocketOption::Mark(mark) => inner.socket.ip.mark = mark,
+        SocketOption::Owner(uid) => inner.socket.ip.uid = uid,
         SocketOption::DontRoute(on) => {
             inner.socket.ip.scope = if on { Scope::LINK } else { Scope::UNIVERSE };
         }

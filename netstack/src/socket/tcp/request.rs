@@ -9,7 +9,7 @@ use super::endpoint::{Connecting, Holder, Inner, Role, SocketSettings, TcpEndpoi
 use super::fast_open::Plan;
 use super::wire::{self, Arrived, Flow, IpSettings};
 use crate::buffer::PacketBuffer;
-use crate::ip::{IpInfo, PROTO_TCP, RouteInfo, RouteQuery};
+use crate::ip::{IpInfo, PROTO_TCP, RouteInfo};
 use crate::link::NicId;
 use crate::time::Instant;
 use crate::transport::tcp::listen::{
@@ -149,7 +149,7 @@ impl TcpEndpoint {
     fn answer_by_cookie(&self, to: &ToListener<'_>, heritage: Heritage, id: u64) -> Option<()> {
         let shared = self.host.shared();
         let (now, flow, syn) = (to.now, to.arrived.flow, &to.arrived.segment);
-        let route = self.route_back(now, flow, scope(flow, heritage.socket.nic, to.info.nic))?;
+        let route = self.route_back(now, flow, to.info.nic, &heritage.socket)?;
         let mut request = self.request(to, id);
         let most = syn.options.mss.unwrap_or(0);
         request.ours.iss = shared.tcp.cookies.make(now, &flow.key(), syn.seq, most).0;
@@ -182,7 +182,7 @@ impl TcpEndpoint {
     ) -> Option<()> {
         let shared = self.host.shared();
         let (now, flow) = (to.now, to.arrived.flow);
-        let route = self.route_back(now, flow, scope(flow, heritage.socket.nic, to.info.nic))?;
+        let route = self.route_back(now, flow, to.info.nic, &heritage.socket)?;
         let mut request = self.request(to, id);
         request.ours.iss = iss.unwrap_or(request.ours.iss);
         let mut segment = self.syn_ack(now, &heritage.settings, &route, &request);
@@ -202,9 +202,15 @@ impl TcpEndpoint {
         Some(())
     }
 
-    fn route_back(&self, now: Instant, flow: Flow, nic: Option<NicId>) -> Option<RouteInfo> {
-        let query =
-            RouteQuery { src: Some(flow.local.ip()), nic, ..RouteQuery::to(flow.remote.ip()) };
+    /// The way back to who asks, as the listener's settings choose it.
+    fn route_back(
+        &self,
+        now: Instant,
+        flow: Flow,
+        heard: NicId,
+        settings: &SocketSettings,
+    ) -> Option<RouteInfo> {
+        let query = settings.ip.query(&flow, scope(flow, settings.nic, heard));
         self.host.route(now, &query).ok()
     }
 
@@ -289,8 +295,8 @@ impl TcpEndpoint {
     fn repeat(&self, now: Instant, key: FlowKey, request: &Request) {
         let flow = Flow { local: key.local(), remote: key.remote() };
         let heritage = Heritage::of(&self.inner.lock());
-        let nic = scope(flow, heritage.socket.nic, request.nic);
-        let Some(route) = self.route_back(now, flow, nic) else { return };
+        let route = self.route_back(now, flow, request.nic, &heritage.socket);
+        let Some(route) = route else { return };
         let mut segment = self.syn_ack(now, &heritage.settings, &route, request);
         // What was promised stays.
         segment.window = request.ours.window;
@@ -444,8 +450,8 @@ impl TcpEndpoint {
         request: &Request,
     ) -> Option<Arc<TcpEndpoint>> {
         let shared = self.host.shared();
+        let route = self.route_back(now, flow, request.nic, &heritage.socket)?;
         let nic = scope(flow, heritage.socket.nic, request.nic);
-        let route = self.route_back(now, flow, nic)?;
         let child = TcpEndpoint::new(self.host.clone(), self.family, Holder::Listener);
         let mut young = child.inner.lock();
         let (config, limits) = (shared.tcp.config(), wire::limits(&route, heritage.socket.ip));

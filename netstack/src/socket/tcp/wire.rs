@@ -1,12 +1,13 @@
 //! Between segments and packets: the header is added or read, the checksum left to the device or checked.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
 use crate::ip::route::Scope;
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpInfo, IpMeta, PROTO_TCP, RouteInfo, RouteQuery,
 };
+use crate::link::NicId;
 use crate::socket::options::MtuDiscover;
 use crate::time::Instant;
 use crate::transport::Host;
@@ -95,6 +96,8 @@ pub(super) struct IpSettings {
     pub tos: u8,
     /// SO_MARK, by which rules choose routes.
     pub mark: u32,
+    /// The user that owns the socket, likewise.
+    pub uid: u32,
     /// Link for SO_DONTROUTE.
     pub scope: Scope,
     /// IP_MTU_DISCOVER.
@@ -104,17 +107,24 @@ pub(super) struct IpSettings {
 impl Default for IpSettings {
     fn default() -> IpSettings {
         let mtu_discover = MtuDiscover::default();
-        IpSettings { ttl: None, tos: 0, mark: 0, scope: Scope::UNIVERSE, mtu_discover }
+        IpSettings { ttl: None, tos: 0, mark: 0, uid: 0, scope: Scope::UNIVERSE, mtu_discover }
     }
 }
 
 impl IpSettings {
-    /// The way to `dst` that these settings ask for.
-    pub(super) fn query(&self, dst: IpAddr) -> RouteQuery {
-        let query = RouteQuery::to(dst);
-        let flow =
-            crate::ip::Flow { mark: self.mark, tos: self.tos, protocol: PROTO_TCP, ..query.flow };
-        RouteQuery { flow, scope: self.scope, ..query }
+    /// The way of a connection that these settings ask for, over an interface where the socket is bound to one.
+    pub(super) fn query(&self, flow: &Flow, nic: Option<NicId>) -> RouteQuery {
+        let query = RouteQuery::to(flow.remote.ip());
+        let told = crate::ip::Flow {
+            mark: self.mark,
+            tos: self.tos,
+            protocol: PROTO_TCP,
+            sport: flow.local.port(),
+            dport: flow.remote.port(),
+            uid: self.uid,
+            ..query.flow
+        };
+        RouteQuery { src: Some(flow.local.ip()), nic, flow: told, scope: self.scope, ..query }
     }
 }
 
@@ -183,7 +193,7 @@ fn pack(flow: Flow, mut header: Header, payload: Chain, mss: usize) -> PacketBuf
 
 /// Sends a segment that belongs to no connection: a reset, or the acknowledgment of a remnant.
 pub(super) fn emit_stray(host: &dyn Host, now: Instant, flow: Flow, segment: Segment) {
-    let query = RouteQuery { src: Some(flow.local.ip()), ..RouteQuery::to(flow.remote.ip()) };
+    let query = IpSettings::default().query(&flow, None);
     if let Ok(route) = host.route(now, &query) {
         // What cannot be sent is lost, as any segment may be.
         let _ = emit(host, now, &route, flow, IpSettings::default(), segment);

@@ -152,10 +152,22 @@ impl Stack {
             if self.is_observed() {
                 nic.neighbours.lock().watch();
             }
-            nic.neighbours.lock().configure(&topology.tunables.default);
+            let (ip, default) = (&topology.tunables.ip, &topology.tunables.default);
+            let mut neighbours = nic.neighbours.lock();
+            neighbours.configure(default);
+            neighbours.bound(ip.neigh_gc_v4, ip.neigh_gc_v6);
+            drop(neighbours);
             topology.nics.insert(id, nic.clone());
-            topology.nic_tunables.insert(id, Arc::new(topology.tunables.default));
+            let mut own = topology.tunables.default;
+            if loopback {
+                // Nobody else is there to have its address, or to be hidden from (ipv6_add_dev).
+                (own.ipv6.accept_dad, own.ipv6.use_tempaddr) = (-1, -1);
+            }
+            topology.nic_tunables.insert(id, Arc::new(own));
             topology.addresses.insert(id, Vec::new());
+            // Those that come with the interface itself.
+            let routes = topology.own_routes(&nic);
+            topology.replace_routes(&[], &routes, changes);
             changes.push(Change::Link(Presence::New, info(topology, &nic)));
             topology.join_first_groups(&nic);
             if loopback {

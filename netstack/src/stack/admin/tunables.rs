@@ -62,8 +62,18 @@ impl Stack {
     pub fn edit_ip_conf(&self, edit: impl FnOnce(&mut IpConf)) {
         let _ = self.change(|topology, _| -> Result<(), ()> {
             topology.edit_all(|tunables| edit(&mut tunables.ip));
+            let ip = &topology.tunables.ip;
+            for nic in topology.nics.values() {
+                nic.neighbours.lock().bound(ip.neigh_gc_v4, ip.neigh_gc_v6);
+            }
             Ok(())
         });
+    }
+
+    /// Forgets what ICMP taught about the paths of a family: MTUs and redirects (`route/flush`, `ip route flush cache`).
+    pub fn flush_paths(&self, family: Family) {
+        self.path_mtus.flush(family);
+        self.redirects.flush(family);
     }
 
     /// One instance of `net.ipv4.conf`.

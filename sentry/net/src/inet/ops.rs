@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use netstack::ip::Family;
-use netstack::socket::{AcceptError, Connect, How, ListenError};
+use netstack::socket::{AcceptError, Connect, How, ListenError, SocketOption};
 use sentry_abi::Errno;
 use sentry_abi::UserAddr;
 use sentry_abi::if_::SIOCOUTQNSD;
@@ -26,6 +26,8 @@ use crate::{errno, identity};
 impl FileOps for InetSocket {
     fn opened(&self, id: u64) {
         self.inode.open(id);
+        // Every endpoint takes it: rules by user see the socket's packets.
+        let _ = self.tell(SocketOption::Owner(self.inode.uid()).into());
     }
 
     fn read(&self, _: u64, dst: &mut dyn Sink) -> Result<usize> {

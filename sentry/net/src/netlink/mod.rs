@@ -27,6 +27,7 @@ use netstack::stack::{NicInfo, Stack};
 
 use crate::netns::NetNamespace;
 pub use bus::Bus;
+pub(crate) use route::tables::PACKET_COST;
 use socket::NetlinkSocket;
 
 /// AF_NETLINK of a namespace: a row of the registry.

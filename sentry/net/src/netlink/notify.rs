@@ -49,7 +49,7 @@ fn tell(stack: &Stack, bus: &Bus, now: Instant, change: &Change) {
     let header = NlMsgHdr::default();
     match change {
         Change::Link(presence, nic) => send(bus, RTNLGRP_LINK, || {
-            Some(link::message(&header, kind(RTM_NEWLINK, *presence), nic, 0))
+            Some(link::message(stack, &header, kind(RTM_NEWLINK, *presence), nic, 0))
         }),
         Change::Address(presence, id, own) => {
             let family = Family::of(own.ip());

@@ -132,7 +132,7 @@ pub enum Answer {
 const ROUTE: &[Row] = rows! {
     RTM_NEWLINK Partial "up, down and MTU of what is there; making an interface, another address, name, queue or master are EOPNOTSUPP: the interfaces belong to who started the sandbox", Some(route::link::add), None;
     RTM_DELLINK Partial "EOPNOTSUPP for every interface, ENODEV for what is none", Some(route::link::remove), None;
-    RTM_GETLINK Partial "no IFLA_AF_SPEC", Some(route::link::one), Some(route::link::all);
+    RTM_GETLINK Partial "of IFLA_AF_SPEC the flags, token and way of making identifiers of IPv6 alone", Some(route::link::one), Some(route::link::all);
     RTM_SETLINK Partial "as RTM_NEWLINK", Some(route::link::set), None;
     RTM_NEWADDR Partial "no IFA_ANYCAST, no IFA_TARGET_NETNSID", Some(route::addr::add), None;
     RTM_DELADDR Full "", Some(route::addr::remove), None;
@@ -147,11 +147,14 @@ const ROUTE: &[Row] = rows! {
     RTM_DELRULE Partial "as RTM_NEWRULE", Some(route::rule::remove), None;
     RTM_GETRULE Full "", None, Some(route::rule::all);
     RTM_GETQDISC Partial "noqueue on every interface; no statistics", None, Some(route::tables::disciplines);
+    RTM_GETTCLASS Partial "there are none; dumps alone", None, Some(route::tables::none);
+    RTM_GETTFILTER Partial "there are none; dumps alone", None, Some(route::tables::none);
+    RTM_GETNEXTHOP Partial "there are none, and none can be made; dumps alone", None, Some(route::tables::none);
     RTM_GETNEIGHTBL Partial "no NDTA_STATS", None, Some(route::tables::neighbour_tables);
     RTM_SETNEIGHTBL Partial "parameters; the bounds (NDTA_THRESH*) through /proc/sys", Some(route::tables::set_neighbour_table), None;
     RTM_GETADDRLABEL Partial "dumps alone", None, Some(route::tables::labels);
     RTM_GETNETCONF Partial "no multicast forwarding, so that it is always off", Some(route::tables::one_configuration), Some(route::tables::configurations);
-    RTM_GETNSID Full "there is one namespace, which has no id", Some(route::tables::namespace_id), Some(route::tables::namespace_ids);
+    RTM_GETNSID Full "there is one namespace, which has no id", Some(route::tables::namespace_id), Some(route::tables::none);
 };
 
 const SOCK_DIAG: &[Row] = rows! {

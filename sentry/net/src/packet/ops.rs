@@ -18,6 +18,10 @@ use crate::inet::{events_of, netdev};
 use crate::sockopt::filter;
 
 impl FileOps for FrameSocket {
+    fn opened(&self, id: u64) {
+        self.inode.open(id);
+    }
+
     fn read(&self, _: u64, dst: &mut dyn Sink) -> Result<usize> {
         Ok(self.take(dst, 0)?.len)
     }

@@ -19,6 +19,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::option::Settings;
 use super::ring::status_bits;
 use crate::errno;
+use crate::identity::Inode;
 use crate::inet::events_of;
 use crate::inet::transfer::{FromProgram, ToProgram, stamp};
 use crate::netns::NetNamespace;
@@ -38,6 +39,23 @@ pub struct FrameSocket {
     pub(super) filter_lock: FilterLock,
     pub(super) settings: Mutex<Settings>,
     pub(super) waiters: WaitQueue,
+    pub(super) inode: Inode,
+}
+
+/// What /proc/net/packet tells of a packet socket.
+pub struct Listed {
+    /// SO_TYPE
+    pub kind: i32,
+    /// The protocol of the frames that it takes; 0 takes none.
+    pub protocol: u16,
+    /// The interface that it is bound to.
+    pub nic: Option<NicId>,
+    /// Bytes that wait to be read.
+    pub unread: usize,
+    /// The owner.
+    pub uid: u32,
+    /// Its number as a file.
+    pub inode: u32,
 }
 
 /// Passes the stack's wake-ups to those who wait for a socket.
@@ -103,9 +121,24 @@ impl FrameSocket {
             filter_lock: FilterLock::default(),
             settings: Mutex::new(Rank::LEAF, Settings::default()),
             waiters: WaitQueue::new(),
+            inode: Inode::default(),
         });
         socket.endpoint.set_waker(Arc::new(Waker(Arc::downgrade(&socket))));
+        socket.net.packet_sockets().add(Arc::downgrade(&socket));
         socket
+    }
+
+    /// What a listing shows.
+    pub fn listed(&self) -> Listed {
+        let (nic, protocol) = self.endpoint.bound_to();
+        Listed {
+            kind: self.kind,
+            protocol,
+            nic,
+            unread: self.endpoint.queued(),
+            uid: self.inode.uid(),
+            inode: self.inode.number(),
+        }
     }
 
     pub(super) fn bound_address(&self) -> SockAddr {

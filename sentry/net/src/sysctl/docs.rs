@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::TABLES;
+use super::absent::ABSENT;
 use super::row::Value;
 use crate::sockopt::row::Support;
 
@@ -18,7 +19,7 @@ pub fn page() -> String {
         "Generated from the tables in `sentry/net/src/sysctl`; change them there, then run \
          `UPDATE=1 cargo test -p sentry-net docs`.\n\n\
          Files below `/proc/sys/net`: {} full, {} partial. `*` stands for an interface, `default` and, under `conf`, `all`. \
-         What Linux has and the stack has not is absent.\n\n\
+         What Linux has and the stack has not is absent, for the reasons below.\n\n\
          | file | value | support | note |\n|---|---|---|---|",
         count(Support::Full),
         count(Support::Partial),
@@ -29,6 +30,7 @@ pub fn page() -> String {
             Value::Numbers { bounds: (min, max), .. } => format!("numbers, {min} to {max}"),
             Value::Text { set: Some(_), .. } => "text".to_owned(),
             Value::Text { set: None, .. } => "text, read only".to_owned(),
+            Value::Flush(_) => "written only".to_owned(),
         };
         let support = match row.support {
             Support::Full => "full",
@@ -36,6 +38,11 @@ pub fn page() -> String {
             Support::Refused => "refused",
         };
         let _ = writeln!(page, "| `{}` | {value} | {support} | {} |", row.path, row.note);
+    }
+    page.push_str("\n## Absent\n\n`*` stands for any text; what has a row above is there.\n\n| files | why |\n|---|---|\n");
+    for (patterns, reason) in ABSENT {
+        let names: Vec<String> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+        let _ = writeln!(page, "| {} | {reason} |", names.join(", "));
     }
     page
 }

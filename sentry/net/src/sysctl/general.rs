@@ -3,24 +3,27 @@
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
+use netstack::ip::Family;
 use netstack::ip::conf::ConfTarget;
 use netstack::transport::Host;
 use sentry_abi::Errno;
 use sentry_kernel::Result;
 
-use super::row::{At, Number, Row, number, numbers, ranges, text};
+use super::row::{At, Number, Row, flush, number, numbers, parse, ranges, text};
 use super::tcp::{pages, set_pages};
 
 const ANY: (i64, i64) = (0, i32::MAX as i64);
 const BYTE: (i64, i64) = (0, 255);
+/// The least min_pmtu: 20 bytes of header, 8 of fragment, and 40 for options (ip_min_valid_pmtu).
+const MIN_PMTU_LEAST: i64 = 68;
 const ONE: (i64, i64) = (0, 1);
 const GROUP_MAX: i64 = u32::MAX as i64 - 1;
 
 /// A number of the Internet layer's configuration.
 macro_rules! ip {
-    ($path:literal, $bounds:expr, $($field:tt).+) => {
-        number($path, $bounds, |at| Ok(at.net.stack().tunables().ip.$($field).+.number()), |at, n| {
-            at.net.stack().edit_ip_conf(|ip| ip.$($field).+ = Number::of(n));
+    ($path:literal, $bounds:expr, $($field:ident).+ $([$at:literal])?) => {
+        number($path, $bounds, |at| Ok(at.net.stack().tunables().ip.$($field).+ $([$at])?.number()), |at, n| {
+            at.net.stack().edit_ip_conf(|ip| ip.$($field).+ $([$at])? = Number::of(n));
             Ok(())
         })
     };
@@ -28,13 +31,13 @@ macro_rules! ip {
 
 /// A time of it in seconds.
 macro_rules! seconds {
-    ($path:literal, $($field:tt).+) => {
+    ($path:literal, $($field:ident).+ $([$at:literal])?) => {
         number(
             $path,
             ANY,
-            |at| Ok(at.net.stack().tunables().ip.$($field).+.as_secs().number()),
+            |at| Ok(at.net.stack().tunables().ip.$($field).+ $([$at])?.as_secs().number()),
             |at, n| {
-                at.net.stack().edit_ip_conf(|ip| ip.$($field).+ = Duration::from_secs(Number::of(n)));
+                at.net.stack().edit_ip_conf(|ip| ip.$($field).+ $([$at])? = Duration::from_secs(Number::of(n)));
                 Ok(())
             },
         )
@@ -70,6 +73,7 @@ pub const ROWS: &[Row] = &[
     limit!("core/wmem_max", (4608, i32::MAX as i64), wmem_max),
     number("ipv4/fib_multipath_hash_policy", ONE, |at| Ok(hash(at, 0)), |at, n| set_hash(at, 0, n))
         .partial("0 and 1: addresses, or addresses and ports"),
+    ip!("ipv4/fib_multipath_use_neigh", ONE, fib_multipath_use_neigh),
     ip!("ipv4/icmp_echo_ignore_all", ONE, icmp_echo_ignore_all),
     ip!("ipv4/icmp_echo_ignore_broadcasts", ONE, icmp_echo_ignore_broadcasts),
     ip!("ipv4/icmp_errors_use_inbound_ifaddr", ONE, icmp_errors_use_inbound_ifaddr),
@@ -96,6 +100,8 @@ pub const ROWS: &[Row] = &[
         },
     ),
     ip!("ipv4/ip_forward_use_pmtu", BYTE, ip_forward_use_pmtu),
+    ip!("ipv4/ip_no_pmtu_disc", BYTE, ip_no_pmtu_disc),
+    ip!("ipv4/ip_nonlocal_bind", BYTE, ip_nonlocal_bind),
     numbers(
         "ipv4/ip_local_port_range",
         (1, 65_535),
@@ -141,6 +147,9 @@ pub const ROWS: &[Row] = &[
     ip!("ipv4/ipfrag_max_dist", ANY, ipfrag.max_dist),
     seconds!("ipv4/ipfrag_time", ipfrag.time),
     seconds!("ipv4/neigh/default/gc_interval", neigh_gc_v4.gc_interval),
+    ip!("ipv4/neigh/default/gc_thresh1", ANY, neigh_gc_v4.gc_thresh1),
+    ip!("ipv4/neigh/default/gc_thresh2", ANY, neigh_gc_v4.gc_thresh2),
+    ip!("ipv4/neigh/default/gc_thresh3", ANY, neigh_gc_v4.gc_thresh3),
     numbers(
         "ipv4/ping_group_range",
         (0, GROUP_MAX + 1),
@@ -160,6 +169,13 @@ pub const ROWS: &[Row] = &[
         },
     )
     .note("open to every group at first; Linux leaves that to its distribution"),
+    // Anything will do.
+    flush("ipv4/route/flush", |at, _| {
+        at.net.stack().flush_paths(Family::V4);
+        Ok(())
+    }),
+    ip!("ipv4/route/min_pmtu", (MIN_PMTU_LEAST, i32::MAX as i64), min_pmtu),
+    seconds!("ipv4/route/mtu_expires", mtu_expires[0]),
     numbers(
         "ipv4/udp_mem",
         (0, i64::MAX / 4096),
@@ -169,10 +185,12 @@ pub const ROWS: &[Row] = &[
             Ok(())
         },
     ),
+    ip!("ipv6/anycast_src_echo_reply", ONE, anycast_src_echo_reply),
     limit!("ipv6/bindv6only", ONE, bind_v6_only),
     number("ipv6/fib_multipath_hash_policy", ONE, |at| Ok(hash(at, 1)), |at, n| set_hash(at, 1, n))
         .partial("0 and 1: addresses, or addresses and ports"),
     ip!("ipv6/icmp/echo_ignore_all", ONE, icmp6_echo_ignore_all),
+    ip!("ipv6/icmp/echo_ignore_anycast", ONE, icmp6_echo_ignore_anycast),
     ip!("ipv6/icmp/echo_ignore_multicast", ONE, icmp6_echo_ignore_multicast),
     ip!("ipv6/icmp/ratelimit", ANY, icmp6_ratelimit),
     text(
@@ -188,6 +206,7 @@ pub const ROWS: &[Row] = &[
     ip!("ipv6/ip6frag_low_thresh", (0, i64::MAX), ip6frag.low_thresh)
         .note("as on Linux since 4.17 nothing looks at it"),
     seconds!("ipv6/ip6frag_time", ip6frag.time),
+    ip!("ipv6/ip_nonlocal_bind", ONE, ip6_nonlocal_bind),
     ip!("ipv6/max_dst_opts_length", ANY, max_dst_opts_length),
     ip!("ipv6/max_dst_opts_number", (i32::MIN as i64, i32::MAX as i64), max_dst_opts_number),
     ip!("ipv6/max_hbh_length", ANY, max_hbh_length),
@@ -195,6 +214,16 @@ pub const ROWS: &[Row] = &[
     ip!("ipv6/mld_max_msf", ANY, mld_max_msf),
     ip!("ipv6/mld_qrv", (1, 255), mld_qrv),
     seconds!("ipv6/neigh/default/gc_interval", neigh_gc_v6.gc_interval),
+    ip!("ipv6/neigh/default/gc_thresh1", ANY, neigh_gc_v6.gc_thresh1),
+    ip!("ipv6/neigh/default/gc_thresh2", ANY, neigh_gc_v6.gc_thresh2),
+    ip!("ipv6/neigh/default/gc_thresh3", ANY, neigh_gc_v6.gc_thresh3),
+    // It must be a number.
+    flush("ipv6/route/flush", |at, bytes| {
+        parse(bytes, 1)?.first().ok_or(Errno::EINVAL)?;
+        at.net.stack().flush_paths(Family::V6);
+        Ok(())
+    }),
+    seconds!("ipv6/route/mtu_expires", mtu_expires[1]),
 ];
 
 /// The policy of IPv4 (0) or IPv6 (1).

@@ -1,5 +1,6 @@
 //! /proc/sys/net: the settings of a namespace as a tree of files, a row each. What the stack does not have is absent.
 
+pub mod absent;
 mod conf;
 pub mod docs;
 mod general;

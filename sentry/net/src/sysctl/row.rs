@@ -67,6 +67,8 @@ pub enum Value {
         /// Sets it from the text without blanks around; `None` for what can only be read.
         set: Option<fn(&At<'_>, &str) -> Result<()>>,
     },
+    /// Something to do with what is written.
+    Flush(fn(&At<'_>, &[u8]) -> Result<()>),
 }
 
 const fn row(path: &'static str, mode: u32, value: Value) -> Row {
@@ -102,6 +104,11 @@ pub const fn shown(path: &'static str, get: fn(&At<'_>) -> Result<String>) -> Ro
     row(path, 0o444, Value::Text { get, set: None })
 }
 
+/// What is done when anything is written; nobody can read it.
+pub const fn flush(path: &'static str, flush: fn(&At<'_>, &[u8]) -> Result<()>) -> Row {
+    row(path, 0o200, Value::Flush(flush))
+}
+
 impl Row {
     /// What is missing.
     pub const fn partial(mut self, note: &'static str) -> Row {
@@ -130,6 +137,8 @@ impl Row {
                 get(at).iter().map(i64::to_string).collect::<Vec<_>>().join("\t")
             }
             Value::Text { get, .. } => get(at)?,
+            // Not even root may read what has no right to be read (test_perm).
+            Value::Flush(_) => return Err(Errno::EACCES.into()),
         };
         line.push('\n');
         Ok(line.into_bytes())
@@ -155,6 +164,7 @@ impl Row {
                 }
                 set(at, &all)
             }
+            Value::Flush(flush) => flush(at, bytes),
             Value::Text { set, .. } => {
                 let set = set.ok_or(Errno::EPERM)?;
                 let line = bytes.split(|b| *b == b'\n' || *b == 0).next().unwrap_or_default();
@@ -170,7 +180,7 @@ fn check(value: i64, (min, max): (i64, i64)) -> Result<()> {
 
 /// Up to `most` numbers between blanks, each as Linux reads them: decimal, `0x` or a leading zero for octal. What follows the last
 /// wanted one is not looked at. Errors: EINVAL.
-fn parse(bytes: &[u8], most: usize) -> Result<Vec<i64>> {
+pub fn parse(bytes: &[u8], most: usize) -> Result<Vec<i64>> {
     let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
     let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
     text.split_ascii_whitespace().take(most).map(parse_one).collect()

@@ -27,7 +27,8 @@ fn every_listed_file_can_be_read_and_written_back() {
     assert!(files.contains(&"ipv4/conf/lo/rp_filter".to_owned()), "{files:?}");
     assert!(files.contains(&"ipv6/neigh/default/gc_interval".to_owned()));
     assert!(!files.iter().any(|path| path.starts_with("ipv4/neigh/all")));
-    for path in files.iter().filter(|path| !path.ends_with("stable_secret")) {
+    let readable = |path: &&String| !path.ends_with("stable_secret") && !path.ends_with("/flush");
+    for path in files.iter().filter(readable) {
         let before = tree.read(path).unwrap();
         if tree.find(path) == Some(Setting::File { mode: 0o644 }) {
             tree.write(path, &before).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -54,6 +55,20 @@ fn what_is_written_holds_and_reaches_the_stack() {
     assert_eq!(read(&tree, "ipv4/conf/lo/rp_filter"), "2\n");
     tree.write("ipv4/neigh/lo/retrans_time_ms", b"250").unwrap();
     assert_eq!(read(&tree, "ipv4/neigh/lo/retrans_time"), "25\n");
+}
+
+#[test]
+fn what_is_flushed_is_written_alone() {
+    let net = namespace();
+    let tree = Tree::new(&net);
+    for path in ["ipv4/route/flush", "ipv6/route/flush"] {
+        assert!(tree.read(path).unwrap_err().is(Errno::EACCES));
+        tree.write(path, b"1\n").unwrap();
+    }
+    tree.write("ipv4/route/flush", b"x").unwrap();
+    for bad in [&b"x"[..], b" \n"] {
+        assert!(tree.write("ipv6/route/flush", bad).unwrap_err().is(Errno::EINVAL));
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! RTM_*LINK: interfaces (net/core/rtnetlink.c).
 
+use netstack::ip::conf::ConfTarget;
 use netstack::link::NicKind;
 use netstack::stack::{NicInfo, NicState, Stack};
 use sentry_abi::Errno;
 use sentry_abi::if_::{IFF_ALLMULTI, IFF_NOARP, IFF_PROMISC, IFF_UP};
 use sentry_abi::netlink::*;
-use sentry_abi::socket::AF_UNSPEC;
+use sentry_abi::socket::{AF_INET6, AF_UNSPEC};
 
 use super::super::build::Message;
 use super::super::parse::{Attributes, Refusal, Request, Rule, Shape, Strictness};
@@ -23,6 +24,11 @@ const POLICY: &[Rule] = &[
     (IFLA_MASTER, Shape::Number(4)),
     (IFLA_LINKINFO, Shape::Nested),
 ];
+
+/// AF_BRIDGE of linux/socket.h, which no socket has.
+const AF_BRIDGE: i32 = 7;
+/// IF_READY of net/if_inet6.h.
+const IF_READY: u32 = 0x8000_0000;
 
 /// IF_OPER_* of an interface.
 pub fn operstate(nic: &NicInfo) -> u8 {
@@ -45,7 +51,13 @@ fn statistics(nic: &NicInfo) -> [u64; 25] {
 }
 
 /// RTM_NEWLINK of an interface (rtnl_fill_ifinfo).
-pub fn message(header: &NlMsgHdr, message_kind: u16, nic: &NicInfo, ext_mask: u32) -> Message {
+pub fn message(
+    stack: &Stack,
+    header: &NlMsgHdr,
+    message_kind: u16,
+    nic: &NicInfo,
+    ext_mask: u32,
+) -> Message {
     let fixed = IfInfoMsg {
         family: AF_UNSPEC as u8,
         pad: 0,
@@ -66,9 +78,14 @@ pub fn message(header: &NlMsgHdr, message_kind: u16, nic: &NicInfo, ext_mask: u3
     message.number(IFLA_MAX_MTU, if loopback { 0 } else { 65_535 });
     message.number(IFLA_GROUP, 0);
     message.number(IFLA_PROMISCUITY, 0);
+    message.number(IFLA_ALLMULTI, 0);
     message.number(IFLA_NUM_TX_QUEUES, 1);
     message.number(IFLA_GSO_MAX_SEGS, 65_535);
     message.number(IFLA_GSO_MAX_SIZE, 65_536);
+    message.number(IFLA_GRO_MAX_SIZE, 65_536);
+    // TSO_MAX_SIZE for loopback, TSO_LEGACY_MAX_SIZE for a device that says nothing of it.
+    message.number(IFLA_TSO_MAX_SIZE, if loopback { 524_280 } else { 65_536 });
+    message.number(IFLA_TSO_MAX_SEGS, 65_535);
     message.number(IFLA_NUM_RX_QUEUES, 1);
     message.byte(IFLA_CARRIER, u8::from(up || loopback));
     message.string(IFLA_QDISC, "noqueue");
@@ -84,11 +101,31 @@ pub fn message(header: &NlMsgHdr, message_kind: u16, nic: &NicInfo, ext_mask: u3
         let small: Vec<u8> = numbers[..24].iter().flat_map(|n| (*n as u32).to_ne_bytes()).collect();
         message.attribute(IFLA_STATS, &small);
     }
+    if ext_mask & RTEXT_FILTER_SKIP_STATS == 0 {
+        families(stack, &mut message, nic);
+    }
     message
+}
+
+/// IFLA_AF_SPEC: what IPv6 has of an interface (inet6_fill_ifla6_attrs): how identifiers are made, and that no token is set.
+fn families(stack: &Stack, message: &mut Message, nic: &NicInfo) {
+    let Ok(conf) = stack.ipv6_conf(ConfTarget::Nic(nic.id)) else { return };
+    let all = message.nest(IFLA_AF_SPEC);
+    let six = message.nest(AF_INET6 as u16);
+    let ready = if nic.state == NicState::Up { IF_READY } else { 0 };
+    message.number(IFLA_INET6_FLAGS, ready);
+    message.attribute(IFLA_INET6_TOKEN, &[0; 16]);
+    message.byte(IFLA_INET6_ADDR_GEN_MODE, conf.addr_gen_mode);
+    message.end(six);
+    message.end(all);
 }
 
 /// All interfaces. Errors: EINVAL for what a strict request may not ask.
 pub fn all(cx: &Context<'_>, request: &Request<'_>, dump: &mut Dump) -> Result<(), Refusal> {
+    // No interface is a port of a bridge (rtnl_bridge_getlink).
+    if request.family() == AF_BRIDGE {
+        return Ok(());
+    }
     let strict = cx.strictness == Strictness::Strict;
     // Old tools send no more than a family (struct rtgenmsg).
     let whole = request.fixed::<IfInfoMsg>();
@@ -123,8 +160,9 @@ pub fn all(cx: &Context<'_>, request: &Request<'_>, dump: &mut Dump) -> Result<(
         }
     }
     let nics = cx.stack().nics();
-    dump.messages
-        .extend(nics.iter().map(|nic| message(&request.header, RTM_NEWLINK, nic, ext_mask)));
+    dump.messages.extend(
+        nics.iter().map(|nic| message(cx.stack(), &request.header, RTM_NEWLINK, nic, ext_mask)),
+    );
     Ok(())
 }
 
@@ -147,7 +185,7 @@ pub fn one(cx: &Context<'_>, request: &Request<'_>) -> Result<Vec<Message>, Refu
     let attributes = request.attributes::<IfInfoMsg>(POLICY, Strictness::Liberal)?;
     let ext_mask = attributes.number(IFLA_EXT_MASK).unwrap_or(0);
     let nic = find(cx, request)?;
-    Ok(vec![message(&request.header, RTM_NEWLINK, &nic, ext_mask)])
+    Ok(vec![message(cx.stack(), &request.header, RTM_NEWLINK, &nic, ext_mask)])
 }
 
 /// Names an attribute that a request may not carry. The interfaces belong to who started the sandbox: their address, name,

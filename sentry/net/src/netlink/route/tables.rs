@@ -18,7 +18,7 @@ use super::super::table::{Context, Dump};
 const FAMILIES: [(Family, i32, &str); 2] =
     [(Family::V4, AF_INET, "arp_cache"), (Family::V6, AF_INET6, "ndisc_cache")];
 /// What a packet costs in the queue of a neighbour, as Linux counts to tell a length in packets (SKB_TRUESIZE of a full frame).
-const PACKET_COST: u32 = 2304 - 204;
+pub const PACKET_COST: u32 = 2304 - 204;
 
 fn families(asked: i32) -> impl Iterator<Item = (Family, i32, &'static str)> {
     FAMILIES.into_iter().filter(move |(_, number, _)| asked == AF_UNSPEC || asked == *number)
@@ -43,7 +43,7 @@ fn parameters(message: &mut Message, conf: &NeighConf, nic: Option<NicId>) {
     message.number(NDTPA_QUEUE_LENBYTES, bytes);
     message.number(NDTPA_QUEUE_LEN, bytes / PACKET_COST);
     message.number(NDTPA_PROXY_QLEN, 64);
-    message.number(NDTPA_APP_PROBES, conf.app_solicit);
+    message.number(NDTPA_APP_PROBES, 0);
     message.number(NDTPA_UCAST_PROBES, conf.ucast_solicit);
     message.number(NDTPA_MCAST_PROBES, conf.mcast_solicit);
     // The time in use is drawn anew around the base; its mean is shown.
@@ -124,6 +124,10 @@ pub fn set_neighbour_table(
     let Some(inside) = attributes.nested(NDTA_PARMS, &[], Strictness::Liberal)? else {
         return Ok(Vec::new());
     };
+    if inside.number(NDTPA_APP_PROBES).is_some_and(|probes| probes != 0) {
+        // No daemon is asked.
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let target = match inside.number(NDTPA_IFINDEX).unwrap_or(0) {
         0 => ConfTarget::Default,
         index => ConfTarget::Nic(NicId(index)),
@@ -137,7 +141,6 @@ pub fn set_neighbour_table(
         set(&mut conf.retrans_time, NDTPA_RETRANS_TIME);
         set(&mut conf.proxy_delay, NDTPA_PROXY_DELAY);
         set(&mut conf.locktime, NDTPA_LOCKTIME);
-        count(&mut conf.app_solicit, NDTPA_APP_PROBES);
         count(&mut conf.ucast_solicit, NDTPA_UCAST_PROBES);
         count(&mut conf.mcast_solicit, NDTPA_MCAST_PROBES);
         if let Some(bytes) = inside.number(NDTPA_QUEUE_LENBYTES) {
@@ -181,9 +184,9 @@ pub fn configuration(
                 (NETCONFA_FORWARDING, conf.forwarding.into()),
                 (NETCONFA_RP_FILTER, conf.rp_filter.into()),
                 (NETCONFA_MC_FORWARDING, 0),
-                (NETCONFA_BC_FORWARDING, 0),
+                (NETCONFA_BC_FORWARDING, conf.bc_forwarding.into()),
                 (NETCONFA_PROXY_NEIGH, conf.proxy_arp.into()),
-                (NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN, conf.ignore_routes_with_linkdown.into()),
+                (NETCONFA_IGNORE_ROUTES_WITH_LINKDOWN, 0),
             ],
         );
     } else {
@@ -260,8 +263,8 @@ pub fn namespace_id(_: &Context<'_>, request: &Request<'_>) -> Result<Vec<Messag
     Ok(vec![message])
 }
 
-/// RTM_GETNSID of all: none has one.
-pub fn namespace_ids(_: &Context<'_>, _: &Request<'_>, _: &mut Dump) -> Result<(), Refusal> {
+/// A listing of what there is none of: namespaces with an id, next-hop objects, classes and filters of queues.
+pub fn none(_: &Context<'_>, _: &Request<'_>, _: &mut Dump) -> Result<(), Refusal> {
     Ok(())
 }
 

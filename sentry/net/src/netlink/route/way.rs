@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use netstack::ip::route::{RouteType, Scope};
 use netstack::ip::tables::{Lookup, Refusal as NoWay};
-use netstack::ip::{Family, Flow, IpOutput, Route, RouteQuery, SourcePreference};
+use netstack::ip::{Family, Flow, IpOutput, PROTO_UDP, Route, RouteQuery, SourcePreference};
 use netstack::link::NicId;
 use netstack::socket::SocketError;
 use sentry_abi::Errno;
@@ -66,11 +66,13 @@ fn asked(cx: &Context<'_>, fixed: &RtMsg, attributes: &Attributes<'_>) -> Result
         port.map_or(0, |port| u16::from_be_bytes(*port))
     };
     let iif = nic(RTA_IIF)?;
+    let unnamed = if v4 { PROTO_UDP } else { 0 };
     let given = attributes.number(RTA_UID);
     let flow = Flow {
         mark: attributes.number(RTA_MARK).unwrap_or(0),
         tos: fixed.tos,
-        protocol: attributes.number(RTA_IP_PROTO).unwrap_or(0) as u8,
+        // Who names none asks about UDP, of IPv4 (inet_rtm_getroute).
+        protocol: attributes.number(RTA_IP_PROTO).map_or(unnamed, |protocol| protocol as u8),
         sport: port(RTA_SPORT),
         dport: port(RTA_DPORT),
         uid: given.unwrap_or(cx.creds.uid),
