@@ -45,6 +45,8 @@ macro_rules! conformance {
 
 conformance! {
     packet_sockets: "packet.py";
+    streams_receive: "tcp_receive.py";
+    tcp_info_of_a_quiet_exchange: "tcp_info.py";
     udp_sockets: "udp.py",
         except "4 default 100" because "UDP_ENCAP is not offered: there is no IPsec to hand packets to",
         except "6 default 100" because "as above";

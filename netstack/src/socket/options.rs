@@ -226,6 +226,14 @@ options! {
         Congestion(&'static str),
         /// TCP_NOTSENT_LOWAT in bytes.
         NotSentLowWater(u32),
+        /// TCP_RTO_MIN_US: the least retransmission timeout.
+        RtoMin(Duration),
+        /// TCP_RTO_MAX_MS: the longest retransmission timeout.
+        RtoMax(Duration),
+        /// TCP_THIN_LINEAR_TIMEOUTS: the time-outs of a stream with few segments out do not double.
+        ThinLinearTimeouts(bool),
+        /// TCP_DELACK_MAX_US: the longest delay of an acknowledgment.
+        DelayedAckMax(Duration),
         /// TCP_FASTOPEN: how many connections may be open before their handshake is complete.
         FastOpen(u32),
         /// TCP_FASTOPEN_CONNECT

@@ -280,7 +280,9 @@ fn receive(
         && flags & (MSG_PEEK | MSG_DONTWAIT) == 0
         && !file.is_nonblocking()
         && socket.identity().1 == SOCK_STREAM;
-    while more && dst.room() > 0 && all.len > 0 && all.control.is_empty() {
+    // Rights and credentials end a message; numbers that come with each read (TCP_INQ) do not.
+    let ends = |control: &[Control]| control.iter().any(|c| !matches!(c, Control::Raw { .. }));
+    while more && dst.room() > 0 && all.len > 0 && !ends(&all.control) {
         match receive_once(task, file, socket, dst, flags, control_wanted) {
             Ok(next) if next.len == 0 => break,
             Ok(next) => {

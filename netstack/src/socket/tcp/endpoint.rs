@@ -95,6 +95,14 @@ pub(super) struct SocketSettings {
     pub ip: IpSettings,
 }
 
+impl SocketSettings {
+    /// TCP_NOTSENT_LOWAT, or tcp_notsent_lowat: so many bytes wait unsent at most before no more are taken. None for any number.
+    pub(super) fn unsent_limit(&self, connection: &Connection) -> Option<usize> {
+        let limit = self.not_sent_low_water.unwrap_or(connection.config().not_sent_low_water);
+        (limit < u32::MAX as usize).then_some(limit)
+    }
+}
+
 impl Default for SocketSettings {
     fn default() -> SocketSettings {
         SocketSettings {
@@ -489,7 +497,7 @@ impl Inner {
         }
         readiness.set(Readiness::PRI, connection.is_urgent());
         let few_unsent =
-            self.socket.not_sent_low_water.is_none_or(|limit| connection.unsent() < limit);
+            self.socket.unsent_limit(connection).is_none_or(|limit| connection.unsent() < limit);
         if send_shut || connection.is_writable() && few_unsent {
             readiness |= Readiness::OUT;
         }

@@ -21,6 +21,16 @@ const COUNTS: core::ops::RangeInclusive<u8> = 1..=127;
 /// The least TCP_WINDOW_CLAMP: half of Linux's SOCK_MIN_RCVBUF.
 const WINDOW_CLAMP_MIN: usize = 1152;
 
+/// Linux's TCP_TIMEOUT_MIN: two ticks.
+const TIMEOUT_MIN: Duration = Duration::from_millis(8);
+/// The most that TCP_RTO_MIN_US may be (Linux's TCP_RTO_MIN).
+const RTO_MIN_MAX: Duration = Duration::from_millis(200);
+/// The most that TCP_DELACK_MAX_US may be, and what it is (Linux's TCP_DELACK_MAX).
+const DELAYED_ACK_MAX: Duration = Duration::from_millis(200);
+/// Linux's bounds of TCP_RTO_MAX_MS.
+const RTO_MAX: core::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(120);
+
 impl TcpSocket {
     /// Sets an option.
     pub fn set_option(
@@ -137,9 +147,15 @@ impl TcpSocket {
                 Some(info) => info.mss.min(usize::from(u16::MAX)) as u16,
                 None => settings.max_segment.unwrap_or(536),
             }),
-            TcpOptionKind::KeepIdle => TcpOption::KeepIdle(settings.keep_idle),
-            TcpOptionKind::KeepInterval => TcpOption::KeepInterval(settings.keep_interval),
-            TcpOptionKind::KeepCount => TcpOption::KeepCount(settings.keep_count.min(127) as u8),
+            TcpOptionKind::KeepIdle => {
+                TcpOption::KeepIdle(settings.keep_idle.unwrap_or(config.keep_idle))
+            }
+            TcpOptionKind::KeepInterval => {
+                TcpOption::KeepInterval(settings.keep_interval.unwrap_or(config.keep_interval))
+            }
+            TcpOptionKind::KeepCount => {
+                TcpOption::KeepCount(settings.keep_count.unwrap_or(config.keep_count).min(255) as u8)
+            }
             TcpOptionKind::SynCount => {
                 TcpOption::SynCount(settings.syn_count.unwrap_or(config.syn_retries).min(127) as u8)
             }
@@ -166,6 +182,14 @@ impl TcpSocket {
                 let clamp =
                     info.map_or(settings.window_clamp.unwrap_or(0), |info| info.window_clamp);
                 TcpOption::WindowClamp(u32::try_from(clamp).unwrap_or(u32::MAX))
+            }
+            TcpOptionKind::RtoMin => TcpOption::RtoMin(settings.rto_min.unwrap_or(config.rto_min)),
+            TcpOptionKind::RtoMax => TcpOption::RtoMax(settings.rto_max.unwrap_or(config.rto_max)),
+            TcpOptionKind::ThinLinearTimeouts => {
+                TcpOption::ThinLinearTimeouts(settings.thin_linear_timeouts)
+            }
+            TcpOptionKind::DelayedAckMax => {
+                TcpOption::DelayedAckMax(settings.delayed_ack_max.unwrap_or(DELAYED_ACK_MAX))
             }
             TcpOptionKind::FastOpen => {
                 TcpOption::FastOpen(u32::try_from(inner.socket.fast_open_queue).unwrap_or(u32::MAX))
@@ -311,14 +335,14 @@ fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), Opti
         }
         TcpOption::KeepIdle(time) => {
             let time = in_bounds(time)?;
-            inner.configure(now, |settings| settings.keep_idle = time);
+            inner.configure(now, |settings| settings.keep_idle = Some(time));
         }
         TcpOption::KeepInterval(time) => {
             let time = in_bounds(time)?;
-            inner.configure(now, |settings| settings.keep_interval = time);
+            inner.configure(now, |settings| settings.keep_interval = Some(time));
         }
         TcpOption::KeepCount(count) if COUNTS.contains(&count) => {
-            inner.configure(now, |settings| settings.keep_count = u32::from(count));
+            inner.configure(now, |settings| settings.keep_count = Some(u32::from(count)));
         }
         TcpOption::SynCount(count) if COUNTS.contains(&count) => {
             inner.configure(now, |settings| settings.syn_count = Some(u32::from(count)));
@@ -331,6 +355,21 @@ fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), Opti
         }
         TcpOption::UserTimeout(time) => {
             inner.configure(now, |settings| settings.user_timeout = some(time));
+        }
+        TcpOption::RtoMin(time) if (TIMEOUT_MIN..=RTO_MIN_MAX).contains(&time) => {
+            inner.configure(now, |settings| settings.rto_min = Some(time));
+        }
+        TcpOption::RtoMax(time) if RTO_MAX.contains(&time) => {
+            inner.configure(now, |settings| settings.rto_max = Some(time));
+        }
+        TcpOption::DelayedAckMax(time) if (TIMEOUT_MIN..=DELAYED_ACK_MAX).contains(&time) => {
+            inner.configure(now, |settings| settings.delayed_ack_max = Some(time));
+        }
+        TcpOption::ThinLinearTimeouts(on) => {
+            inner.configure(now, |settings| settings.thin_linear_timeouts = on);
+        }
+        TcpOption::RtoMin(_) | TcpOption::RtoMax(_) | TcpOption::DelayedAckMax(_) => {
+            return Err(OptionError::Invalid);
         }
         TcpOption::NotSentLowWater(bytes) => {
             inner.socket.not_sent_low_water = (bytes != 0).then_some(bytes as usize);

@@ -13,6 +13,8 @@ use crate::transport::tcp::{Connection, NoUrgent, State, Take};
 
 /// Sends up to this size are copied into the tail of the queue instead of a slab of their own.
 const SMALL_SEND: usize = 1024;
+/// How much is queued at once where TCP_NOTSENT_LOWAT is set.
+const SEND_PIECE: usize = 32 << 10;
 /// How much one turn of a send takes before the network gets its turn.
 const SEND_STEP: usize = 256 << 10;
 
@@ -327,6 +329,14 @@ impl TcpEndpoint {
             return Err(self.why_closed(connection));
         }
         connection.settings_mut().more = flags.contains(SendFlags::MORE);
-        Ok(connection.send_room())
+        let room = connection.send_room();
+        let inner = &*inner;
+        let Role::Stream(connection) = &inner.role else { return Err(SendError::Shutdown) };
+        Ok(match inner.socket.unsent_limit(connection) {
+            None => room,
+            Some(limit) if connection.unsent() >= limit => 0,
+            // As on Linux it is looked at after each piece.
+            Some(_) => room.min(SEND_PIECE),
+        })
     }
 }

@@ -9,7 +9,7 @@ use crate::ip::{
 };
 use crate::link::NicId;
 use crate::socket::options::MtuDiscover;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::transport::Host;
 use crate::transport::tcp::{Codepoint, PathLimits, Segment};
 use crate::wire::checksum::Checksum;
@@ -86,7 +86,17 @@ pub(super) fn limits(route: &RouteInfo, ip: IpSettings) -> PathLimits {
     let mss = (mtu as usize).min(most).saturating_sub(ip_header + HEADER_LEN);
     // Headers and payload of one packet must fit the IP length, too.
     let gso_most = usize::from(u16::MAX) - ip_header - HEADER_LEN - MAX_OPTIONS_LEN;
-    PathLimits { mss, gso_max: (route.max_gso as usize).min(gso_most) }
+    let metrics = &route.metrics;
+    let told = |n: u32| (n > 0).then(|| u16::try_from(n).unwrap_or(u16::MAX));
+    PathLimits {
+        offered_mss: told(metrics.advmss),
+        rto_min: (metrics.rto_min_ms > 0)
+            .then(|| Duration::from_millis(u64::from(metrics.rto_min_ms))),
+        first_window: told(metrics.initcwnd),
+        first_offer: told(metrics.initrwnd),
+        quick_ack: metrics.quickack,
+        ..PathLimits::new(mss, (route.max_gso as usize).min(gso_most))
+    }
 }
 
 /// What a socket asks of the IP header.

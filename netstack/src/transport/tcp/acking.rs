@@ -9,7 +9,7 @@ pub const DELAYED_ACK: Duration = Duration::from_millis(40);
 /// A FIN before any data waits for the next tick of Linux's clock only.
 const TICK: Duration = Duration::from_millis(4);
 /// Linux's TCP_DELACK_MAX. RFC 1122 section 4.2.3.2: "the delay MUST be less than 0.5 seconds".
-const DELAYED_ACK_MAX: Duration = Duration::from_millis(200);
+pub const DELAYED_ACK_MAX: Duration = Duration::from_millis(200);
 /// Linux's TCP_MAX_QUICKACKS.
 const QUICK_ACKS: usize = 16;
 /// Acknowledgments of out-of-order data that go out one by one, for peers that count duplicates.
@@ -42,12 +42,20 @@ impl AckDue {
 }
 
 /// What is known of the path's round trip.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// The smoothed round-trip time of what we sent, if anything was measured.
     pub smoothed: Option<Duration>,
     /// Our retransmission timeout.
     pub rto: Duration,
+    /// The longest that an acknowledgment may wait.
+    pub most: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { smoothed: None, rto: Duration::ZERO, most: DELAYED_ACK_MAX }
+    }
 }
 
 /// Whether small segments came since the last acknowledgment (Linux's ICSK_ACK_PUSHED and PUSHED2).
@@ -62,6 +70,8 @@ enum Pushed {
 /// The delayed-acknowledgment engine of one connection.
 #[derive(Debug)]
 pub struct Acking {
+    /// RTAX_QUICKACK of the route.
+    pub always_quick: bool,
     quick: u8,
     interactive: bool,
     pushed: Pushed,
@@ -77,6 +87,7 @@ impl Acking {
     /// Before any data.
     pub fn new(now: Instant) -> Acking {
         Acking {
+            always_quick: false,
             quick: 0,
             interactive: false,
             pushed: Pushed::No,
@@ -105,7 +116,7 @@ impl Acking {
 
     /// Whether each segment is acknowledged at once.
     pub fn is_quick(&self) -> bool {
-        self.quick > 0 && !self.interactive
+        self.always_quick || self.quick > 0 && !self.interactive
     }
 
     /// No segment is acknowledged at once for its own sake.
@@ -164,8 +175,9 @@ impl Acking {
         let mut delay = self.delay.unwrap_or(TICK);
         if delay > DELAYED_ACK {
             let most = pace.smoothed.map_or(DELAYED_ACK_MAX, |rtt| rtt.max(DELAYED_ACK));
-            delay = delay.min(most).min(DELAYED_ACK_MAX);
+            delay = delay.min(most);
         }
+        delay = delay.min(pace.most);
         match due {
             // It is about to go out anyway.
             AckDue::At(at) if at <= now + delay / 4 => AckDue::Now,

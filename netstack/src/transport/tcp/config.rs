@@ -2,6 +2,7 @@
 
 use super::challenge::ChallengeBudget;
 use super::ecn::EcnPolicy;
+use super::rtt::{MIN_RTT_WINDOW, RTO_MAX, RTO_MIN};
 use super::send::Push;
 use crate::time::Duration;
 use std::sync::Arc;
@@ -27,10 +28,28 @@ pub struct TcpConfig {
     pub syn_retries: u32,
     /// Retransmissions of a SYN-ACK (tcp_synack_retries).
     pub synack_retries: u32,
+    /// Time-outs of a SYN that do not double the next one (tcp_syn_linear_timeouts).
+    pub syn_linear_timeouts: u32,
     /// Retransmissions of data (tcp_retries2).
     pub retries: u32,
     /// Retransmissions once the program has closed the socket (tcp_orphan_retries; 0 stands for 8 on Linux).
     pub orphan_retries: u32,
+    /// The least retransmission timeout (tcp_rto_min_us).
+    pub rto_min: Duration,
+    /// The longest (tcp_rto_max_ms).
+    pub rto_max: Duration,
+    /// Whether time-outs of streams with few segments out do not double (tcp_thin_linear_timeouts).
+    pub thin_linear_timeouts: bool,
+    /// How long a least round-trip time holds (tcp_min_rtt_wlen).
+    pub min_rtt_window: Duration,
+    /// When an idle peer is probed where SO_KEEPALIVE is on (tcp_keepalive_time).
+    pub keep_idle: Duration,
+    /// The time between such probes (tcp_keepalive_intvl).
+    pub keep_interval: Duration,
+    /// Probes without an answer that end the connection (tcp_keepalive_probes).
+    pub keep_count: u32,
+    /// Unsent bytes at which a socket is no longer writable (tcp_notsent_lowat).
+    pub not_sent_low_water: usize,
     /// How long a closed socket waits for the peer's FIN (tcp_fin_timeout).
     pub fin_timeout: Duration,
     /// How long TIME-WAIT lasts (Linux's TCP_TIMEWAIT_LEN).
@@ -78,6 +97,8 @@ pub struct TcpConfig {
     pub retries_soft: u32,
     /// Whether the path MTU is searched by segments (tcp_mtu_probing).
     pub mtu_probing: MtuProbing,
+    /// The least segment size with all its options that a path or a peer can talk us into (tcp_min_snd_mss).
+    pub min_send_mss: usize,
     /// The segment size that a search begins with (tcp_base_mss).
     pub base_mss: usize,
     /// The least segment size that timeouts lead to (tcp_mtu_probe_floor).
@@ -136,8 +157,17 @@ impl Default for TcpConfig {
             window_scaling: true,
             syn_retries: 6,
             synack_retries: 5,
+            syn_linear_timeouts: 4,
             retries: 15,
             orphan_retries: 8,
+            rto_min: RTO_MIN,
+            rto_max: RTO_MAX,
+            thin_linear_timeouts: false,
+            min_rtt_window: MIN_RTT_WINDOW,
+            keep_idle: Duration::from_secs(7200),
+            keep_interval: Duration::from_secs(75),
+            keep_count: 9,
+            not_sent_low_water: u32::MAX as usize,
             fin_timeout: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),
             somaxconn: 4096,
@@ -156,6 +186,7 @@ impl Default for TcpConfig {
             max_orphans: 131_072,
             retries_soft: 3,
             mtu_probing: MtuProbing::Off,
+            min_send_mss: 48,
             base_mss: 1024,
             mtu_probe_floor: 48,
             mtu_probe_interval: Duration::from_secs(600),
@@ -178,12 +209,20 @@ pub struct Settings {
     pub cork: bool,
     /// SO_KEEPALIVE.
     pub keep_alive: bool,
-    /// TCP_KEEPIDLE.
-    pub keep_idle: Duration,
-    /// TCP_KEEPINTVL.
-    pub keep_interval: Duration,
-    /// TCP_KEEPCNT.
-    pub keep_count: u32,
+    /// TCP_KEEPIDLE; None for the configuration's.
+    pub keep_idle: Option<Duration>,
+    /// TCP_KEEPINTVL; None for the configuration's.
+    pub keep_interval: Option<Duration>,
+    /// TCP_KEEPCNT; None for the configuration's.
+    pub keep_count: Option<u32>,
+    /// TCP_RTO_MIN_US; None for the configuration's.
+    pub rto_min: Option<Duration>,
+    /// TCP_RTO_MAX_MS; None for the configuration's.
+    pub rto_max: Option<Duration>,
+    /// TCP_DELACK_MAX_US; None for Linux's own.
+    pub delayed_ack_max: Option<Duration>,
+    /// TCP_THIN_LINEAR_TIMEOUTS.
+    pub thin_linear_timeouts: bool,
     /// TCP_USER_TIMEOUT; None for the number of retries.
     pub user_timeout: Option<Duration>,
     /// TCP_MAXSEG; None when not set.
@@ -218,9 +257,13 @@ impl Default for Settings {
             no_delay: false,
             cork: false,
             keep_alive: false,
-            keep_idle: Duration::from_secs(7200),
-            keep_interval: Duration::from_secs(75),
-            keep_count: 9,
+            keep_idle: None,
+            keep_interval: None,
+            keep_count: None,
+            rto_min: None,
+            rto_max: None,
+            delayed_ack_max: None,
+            thin_linear_timeouts: false,
             user_timeout: None,
             max_segment: None,
             syn_count: None,
@@ -256,6 +299,31 @@ pub struct PathLimits {
     pub mss: usize,
     /// The most payload that the link takes in one piece; 0 when it cannot cut segments.
     pub gso_max: usize,
+    /// The segment size that the route lets us offer (RTAX_ADVMSS); None for what fits.
+    pub offered_mss: Option<u16>,
+    /// The least retransmission timeout of the route (RTAX_RTO_MIN).
+    pub rto_min: Option<Duration>,
+    /// The first congestion window of the route in segments (RTAX_INITCWND).
+    pub first_window: Option<u16>,
+    /// The first receive window of the route in segments (RTAX_INITRWND).
+    pub first_offer: Option<u16>,
+    /// Whether the route wants acknowledgments without delay (RTAX_QUICKACK).
+    pub quick_ack: bool,
+}
+
+impl PathLimits {
+    /// A path of which nothing else is known.
+    pub const fn new(mss: usize, gso_max: usize) -> PathLimits {
+        PathLimits {
+            mss,
+            gso_max,
+            offered_mss: None,
+            rto_min: None,
+            first_window: None,
+            first_offer: None,
+            quick_ack: false,
+        }
+    }
 }
 
 /// Secrets that a connection starts with, drawn by the caller.

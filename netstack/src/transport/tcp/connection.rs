@@ -170,6 +170,11 @@ impl Connection {
         self.tcb.error.take()
     }
 
+    /// What the stack gave it.
+    pub fn config(&self) -> &TcpConfig {
+        &self.tcb.config
+    }
+
     /// What the program has set.
     pub fn settings(&self) -> &Settings {
         &self.tcb.settings
@@ -191,6 +196,7 @@ impl Connection {
             tcb.send.congestion.switch_to(fresh);
         }
         tcb.send.max_pacing_rate = tcb.settings.max_pacing_rate;
+        tcb.apply_bounds();
         tcb.apply_limits(tcb.limits);
     }
 

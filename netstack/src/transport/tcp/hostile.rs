@@ -8,7 +8,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::tcp::{AccurateEcn, Flags, Options, Timestamps};
 use std::sync::Arc;
 
-const LIMITS: PathLimits = PathLimits { mss: 1460, gso_max: 65_000 };
+const LIMITS: PathLimits = PathLimits::new(1460, 65_000);
 
 /// A number near one of the points that matter, or anywhere.
 fn near(rng: &mut Rng, points: &[Seq]) -> Seq {
@@ -104,7 +104,7 @@ fn opened(rng: &mut Rng, now: Instant) -> Connection {
 /// Sends what is due, within reason.
 fn drain(connection: &mut Connection, rng: &mut Rng, now: Instant) {
     let limits = match rng.below(10) {
-        0 => PathLimits { mss: rng.below(1460) as usize, gso_max: rng.below(3000) as usize },
+        0 => PathLimits::new(rng.below(1460) as usize, rng.below(3000) as usize),
         _ => LIMITS,
     };
     for sent in 0.. {

@@ -3,15 +3,13 @@
 
 use super::congestion::Cause;
 use super::recovery::Heard;
-use super::rtt::{RTO_MIN, Rtt};
+use super::rtt::Rtt;
 use super::send::{LossProbe, Outgoing, Phase, Sender};
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
 
 /// Least slack of the probe timeout (Linux's TCP_TIMEOUT_MIN).
 const PROBE_SLACK: Duration = Duration::from_millis(2);
-/// Added when one segment is out, whose acknowledgment the peer may delay (RFC 8985 section 7.2, as Linux).
-const PEER_ACK_DELAY: Duration = RTO_MIN;
 
 impl Sender {
     /// RFC 8985 section 7.2: when there is an acknowledgment missing for two round trips.
@@ -25,7 +23,9 @@ impl Sender {
             && self.board.sacked() == 0
             && rtt.backoff() == 0;
         let Some(smoothed) = rtt.smoothed().filter(|_| allowed) else { return };
-        let slack = if self.outstanding() <= self.mss { PEER_ACK_DELAY } else { PROBE_SLACK };
+        // The peer may delay the acknowledgment of a lone segment (RFC 8985 section 7.2): as Linux, the least timeout more.
+        let lone = self.outstanding() <= self.mss;
+        let slack = if lone { rtt.bounds().least } else { PROBE_SLACK };
         let at = now + smoothed * 2 + slack;
         // "If the RTO would fire earlier, probe then": the probe takes its place.
         self.probe_at = Some(self.rto_at.map_or(at, |rto_at| at.min(rto_at)));

@@ -319,10 +319,14 @@ impl Receiver {
         segment.end() >= self.acked && segment.seq <= self.edge.max(self.nxt)
     }
 
-    /// The window of a SYN; `mss` is what a segment of the peer will hold.
-    pub fn offer_first(&mut self, mss: usize) -> u16 {
+    /// The window of a SYN; `mss` is what a segment of the peer will hold, of which the route lets us offer so many
+    /// (RTAX_INITRWND).
+    pub fn offer_first(&mut self, mss: usize, most_segments: Option<usize>) -> u16 {
         let window = match self.window() {
-            0 => self.space.first_window(mss),
+            0 => {
+                let most = most_segments.map_or(usize::MAX, |n| n.saturating_mul(mss));
+                self.space.first_window(mss).min(most)
+            }
             // What was offered stays: the SYN goes again, or the peer's SYN crossed it.
             offered => offered.min(usize::from(u16::MAX)),
         };
@@ -662,6 +666,11 @@ impl Receiver {
             self.acking.enter_quick(self.edge.since(self.acked), self.peer_mss);
         }
         self.ack_due = AckDue::Now;
+    }
+
+    /// Whether the route wants acknowledgments without delay (RTAX_QUICKACK).
+    pub fn set_always_quick(&mut self, always: bool) {
+        self.acking.always_quick = always;
     }
 
     /// Data goes out.

@@ -11,11 +11,29 @@ pub const RTO_INITIAL: Duration = Duration::from_secs(1);
 /// The clock's granularity G.
 const GRANULARITY: Duration = Duration::from_millis(1);
 /// How long a minimum holds, as Linux's tcp_min_rtt_wlen.
-const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
+pub const MIN_RTT_WINDOW: Duration = Duration::from_secs(300);
+
+/// What the estimator keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The least timeout (tcp_rto_min_us, TCP_RTO_MIN_US, a route's rto_min).
+    pub least: Duration,
+    /// The longest (tcp_rto_max_ms, TCP_RTO_MAX_MS).
+    pub most: Duration,
+    /// How long a minimum holds (tcp_min_rtt_wlen).
+    pub window: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { least: RTO_MIN, most: RTO_MAX, window: MIN_RTT_WINDOW }
+    }
+}
 
 /// The estimator of one connection.
 #[derive(Clone, Debug)]
 pub struct Rtt {
+    bounds: Bounds,
     smoothed: Option<Duration>,
     variation: Duration,
     rto: Duration,
@@ -25,15 +43,32 @@ pub struct Rtt {
 
 impl Default for Rtt {
     fn default() -> Rtt {
-        Rtt { smoothed: None, variation: Duration::ZERO, rto: RTO_INITIAL, backoff: 0, min: None }
+        Rtt {
+            bounds: Bounds::default(),
+            smoothed: None,
+            variation: Duration::ZERO,
+            rto: RTO_INITIAL,
+            backoff: 0,
+            min: None,
+        }
     }
 }
 
 impl Rtt {
+    /// Keeps to these bounds from the next sample on.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
+    /// What it keeps to.
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// Takes a measurement by our own clock and ends the backoff.
     pub fn sample(&mut self, now: Instant, rtt: Duration) {
         match self.min {
-            Some((min, at)) if min < rtt && now.since(at) < MIN_RTT_WINDOW => {}
+            Some((min, at)) if min < rtt && now.since(at) < self.bounds.window => {}
             _ => self.min = Some((rtt, now)),
         }
         self.smooth(rtt);
@@ -61,13 +96,13 @@ impl Rtt {
             }
         }
         // (2.3) "RTO <- SRTT + max (G, K*RTTVAR)", where Linux takes its least timeout for G.
-        let base = self.smoothed.unwrap_or(rtt) + (self.variation * 4).max(RTO_MIN);
-        self.rto = base.min(RTO_MAX);
+        let base = self.smoothed.unwrap_or(rtt) + (self.variation * 4).max(self.bounds.least);
+        self.rto = base;
     }
 
     /// The timeout with its backoff.
     pub fn rto(&self) -> Duration {
-        self.rto.saturating_mul(1 << self.backoff.min(10)).min(RTO_MAX)
+        self.rto.saturating_mul(1 << self.backoff.min(10)).min(self.bounds.most)
     }
 
     /// (5.5) "RTO <- RTO * 2".

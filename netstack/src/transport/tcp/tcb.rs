@@ -1,6 +1,7 @@
 //! The transmission control block: what all states of one connection share.
 
 use super::accounts::Accounts;
+use super::acking::DELAYED_ACK_MAX;
 use super::config::{Error, PathLimits, Secrets, Settings, TcpConfig};
 use super::congestion;
 use super::connection::Connection;
@@ -8,7 +9,7 @@ use super::ecn::Ecn;
 use super::fast_open::{FastOpen, SynData};
 use super::mtu_search::{MtuSearch, MtuVerdict};
 use super::receive::{AckDue, Pace, Receiver};
-use super::rtt::Rtt;
+use super::rtt::{Bounds, Rtt};
 use super::segment::Segment;
 use super::send::Sender;
 use super::seq::Seq;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 
 /// RFC 7323 section 5.5: a recent timestamp is worthless after 24 days.
 const TIMESTAMP_LIFE: Duration = Duration::from_secs(24 * 24 * 3600);
-/// The least segment size that a peer or a path can talk us into (Linux's TCP_MIN_SND_MSS less options).
-const LEAST_MSS: usize = 36;
+/// Options that Linux counts in tcp_min_snd_mss: timestamps.
+const LEAST_OPTIONS: usize = TIMESTAMPS_LEN;
 /// Payload that timestamps take from each segment.
 const TIMESTAMPS_LEN: usize = 12;
 
@@ -102,6 +103,11 @@ pub struct Tcb {
     pub allowance: usize,
 }
 
+/// The least payload of a segment that a peer or a path can talk us into.
+fn least_mss(config: &TcpConfig) -> usize {
+    config.min_send_mss.saturating_sub(LEAST_OPTIONS).max(1)
+}
+
 impl Tcb {
     /// A block before any segment.
     pub fn new(
@@ -112,9 +118,12 @@ impl Tcb {
         limits: PathLimits,
     ) -> Tcb {
         let name = settings.congestion.unwrap_or(config.congestion);
-        let mss = limits.mss.max(LEAST_MSS);
+        let mss = limits.mss.max(least_mss(&config));
         let iss = Seq(secrets.iss);
         let mut send = Sender::new(now, iss, mss, congestion::Control::new(now, name, mss, iss));
+        if let Some(segments) = limits.first_window {
+            send.congestion.set_first_window(segments);
+        }
         send.detects_spurious_timeouts = config.detect_spurious_timeouts;
         send.slow_start_after_idle = config.slow_start_after_idle;
         send.max_pacing_rate = settings.max_pacing_rate;
@@ -127,7 +136,7 @@ impl Tcb {
         receive.space.locked = settings.receive_buffer.is_some();
         receive.set_window_clamp(settings.window_clamp);
         receive.mss_limit = mss;
-        Tcb {
+        let mut tcb = Tcb {
             accounts: Accounts::new(now),
             send,
             receive,
@@ -154,12 +163,18 @@ impl Tcb {
             allowance: usize::MAX,
             config,
             settings,
-        }
+        };
+        tcb.apply_bounds();
+        tcb
     }
 
     /// What is known of the path's round trip.
     pub fn pace(&self) -> Pace {
-        Pace { smoothed: self.rtt.smoothed(), rto: self.rtt.rto() }
+        // Linux's tcp_delack_max: a timeout of the peer's like ours would be too soon.
+        let tick = Duration::from_millis(4);
+        let by_timeout = self.rtt.bounds().least.saturating_sub(tick).max(tick);
+        let most = self.settings.delayed_ack_max.unwrap_or(DELAYED_ACK_MAX).min(by_timeout);
+        Pace { smoothed: self.rtt.smoothed(), rto: self.rtt.rto(), most }
     }
 
     /// Our clock for timestamps, in milliseconds.
@@ -238,7 +253,7 @@ impl Tcb {
             None => self.ecn.on_syn(self.config.ecn, syn.flags, syn.ecn),
         }
         let options = &syn.options;
-        self.peer_mss = options.mss.map_or(536, usize::from).max(LEAST_MSS + TIMESTAMPS_LEN);
+        self.peer_mss = options.mss.map_or(536, usize::from).max(self.config.min_send_mss);
         self.timestamps = match (self.timestamps, options.timestamps) {
             (Some(ours), Some(theirs)) => {
                 Some(Timestamping { recent: theirs.value, recent_at: now, ..ours })
@@ -272,17 +287,19 @@ impl Tcb {
     pub fn apply_limits(&mut self, limits: PathLimits) {
         let raised = limits.mss > self.limits.mss;
         self.limits = limits;
-        self.receive.mss_limit = limits.mss;
+        self.apply_bounds();
+        self.receive.mss_limit = self.offered_mss();
+        self.receive.set_always_quick(limits.quick_ack);
         let mut mss = limits.mss.min(self.peer_mss);
         if let Some(most) = self.settings.max_segment {
             mss = mss.min(usize::from(most));
         }
         let options = if self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
-        let mss = mss.saturating_sub(options).max(LEAST_MSS);
+        let mss = mss.saturating_sub(options).max(least_mss(&self.config));
         if raised {
             self.mtu.reset_limit(mss);
         }
-        let mss = self.mtu.bound(mss).max(LEAST_MSS);
+        let mss = self.mtu.bound(mss).max(least_mss(&self.config));
         if mss != self.send.mss {
             self.send.set_mss(mss);
         }
@@ -299,6 +316,12 @@ impl Tcb {
         self.apply_limits(self.limits);
     }
 
+    /// The segment size that our SYN names: what the path takes, the route lets us say (RTAX_ADVMSS), and the program wants.
+    fn offered_mss(&self) -> usize {
+        let wanted = [self.limits.offered_mss, self.settings.max_segment];
+        wanted.into_iter().flatten().map(usize::from).fold(self.limits.mss, usize::min)
+    }
+
     /// The window field of a segment, in bytes.
     pub fn scaled_window(&self, segment: &Segment) -> usize {
         usize::from(segment.window) << self.send.window_shift
@@ -313,10 +336,7 @@ impl Tcb {
         let ecn = if first { self.ecn.ask(self.config.ecn, again) } else { self.ecn.grant() };
         let flags = flags | Flags::SYN | ecn;
         let mut segment = Segment::control(self.send.iss, self.receive.nxt, flags);
-        let mut mss = self.limits.mss;
-        if let Some(most) = self.settings.max_segment {
-            mss = mss.min(usize::from(most));
-        }
+        let mss = self.offered_mss();
         segment.options = Options {
             mss: Some(mss.min(usize::from(u16::MAX)) as u16),
             window_scale: (self.config.window_scaling && (first || agreed)).then_some(shift),
@@ -329,7 +349,8 @@ impl Tcb {
                 segment.options.timestamps.map(|stamp| Timestamps { echo: 0, ..stamp });
         }
         let options = if !first && self.timestamps.is_some() { TIMESTAMPS_LEN } else { 0 };
-        segment.window = self.receive.offer_first(self.limits.mss.saturating_sub(options));
+        let first_offer = self.limits.first_offer.map(usize::from);
+        segment.window = self.receive.offer_first(mss.saturating_sub(options), first_offer);
         if !first {
             self.receive.acked = self.receive.nxt;
         }
@@ -391,9 +412,31 @@ impl Tcb {
     pub fn arm_keepalive(&mut self, now: Instant) {
         self.keepalive_at = match (self.settings.keep_alive, self.keepalive_probes) {
             (false, _) => None,
-            (true, 0) => Some(self.heard_at + self.settings.keep_idle),
-            (true, _) => Some(now + self.settings.keep_interval),
+            (true, 0) => Some(self.heard_at + self.keep_idle()),
+            (true, _) => {
+                let interval = self.settings.keep_interval.unwrap_or(self.config.keep_interval);
+                Some(now + interval)
+            }
         };
+    }
+
+    /// TCP_KEEPIDLE, or what the stack has.
+    pub fn keep_idle(&self) -> Duration {
+        self.settings.keep_idle.unwrap_or(self.config.keep_idle)
+    }
+
+    /// TCP_KEEPCNT, or what the stack has.
+    pub fn keep_count(&self) -> u32 {
+        self.settings.keep_count.unwrap_or(self.config.keep_count)
+    }
+
+    /// The bounds of timeouts by the settings, the route and the configuration.
+    pub fn apply_bounds(&mut self) {
+        let (settings, config) = (&self.settings, &self.config);
+        let route = self.limits.rto_min;
+        let least = route.or(settings.rto_min).unwrap_or(config.rto_min);
+        let most = settings.rto_max.unwrap_or(config.rto_max);
+        self.rtt.set_bounds(Bounds { least, most, window: config.min_rtt_window });
     }
 
     /// The earliest deadline of the timers that live here.

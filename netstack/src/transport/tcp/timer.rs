@@ -3,9 +3,13 @@
 
 use super::config::{Error, MtuProbing};
 use super::connection::Connection;
-use super::rtt::RTO_MAX;
 use super::state::{FinWait2, Origin, State, SynReceived};
 use crate::time::{Duration, Instant};
+
+/// A stream with fewer segments out is thin (Linux's tcp_stream_is_thin).
+const THIN_SEGMENTS: usize = 4;
+/// Linux's TCP_THIN_LINEAR_RETRIES.
+const THIN_RETRIES: u32 = 6;
 
 fn take_due(deadline: &mut Option<Instant>, now: Instant) -> bool {
     let due = deadline.is_some_and(|at| at <= now);
@@ -80,9 +84,14 @@ impl Connection {
             matches!(self.state, State::SynReceived(SynReceived { origin: Origin::Active }))
                 || matches!(self.state, State::SynSent(_));
         let config = &self.tcb.config;
+        // Linux: the first time-outs of a SYN are alike, and count besides.
+        let linear = match self.state {
+            State::SynSent(_) => config.syn_linear_timeouts,
+            _ => 0,
+        };
         let limit = match active {
             false => config.synack_retries,
-            true => self.tcb.settings.syn_count.unwrap_or(config.syn_retries),
+            true => self.tcb.settings.syn_count.unwrap_or(config.syn_retries) + linear,
         };
         self.tcb.send.note_stall(now);
         if self.tcb.send.retries >= limit || self.is_past_user_timeout(now) {
@@ -90,7 +99,9 @@ impl Connection {
             return;
         }
         self.tcb.send.retries += 1;
-        self.tcb.rtt.back_off();
+        if self.tcb.send.retries > linear {
+            self.tcb.rtt.back_off();
+        }
         self.tcb.pending.syn = true;
         self.tcb.send.rto_at = Some(self.clamp(now, now + self.tcb.rtt.rto()));
     }
@@ -105,6 +116,10 @@ impl Connection {
         }
         self.doubt_segment_size(now);
         self.tcb.send.on_timeout(now, &mut self.tcb.rtt);
+        if self.is_thin() {
+            self.tcb.rtt.reset_backoff();
+            self.tcb.send.rto_at = Some(now + self.tcb.rtt.rto());
+        }
         self.tcb.send.rto_at = self.tcb.send.rto_at.map(|at| self.clamp(now, at));
     }
 
@@ -116,6 +131,16 @@ impl Connection {
             self.tcb.mtu.on_black_hole(now, &config);
             self.tcb.apply_limits(self.tcb.limits);
         }
+    }
+
+    /// Whether the timeout stays as it is: too little is out for anything but a timeout to find a loss, and Linux's
+    /// TCP_THIN_LINEAR_RETRIES are not used up.
+    fn is_thin(&self) -> bool {
+        let wanted = self.tcb.settings.thin_linear_timeouts || self.tcb.config.thin_linear_timeouts;
+        let send = &self.tcb.send;
+        let few = send.outstanding().div_ceil(send.mss) < THIN_SEGMENTS;
+        let established = matches!(self.state, State::Established(_));
+        wanted && established && few && send.retries <= THIN_RETRIES
     }
 
     fn retry_limit(&self) -> u32 {
@@ -149,7 +174,7 @@ impl Connection {
     /// The interval of window probes: the timeout, doubled with each probe.
     pub(super) fn persist_interval(&self) -> Duration {
         let doublings = self.tcb.send.probe_backoff.min(10);
-        self.tcb.rtt.rto().saturating_mul(1 << doublings).min(RTO_MAX)
+        self.tcb.rtt.rto().saturating_mul(1 << doublings).min(self.tcb.rtt.bounds().most)
     }
 
     fn persist(&mut self, now: Instant) {
@@ -181,12 +206,12 @@ impl Connection {
             return;
         }
         if busy {
-            self.tcb.keepalive_at = Some(now + self.tcb.settings.keep_idle);
+            self.tcb.keepalive_at = Some(now + self.tcb.keep_idle());
             return;
         }
         let expired = match self.tcb.settings.user_timeout {
             Some(limit) => self.tcb.keepalive_probes > 0 && now.since(self.tcb.heard_at) >= limit,
-            None => self.tcb.keepalive_probes >= self.tcb.settings.keep_count,
+            None => self.tcb.keepalive_probes >= self.tcb.keep_count(),
         };
         if expired {
             self.tcb.pending.reset = true;

@@ -6,11 +6,13 @@ use netstack::buffer::Fault;
 use netstack::ip::Family;
 use netstack::link::NicId;
 use netstack::socket::datagram::{Ancillary, Asks, Received as Told};
-use netstack::socket::{RecvFlags, SendFlags};
+use netstack::socket::tcp::TcpSocket;
+use netstack::socket::{Readiness, RecvFlags, SendFlags};
 use netstack::wire::ipv4_options::Options;
 use sentry_abi::Errno;
 use sentry_abi::in_::*;
 use sentry_abi::socket::*;
+use sentry_abi::tcp::{TCP_CM_INQ, TCP_INQ};
 use sentry_kernel::io::{Sink, Source};
 use sentry_kernel::socket::{Control, Received, SendMessage};
 use sentry_kernel::{Error, Result};
@@ -196,7 +198,12 @@ impl InetSocket {
                 asked.set(RecvFlags::TRUNC, flags & MSG_TRUNC != 0);
                 let len = socket.recv(now, &mut sink, asked);
                 return match len {
-                    Ok(len) => Ok(Received { len, ..Received::default() }),
+                    Ok(len) => Ok(Received {
+                        len,
+                        control: self.unread(socket),
+                        flags: flags & MSG_OOB,
+                        ..Received::default()
+                    }),
                     Err(error) => Err(sink.error.take().unwrap_or_else(|| errno::of_recv(error))),
                 };
             }
@@ -214,6 +221,18 @@ impl InetSocket {
             control: self.control(&told),
             flags: if cut { MSG_TRUNC } else { 0 },
         })
+    }
+
+    /// tcp(7), TCP_INQ: how much is left to be read. At the end of the stream one, so that the reader comes again.
+    fn unread(&self, socket: &TcpSocket) -> Vec<Control> {
+        if !self.options.is_on(SOL_TCP, TCP_INQ) {
+            return Vec::new();
+        }
+        let left = match socket.unread() {
+            0 if socket.readiness().contains(Readiness::RDHUP) => 1,
+            left => i32::try_from(left).unwrap_or(i32::MAX),
+        };
+        vec![raw(SOL_TCP, TCP_CM_INQ, value::from_int(left))]
     }
 
     /// The oldest report of the error queue (IP_RECVERR): the message's start, where it went, and what became of it. Errors: EAGAIN.

@@ -29,6 +29,12 @@ const SYNACK_SECONDS_MAX: i64 = 120;
 /// TCP_FIN_TIMEOUT_MAX in seconds.
 const FIN_TIMEOUT_MAX: i32 = 120;
 
+/// A tick of Linux's clock where it ticks 250 times a second, as Debian's does.
+const TICK_US: i64 = 4000;
+/// TCP_TIMEOUT_MIN, and TCP_RTO_MIN or TCP_DELACK_MAX.
+const TIMEOUT_MIN_US: i64 = 2 * TICK_US;
+const DELAY_MAX_US: i64 = 200_000;
+
 const INT: Shape = Shape::Int;
 const NO_REPAIR: &str =
     "connections are not taken over: the error is that of a caller without CAP_NET_ADMIN";
@@ -64,12 +70,18 @@ pub const ROWS: &[Row] = &[
         .tells(|n| TcpOption::Linger2(u64::try_from(n).ok().map(Duration::from_secs)).into()),
     number("TCP_DEFER_ACCEPT", TCP_DEFER_ACCEPT, INT, |_, n| Ok(synack_seconds(i64::from(n))))
         .tells(|n| TcpOption::DeferAccept(Duration::from_secs(n as u64)).into()),
-    refused(
-        "TCP_WINDOW_CLAMP",
-        TCP_WINDOW_CLAMP,
-        Errno::ENOPROTOOPT,
-        "the window follows the receive buffer: set SO_RCVBUF",
-    ),
+    number("TCP_WINDOW_CLAMP", TCP_WINDOW_CLAMP, INT, |call, n| {
+        match call.inet()?.endpoint.tcp().map(|tcp| tcp.state()) {
+            // There is no connection without a clamp.
+            Some(state) if state != StateName::Closed && n == 0 => Err(Errno::EINVAL.into()),
+            _ => Ok(i64::from(n)),
+        }
+    })
+    .live(|call| stack(call, TcpOptionKind::WindowClamp))
+    .tells(|n| {
+        // A negative number is less than any clamp may be.
+        TcpOption::WindowClamp(if n == 0 { 0 } else { u32::try_from(n).unwrap_or(1) }).into()
+    }),
     own(
         "TCP_INFO",
         TCP_INFO,
@@ -92,12 +104,8 @@ pub const ROWS: &[Row] = &[
         .tells(|n| TcpOption::QuickAck(n != 0).into()),
     own("TCP_CONGESTION", TCP_CONGESTION, "a name", Some(set_congestion), Some(congestion_name)),
     refused("TCP_MD5SIG", TCP_MD5SIG, Errno::ENOPROTOOPT, NO_SIGNATURES),
-    refused(
-        "TCP_THIN_LINEAR_TIMEOUTS",
-        TCP_THIN_LINEAR_TIMEOUTS,
-        Errno::ENOPROTOOPT,
-        "the time-out doubles for every stream",
-    ),
+    zero_or_one("TCP_THIN_LINEAR_TIMEOUTS", TCP_THIN_LINEAR_TIMEOUTS, INT)
+        .tells(|n| TcpOption::ThinLinearTimeouts(n != 0).into()),
     number("TCP_THIN_DUPACK", TCP_THIN_DUPACK, INT, |_, n| match n {
         0 | 1 => Ok(0),
         _ => Err(Errno::EINVAL.into()),
@@ -179,12 +187,7 @@ pub const ROWS: &[Row] = &[
         Errno::ENOPROTOOPT,
         "as in a kernel without an MMU: read instead",
     ),
-    refused(
-        "TCP_INQ",
-        TCP_INQ,
-        Errno::ENOPROTOOPT,
-        "the rest is not told with a read: ask by SIOCINQ",
-    ),
+    zero_or_one("TCP_INQ", TCP_INQ, INT),
     number("TCP_TX_DELAY", TCP_TX_DELAY, INT, |_, n| match n {
         // "val < 0 || val >= (1U << (31 - 3))": the smoothed time has three more bits.
         0..0x1000_0000 => Ok(i64::from(n)),
@@ -204,9 +207,18 @@ pub const ROWS: &[Row] = &[
     )
     .note(NO_SIGNATURES),
     shown("TCP_IS_MPTCP", TCP_IS_MPTCP, |_| Ok(0)),
-    refused("TCP_RTO_MAX_MS", TCP_RTO_MAX_MS, Errno::ENOPROTOOPT, "as before Linux 6.15"),
-    refused("TCP_RTO_MIN_US", TCP_RTO_MIN_US, Errno::ENOPROTOOPT, "as before Linux 6.15"),
-    refused("TCP_DELACK_MAX_US", TCP_DELACK_MAX_US, Errno::ENOPROTOOPT, "as before Linux 6.15"),
+    number("TCP_RTO_MAX_MS", TCP_RTO_MAX_MS, INT, |_, n| match n {
+        1000..=120_000 => Ok(ticks(i64::from(n), TICK_US / 1000)),
+        _ => Err(Errno::EINVAL.into()),
+    })
+    .live(|call| Ok(stack(call, TcpOptionKind::RtoMax)? / 1000))
+    .tells(|n| TcpOption::RtoMax(Duration::from_millis(n as u64)).into()),
+    number("TCP_RTO_MIN_US", TCP_RTO_MIN_US, INT, |_, n| short_time(n))
+        .live(|call| stack(call, TcpOptionKind::RtoMin))
+        .tells(|n| TcpOption::RtoMin(Duration::from_micros(n as u64)).into()),
+    number("TCP_DELACK_MAX_US", TCP_DELACK_MAX_US, INT, |_, n| short_time(n))
+        .live(|call| stack(call, TcpOptionKind::DelayedAckMax))
+        .tells(|n| TcpOption::DelayedAckMax(Duration::from_micros(n as u64)).into()),
 ];
 
 /// setsockopt(2) at this level. Errors: EINVAL for a value shorter than an int, whatever the option; those of the row.
@@ -231,6 +243,19 @@ fn seconds(number: i32) -> Result<i64> {
         return Err(Errno::EINVAL.into());
     }
     Ok(i64::from(number))
+}
+
+/// A number of so many in whole ticks of Linux's clock, rounded up.
+fn ticks(number: i64, tick: i64) -> i64 {
+    (number + tick - 1) / tick * tick
+}
+
+/// Microseconds, from two ticks of Linux's clock (TCP_TIMEOUT_MIN) to its delays of old. Errors: EINVAL.
+fn short_time(number: i32) -> Result<i64> {
+    match ticks(i64::from(number.max(0)), TICK_US) {
+        kept @ TIMEOUT_MIN_US..=DELAY_MAX_US => Ok(kept),
+        _ => Err(Errno::EINVAL.into()),
+    }
 }
 
 /// A count from 1 to 127. Errors: EINVAL.
@@ -264,6 +289,10 @@ fn stack(call: &Call<'_>, kind: TcpOptionKind) -> Result<i64> {
             TcpOption::KeepIdle(time) | TcpOption::KeepInterval(time) => whole_seconds(time),
             TcpOption::KeepCount(n) | TcpOption::SynCount(n) => i64::from(n),
             TcpOption::QuickAck(on) => i64::from(on),
+            TcpOption::WindowClamp(bytes) => i64::from(bytes as i32),
+            TcpOption::RtoMin(time) | TcpOption::RtoMax(time) | TcpOption::DelayedAckMax(time) => {
+                i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+            }
             TcpOption::FastOpen(queue) => i64::from(queue),
             _ => return Err(errno::of_option(OptionError::NotSupported)),
         },

@@ -74,6 +74,11 @@ impl Control {
         self.window.set_mss(mss);
     }
 
+    /// The route says how many segments a new connection may send at once (RTAX_INITCWND).
+    pub fn set_first_window(&mut self, segments: u16) {
+        self.window.set_first(segments);
+    }
+
     /// The handshake needed several SYNs: "the initial window SHOULD be one segment" (RFC 5681 section 3.1, and
     /// Linux from the second retransmission on).
     pub fn start_small(&mut self) {

@@ -1,7 +1,7 @@
 //! The congestion window and its threshold, in bytes, with what every algorithm does to them.
 
 /// RFC 6928 section 2: an initial window of ten segments.
-const INITIAL_SEGMENTS: usize = 10;
+const INITIAL_SEGMENTS: u16 = 10;
 /// No path needs more, and arithmetic on it cannot overflow.
 const MAX_WINDOW: usize = 1 << 30;
 
@@ -14,18 +14,27 @@ pub struct Window {
     pub size: usize,
     /// Where slow start ends; `usize::MAX` until it is known.
     pub ssthresh: usize,
+    /// Segments that a new connection may send at once.
+    pub first: u16,
 }
 
 impl Window {
     /// The window of a new connection.
     pub fn new(mss: usize) -> Window {
         let mss = mss.max(1);
-        Window { mss, size: INITIAL_SEGMENTS * mss, ssthresh: usize::MAX }
+        let first = INITIAL_SEGMENTS;
+        Window { mss, size: usize::from(first) * mss, ssthresh: usize::MAX, first }
     }
 
     /// What a new connection may send at once.
     pub fn initial(&self) -> usize {
-        INITIAL_SEGMENTS * self.mss
+        usize::from(self.first) * self.mss
+    }
+
+    /// The route says how many segments a new connection may send at once (RTAX_INITCWND).
+    pub fn set_first(&mut self, segments: u16) {
+        self.first = segments.max(1);
+        self.size = self.initial();
     }
 
     /// Whether the window doubles with each round trip.

@@ -3,14 +3,15 @@
 use super::*;
 use crate::transport::tcp::acking;
 
-const PACE: Pace = Pace { smoothed: None, rto: Duration::from_millis(200) };
+const PACE: Pace =
+    Pace { smoothed: None, rto: Duration::from_millis(200), most: Duration::from_millis(200) };
 const START: Instant = Instant::from_secs(1);
 
 fn receiver_of(capacity: usize) -> Receiver {
     let mut receiver = Receiver::new(START, capacity, capacity);
     receiver.mss_limit = 1448;
     receiver.sack = true;
-    receiver.offer_first(1448);
+    receiver.offer_first(1448, None);
     receiver.start(Seq(99));
     receiver.establish(START);
     receiver
