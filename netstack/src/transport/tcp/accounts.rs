@@ -30,6 +30,25 @@ pub struct Accounts {
     pub window_limited: Duration,
     /// Since when it does.
     pub limited_since: Option<Instant>,
+    /// How long all was sent that the send buffer holds, and the buffer was full, up to `short_since`.
+    pub buffer_limited: Duration,
+    /// Since when it is.
+    pub short_since: Option<Instant>,
+    /// Segments that came out of order.
+    pub out_of_order: u32,
+    /// Whether this end began.
+    pub active: bool,
+}
+
+/// What keeps more from being sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Bytes that are not acknowledged.
+    pub queued: usize,
+    /// Of those that wait, the peer's window takes none.
+    pub window_is_full: bool,
+    /// None wait, and the send buffer has no room for more.
+    pub buffer_is_full: bool,
 }
 
 /// Segments on the wire that carry this payload.
@@ -66,6 +85,10 @@ impl Accounts {
             busy_since: None,
             window_limited: Duration::ZERO,
             limited_since: None,
+            buffer_limited: Duration::ZERO,
+            short_since: None,
+            out_of_order: 0,
+            active: false,
         }
     }
 
@@ -101,17 +124,21 @@ impl Accounts {
         }
     }
 
-    /// What the sending half waits for after all was sent that may be: `queued` bytes are not acknowledged, and of `unsent` ones the
-    /// peer's window takes none.
-    pub fn waits(&mut self, now: Instant, queued: usize, window_is_full: bool) {
-        run((&mut self.busy, &mut self.busy_since), now, queued > 0);
-        run((&mut self.window_limited, &mut self.limited_since), now, window_is_full);
+    /// What the sending half waits for after all was sent that may be.
+    pub fn waits(&mut self, now: Instant, waits: Waits) {
+        run((&mut self.busy, &mut self.busy_since), now, waits.queued > 0);
+        run((&mut self.window_limited, &mut self.limited_since), now, waits.window_is_full);
+        run((&mut self.buffer_limited, &mut self.short_since), now, waits.buffer_is_full);
     }
 
-    /// How long it was busy, and of that how long the peer's window held it up.
-    pub fn times(&self, now: Instant) -> (Duration, Duration) {
+    /// How long it was busy, and of that how long the peer's window and the send buffer held it up.
+    pub fn times(&self, now: Instant) -> [Duration; 3] {
         let open = |since: Option<Instant>| since.map_or(Duration::ZERO, |start| now.since(start));
-        (self.busy + open(self.busy_since), self.window_limited + open(self.limited_since))
+        [
+            self.busy + open(self.busy_since),
+            self.window_limited + open(self.limited_since),
+            self.buffer_limited + open(self.short_since),
+        ]
     }
 }
 
@@ -123,12 +150,13 @@ mod tests {
     fn the_clocks_run_while_their_reason_lasts() {
         let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
         let mut accounts = Accounts::new(at(0));
-        accounts.waits(at(10), 100, false);
-        accounts.waits(at(20), 100, true);
-        accounts.waits(at(50), 100, false);
-        assert_eq!(accounts.times(at(60)), (Duration::from_millis(50), Duration::from_millis(30)));
-        accounts.waits(at(70), 0, false);
-        assert_eq!(accounts.times(at(99)).0, Duration::from_millis(60));
+        let busy = Waits { queued: 100, ..Waits::default() };
+        accounts.waits(at(10), busy);
+        accounts.waits(at(20), Waits { window_is_full: true, ..busy });
+        accounts.waits(at(50), Waits { buffer_is_full: true, ..busy });
+        assert_eq!(accounts.times(at(60)), [50, 30, 10].map(Duration::from_millis));
+        accounts.waits(at(70), Waits::default());
+        assert_eq!(accounts.times(at(99)), [60, 30, 20].map(Duration::from_millis));
     }
 
     #[test]

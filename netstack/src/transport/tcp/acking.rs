@@ -114,6 +114,11 @@ impl Acking {
         self.interactive = false;
     }
 
+    /// Linux's ato: how long an acknowledgment waits; zero before the first data.
+    pub fn delay(&self) -> Duration {
+        self.delay.unwrap_or_default()
+    }
+
     /// Whether each segment is acknowledged at once.
     pub fn is_quick(&self) -> bool {
         self.always_quick || self.quick > 0 && !self.interactive

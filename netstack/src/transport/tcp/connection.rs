@@ -80,7 +80,8 @@ impl Connection {
         secrets: Secrets,
         limits: PathLimits,
     ) -> Connection {
-        let tcb = Tcb::new(now, config, settings, secrets, limits);
+        let mut tcb = Tcb::new(now, config, settings, secrets, limits);
+        tcb.accounts.active = true;
         Connection { state: State::SynSent(SynSent), tcb }
     }
 
@@ -579,6 +580,16 @@ impl Connection {
             quick_ack: tcb.receive.is_quick(),
             congestion: tcb.send.congestion.name(),
             syn_data: tcb.syn_data.acked,
+            ack_delay: tcb.receive.ack_delay(),
+            delivery_rate: tcb.send.rate.delivery_rate(),
+            lost_so_far: tcb.send.rate.lost(),
+            fin_acked: tcb.send.is_fin_acked(),
+            fin_received: tcb.receive.is_finished(),
+            stalled_since: tcb.send.stalled_since,
+            reordering_seen: tcb.send.rack.reordering_seen(),
+            ecn: tcb.ecn.mode(),
+            ecn_seen: tcb.ecn.is_seen(),
+            ecn_received: tcb.ecn.received(),
             pacing_rate: tcb.send.pacing_rate(&tcb.rtt),
         }
     }
@@ -663,6 +674,26 @@ pub struct Info {
     pub congestion: &'static str,
     /// Whether data of a SYN was taken (TCPI_OPT_SYN_DATA).
     pub syn_data: bool,
+    /// How long an acknowledgment waits (tcpi_ato).
+    pub ack_delay: crate::time::Duration,
+    /// Bytes a second as last delivered, and whether the program set that pace.
+    pub delivery_rate: Option<(u64, bool)>,
+    /// Bytes that were taken for lost.
+    pub lost_so_far: u64,
+    /// Whether our FIN is acknowledged.
+    pub fin_acked: bool,
+    /// Whether the peer's FIN was reached.
+    pub fin_received: bool,
+    /// Since when a timer has expired without progress.
+    pub stalled_since: Option<Instant>,
+    /// Whether the path was seen to reorder.
+    pub reordering_seen: bool,
+    /// What both ends agreed on for ECN.
+    pub ecn: super::ecn::Mode,
+    /// Whether something came as ECN-capable.
+    pub ecn_seen: bool,
+    /// With accurate feedback: packets that came with a mark, and payload by ECT(0), CE and ECT(1).
+    pub ecn_received: Option<(u32, [u32; 3])>,
     /// Bytes a second that go out at most; None when unpaced.
     pub pacing_rate: Option<u64>,
 }

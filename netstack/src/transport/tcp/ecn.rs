@@ -96,6 +96,8 @@ pub struct Ecn {
     option_due: bool,
     /// Whether data goes out as ECN-capable.
     capable: bool,
+    /// Whether something came as ECN-capable (Linux's TCP_ECN_SEEN).
+    seen: bool,
 }
 
 impl Default for Ecn {
@@ -114,6 +116,7 @@ impl Default for Ecn {
             awaits_handshake: false,
             option_due: false,
             capable: false,
+            seen: false,
         }
     }
 }
@@ -217,6 +220,21 @@ impl Ecn {
         self.option_due = self.mode == Mode::Accurate;
     }
 
+    /// Whether something came as ECN-capable.
+    pub fn is_seen(&self) -> bool {
+        self.seen
+    }
+
+    /// With accurate feedback: packets that came with a mark, and payload that came as ECT(0), CE and ECT(1).
+    pub fn received(&self) -> Option<(u32, [u32; 3])> {
+        let [ect0, ce, ect1] = self.bytes;
+        (self.mode == Mode::Accurate).then(|| {
+            // Section 3.2.1 lets some begin at one.
+            let bytes = [ect0.wrapping_sub(1) & COUNTER, ce, ect1.wrapping_sub(1) & COUNTER];
+            (self.marked.wrapping_sub(INITIAL_PACKETS), bytes)
+        })
+    }
+
     /// A segment after the handshake came, `segments` of the wire in one; returns whether it is to be acknowledged at once.
     pub fn on_segment(
         &mut self,
@@ -225,6 +243,7 @@ impl Ecn {
         payload: usize,
         segments: usize,
     ) -> bool {
+        self.seen |= self.mode != Mode::Off && codepoint != Codepoint::NotEct;
         match self.mode {
             Mode::Off => false,
             Mode::Classic => {

@@ -331,6 +331,9 @@ impl Connection {
         };
         let pace = self.tcb.pace();
         let accepted = self.tcb.receive.accept(now, &pace, text);
+        if accepted.out_of_order {
+            self.tcb.accounts.out_of_order = self.tcb.accounts.out_of_order.wrapping_add(1);
+        }
         if accepted.fin {
             if !matches!(self.state, State::Established(_)) {
                 self.tcb.receive.ack_due = AckDue::Now;

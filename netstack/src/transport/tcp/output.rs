@@ -1,5 +1,6 @@
 //! Segments go out: one at a time, until there is no more to send for now.
 
+use super::accounts::Waits;
 use super::config::PathLimits;
 use super::connection::Connection;
 use super::ecn::Mode;
@@ -30,7 +31,10 @@ impl Connection {
         let flying = send.outstanding();
         let room = send.congestion.window() > flying;
         let full = send.unsent() > 0 && room && flying + send.mss.min(send.unsent()) > send.window;
-        self.tcb.accounts.waits(now, send.queued(), full);
+        let queued = send.queued();
+        let spent = send.unsent() == 0 && queued > 0 && queued >= self.tcb.send_capacity();
+        let waits = Waits { queued, window_is_full: full, buffer_is_full: spent && room };
+        self.tcb.accounts.waits(now, waits);
     }
 
     fn next_segment(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {

@@ -55,6 +55,10 @@ pub struct RateSampler {
     delivered_at: Instant,
     first_sent_at: Instant,
     lost: u64,
+    /// The latest sample that the path set the pace of, or a faster one: bytes and the time that they took.
+    latest: Option<(u64, Duration)>,
+    /// Whether the program set the pace of that.
+    latest_app_limited: bool,
     /// "C.app_limited": the samples are the program's until more than this is delivered; 0 for none.
     app_limited: u64,
 }
@@ -120,7 +124,28 @@ impl RateSampler {
         sample.app_limited = stamp.app_limited;
         // "Normally we expect interval >= MinRTT", else "rs.interval = -1".
         sample.interval = (interval >= min_rtt && !interval.is_zero()).then_some(interval);
+        self.keep(&sample);
         sample
+    }
+
+    /// What TCP_INFO shows is the last sample that the path set the pace of, or a faster one (Linux's tcp_rate_gen).
+    fn keep(&mut self, sample: &RateSample) {
+        let Some(interval) = sample.interval else { return };
+        let faster = self.latest.is_none_or(|(bytes, time)| {
+            u128::from(sample.delivered) * time.as_nanos()
+                >= u128::from(bytes) * interval.as_nanos()
+        });
+        if !sample.app_limited || faster {
+            self.latest = Some((sample.delivered, interval));
+            self.latest_app_limited = sample.app_limited;
+        }
+    }
+
+    /// Bytes a second as last delivered, and whether the program set that pace.
+    pub fn delivery_rate(&self) -> Option<(u64, bool)> {
+        let (bytes, time) = self.latest?;
+        let rate = u128::from(bytes) * 1_000_000_000 / time.as_nanos().max(1);
+        Some((u64::try_from(rate).unwrap_or(u64::MAX), self.latest_app_limited))
     }
 }
 

@@ -668,6 +668,11 @@ impl Receiver {
         self.ack_due = AckDue::Now;
     }
 
+    /// How long an acknowledgment waits (tcpi_ato); zero before the first data.
+    pub fn ack_delay(&self) -> Duration {
+        self.acking.delay()
+    }
+
     /// Whether the route wants acknowledgments without delay (RTAX_QUICKACK).
     pub fn set_always_quick(&mut self, always: bool) {
         self.acking.always_quick = always;

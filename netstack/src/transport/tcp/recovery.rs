@@ -59,6 +59,10 @@ impl Sender {
                 self.stalled_since = None;
             }
         }
+        if let Some(since) = self.stalled_since.filter(|_| advanced > 0 && self.retries > 0) {
+            let lasted = u32::try_from(now.since(since).as_millis()).unwrap_or(u32::MAX);
+            self.counters.timeout_time_ms = self.counters.timeout_time_ms.wrapping_add(lasted);
+        }
         let mut delivery = Delivery::default();
         let fin_acked = self.take_cumulative(ack.ack, &mut delivery);
         let sacked_before = self.board.sacked();
@@ -348,6 +352,7 @@ impl Sender {
         }
         self.congestion.on_timeout(now, if first { First::Yes } else { First::No });
         self.counters.timeouts += 1;
+        self.counters.timeout_series += u32::from(self.retries == 0);
         self.reduced = true;
         // RFC 8985 section 6.3: besides the first, "segments that were sent recently" are not lost yet.
         let patience = self.rack.patience(&self.board, repairing, rtt);

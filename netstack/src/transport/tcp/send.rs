@@ -133,6 +133,10 @@ pub struct SendCounters {
     pub reno_recoveries: u32,
     /// Timeouts (TCPTimeouts).
     pub timeouts: u32,
+    /// Series of timeouts without progress between (tcpi_total_rto_recoveries).
+    pub timeout_series: u32,
+    /// How long they lasted altogether, in milliseconds (tcpi_total_rto_time).
+    pub timeout_time_ms: u32,
     /// D-SACKs received (TCPDSACKRecv).
     pub duplicates_reported: u32,
     /// Segments that they reported (TCPDSACKRecvSegs).
@@ -396,6 +400,11 @@ impl Sender {
             // It lies too far ahead; a segment with all that was sent so far still warns of it.
             Err(_) => (seq + usize::from(u16::MAX) > self.nxt).then_some(u16::MAX),
         }
+    }
+
+    /// Whether our FIN is acknowledged.
+    pub fn is_fin_acked(&self) -> bool {
+        self.fin == Fin::Sent && self.una > self.queue_end()
     }
 
     /// Ends the stream after what is queued.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use netstack::ip::Family;
 use netstack::socket::tcp::TcpSocket;
 use netstack::time::Instant;
-use netstack::transport::tcp::{Info, Phase};
+use netstack::transport::tcp::{EcnMode, Info, Phase};
 use sentry_abi::tcp::*;
 
 /// Bytes of the TCP header without options.
@@ -81,13 +81,39 @@ pub fn of(socket: &TcpSocket, now: Instant, max_pacing_rate: u64) -> TcpInfo {
     out.rcv_space = count(info.receive_space);
     out.reordering = 3;
     out.pacing_rate = pacing_rate(&info).min(max_pacing_rate);
-    out.bytes_received = info.bytes_received;
+    out.bytes_received = info.bytes_received + u64::from(info.fin_received);
     out.notsent_bytes = count(info.unsent);
     out.min_rtt = micros(info.min_rtt);
     out.snd_wnd = count(info.send_window);
     out.rcv_wnd = count(info.receive_window);
+    out.ato = micros(info.ack_delay);
+    let (rate, app_limited) = info.delivery_rate.unwrap_or((0, true));
+    out.delivery_rate = rate;
+    // The first bit of the byte (tcpi_delivery_rate_app_limited).
+    out.flags |= u8::from(app_limited);
+    // What went out is delivered, lost or under way; Linux counts the SYN and the FIN with the segments.
+    let out_segments = info.accounts.data_segments_out + 1 + u32::from(info.fin_acked);
+    let lost = usize::try_from(info.lost_so_far).unwrap_or(usize::MAX);
+    let flying = segments(info.outstanding.saturating_sub(info.sacked + info.lost));
+    out.delivered = out_segments.saturating_sub(segments(lost).saturating_add(flying));
+    out.reord_seen = u32::from(info.reordering_seen);
+    add_ecn(&mut out, &info);
     add_accounts(&mut out, &info, now);
     out
+}
+
+/// Explicit congestion notification: what was agreed on and what came.
+fn add_ecn(out: &mut TcpInfo, info: &Info) {
+    if info.ecn != EcnMode::Off {
+        out.options |= TCPI_OPT_ECN;
+    }
+    if info.ecn_seen {
+        out.options |= TCPI_OPT_ECN_SEEN;
+    }
+    if let Some((packets, [ect0, ce, ect1])) = info.ecn_received {
+        out.received_ce = packets;
+        (out.received_e0_bytes, out.received_ce_bytes, out.received_e1_bytes) = (ect0, ce, ect1);
+    }
 }
 
 /// What has been counted.
@@ -104,11 +130,19 @@ fn add_accounts(out: &mut TcpInfo, info: &Info, now: Instant) {
     out.segs_in = accounts.segments_in;
     out.data_segs_out = accounts.data_segments_out;
     out.data_segs_in = accounts.data_segments_in;
-    let (busy, window_limited) = accounts.times(now);
+    let [busy, window_limited, buffer_limited] = accounts.times(now);
     out.busy_time = long_micros(busy);
     out.rwnd_limited = long_micros(window_limited);
+    out.sndbuf_limited = long_micros(buffer_limited);
+    out.rcv_ooopack = accounts.out_of_order;
+    out.total_rto_recoveries = u16::try_from(counters.timeout_series).unwrap_or(u16::MAX);
+    let open = info.stalled_since.filter(|_| info.retries > 0);
+    let open = open.map_or(0, |since| now.since(since).as_millis() as u32);
+    out.total_rto_time = counters.timeout_time_ms.wrapping_add(open);
     out.bytes_sent = counters.bytes_sent;
-    out.bytes_acked = counters.bytes_acked;
+    // As on Linux a SYN of ours counts as a byte, and a FIN each way.
+    let ends = u64::from(accounts.active) + u64::from(info.fin_acked);
+    out.bytes_acked = counters.bytes_acked + ends;
     out.bytes_retrans = counters.bytes_retransmitted;
     out.total_retrans = counters.retransmissions;
     out.dsack_dups = counters.duplicate_segments_reported;
