@@ -11,6 +11,7 @@
 pub mod buffer;
 pub mod filter;
 pub mod ip;
+pub mod lazy;
 pub mod link;
 pub mod memory;
 pub mod rng;

@@ -83,7 +83,39 @@ impl Registration {
     }
 }
 
-type Shard = RwLock<HashMap<Key, Vec<Member>, KeyedState>>;
+/// The endpoints of one key: nearly always one, which lies in the table itself.
+enum Members {
+    One([Member; 1]),
+    Many(Vec<Member>),
+}
+
+impl Members {
+    fn as_slice(&self) -> &[Member] {
+        match self {
+            Members::One(one) => one,
+            Members::Many(many) => many,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Member] {
+        match self {
+            Members::One(one) => one,
+            Members::Many(many) => many,
+        }
+    }
+
+    fn push(&mut self, member: Member) {
+        match core::mem::replace(self, Members::Many(Vec::new())) {
+            Members::One([first]) => *self = Members::Many(vec![first, member]),
+            Members::Many(mut many) => {
+                many.push(member);
+                *self = Members::Many(many);
+            }
+        }
+    }
+}
+
+type Shard = RwLock<HashMap<Key, Members, KeyedState>>;
 
 /// The table.
 pub struct Demux {
@@ -132,11 +164,11 @@ impl Demux {
         let member = Member { id, endpoint, nic, sharing };
         match self.shard(&key).write().entry(key) {
             Slot::Vacant(slot) => {
-                slot.insert(vec![member]);
+                slot.insert(Members::One([member]));
             }
             Slot::Occupied(mut slot) => {
                 let exclusive = |member: &Member| member.sharing == Sharing::Exclusive;
-                if sharing == Sharing::Exclusive || slot.get().iter().any(exclusive) {
+                if sharing == Sharing::Exclusive || slot.get().as_slice().iter().any(exclusive) {
                     return Err(KeyInUse);
                 }
                 slot.get_mut().push(member);
@@ -151,12 +183,16 @@ impl Demux {
         let mut gone = None;
         let mut shard = self.shard(&registration.key).write();
         if let Slot::Occupied(mut slot) = shard.entry(registration.key) {
-            let members = slot.get_mut();
-            if let Some(at) = members.iter().position(|member| member.id == registration.id) {
-                gone = Some(members.remove(at));
-            }
-            if members.is_empty() {
-                slot.remove();
+            match slot.get_mut() {
+                Members::One([only]) if only.id == registration.id => gone = Some(slot.remove()),
+                Members::One(_) => {}
+                Members::Many(many) => {
+                    let at = many.iter().position(|member| member.id == registration.id);
+                    gone = at.map(|at| Members::One([many.remove(at)]));
+                    if many.is_empty() {
+                        slot.remove();
+                    }
+                }
             }
         }
         drop(shard);
@@ -170,7 +206,8 @@ impl Demux {
     pub fn replace(&self, registration: &Registration, endpoint: Arc<dyn Endpoint>) -> bool {
         let mut shard = self.shard(&registration.key).write();
         let members = shard.get_mut(&registration.key);
-        let mine = members.and_then(|all| all.iter_mut().find(|one| one.id == registration.id));
+        let mine = members
+            .and_then(|all| all.as_mut_slice().iter_mut().find(|one| one.id == registration.id));
         let Some(member) = mine else { return false };
         let old = core::mem::replace(&mut member.endpoint, endpoint);
         drop(shard);
@@ -186,9 +223,9 @@ impl Demux {
     /// The endpoint of exactly this key. `flow` spreads flows over balanced endpoints.
     pub fn exact(&self, key: &Key, nic: NicId, flow: u64) -> Option<Arc<dyn Endpoint>> {
         let shard = self.shard(key).read();
-        let members = shard.get(key)?;
+        let members = shard.get(key)?.as_slice();
         let fits = |member: &&Member| member.nic.is_none_or(|only| only == nic);
-        if let [only] = members.as_slice() {
+        if let [only] = members {
             return Some(only).filter(fits).map(|member| member.endpoint.clone());
         }
         // A member bound to the interface beats one that is not; among equals the latest wins.
@@ -255,7 +292,7 @@ impl Demux {
     /// All endpoints of one key.
     pub fn members(&self, key: &Key, nic: NicId) -> Vec<Arc<dyn Endpoint>> {
         let shard = self.shard(key).read();
-        let members = shard.get(key).map(Vec::as_slice).unwrap_or_default();
+        let members = shard.get(key).map(Members::as_slice).unwrap_or_default();
         let fitting = members.iter().filter(|member| member.nic.is_none_or(|only| only == nic));
         fitting.map(|member| member.endpoint.clone()).collect()
     }
@@ -265,7 +302,7 @@ impl Demux {
         let mut all = Vec::with_capacity(self.len());
         for shard in &self.shards {
             for (key, members) in shard.read().iter() {
-                all.extend(members.iter().map(|member| (*key, member.endpoint.clone())));
+                all.extend(members.as_slice().iter().map(|member| (*key, member.endpoint.clone())));
             }
         }
         all
@@ -275,7 +312,7 @@ impl Demux {
     pub fn clear(&self) {
         for shard in &self.shards {
             let gone: Vec<_> = shard.write().drain().collect();
-            let count: usize = gone.iter().map(|(_, members)| members.len()).sum();
+            let count: usize = gone.iter().map(|(_, members)| members.as_slice().len()).sum();
             self.len.fetch_sub(count, Ordering::Relaxed);
         }
     }

@@ -14,6 +14,9 @@ use crate::time::Instant;
 pub trait OnTimer: Send + Sync {
     /// The armed deadline has come. The timer is disarmed before this call and may be armed again in it.
     fn on_timer(&self, now: Instant);
+
+    /// A while ago the timer was armed, and it is not now: nothing is under way.
+    fn on_rest(&self) {}
 }
 
 /// Told when the earliest deadline moves earlier, so that a driver loop that sleeps wakes up.
@@ -115,6 +118,11 @@ impl Timers {
         self.queue(timer, at);
     }
 
+    /// Sees to it that a timer that is not armed rests at `at` at the latest, unless it is armed meanwhile.
+    pub fn rest_by(&self, timer: &TimerHandle, at: Instant) {
+        self.queue(timer, at.nanos().min(NEVER - 1));
+    }
+
     /// Arms a timer, or moves it earlier; never later.
     pub fn arm_earlier(&self, timer: &TimerHandle, deadline: Instant) {
         let at = deadline.nanos().min(NEVER - 1);
@@ -153,16 +161,20 @@ impl Timers {
 
     /// Calls every target whose deadline has come. A target that arms itself in the past runs at the next call.
     pub fn fire(&self, now: Instant) -> usize {
-        let due = self.take_due(now.nanos());
+        let (due, resting) = self.take_due(now.nanos());
         let count = due.len();
         for target in due {
             target.on_timer(now);
         }
+        for target in resting {
+            target.on_rest();
+        }
         count
     }
 
-    fn take_due(&self, now: u64) -> Vec<Arc<dyn OnTimer>> {
-        let mut due = Vec::new();
+    /// Those whose deadline has come, and those that have none any more.
+    fn take_due(&self, now: u64) -> (Vec<Arc<dyn OnTimer>>, Vec<Arc<dyn OnTimer>>) {
+        let (mut due, mut resting) = (Vec::new(), Vec::new());
         let mut heap = self.heap.lock();
         while heap.earliest() <= now {
             let Some(Reverse(entry)) = heap.entries.pop() else { break };
@@ -174,6 +186,7 @@ impl Timers {
             timer.queued.store(NEVER, Ordering::SeqCst);
             let deadline = timer.deadline.load(Ordering::SeqCst);
             if deadline == NEVER {
+                resting.extend(timer.target.upgrade());
                 continue;
             }
             if deadline > now {
@@ -191,7 +204,7 @@ impl Timers {
                 due.extend(timer.target.upgrade());
             }
         }
-        due
+        (due, resting)
     }
 
     /// Sets who is told when the earliest deadline moves earlier.

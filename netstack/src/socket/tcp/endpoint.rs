@@ -11,10 +11,11 @@ use super::counters;
 use super::splice::OtherEnd;
 use super::wire::{self, Flow, IpSettings};
 use crate::ip::{Family, RouteQuery};
+use crate::lazy::{Cow, Plain};
 use crate::link::NicId;
 use crate::memory::Account;
 use crate::socket::{Readiness, SocketError, Wake};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::transport::burst::Flush;
 use crate::transport::tcp::fast_open::FastOpenKeys;
 use crate::transport::tcp::listen::ListenQueue;
@@ -38,13 +39,15 @@ impl From<Error> for SocketError {
     }
 }
 
+/// After so long without anything to do a connection gives back what memory it can.
+const REST: Duration = Duration::from_secs(1);
+
 /// What a socket is at present.
-#[allow(clippy::large_enum_variant)]
 pub(super) enum Role {
     /// Fresh, or bound.
     Idle,
     /// Accepting connections.
-    Listener(ListenQueue<Arc<TcpEndpoint>>),
+    Listener(Box<ListenQueue<Arc<TcpEndpoint>>>),
     /// A connection, or what is left of one.
     Stream(Box<Connection>),
 }
@@ -103,27 +106,25 @@ impl SocketSettings {
     }
 }
 
-impl Default for SocketSettings {
-    fn default() -> SocketSettings {
-        SocketSettings {
-            reuse_address: false,
-            reuse_port: false,
-            v6_only: false,
-            free_bind: false,
-            bind_no_port: false,
-            peek_offset: None,
-            broadcast: false,
-            nic: None,
-            receive_low_water: 1,
-            not_sent_low_water: None,
-            port_range: None,
-            fast_open_queue: 0,
-            fast_open_connect: false,
-            fast_open_no_cookie: false,
-            fast_open_keys: None,
-            ip: IpSettings::default(),
-        }
-    }
+impl Plain for SocketSettings {
+    const PLAIN: &'static SocketSettings = &SocketSettings {
+        reuse_address: false,
+        reuse_port: false,
+        v6_only: false,
+        free_bind: false,
+        bind_no_port: false,
+        peek_offset: None,
+        broadcast: false,
+        nic: None,
+        receive_low_water: 1,
+        not_sent_low_water: None,
+        port_range: None,
+        fast_open_queue: 0,
+        fast_open_connect: false,
+        fast_open_no_cookie: false,
+        fast_open_keys: None,
+        ip: IpSettings::DEFAULT,
+    };
 }
 
 /// What the lock protects.
@@ -135,8 +136,8 @@ pub(super) struct Inner {
     /// Whether the program chose the port, which then stays the socket's until it is closed.
     pub bound: bool,
     pub places: Vec<Registration>,
-    pub settings: Settings,
-    pub socket: SocketSettings,
+    pub settings: Cow<Settings>,
+    pub socket: Cow<SocketSettings>,
     pub connecting: Connecting,
     /// Receiving was shut down while there was no connection: `poll` tells so.
     pub shut_unconnected: bool,
@@ -184,8 +185,8 @@ impl TcpEndpoint {
                 lease: None,
                 bound: false,
                 places: Vec::new(),
-                settings: Settings::default(),
-                socket: SocketSettings::default(),
+                settings: Cow::PLAIN,
+                socket: Cow::PLAIN,
                 connecting: Connecting::No,
                 shut_unconnected: false,
                 holder,
@@ -220,6 +221,9 @@ impl TcpEndpoint {
             self.transmit(now, &mut inner);
         }
         inner.transmitting = false;
+        if matches!(&inner.role, Role::Stream(connection) if !connection.is_closed()) {
+            self.host.shared().timers.rest_by(&self.timer, now + REST);
+        }
         self.settle(inner);
     }
 
@@ -440,6 +444,12 @@ impl OnTimer for TcpEndpoint {
         drop(inner);
         self.flush(now);
     }
+
+    fn on_rest(&self) {
+        if let Role::Stream(connection) = &mut self.inner.lock().role {
+            connection.rest();
+        }
+    }
 }
 
 impl Inner {
@@ -502,5 +512,15 @@ impl Inner {
             readiness |= Readiness::OUT;
         }
         readiness
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_small_beside_its_connection() {
+        assert!(size_of::<TcpEndpoint>() <= 304, "{} bytes", size_of::<TcpEndpoint>());
     }
 }

@@ -178,6 +178,7 @@ impl TcpEndpoint {
         }
         let place = self.claim(now, inner, route.src, remote)?;
         let local = SocketAddr::new(route.src, place.key().local.1);
+        inner.places.reserve_exact(1);
         inner.places.push(place);
         let route = match self.route_of_port(now, (local, &query), route) {
             Ok(route) => route,
@@ -330,7 +331,7 @@ impl TcpEndpoint {
         if config.fast_open & every == every && inner.socket.fast_open_queue == 0 {
             inner.socket.fast_open_queue = backlog;
         }
-        inner.role = Role::Listener(ListenQueue::new(id, backlog));
+        inner.role = Role::Listener(Box::new(ListenQueue::new(id, backlog)));
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use super::fast_open::Plan;
 use super::wire::{self, Arrived, Flow, IpSettings};
 use crate::buffer::PacketBuffer;
 use crate::ip::{IpInfo, PROTO_TCP, RouteInfo};
+use crate::lazy::Cow;
 use crate::link::NicId;
 use crate::time::Instant;
 use crate::transport::tcp::listen::{
@@ -22,8 +23,8 @@ use crate::wire::tcp::{FastOpenCookie, Flags};
 
 /// What a listener hands to the connections that it takes.
 pub(super) struct Heritage {
-    pub settings: Settings,
-    pub socket: SocketSettings,
+    pub settings: Cow<Settings>,
+    pub socket: Cow<SocketSettings>,
     lease: Option<PortLease>,
 }
 
@@ -218,12 +219,12 @@ impl TcpEndpoint {
     fn syn_ack(
         &self,
         now: Instant,
-        settings: &Settings,
+        settings: &Cow<Settings>,
         route: &RouteInfo,
         request: &Request,
     ) -> Segment {
         let config = self.host.shared().tcp.config();
-        let limits = wire::limits(route, IpSettings::default());
+        let limits = wire::limits(route, IpSettings::DEFAULT);
         Connection::syn_ack(now, config, settings.clone(), limits, request)
     }
 
@@ -465,12 +466,14 @@ impl TcpEndpoint {
         young.local = Some(flow.local);
         young.peer = Some(flow.remote);
         young.socket = heritage.socket;
-        young.socket.nic = nic;
+        if young.socket.nic != nic {
+            young.socket.nic = nic;
+        }
         young.connecting = Connecting::Told;
         // In the demux only once it is whole: the next segment may come on another thread.
         let key = Key::connected(PROTO_TCP, flow.local, flow.remote);
         let place = shared.demux.insert(key, child.clone(), nic, Sharing::Exclusive).ok()?;
-        young.places.push(place);
+        young.places = vec![place];
         young.lease = heritage.lease.as_ref().and_then(|lease| shared.ports.share(lease));
         young.parent = Some(self.me.clone());
         drop(young);

@@ -89,7 +89,9 @@ impl TcpSocket {
         }
         let took = run.skip + n;
         let mut inner = endpoint.inner.lock();
-        if let Some(offset) = &mut inner.socket.peek_offset {
+        if inner.socket.peek_offset.is_some()
+            && let Some(offset) = &mut inner.socket.peek_offset
+        {
             // socket(7), SO_PEEK_OFF: a look moves it on, a read back.
             *offset = if peeks { offset.saturating_add(took) } else { offset.saturating_sub(took) };
         }
@@ -328,7 +330,10 @@ impl TcpEndpoint {
         if connection.error().is_some() || connection.is_send_shut() {
             return Err(self.why_closed(connection));
         }
-        connection.settings_mut().more = flags.contains(SendFlags::MORE);
+        let more = flags.contains(SendFlags::MORE);
+        if connection.settings().more != more {
+            connection.settings_mut().more = more;
+        }
         let room = connection.send_room();
         let inner = &*inner;
         let Role::Stream(connection) = &inner.role else { return Err(SendError::Shutdown) };

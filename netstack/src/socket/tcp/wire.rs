@@ -114,14 +114,17 @@ pub(super) struct IpSettings {
     pub mtu_discover: MtuDiscover,
 }
 
-impl Default for IpSettings {
-    fn default() -> IpSettings {
-        let mtu_discover = MtuDiscover::default();
-        IpSettings { ttl: None, tos: 0, mark: 0, uid: 0, scope: Scope::UNIVERSE, mtu_discover }
-    }
-}
-
 impl IpSettings {
+    /// Those of a fresh socket.
+    pub(super) const DEFAULT: IpSettings = IpSettings {
+        ttl: None,
+        tos: 0,
+        mark: 0,
+        uid: 0,
+        scope: Scope::UNIVERSE,
+        mtu_discover: MtuDiscover::Want,
+    };
+
     /// The way of a connection that these settings ask for, over an interface where the socket is bound to one.
     pub(super) fn query(&self, flow: &Flow, nic: Option<NicId>) -> RouteQuery {
         let query = RouteQuery::to(flow.remote.ip());
@@ -203,10 +206,10 @@ fn pack(flow: Flow, mut header: Header, payload: Chain, mss: usize) -> PacketBuf
 
 /// Sends a segment that belongs to no connection: a reset, or the acknowledgment of a remnant.
 pub(super) fn emit_stray(host: &dyn Host, now: Instant, flow: Flow, segment: Segment) {
-    let query = IpSettings::default().query(&flow, None);
+    let query = IpSettings::DEFAULT.query(&flow, None);
     if let Ok(route) = host.route(now, &query) {
         // What cannot be sent is lost, as any segment may be.
-        let _ = emit(host, now, &route, flow, IpSettings::default(), segment);
+        let _ = emit(host, now, &route, flow, IpSettings::DEFAULT, segment);
     }
 }
 

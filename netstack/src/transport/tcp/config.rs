@@ -4,6 +4,7 @@ use super::challenge::ChallengeBudget;
 use super::ecn::EcnPolicy;
 use super::rtt::{MIN_RTT_WINDOW, RTO_MAX, RTO_MIN};
 use super::send::Push;
+use crate::lazy::Plain;
 use crate::time::Duration;
 use std::sync::Arc;
 
@@ -251,33 +252,37 @@ pub struct Settings {
     pub more: bool,
 }
 
+impl Plain for Settings {
+    const PLAIN: &'static Settings = &Settings {
+        no_delay: false,
+        cork: false,
+        keep_alive: false,
+        keep_idle: None,
+        keep_interval: None,
+        keep_count: None,
+        rto_min: None,
+        rto_max: None,
+        delayed_ack_max: None,
+        thin_linear_timeouts: false,
+        user_timeout: None,
+        max_segment: None,
+        syn_count: None,
+        fin_timeout: None,
+        linger: None,
+        receive_buffer: None,
+        send_buffer: None,
+        defer_accept: None,
+        congestion: None,
+        window_clamp: None,
+        oob_inline: false,
+        max_pacing_rate: None,
+        more: false,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            no_delay: false,
-            cork: false,
-            keep_alive: false,
-            keep_idle: None,
-            keep_interval: None,
-            keep_count: None,
-            rto_min: None,
-            rto_max: None,
-            delayed_ack_max: None,
-            thin_linear_timeouts: false,
-            user_timeout: None,
-            max_segment: None,
-            syn_count: None,
-            fin_timeout: None,
-            linger: None,
-            receive_buffer: None,
-            send_buffer: None,
-            defer_accept: None,
-            congestion: None,
-            window_clamp: None,
-            oob_inline: false,
-            max_pacing_rate: None,
-            more: false,
-        }
+        Settings::PLAIN.clone()
     }
 }
 

@@ -13,6 +13,7 @@ use super::tcb::Tcb;
 use super::time_wait::{Awaits, Remnant};
 use super::urgent::NoUrgent;
 use crate::buffer::Chain;
+use crate::lazy::Cow;
 use crate::link::NicId;
 use crate::memory;
 use crate::time::Instant;
@@ -76,11 +77,11 @@ impl Connection {
     pub fn connect(
         now: Instant,
         config: Arc<TcpConfig>,
-        settings: Settings,
+        settings: impl Into<Cow<Settings>>,
         secrets: Secrets,
         limits: PathLimits,
     ) -> Connection {
-        let mut tcb = Tcb::new(now, config, settings, secrets, limits);
+        let mut tcb = Tcb::new(now, config, settings.into(), secrets, limits);
         tcb.accounts.active = true;
         Connection { state: State::SynSent(SynSent), tcb }
     }
@@ -89,12 +90,12 @@ impl Connection {
     pub fn from_syn(
         now: Instant,
         config: Arc<TcpConfig>,
-        settings: Settings,
+        settings: impl Into<Cow<Settings>>,
         secrets: Secrets,
         limits: PathLimits,
         syn: &Segment,
     ) -> Connection {
-        let mut tcb = Tcb::new(now, config, settings, secrets, limits);
+        let mut tcb = Tcb::new(now, config, settings.into(), secrets, limits);
         tcb.take_syn(now, syn);
         Connection { state: State::SynReceived(SynReceived { origin: Origin::Passive }), tcb }
     }
@@ -103,7 +104,7 @@ impl Connection {
     pub fn syn_ack(
         now: Instant,
         config: Arc<TcpConfig>,
-        settings: Settings,
+        settings: impl Into<Cow<Settings>>,
         limits: PathLimits,
         request: &Request,
     ) -> Segment {
@@ -116,7 +117,7 @@ impl Connection {
     pub fn from_request(
         now: Instant,
         config: Arc<TcpConfig>,
-        settings: Settings,
+        settings: impl Into<Cow<Settings>>,
         limits: PathLimits,
         request: &Request,
     ) -> Connection {
@@ -272,7 +273,7 @@ impl Connection {
 
     /// What the receiving half counted since it was last asked.
     pub fn take_receive_counters(&mut self) -> ReceiveCounters {
-        core::mem::take(&mut self.tcb.receive.counters)
+        self.tcb.receive.take_counters()
     }
 
     /// Bytes that can be read.
@@ -361,7 +362,7 @@ impl Connection {
 
     /// Counters of the sending half.
     pub fn counters(&self) -> super::send::SendCounters {
-        self.tcb.send.counters
+        self.tcb.send.counters()
     }
 
     /// Whether an acknowledgment is to go out at once.
@@ -537,6 +538,12 @@ impl Connection {
         self.tcb.send.nxt
     }
 
+    /// Nothing happened for a while: gives back the memory that only activity needs.
+    pub fn rest(&mut self) {
+        self.tcb.send.rest();
+        self.tcb.receive.rest();
+    }
+
     /// Numbers for TCP_INFO.
     pub fn info(&self) -> Info {
         let tcb = &self.tcb;
@@ -570,7 +577,7 @@ impl Connection {
             path_mss: tcb.limits.mss,
             bytes_received: tcb.receive.bytes_received,
             unsent: tcb.send.unsent(),
-            counters: tcb.send.counters,
+            counters: tcb.send.counters(),
             send_next: tcb.send.nxt,
             held: tcb.send.held() + tcb.receive.held(),
             receive_rtt: tcb.receive.rtt().unwrap_or_default(),
@@ -581,7 +588,7 @@ impl Connection {
             congestion: tcb.send.congestion.name(),
             syn_data: tcb.syn_data.acked,
             ack_delay: tcb.receive.ack_delay(),
-            delivery_rate: tcb.send.rate.delivery_rate(),
+            delivery_rate: tcb.send.delivery_rate(),
             lost_so_far: tcb.send.rate.lost(),
             fin_acked: tcb.send.is_fin_acked(),
             fin_received: tcb.receive.is_finished(),

@@ -245,8 +245,8 @@ impl Sender {
         self.queue_start += bytes;
         self.una += bytes;
         self.nxt = self.una;
-        self.counters.bytes_sent += bytes as u64;
-        self.counters.bytes_acked += bytes as u64;
+        self.bytes_sent += bytes as u64;
+        self.bytes_acked += bytes as u64;
     }
 }
 

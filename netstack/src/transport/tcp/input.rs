@@ -23,7 +23,7 @@ impl Connection {
                 SynSentDisposition::Ignore => Disposition::Ignored(DropReason::NoUse),
                 SynSentDisposition::SendReset(reset) => Disposition::SendReset(Box::new(reset)),
                 SynSentDisposition::Foreign(reset) => {
-                    self.tcb.receive.counters.foreign_echoes += 1;
+                    self.tcb.receive.count_foreign_echo();
                     Disposition::SendReset(Box::new(reset))
                 }
                 SynSentDisposition::Fail(error) => self.ended(error),
@@ -246,7 +246,7 @@ impl Connection {
         // RFC 5961 section 5.2: "The ACK value is considered acceptable only if it is in the range of
         // ((SND.UNA - MAX.SND.WND) <= SEG.ACK <= SND.NXT). All incoming segments whose ACK value doesn't
         // satisfy the above condition MUST be discarded and an ACK sent back."
-        let acked = usize::try_from(send.counters.bytes_acked).unwrap_or(usize::MAX);
+        let acked = usize::try_from(send.bytes_acked).unwrap_or(usize::MAX);
         // As on Linux, no further back than was ever acknowledged.
         let oldest = send.una - send.max_window.min(acked);
         if segment.ack > send.nxt || segment.ack < oldest {

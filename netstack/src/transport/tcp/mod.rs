@@ -2,7 +2,7 @@
 //! one connection at a time, and must not know sockets, the stack, or how segments travel.
 //!
 //! `input`, `output` and `timer` are the three ways into a [`Connection`]; `state` holds a struct per state, `tcb`
-//! what they share; `send` and `receive` are the halves, with `recovery`, `undo`, `probe`, `sack`, `rack`, `rtt`, `congestion` on one side and
+//! what they share; `send` and `receive` are the halves, with `flight`, `recovery`, `undo`, `probe`, `sack`, `rack`, `rtt`, `congestion` on one side and
 //! `reassembly` on the other. `splice` joins two connections of one stack without segments. `listen` and `time_wait` hold what comes before and after a connection.
 
 pub mod accounts;
@@ -13,6 +13,7 @@ pub mod congestion;
 mod connection;
 mod ecn;
 pub mod fast_open;
+mod flight;
 mod input;
 mod isn;
 pub mod listen;

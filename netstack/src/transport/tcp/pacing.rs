@@ -16,6 +16,9 @@ pub struct Pacer {
 }
 
 impl Pacer {
+    /// Nothing was sent.
+    pub const NEW: Pacer = Pacer { next: Instant::ZERO };
+
     /// When to go on, if not now.
     pub fn wait_until(&self, now: Instant) -> Option<Instant> {
         (self.next > now).then_some(self.next)

@@ -37,6 +37,22 @@ pub struct Detected {
 }
 
 impl Rack {
+    /// Nothing was delivered.
+    pub const NEW: Rack = Rack {
+        newest: None,
+        rtt: Duration::ZERO,
+        highest_delivered: None,
+        reordering_seen: false,
+        window_multiplier: 0,
+        window_persist: 0,
+        report_round: None,
+    };
+
+    /// Whether it has learned of the path what outlasts a flight.
+    pub fn remembers(&self) -> bool {
+        self.reordering_seen || self.window_multiplier > 0 || self.report_round.is_some()
+    }
+
     /// Steps 1 to 3 of section 6.2: takes what an acknowledgment delivered. `echo_ms` is when what it answers was sent,
     /// by the echoed timestamp.
     pub fn update(

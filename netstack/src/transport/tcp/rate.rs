@@ -40,6 +40,18 @@ pub struct RateSample {
     pub app_limited: bool,
 }
 
+impl Stamp {
+    /// Of nothing.
+    pub const NEW: Stamp = Stamp {
+        delivered: 0,
+        delivered_at: Instant::ZERO,
+        first_sent_at: Instant::ZERO,
+        lost: 0,
+        in_flight: 0,
+        app_limited: false,
+    };
+}
+
 impl RateSample {
     /// Bytes a second; None without a sample.
     pub fn rate(&self) -> Option<f64> {
@@ -64,6 +76,17 @@ pub struct RateSampler {
 }
 
 impl RateSampler {
+    /// Nothing was sent.
+    pub const NEW: RateSampler = RateSampler {
+        delivered: 0,
+        delivered_at: Instant::ZERO,
+        first_sent_at: Instant::ZERO,
+        lost: 0,
+        latest: None,
+        latest_app_limited: false,
+        app_limited: 0,
+    };
+
     /// Bytes lost so far.
     pub fn lost(&self) -> u64 {
         self.lost

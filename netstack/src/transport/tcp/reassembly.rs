@@ -51,6 +51,10 @@ pub struct Reassembly {
 }
 
 impl Reassembly {
+    /// Nothing is missing.
+    pub const EMPTY: Reassembly =
+        Reassembly { blocks: VecDeque::new(), len: 0, held: 0, recent: [None; RECENT] };
+
     /// Bytes held.
     pub fn len(&self) -> usize {
         self.len

@@ -9,6 +9,7 @@ use super::segment::Segment;
 use super::seq::Seq;
 use super::urgent::Urgent;
 use crate::buffer::Chain;
+use crate::lazy::{Lazy, Plain};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::SackBlocks;
 
@@ -110,6 +111,43 @@ pub struct ReceiveCounters {
     pub foreign_echoes: u32,
 }
 
+impl ReceiveCounters {
+    /// Nothing happened.
+    const NONE: ReceiveCounters = ReceiveCounters {
+        prune_called: 0,
+        receive_pruned: 0,
+        out_of_order_pruned: 0,
+        out_of_order_queued: 0,
+        out_of_order_dropped: 0,
+        out_of_order_merged: 0,
+        queue_dropped: 0,
+        coalesced: 0,
+        duplicates_old: 0,
+        duplicates_out_of_order: 0,
+        delayed: 0,
+        delayed_lost: 0,
+        compressed: 0,
+        to_zero: 0,
+        from_zero: 0,
+        want_zero: 0,
+        foreign_echoes: 0,
+    };
+}
+
+/// What only a receiver has to whom not all comes in order, or that has news to count.
+#[derive(Clone, Debug)]
+struct Odd {
+    /// What happened since it was last asked.
+    counters: ReceiveCounters,
+    reassembly: Reassembly,
+    duplicate: Option<(Seq, Seq)>,
+}
+
+impl Plain for Odd {
+    const PLAIN: &'static Odd =
+        &Odd { counters: ReceiveCounters::NONE, reassembly: Reassembly::EMPTY, duplicate: None };
+}
+
 /// The receiving half of a connection.
 #[derive(Debug)]
 pub struct Receiver {
@@ -137,17 +175,14 @@ pub struct Receiver {
     pub bytes_received: u64,
     /// Urgent data.
     pub urgent: Urgent,
-    /// What happened since it was last asked.
-    pub counters: ReceiveCounters,
     acking: Acking,
     sizing: RightSizing,
     /// How far the program has read.
     read: Seq,
     queue: Chain,
-    reassembly: Reassembly,
+    odd: Lazy<Odd>,
     fin_at: Option<Seq>,
     finished: bool,
-    duplicate: Option<(Seq, Seq)>,
     small_size: usize,
     /// Data was dropped for want of memory: the next window says zero.
     starved: bool,
@@ -170,15 +205,13 @@ impl Receiver {
             ack_due: AckDue::No,
             bytes_received: 0,
             urgent: Urgent::default(),
-            counters: ReceiveCounters::default(),
             acking: Acking::new(now),
             sizing: RightSizing::new(now),
             read: Seq(0),
             queue: Chain::new(),
-            reassembly: Reassembly::default(),
+            odd: Lazy::PLAIN,
             fin_at: None,
             finished: false,
-            duplicate: None,
             small_size: 0,
             starved: false,
             told_zero: false,
@@ -269,12 +302,12 @@ impl Receiver {
 
     /// Bytes out of order.
     pub fn out_of_order(&self) -> usize {
-        self.reassembly.len()
+        self.odd.reassembly.len()
     }
 
     /// The memory that received data keeps alive.
     pub fn held(&self) -> usize {
-        self.queue.held() + self.reassembly.held()
+        self.queue.held() + self.odd.reassembly.held()
     }
 
     /// TCP_WINDOW_CLAMP.
@@ -338,8 +371,8 @@ impl Receiver {
     pub fn offer(&mut self) -> u16 {
         let field = self.window_field();
         match (field == 0, self.told_zero) {
-            (true, false) => self.counters.to_zero += 1,
-            (false, true) => self.counters.from_zero += 1,
+            (true, false) => self.odd.counters.to_zero += 1,
+            (false, true) => self.odd.counters.from_zero += 1,
             _ => {}
         }
         self.told_zero = field == 0;
@@ -356,7 +389,7 @@ impl Receiver {
         }
         let wanted = self.wanted_window();
         if wanted == 0 && self.window() > 0 {
-            self.counters.want_zero += 1;
+            self.odd.counters.want_zero += 1;
         }
         let window = self.next_window();
         self.edge = self.nxt + window;
@@ -406,7 +439,7 @@ impl Receiver {
             let old = self.nxt.since(start).min(full);
             if old > 0 {
                 self.note_duplicate(start, start + old);
-                self.counters.duplicates_old += 1;
+                self.odd.counters.duplicates_old += 1;
             }
             accepted.duplicate = old == full && full > 0;
             data.advance(old);
@@ -415,7 +448,7 @@ impl Receiver {
         let room = self.edge.max(self.nxt).since(start);
         let mut cut = data.len() > room;
         data.truncate(room);
-        let gap = !self.reassembly.is_empty() || self.waits_for_fin();
+        let gap = !self.odd.reassembly.is_empty() || self.waits_for_fin();
         if start == self.nxt && !data.is_empty() {
             cut |= self.fit(&mut data);
             accepted.dropped = cut && self.starved;
@@ -448,7 +481,7 @@ impl Receiver {
             // As on Linux: the program is about to close, and its FIN carries the acknowledgment.
             self.acking.enter_interactive();
         }
-        let closed = gap && self.reassembly.is_empty() && !self.waits_for_fin();
+        let closed = gap && self.odd.reassembly.is_empty() && !self.waits_for_fin();
         self.schedule_ack(now, pace, &accepted, closed);
         accepted
     }
@@ -462,15 +495,15 @@ impl Receiver {
         if fits(self) {
             return true;
         }
-        self.counters.prune_called += 1;
+        self.odd.counters.prune_called += 1;
         self.space.stretch(self.held(), self.mss_limit);
         let mut pruned = false;
-        while !fits(self) && self.reassembly.prune(keep) {
+        while !fits(self) && self.odd.reassembly.prune(keep) {
             pruned = true;
         }
-        self.counters.out_of_order_pruned += u32::from(pruned);
+        self.odd.counters.out_of_order_pruned += u32::from(pruned);
         let fits = fits(self);
-        self.counters.receive_pruned += u32::from(!fits);
+        self.odd.counters.receive_pruned += u32::from(!fits);
         fits
     }
 
@@ -490,7 +523,7 @@ impl Receiver {
         }
         data.truncate(least);
         self.starved = true;
-        self.counters.queue_dropped += 1;
+        self.odd.counters.queue_dropped += 1;
         true
     }
 
@@ -498,18 +531,18 @@ impl Receiver {
     fn keep(&mut self, start: Seq, data: Chain) -> bool {
         let (from, to) = (start, start + data.len());
         if !self.make_room(data.held(), start) {
-            self.counters.out_of_order_dropped += 1;
+            self.odd.counters.out_of_order_dropped += 1;
             return false;
         }
         self.report_overlaps(from, to);
-        let mut inserted = self.reassembly.insert(start, data.clone());
-        if inserted == Inserted::Refused && self.reassembly.prune(start) {
-            inserted = self.reassembly.insert(start, data);
+        let mut inserted = self.odd.reassembly.insert(start, data.clone());
+        if inserted == Inserted::Refused && self.odd.reassembly.prune(start) {
+            inserted = self.odd.reassembly.insert(start, data);
         }
         match inserted {
-            Inserted::New => self.counters.out_of_order_queued += 1,
-            Inserted::Duplicate => self.counters.out_of_order_merged += 1,
-            Inserted::Refused => self.counters.out_of_order_dropped += 1,
+            Inserted::New => self.odd.counters.out_of_order_queued += 1,
+            Inserted::Duplicate => self.odd.counters.out_of_order_merged += 1,
+            Inserted::Refused => self.odd.counters.out_of_order_dropped += 1,
         }
         inserted != Inserted::Refused
     }
@@ -542,7 +575,8 @@ impl Receiver {
         let before = self.nxt;
         self.report_overlaps(before, before + data.len());
         self.append(data);
-        while let Some(more) = self.reassembly.take_from(self.nxt) {
+        while !self.odd.reassembly.is_empty() {
+            let Some(more) = self.odd.reassembly.take_from(self.nxt) else { break };
             self.append(more);
         }
         let readable = self.nxt.since(before);
@@ -552,39 +586,38 @@ impl Receiver {
 
     /// RFC 2883 section 4.2: what of a segment was there already is reported, though the rest of it is news.
     fn report_overlaps(&mut self, from: Seq, to: Seq) {
-        if self.reassembly.is_empty() || !self.sack {
+        if self.odd.reassembly.is_empty() || !self.sack {
             return;
         }
-        let twice: Vec<(Seq, Seq)> = self.reassembly.overlaps(from, to).collect();
-        self.counters.duplicates_out_of_order += u32::from(!twice.is_empty());
+        let twice: Vec<(Seq, Seq)> = self.odd.reassembly.overlaps(from, to).collect();
+        self.odd.counters.duplicates_out_of_order += u32::from(!twice.is_empty());
         twice.into_iter().for_each(|(from, to)| self.note_duplicate(from, to));
     }
 
     fn append(&mut self, data: Chain) {
         self.nxt += data.len();
         let held = self.queue.held();
-        self.counters.coalesced += u32::from(held > 0);
         self.queue.append_compact(data);
-        if self.queue.held() > held {
-            self.counters.coalesced -= u32::from(held > 0);
+        if held > 0 && self.queue.held() <= held {
+            self.odd.counters.coalesced += 1;
         }
     }
 
     /// A D-SACK that waits grows by what touches it; of others the first is told (RFC 2883 section 4).
     fn note_duplicate(&mut self, from: Seq, to: Seq) {
-        match &mut self.duplicate {
+        match &mut self.odd.duplicate {
             Some((first, last)) if from <= *last && to >= *first => {
                 *first = first.min(from);
                 *last = last.max(to);
             }
             Some(_) => {}
-            None => self.duplicate = Some((from, to)),
+            None => self.odd.duplicate = Some((from, to)),
         }
     }
 
     fn schedule_ack(&mut self, now: Instant, pace: &Pace, accepted: &Accepted, closed: bool) {
         if accepted.duplicate {
-            self.counters.delayed_lost += 1;
+            self.odd.counters.delayed_lost += 1;
             self.acking.enter_quick(self.edge.since(self.acked), self.peer_mss);
         }
         let owed = self.nxt.since(self.acked);
@@ -600,7 +633,7 @@ impl Receiver {
             || owed > self.peer_mss && advances();
         if hurry {
             self.ack_due = AckDue::Now;
-        } else if !self.reassembly.is_empty() || self.waits_for_fin() {
+        } else if !self.odd.reassembly.is_empty() || self.waits_for_fin() {
             // "... when an out-of-order segment arrives".
             let rtt = match (self.sizing.rtt(), pace.smoothed) {
                 (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
@@ -617,13 +650,19 @@ impl Receiver {
     pub fn acknowledged(&mut self, room: usize) -> SackBlocks {
         self.ack_due = AckDue::No;
         self.acked = self.nxt;
-        self.counters.compressed += u32::from(self.acking.compressed()).saturating_sub(1);
+        let compressed = u32::from(self.acking.compressed()).saturating_sub(1);
+        if compressed > 0 {
+            self.odd.counters.compressed += compressed;
+        }
         self.acking.on_ack_sent();
         let mut blocks = SackBlocks::default();
-        if let Some((from, to)) = self.duplicate.take().filter(|_| room > 0) {
-            blocks.push(from.0, to.0);
+        if self.has_blocks() {
+            let odd = &mut *self.odd;
+            if let Some((from, to)) = odd.duplicate.take().filter(|_| room > 0) {
+                blocks.push(from.0, to.0);
+            }
+            odd.reassembly.report(room, &mut blocks);
         }
-        self.reassembly.report(room, &mut blocks);
         match self.fin_at.filter(|_| self.waits_for_fin()) {
             Some(fin) => with_fin(blocks, fin, room),
             None => blocks,
@@ -635,7 +674,7 @@ impl Receiver {
         if matches!(self.ack_due, AckDue::At(at) if at <= now) {
             self.ack_due = AckDue::Now;
             if self.acking.compressed() == 0 {
-                self.counters.delayed += 1;
+                self.odd.counters.delayed += 1;
                 self.acking.on_delay_over(rto);
             }
         }
@@ -643,13 +682,13 @@ impl Receiver {
 
     /// Whether SACK blocks or a D-SACK wait to be told.
     pub fn has_blocks(&self) -> bool {
-        self.duplicate.is_some() || !self.reassembly.is_empty() || self.waits_for_fin()
+        self.odd.duplicate.is_some() || !self.odd.reassembly.is_empty() || self.waits_for_fin()
     }
 
     /// Where the data that came out of order ends.
     pub fn out_of_order_end(&self) -> Option<Seq> {
         let fin = self.fin_at.filter(|_| self.waits_for_fin());
-        fin.map(|fin| fin + 1).or_else(|| self.reassembly.end())
+        fin.map(|fin| fin + 1).or_else(|| self.odd.reassembly.end())
     }
 
     /// Whether the peer's FIN came, and something before it did not.
@@ -660,8 +699,8 @@ impl Receiver {
     /// Reports a segment that came again (RFC 2883) with an immediate acknowledgment.
     pub fn report_duplicate(&mut self, from: Seq, to: Seq) {
         if from < to && from < self.nxt {
-            self.counters.delayed_lost += 1;
-            self.counters.duplicates_old += 1;
+            self.odd.counters.delayed_lost += 1;
+            self.odd.counters.duplicates_old += 1;
             self.note_duplicate(from, to.min(self.nxt));
             self.acking.enter_quick(self.edge.since(self.acked), self.peer_mss);
         }
@@ -706,7 +745,7 @@ impl Receiver {
         self.queue.advance(n);
         self.read += n;
         self.urgent.on_read(self.read);
-        let beyond = self.reassembly.end().map_or(0, |end| end.since(self.nxt));
+        let beyond = self.odd.reassembly.end().map_or(0, |end| end.since(self.nxt));
         if let Some(Wanted(window)) = self.sizing.on_read(now, self.read, beyond) {
             self.space.grow(window);
         }
@@ -729,10 +768,37 @@ impl Receiver {
         self.space.grow(bytes);
     }
 
+    /// A segment echoed a timestamp that was never sent.
+    pub fn count_foreign_echo(&mut self) {
+        self.odd.counters.foreign_echoes += 1;
+    }
+
+    /// What was counted since it was last asked.
+    pub fn take_counters(&mut self) -> ReceiveCounters {
+        match self.odd.counters == ReceiveCounters::NONE {
+            true => ReceiveCounters::NONE,
+            false => core::mem::take(&mut self.odd.counters),
+        }
+    }
+
+    /// Nothing came for a while: gives back what is not needed.
+    pub fn rest(&mut self) {
+        let odd = &self.odd;
+        let plain = odd.counters == ReceiveCounters::NONE && odd.duplicate.is_none();
+        if plain && odd.reassembly.is_empty() {
+            self.odd.reset();
+        }
+        if self.queue.is_empty() {
+            self.queue = Chain::new();
+        }
+    }
+
     /// Nobody will read: drops what was received.
     pub fn discard(&mut self) {
         self.queue = Chain::new();
-        self.reassembly = Reassembly::default();
+        if !self.odd.reassembly.is_empty() {
+            self.odd.reassembly = Reassembly::EMPTY;
+        }
         self.read = self.nxt;
     }
 }

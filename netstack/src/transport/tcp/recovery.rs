@@ -99,7 +99,7 @@ impl Sender {
             let bytes = ack.min(self.queue_end()).since(self.queue_start);
             self.queue.advance(bytes);
             self.queue_start += bytes;
-            self.counters.bytes_acked += bytes as u64;
+            self.bytes_acked += bytes as u64;
             self.una = ack;
             self.retries = 0;
             self.stalled_since = None;
@@ -126,7 +126,7 @@ impl Sender {
                 continue;
             }
             if right > self.una {
-                self.board.sack(left.max(self.una), right, self.mss, delivery);
+                self.flight.board.sack(left.max(self.una), right, self.mss, delivery);
             }
         }
         report
@@ -217,9 +217,9 @@ impl Sender {
             let min = rtt.min().unwrap_or_default();
             let smoothed = rtt.smoothed().unwrap_or(min);
             let recovering = matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. });
-            let (rate, congestion) = (&mut self.rate, &mut self.congestion);
-            let board = &mut self.board;
-            let found = self.rack.detect(now, board, recovering, min, smoothed, |sent| {
+            let (flight, congestion) = self.parts();
+            let (rate, board) = (&mut flight.rate, &mut flight.board);
+            let found = flight.rack.detect(now, board, recovering, min, smoothed, |sent| {
                 rate.on_lost(sent.len());
                 congestion.on_lost(&Lost::new(now, sent, rate));
             });
@@ -254,7 +254,7 @@ impl Sender {
             Phase::Recovery { .. } => advanced > 0,
             Phase::Loss { .. } => false,
         };
-        let lost = if loses { self.board.mark_head_lost(self.mss) } else { 0 };
+        let lost = if loses { self.flight.board.mark_head_lost(self.mss) } else { 0 };
         self.rate.on_lost(lost);
         lost
     }
@@ -357,8 +357,9 @@ impl Sender {
         // RFC 8985 section 6.3: besides the first, "segments that were sent recently" are not lost yet.
         let patience = self.rack.patience(&self.board, repairing, rtt);
         let lost = self.board.lost();
-        self.board.mark_timed_out(now, patience.filter(|_| self.sack));
-        self.rate.on_lost(self.board.lost().saturating_sub(lost));
+        self.flight.board.mark_timed_out(now, patience.filter(|_| self.sack));
+        let newly = self.board.lost().saturating_sub(lost);
+        self.rate.on_lost(newly);
         self.duplicates = 0;
         self.congestion.restart(self.in_flight());
         // RFC 5682 section 2.1 and Linux: not where the timeout interrupts another repair.

@@ -135,6 +135,19 @@ pub struct Scoreboard {
 }
 
 impl Scoreboard {
+    /// Nothing is outstanding.
+    pub const EMPTY: Scoreboard = Scoreboard {
+        ranges: VecDeque::new(),
+        in_flight: 0,
+        sacked: 0,
+        sacked_segments: 0,
+        lost: 0,
+        lost_hint: Seq(0),
+        retransmissions_out: 0,
+        transmissions: 0,
+        stamp: Stamp::NEW,
+    };
+
     /// Bytes that are on their way as far as is known (RFC 6675's pipe).
     pub fn in_flight(&self) -> usize {
         self.in_flight

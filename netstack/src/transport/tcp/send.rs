@@ -2,17 +2,17 @@
 //! (RFC 5681, 6582, 6675, 8985), Nagle's rule and silly-window avoidance (RFC 9293 section 3.8.6.2.1).
 
 use super::congestion::{Burst, Control};
+use super::flight::Flight;
 use super::mtu_search::{MtuProbe, MtuVerdict, Supply};
 use super::pacing::{self, Pacer};
-use super::rack::Rack;
-use super::rate::RateSampler;
 use super::rtt::Rtt;
-use super::sack::Scoreboard;
 use super::seq::Seq;
-use super::undo::{Frto, Undo};
+use super::undo::Frto;
 use crate::buffer::Chain;
+use crate::lazy::Lazy;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::SackBlocks;
+use core::ops::{Deref, DerefMut};
 
 /// Where loss recovery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +167,39 @@ pub struct SendCounters {
     pub spurious_timeouts: u32,
 }
 
-/// The sending half of a connection.
+impl SendCounters {
+    /// Nothing was counted.
+    pub(super) const NONE: SendCounters = SendCounters {
+        bytes_sent: 0,
+        bytes_acked: 0,
+        bytes_retransmitted: 0,
+        retransmissions: 0,
+        fast_retransmissions: 0,
+        slow_start_retransmissions: 0,
+        recoveries: 0,
+        reno_recoveries: 0,
+        timeouts: 0,
+        duplicates_reported: 0,
+        duplicate_segments_reported: 0,
+        loss_probes: 0,
+        keepalives: 0,
+        window_probes: 0,
+        mtu_probes_arrived: 0,
+        mtu_probes_lost: 0,
+        loss_probe_recoveries: 0,
+        lost_retransmissions: 0,
+        undone_wholly: 0,
+        undone_partially: 0,
+        undone_by_report: 0,
+        undone_losses: 0,
+        spurious_timeouts: 0,
+        timeout_series: 0,
+        timeout_time_ms: 0,
+    };
+}
+
+/// The sending half of a connection. While nothing is under way it is no more than what stands here; the rest is a [`Flight`], whose
+/// fields are reached as if they were its own.
 #[derive(Debug)]
 pub struct Sender {
     /// Initial sequence number.
@@ -188,73 +220,43 @@ pub struct Sender {
     pub mss: usize,
     /// Congestion control.
     pub congestion: Control,
-    /// Counters.
-    pub counters: SendCounters,
-    /// Consecutive timeouts without progress.
-    pub retries: u32,
-    /// Window probes without an answer.
-    pub probes: u32,
-    /// Window probes since the window closed: each doubles the interval.
-    pub probe_backoff: u32,
-    /// Since when nothing was acknowledged, once a timer has expired.
-    pub stalled_since: Option<Instant>,
-    /// When to time out.
-    pub rto_at: Option<Instant>,
-    /// When to probe for a lost tail.
-    pub probe_at: Option<Instant>,
-    /// When to look for losses again.
-    pub reorder_at: Option<Instant>,
-    /// When to probe a closed window, or to send what was held back.
-    pub persist_at: Option<Instant>,
-    /// A probe of the path's MTU that is on its way.
-    mtu_probe: Option<MtuProbe>,
-    mtu_probe_lost: bool,
-    /// The end of urgent data (SND.UP), until it is acknowledged.
-    urgent_end: Option<Seq>,
+    /// Payload bytes sent, with retransmissions.
+    pub(super) bytes_sent: u64,
+    /// Payload bytes acknowledged.
+    pub bytes_acked: u64,
     pub(super) wl1: Seq,
     pub(super) wl2: Seq,
     pub(super) queue: Chain,
     pub(super) queue_start: Seq,
     pub(super) fin: Fin,
-    pub(super) board: Scoreboard,
-    pub(super) rack: Rack,
-    pub(super) rate: RateSampler,
-    pub(super) pacer: Pacer,
     /// SO_MAX_PACING_RATE in bytes a second.
     pub max_pacing_rate: Option<u64>,
-    /// When pacing lets the next piece go.
-    pub pace_at: Option<Instant>,
-    pub(super) phase: Phase,
-    /// Duplicate acknowledgments of a peer without SACK: segments that left the network.
-    pub(super) duplicates: usize,
     /// RFC 6582's recover: no fast recovery begins before more than this is acknowledged.
     pub(super) recover: Seq,
-    /// The first retransmission does not wait for the window.
-    pub(super) fast_due: bool,
-    /// The retransmission is the timeout's own.
-    pub(super) head_due: bool,
-    /// The window was reduced, and the peer was not told (CWR).
-    pub(super) reduced: bool,
-    /// Nothing is sent again before the next acknowledgment.
-    pub(super) holds: bool,
-    pub(super) undo: Undo,
-    pub(super) frto: Frto,
     /// F-RTO (tcp_frto).
     pub detects_spurious_timeouts: bool,
     /// Whether an unused window shrinks (tcp_slow_start_after_idle).
     pub slow_start_after_idle: bool,
     /// Where the present round trip ends.
     pub(super) round_end: Seq,
-    /// Something went out since the last burst was judged.
-    bursting: bool,
-    /// The congestion window held something back.
-    window_held: bool,
-    pub(super) loss_probe: Option<LossProbe>,
-    pub(super) loss_probe_due: bool,
-    /// The timer says to send what Nagle, cork or a small window held back.
-    pub(super) forced: bool,
     pub(super) small_end: Seq,
     pub(super) last_sent_at: Instant,
+    /// The delivery rate that the last flight measured.
+    told_rate: Option<(u64, bool)>,
+    pub(super) flight: Lazy<Flight>,
+}
+
+impl Deref for Sender {
+    type Target = Flight;
+    fn deref(&self) -> &Flight {
+        &self.flight
+    }
+}
+
+impl DerefMut for Sender {
+    fn deref_mut(&mut self) -> &mut Flight {
+        &mut self.flight
+    }
 }
 
 impl Sender {
@@ -270,49 +272,55 @@ impl Sender {
             sack: false,
             mss,
             congestion,
-            counters: SendCounters::default(),
-            retries: 0,
-            probes: 0,
-            probe_backoff: 0,
-            stalled_since: None,
-            rto_at: None,
-            probe_at: None,
-            reorder_at: None,
-            persist_at: None,
-            mtu_probe: None,
-            mtu_probe_lost: false,
-            urgent_end: None,
+            bytes_sent: 0,
+            bytes_acked: 0,
             wl1: Seq(0),
             wl2: Seq(0),
             queue: Chain::new(),
             queue_start: iss + 1,
             fin: Fin::Open,
-            board: Scoreboard::default(),
-            rack: Rack::default(),
-            rate: RateSampler::default(),
-            pacer: Pacer::default(),
             max_pacing_rate: None,
-            pace_at: None,
-            phase: Phase::Open,
-            duplicates: 0,
             recover: iss,
-            fast_due: false,
-            head_due: false,
-            reduced: false,
-            holds: false,
-            undo: Undo::default(),
-            frto: Frto::Off,
             detects_spurious_timeouts: true,
             slow_start_after_idle: true,
             round_end: iss,
-            bursting: false,
-            window_held: false,
-            loss_probe: None,
-            loss_probe_due: false,
-            forced: false,
             small_end: iss,
             last_sent_at: now,
+            told_rate: None,
+            flight: Lazy::PLAIN,
         }
+    }
+
+    /// Bytes a second as last delivered, and whether the program set that pace.
+    pub fn delivery_rate(&self) -> Option<(u64, bool)> {
+        self.flight.rate.delivery_rate().or(self.told_rate)
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> SendCounters {
+        SendCounters {
+            bytes_sent: self.bytes_sent,
+            bytes_acked: self.bytes_acked,
+            ..self.flight.counters
+        }
+    }
+
+    /// The parts of the flight, each to be changed by itself.
+    pub(super) fn parts(&mut self) -> (&mut Flight, &mut Control) {
+        (&mut self.flight, &mut self.congestion)
+    }
+
+    /// Nothing was sent for a while: gives back what only a flight needs, where it has nothing to remember.
+    pub fn rest(&mut self) {
+        let own = self.flight.is_own();
+        if own && self.is_calm() && !self.congestion.hears_all() && self.flight.is_forgettable() {
+            self.told_rate = self.flight.rate.delivery_rate();
+            self.flight.reset();
+        }
+        if self.queue.is_empty() {
+            self.queue = Chain::new();
+        }
+        self.congestion.rest();
     }
 
     /// Where recovery stands.
@@ -482,7 +490,8 @@ impl Sender {
             self.end_burst(now, rtt);
             return None;
         }
-        self.board.stamp = self.rate.stamp(now, self.board.in_flight(), self.mss);
+        let (in_flight, mss) = (self.board.in_flight(), self.mss);
+        self.board.stamp = self.flight.rate.stamp(now, in_flight, mss);
         let Some(out) = self.poll_next(now, rtt, budget) else {
             self.end_burst(now, rtt);
             return None;
@@ -605,7 +614,7 @@ impl Sender {
 
     fn note_sent(&mut self, now: Instant, out: &Outgoing) {
         let len = out.payload.len();
-        self.counters.bytes_sent += len as u64;
+        self.bytes_sent += len as u64;
         if out.retransmission {
             let segments = len.div_ceil(self.mss).max(1) as u32;
             self.counters.bytes_retransmitted += len as u64;
@@ -741,7 +750,7 @@ impl Sender {
             .mtu_probe
             .filter(|probe| probe.start == self.nxt)
             .map_or(self.mss, |probe| probe.len);
-        self.board.sent(now, self.nxt, self.nxt + taken, mss);
+        self.flight.board.sent(now, self.nxt, self.nxt + taken, mss);
         self.nxt += taken;
         if !len.is_multiple_of(self.mss) {
             self.small_end = self.nxt;

@@ -14,6 +14,7 @@ use super::segment::Segment;
 use super::send::Sender;
 use super::seq::Seq;
 use crate::buffer::Chain;
+use crate::lazy::Cow;
 use crate::memory;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Options, Timestamps};
@@ -56,7 +57,7 @@ pub struct Tcb {
     /// What it has done so far.
     pub accounts: Accounts,
     /// What the program set.
-    pub settings: Settings,
+    pub settings: Cow<Settings>,
     /// The sending half.
     pub send: Sender,
     /// The receiving half.
@@ -113,7 +114,7 @@ impl Tcb {
     pub fn new(
         now: Instant,
         config: Arc<TcpConfig>,
-        settings: Settings,
+        settings: Cow<Settings>,
         secrets: Secrets,
         limits: PathLimits,
     ) -> Tcb {

@@ -523,3 +523,8 @@ fn a_short_path_with_losses_does_not_wait_for_timers() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(info.min_rtt, delay * 2);
 }
+
+#[test]
+fn a_connection_at_rest_is_small() {
+    assert!(size_of::<Connection>() <= 1248, "{} bytes", size_of::<Connection>());
+}

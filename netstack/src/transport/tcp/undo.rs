@@ -31,6 +31,11 @@ pub(super) struct Undo {
     pub(super) first_at: Option<Instant>,
 }
 
+impl Undo {
+    /// There is nothing to undo.
+    pub(super) const NONE: Undo = Undo { marker: None, unreported: None, first_at: None };
+}
+
 impl Sender {
     /// An episode begins that may turn out to be a mistake.
     pub(super) fn begin_undo(&mut self) {
@@ -55,7 +60,7 @@ impl Sender {
             return;
         }
         if !self.loss_probe.is_some_and(|probe| probe.end == report.end) {
-            self.rack.on_duplicate_report(self.una, self.nxt);
+            self.flight.rack.on_duplicate_report(self.una, self.nxt);
         }
         if let (Some(marker), Some(left)) = (self.undo.marker, &mut self.undo.unreported)
             && report.end > marker

@@ -1,6 +1,6 @@
 //! The frame around an algorithm: what every connection does to its window, whichever algorithm steers it.
 
-use super::{AckSample, Cause, Congestion, Lost, Window, by_name};
+use super::{AckSample, Cause, Congestion, Lost, Window, by_name, known};
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::Seq;
 
@@ -33,7 +33,9 @@ struct Usage {
 #[derive(Debug)]
 pub struct Control {
     window: Window,
-    algorithm: Box<dyn Congestion>,
+    name: &'static str,
+    /// None until it is asked, and again where it has learned nothing.
+    algorithm: Option<Box<dyn Congestion>>,
     reduction: Option<Reduction>,
     /// What an undo returns to; None once there is nothing to undo.
     prior: Option<Window>,
@@ -43,20 +45,38 @@ pub struct Control {
 impl Control {
     /// A controller of a new connection; an unknown name is Linux's default.
     pub fn new(now: Instant, name: &str, mss: usize, iss: Seq) -> Control {
-        let algorithm = by_name(name).unwrap_or_else(|| Box::new(super::Cubic::default()));
+        let name = known(name.as_bytes()).unwrap_or("cubic");
+        let algorithm = if super::hears_before_it_acts(name) { None } else { by_name(name) };
         let usage = Usage { limited: false, peak: 0, until: iss, used: 0, since: now };
-        Control { window: Window::new(mss), algorithm, reduction: None, prior: None, usage }
+        Control { window: Window::new(mss), name, algorithm, reduction: None, prior: None, usage }
     }
 
     /// Another algorithm takes the window over as it is (TCP_CONGESTION).
     pub fn switch_to(&mut self, algorithm: Box<dyn Congestion>) {
-        self.algorithm = algorithm;
+        self.name = algorithm.name();
+        self.algorithm = Some(algorithm);
         self.prior = None;
     }
 
     /// Linux's name of the algorithm.
     pub fn name(&self) -> &'static str {
-        self.algorithm.name()
+        self.name
+    }
+
+    fn steers(&self) -> bool {
+        self.algorithm.as_ref().is_some_and(|algorithm| algorithm.steers())
+    }
+
+    /// The algorithm and what it works on.
+    fn parts(&mut self) -> (&mut dyn Congestion, &mut Window) {
+        let name = self.name;
+        let fresh = || by_name(name).unwrap_or_else(|| Box::new(super::Cubic::default()));
+        (&mut **self.algorithm.get_or_insert_with(fresh), &mut self.window)
+    }
+
+    /// Nothing was sent for a while: an algorithm that has learned nothing is made anew when it is needed.
+    pub fn rest(&mut self) {
+        self.algorithm.take_if(|algorithm| algorithm.is_fresh());
     }
 
     /// How much may be in flight.
@@ -87,27 +107,28 @@ impl Control {
 
     /// Whether it must hear of every acknowledgment, not only of those that let a window grow.
     pub fn hears_all(&self) -> bool {
-        self.reduction.is_some() || self.algorithm.steers()
+        self.reduction.is_some() || self.steers()
     }
 
     /// Bytes a second that the algorithm wants to send at most.
     pub fn pacing_rate(&self) -> Option<u64> {
-        self.algorithm.pacing_rate()
+        self.algorithm.as_ref()?.pacing_rate()
     }
 
     /// A piece was lost.
     pub fn on_lost(&mut self, lost: &Lost) {
-        self.algorithm.on_lost(&self.window, lost);
+        let (algorithm, window) = self.parts();
+        algorithm.on_lost(window, lost);
     }
 
     /// Takes an acknowledgment: grows the window, or lets it shrink with what leaves the network.
     pub fn on_ack(&mut self, sample: &AckSample) {
         if self.reduction.is_some() {
             self.reduce_with(sample);
-        } else if sample.acked > 0 || self.algorithm.steers() {
+        } else if sample.acked > 0 || self.steers() {
             let limited = self.is_limited();
-            self.algorithm
-                .on_ack(&mut self.window, &AckSample { window_limited: limited, ..*sample });
+            let (algorithm, window) = self.parts();
+            algorithm.on_ack(window, &AckSample { window_limited: limited, ..*sample });
         }
     }
 
@@ -146,10 +167,11 @@ impl Control {
             return;
         }
         self.remember(cause);
-        if !self.algorithm.steers() {
+        if !self.steers() {
             self.reduction = Some(Reduction { prior: self.window.size, delivered: 0, out: 0 });
         }
-        self.window.ssthresh = self.algorithm.reduce(&self.window, now, cause);
+        let (algorithm, window) = self.parts();
+        window.ssthresh = algorithm.reduce(window, now, cause);
     }
 
     fn remember(&mut self, cause: Cause) {
@@ -163,7 +185,8 @@ impl Control {
         if self.reduction.take().is_some() {
             self.window.size = self.window.ssthresh;
         }
-        self.algorithm.on_recovered(&mut self.window);
+        let (algorithm, window) = self.parts();
+        algorithm.on_recovered(window);
     }
 
     /// Data went out.
@@ -179,7 +202,8 @@ impl Control {
         self.reduction = None;
         if first == First::Yes {
             self.remember(Cause::Timeout);
-            self.window.ssthresh = self.algorithm.reduce(&self.window, now, Cause::Timeout);
+            let (algorithm, window) = self.parts();
+            window.ssthresh = algorithm.reduce(window, now, Cause::Timeout);
         }
     }
 
@@ -195,7 +219,7 @@ impl Control {
         if let Some(prior) = self.prior.take() {
             self.window.size = self.window.size.max(prior.size);
             self.window.ssthresh = self.window.ssthresh.max(prior.ssthresh);
-            self.algorithm.undo();
+            self.parts().0.undo();
         }
     }
 
@@ -207,7 +231,7 @@ impl Control {
     /// The connection sends again after `idle` without a segment: RFC 5681 section 4.1, decayed by half for each
     /// timeout that passed, as RFC 2861 and Linux do (tcp_slow_start_after_idle).
     pub fn on_idle(&mut self, now: Instant, idle: Duration, rto: Duration) {
-        if self.algorithm.steers() {
+        if self.steers() {
             return;
         }
         self.window.ssthresh = self.window.known_threshold();
@@ -228,7 +252,9 @@ impl Control {
 
     /// The connection sends again after it had nothing to send.
     pub fn on_restart(&mut self) {
-        self.algorithm.on_restart();
+        if let Some(algorithm) = &mut self.algorithm {
+            algorithm.on_restart();
+        }
     }
 
     /// After a burst: whether the window ended it, and how much is in flight (Linux's tcp_cwnd_validate).
@@ -245,7 +271,7 @@ impl Control {
             return;
         }
         self.usage.used = self.usage.used.max(burst.in_flight);
-        let decays = burst.may_decay && !self.algorithm.steers();
+        let decays = burst.may_decay && !self.steers();
         if burst.now.since(self.usage.since) >= burst.rto && decays {
             self.shrink_to_use(burst.now);
         }

@@ -120,6 +120,11 @@ impl Congestion for Cubic {
         "cubic"
     }
 
+    fn is_fresh(&self) -> bool {
+        // No congestion was met yet.
+        self.shape.epoch.is_none() && self.shape.max == 0.0 && self.shape.prior == 0.0
+    }
+
     fn on_ack(&mut self, window: &mut Window, sample: &AckSample) {
         if !sample.window_limited {
             self.pause(sample.now);

@@ -108,6 +108,10 @@ pub trait Congestion: Debug + Send {
     fn on_recovered(&mut self, _window: &mut Window) {}
     /// The connection sends again after it had nothing to send.
     fn on_restart(&mut self) {}
+    /// Whether a new one would do as well, because it has learned nothing.
+    fn is_fresh(&self) -> bool {
+        false
+    }
 }
 
 /// The controllers by Linux's names; the first is Linux's default.
@@ -116,6 +120,11 @@ pub const AVAILABLE: &[&str] = &["cubic", "reno", "bbr"];
 /// The known name that equals `name`, for settings that outlive the caller's bytes.
 pub fn known(name: &[u8]) -> Option<&'static str> {
     AVAILABLE.iter().copied().find(|known| known.as_bytes() == name)
+}
+
+/// Whether an algorithm does nothing before it hears of an acknowledgment or a loss, so that it need not be made earlier.
+fn hears_before_it_acts(name: &str) -> bool {
+    matches!(name, "cubic" | "reno")
 }
 
 /// A fresh algorithm of that name.

@@ -15,6 +15,10 @@ impl Congestion for NewReno {
         "reno"
     }
 
+    fn is_fresh(&self) -> bool {
+        self.credit == 0
+    }
+
     fn on_ack(&mut self, window: &mut Window, sample: &AckSample) {
         if !sample.window_limited {
             return;

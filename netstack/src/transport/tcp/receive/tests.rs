@@ -125,11 +125,11 @@ fn out_of_order_data_gives_way_to_what_is_nearer() {
     for hole in 1..100usize {
         take_at(&mut receiver, START, first + 50 * hole, 20);
     }
-    assert!(receiver.counters.out_of_order_dropped > 0 && receiver.held() <= 21_000);
-    let before = receiver.counters;
+    assert!(receiver.odd.counters.out_of_order_dropped > 0 && receiver.held() <= 21_000);
+    let before = receiver.odd.counters;
     assert_eq!(take(&mut receiver, 30), AckDue::Now, "what closes a hole is always taken");
-    assert!(receiver.nxt > first && receiver.counters.prune_called > before.prune_called);
-    assert!(receiver.counters.out_of_order_pruned > 0);
+    assert!(receiver.nxt > first && receiver.odd.counters.prune_called > before.prune_called);
+    assert!(receiver.odd.counters.out_of_order_pruned > 0);
 }
 
 #[test]
@@ -145,12 +145,12 @@ fn without_memory_the_window_is_zero_and_comes_back_with_a_read() {
     assert_eq!((receiver.ack_due, receiver.offer()), (AckDue::Now, 0));
     receiver.acknowledged(3);
     assert_eq!(
-        (receiver.edge, receiver.counters.to_zero, receiver.counters.queue_dropped),
+        (receiver.edge, receiver.odd.counters.to_zero, receiver.odd.counters.queue_dropped),
         (edge, 1, 1)
     );
     receiver.consume(START, 1448);
     assert_eq!(receiver.ack_due, AckDue::Now, "the sender waits for it");
-    assert!(receiver.offer() > 0 && receiver.counters.from_zero == 1);
+    assert!(receiver.offer() > 0 && receiver.odd.counters.from_zero == 1);
     // With an empty queue some is taken however short memory is.
     receiver.space.allowance = 0;
     let accepted = receiver.accept(START, &PACE, text(nxt, 14_480));
@@ -174,7 +174,7 @@ fn many_acknowledgments_of_one_gap_become_one() {
     assert_eq!(receiver.ack_due, AckDue::At(START + Duration::from_micros(500)));
     assert_eq!(take(&mut receiver, 1448), AckDue::Now, "the gap is closed");
     receiver.acknowledged(3);
-    assert_eq!(receiver.counters.compressed, 16);
+    assert_eq!(receiver.odd.counters.compressed, 16);
 }
 
 #[test]
