@@ -49,6 +49,8 @@ impl TimerHandle {
     }
 }
 
+type Targets = Vec<Arc<dyn OnTimer>>;
+
 struct Entry {
     at: u64,
     order: u64,
@@ -173,7 +175,7 @@ impl Timers {
     }
 
     /// Those whose deadline has come, and those that have none any more.
-    fn take_due(&self, now: u64) -> (Vec<Arc<dyn OnTimer>>, Vec<Arc<dyn OnTimer>>) {
+    fn take_due(&self, now: u64) -> (Targets, Targets) {
         let (mut due, mut resting) = (Vec::new(), Vec::new());
         let mut heap = self.heap.lock();
         while heap.earliest() <= now {

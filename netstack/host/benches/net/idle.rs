@@ -19,8 +19,8 @@ const AN_ADDRESS: usize = 12_000;
 const ECHOES: usize = 20_000;
 /// So many come, and then nothing for a few seconds.
 const A_WHILE: usize = 1000;
-/// The word that makes this program measure the growth and say it.
-pub const GROWTH: &str = "--growth";
+/// The word that makes this program be the process of its own.
+pub const ALONE: &str = "--idle-alone";
 
 /// Connections that exchanged a byte and are silent now.
 struct Idle {
@@ -81,36 +81,51 @@ fn resident() -> usize {
     pages * 4096
 }
 
-/// Bytes of memory of one idle connection with both its ends, as a process of its own grows by it.
-pub fn memory(runs: Runs, count: usize) -> Samples {
-    let count = count.min(100_000);
-    runs.alone(|| {
-        let me = std::env::current_exe().expect("this program");
-        let told =
-            Command::new(me).args([GROWTH, &count.to_string()]).output().expect("this program");
-        let words = String::from_utf8_lossy(&told.stdout).trim().parse();
-        words.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&told.stderr)))
-    })
+/// What a process of its own measured with a number of idle connections.
+pub struct Measured {
+    bytes: f64,
+    /// The cost of an echo among them, and among few, in nanoseconds.
+    echoes: Vec<(f64, f64)>,
 }
 
-/// What the process of its own does.
-pub fn growth(count: usize) -> f64 {
-    // The first ones make what all share.
-    let warm = Idle::new(10);
-    let before = resident();
-    let idle = Idle::new(count);
-    let bytes = (resident() - before) as f64 / count as f64;
-    drop((warm.ends, idle.ends));
-    bytes
+/// Runs this program again, so that its memory holds nothing but the connections.
+pub fn measure(runs: Runs, count: usize) -> Measured {
+    let me = std::env::current_exe().expect("this program");
+    let words = [ALONE.to_string(), count.to_string(), runs.0.to_string()];
+    let told = Command::new(me).args(words).output().expect("this program");
+    let text = String::from_utf8_lossy(&told.stdout);
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let (Some(bytes), true) = (numbers.first(), told.status.success()) else {
+        panic!("{}", String::from_utf8_lossy(&told.stderr));
+    };
+    let echoes = numbers[1..].chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+    Measured { bytes: *bytes, echoes }
 }
 
-/// Nanoseconds of CPU of a byte there and back among many idle connections, against the same among 10.
-pub fn echo(runs: Runs, count: usize) -> Samples {
+impl Measured {
+    /// Bytes of memory of one idle connection with both its ends.
+    pub fn memory(&self) -> Samples {
+        Samples::of(vec![self.bytes], Vec::new())
+    }
+
+    /// Nanoseconds of CPU of a byte there and back among the idle connections, against the same among 10.
+    pub fn echo(&self) -> Samples {
+        let (among, few) = self.echoes.iter().copied().unzip();
+        Samples::of(among, few)
+    }
+}
+
+/// What the process of its own does: tells the bytes, and then the cost of echoes in pairs.
+pub fn alone_with(count: usize, runs: usize) {
+    // The first ones make what all share, and are the few.
     let few = Idle::new(10);
+    let before = resident();
     let many = Idle::new(count);
-    let samples = runs.pairs(|| echo_among(&many), || echo_among(&few));
-    many.stack.shut_down();
-    samples
+    println!("{}", (resident() - before) as f64 / count as f64);
+    for _ in 0..runs {
+        println!("{} {}", echo_among(&many), echo_among(&few));
+    }
+    drop((few.ends, many.ends));
 }
 
 fn echo_among(idle: &Idle) -> f64 {

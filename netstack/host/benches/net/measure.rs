@@ -55,6 +55,11 @@ impl Runs {
 }
 
 impl Samples {
+    /// What was measured elsewhere; without a reference where there is none.
+    pub fn of(ours: Vec<f64>, reference: Vec<f64>) -> Samples {
+        Samples { ours, reference }
+    }
+
     /// One line, as `scripts/bench` prints and reads it. The ratio is the median of the runs' ratios.
     pub fn to_json(&self, metric: &Metric) -> String {
         let ratios: Vec<f64> = match self.reference.is_empty() {
