@@ -2,6 +2,7 @@
 //!
 //! The device is made without TUNSETPERSIST, so it disappears when its descriptor is closed, however we end.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::iter::once;
@@ -44,6 +45,11 @@ const PIECES_MAX: usize = 512;
 const FEW_PIECES: usize = 8;
 /// Frames up to this size are written in one piece: to copy them costs less than to tell the kernel of pieces.
 const GATHERED: usize = 2048;
+
+thread_local! {
+    /// Where a small frame is gathered: one piece of memory a thread, which nobody has to zero.
+    static WHOLE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 const VIRTIO_NET_HDR_F_NEEDS_CSUM: u8 = 1;
 const VIRTIO_NET_HDR_F_DATA_VALID: u8 = 2;
@@ -254,12 +260,11 @@ impl Tap {
     fn write(&self, header: &[u8], frame: &PacketBuffer) -> nix::Result<usize> {
         let pieces = || once(header).chain(frame.iter_slices()).filter(|piece| !piece.is_empty());
         if header.len() + frame.len() <= GATHERED {
-            let (mut whole, mut len) = ([0; GATHERED], 0);
-            for piece in pieces() {
-                whole[len..len + piece.len()].copy_from_slice(piece);
-                len += piece.len();
-            }
-            return write(&self.file, &whole[..len]);
+            return WHOLE.with_borrow_mut(|whole| {
+                whole.clear();
+                pieces().for_each(|piece| whole.extend_from_slice(piece));
+                write(&self.file, whole)
+            });
         }
         let (mut few, mut count) = ([io::IoSlice::new(&[]); FEW_PIECES], 0);
         for (piece, place) in pieces().zip(&mut few) {

@@ -229,8 +229,8 @@ impl Stack {
             ..IpMeta::new(PROTO_IGMP)
         };
         let route = link_route(nic, src, dst.into());
-        let packet = PacketBuffer::from_slice(&message);
-        let packet = self.add_header(now, topology, (&route, &meta), packet);
+        let mut packet = PacketBuffer::from_slice(&message);
+        self.add_header(now, topology, (&route, &meta), &mut packet);
         // A full or broken link drops it; reports repeat themselves.
         let _ = self.emit(now, nic, &route, packet);
     }

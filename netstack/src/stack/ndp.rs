@@ -208,7 +208,7 @@ impl Stack {
         mac: Option<MacAddr>,
         (header, body): (Icmp, Vec<u8>),
     ) {
-        let packet = encapsulate(header, src.into(), dst.into(), Chain::from(body));
+        let mut packet = encapsulate(header, src.into(), dst.into(), Chain::from(body));
         let cast = if dst.is_multicast() { Cast::Multicast } else { Cast::Unicast };
         let (mtu, max_gso) = (nic.mtu(), 0);
         let route = RouteInfo {
@@ -230,10 +230,10 @@ impl Stack {
             ..IpMeta::new(PROTO_ICMPV6)
         };
         self.shared.stats.icmp6.out_msgs.inc();
-        let packet = self.add_header(now, &self.topology(), (&route, &meta), packet);
+        self.add_header(now, &self.topology(), (&route, &meta), &mut packet);
         // A full or broken link drops it; discovery repeats itself.
         let _ = match mac {
-            Some(mac) => self.transmit_ip(now, nic, mac, crate::ip::Family::V6, packet),
+            Some(mac) => self.transmit_ip(now, nic, mac, crate::ip::Family::V6, &mut packet),
             None => self.emit(now, nic, &route, packet),
         };
     }

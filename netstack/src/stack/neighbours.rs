@@ -66,25 +66,27 @@ impl Stack {
         now: Instant,
         nic: &Arc<Nic>,
         next_hop: IpAddr,
-        packet: PacketBuffer,
+        mut packet: PacketBuffer,
     ) -> Result<(), IpError> {
         let mut cache = nic.neighbours.lock();
         if let Some(mac) = cache.known(now, next_hop) {
             drop(cache);
-            return self.transmit_ip(now, nic, mac, Family::of(next_hop), packet);
+            return self.transmit_ip(now, nic, mac, Family::of(next_hop), &mut packet);
         }
         let resolution = cache.resolve(now, next_hop, packet);
         let (deadline, events) = (cache.next_deadline(), cache.take_events());
         drop(cache);
         self.tell_neighbours(nic, events);
         match resolution {
-            Resolution::Send(mac, packet) => {
+            Resolution::Send(mac, mut packet) => {
                 self.schedule(deadline);
-                self.transmit_ip(now, nic, mac, Family::of(next_hop), packet)
+                self.transmit_ip(now, nic, mac, Family::of(next_hop), &mut packet)
             }
             Resolution::Waiting(probe) => {
                 self.schedule(deadline);
                 if let Some(probe) = probe {
+                    // Several ways: a neighbour that is not known may be passed over (`fib_multipath_use_neigh`).
+                    self.routes.forget();
                     self.shared.stats.neigh.lookups.inc();
                     self.probe(now, nic, probe);
                 }
@@ -126,9 +128,9 @@ impl Stack {
 
     fn send_arp(&self, now: Instant, nic: &Arc<Nic>, dst: MacAddr, packet: &Arp) {
         self.shared.stats.neigh.arp_out.inc();
-        let packet = PacketBuffer::from_slice(&packet.emit());
+        let mut packet = PacketBuffer::from_slice(&packet.emit());
         // A full or broken link drops the probe; the next one comes in a second.
-        let _ = self.transmit(now, nic, dst, TYPE_ARP, packet);
+        let _ = self.transmit(now, nic, dst, TYPE_ARP, &mut packet);
     }
 
     /// Handles an ARP packet (RFC 826, "Packet Reception").
@@ -257,9 +259,9 @@ impl Stack {
             // Who answers at last may be the better router.
             self.routes.forget();
         }
-        for packet in waiting {
+        for mut packet in waiting {
             // The sender of a packet that waited is gone: a link that drops it counts it.
-            let _ = self.transmit_ip(now, nic, mac, Family::of(address), packet);
+            let _ = self.transmit_ip(now, nic, mac, Family::of(address), &mut packet);
         }
     }
 

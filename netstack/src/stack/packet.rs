@@ -6,7 +6,7 @@ use super::Stack;
 use super::nic::Nic;
 use crate::buffer::PacketBuffer;
 use crate::ip::{IpError, LinkInfo};
-use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
+use crate::link::{Direction, MacAddr, NicId, NicKind};
 use crate::time::Instant;
 use crate::transport::packet::{PacketType, Place, Seen};
 use crate::wire::ethernet::{self, Ethernet, TYPE_IPV4, TYPE_IPV6};
@@ -51,19 +51,19 @@ pub(super) fn packet_type(nic: &Nic, dst: MacAddr) -> PacketType {
 }
 
 impl Stack {
-    /// Shows a frame (on the loopback interface a bare IP packet) to packet sockets.
+    /// Shows a frame (on the loopback interface a bare IP packet) to packet sockets, but for the one that sent it.
     pub(super) fn show(
         &self,
         now: Instant,
         nic: &Nic,
-        packet_type: PacketType,
+        (packet_type, sender): (PacketType, Option<Place>),
         frame: &PacketBuffer,
     ) {
         if self.shared.packets.is_empty() {
             return;
         }
         if nic.kind == NicKind::Ethernet {
-            return self.show_frame(now, nic, packet_type, frame, None);
+            return self.show_frame(now, nic, packet_type, frame, sender);
         }
         let mut whole = frame.clone();
         let (dst, src, ethertype) = (MacAddr::ZERO, MacAddr::ZERO, ethertype_of(frame));
@@ -96,7 +96,7 @@ impl Stack {
         &self,
         now: Instant,
         nic: NicId,
-        frame: PacketBuffer,
+        mut frame: PacketBuffer,
         sender: Option<Place>,
     ) -> Result<(), IpError> {
         let topology = self.topology();
@@ -105,7 +105,7 @@ impl Stack {
             return Err(IpError::NetworkDown);
         }
         let sent = match nic.kind {
-            NicKind::Ethernet => self.transmit_whole(now, nic, frame, sender),
+            NicKind::Ethernet => self.transmit_one(now, nic, &mut frame, sender),
             NicKind::Loopback => {
                 self.loop_frame(now, nic, frame, sender);
                 Ok(())
@@ -113,38 +113,6 @@ impl Stack {
         };
         self.drain_looped(now);
         sent
-    }
-
-    fn transmit_whole(
-        &self,
-        now: Instant,
-        nic: &Arc<Nic>,
-        mut frame: PacketBuffer,
-        sender: Option<Place>,
-    ) -> Result<(), IpError> {
-        if nic.capabilities.checksum == ChecksumSupport::Software {
-            frame.complete_checksum();
-        }
-        self.tap(now, nic, Direction::Sent, &frame);
-        self.show_frame(now, nic, PacketType::Outgoing, &frame, sender);
-        let sent = nic.link.transmit(now, &frame);
-        if nic.capabilities.filters_received {
-            self.schedule(nic.link.next_deadline());
-        }
-        match sent {
-            Ok(()) => {
-                self.count_sent(nic, &frame);
-                Ok(())
-            }
-            Err(error) => {
-                nic.stats.tx_dropped.inc();
-                Err(match error {
-                    LinkError::Full => IpError::NoBuffers,
-                    LinkError::Down => IpError::NetworkDown,
-                    LinkError::TooLarge => IpError::MessageTooLong { mtu: nic.mtu() },
-                })
-            }
-        }
     }
 
     /// A frame over the loopback interface: IP comes back to us; of anything else only packet sockets hear.

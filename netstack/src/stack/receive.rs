@@ -138,7 +138,7 @@ impl Stack {
             return;
         };
         let header = Ethernet::parse(&header);
-        self.show(now, nic, packet_type(nic, header.dst), &frame);
+        self.show(now, nic, (packet_type(nic, header.dst), None), &frame);
         let link_cast = match header.dst {
             MacAddr::BROADCAST => Cast::Broadcast,
             dst if dst.is_multicast() => Cast::Multicast,
@@ -172,7 +172,7 @@ impl Stack {
         if nic.is_loopback() {
             nic.stats.rx_packets.inc();
             nic.stats.rx_bytes.add(packet.len() as u64);
-            self.show(now, nic, PacketType::Host, &packet);
+            self.show(now, nic, (PacketType::Host, None), &packet);
         }
         let (link_cast, origin) = (Cast::Unicast, Origin::Own);
         let rx = Rx { now, topology, nic, link_cast, origin };

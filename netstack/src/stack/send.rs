@@ -16,7 +16,7 @@ use crate::ip::{
 use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
 use crate::stats::IpStats;
 use crate::time::Instant;
-use crate::transport::packet::PacketType;
+use crate::transport::packet::{PacketType, Place as PacketPlace};
 use crate::wire::ethernet::{self, Ethernet, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv4_options::Options;
@@ -178,7 +178,7 @@ impl Stack {
         }
         let mtu = if meta.fragment == Fragment::Probe { route.link_mtu } else { route.mtu };
         if total <= mtu as usize || train {
-            let packet = self.add_header(now, &topology, (route, meta), packet);
+            self.add_header(now, &topology, (route, meta), &mut packet);
             return self.emit_looping(now, &topology, nic, (route, meta), packet);
         }
         if !matches!(meta.fragment, Fragment::Allow | Fragment::Anywhere) {
@@ -264,7 +264,7 @@ impl Stack {
                 };
                 header.emit(packet.prepend());
                 let meta = IpMeta { protocol: NEXT_FRAGMENT, ..*meta };
-                packet = self.add_header(now, topology, (route, &meta), packet);
+                self.add_header(now, topology, (route, &meta), &mut packet);
             }
         }
         packet
@@ -276,8 +276,8 @@ impl Stack {
         now: Instant,
         topology: &Topology,
         (route, meta): (&RouteInfo, &IpMeta),
-        mut packet: PacketBuffer,
-    ) -> PacketBuffer {
+        packet: &mut PacketBuffer,
+    ) {
         let ttl = topology.ttl(route, meta);
         match (route.src, route.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -304,7 +304,7 @@ impl Stack {
                     src,
                     dst,
                 };
-                self.emit_v4(now, &header, meta.options, &mut packet);
+                self.emit_v4(now, &header, meta.options, packet);
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
                 let header = Ipv6 {
@@ -321,7 +321,6 @@ impl Stack {
             // A route never mixes families: `find_route` refuses it.
             _ => {}
         }
-        packet
     }
 
     /// The first of the next `count` identifications between two addresses: counters behind a keyed hash, so that one pair tells
@@ -359,7 +358,7 @@ impl Stack {
         now: Instant,
         nic: &Arc<Nic>,
         route: &RouteInfo,
-        packet: PacketBuffer,
+        mut packet: PacketBuffer,
     ) -> Result<(), IpError> {
         if !nic.is_up() {
             return Err(IpError::NetworkDown);
@@ -368,7 +367,7 @@ impl Stack {
             (NicKind::Loopback, _) => {
                 self.count_sent(nic, &packet);
                 self.tap(now, nic, Direction::Sent, &packet);
-                self.show(now, nic, PacketType::Outgoing, &packet);
+                self.show(now, nic, (PacketType::Outgoing, None), &packet);
                 self.loop_back(nic, packet);
                 Ok(())
             }
@@ -377,10 +376,10 @@ impl Stack {
             }
             (NicKind::Ethernet, Cast::Multicast) => {
                 let mac = MacAddr::of_multicast(route.dst);
-                self.transmit_ip(now, nic, mac, Family::of(route.dst), packet)
+                self.transmit_ip(now, nic, mac, Family::of(route.dst), &mut packet)
             }
             (NicKind::Ethernet, Cast::Broadcast) => {
-                self.transmit_ip(now, nic, MacAddr::BROADCAST, Family::V4, packet)
+                self.transmit_ip(now, nic, MacAddr::BROADCAST, Family::V4, &mut packet)
             }
         }
     }
@@ -392,7 +391,7 @@ impl Stack {
         nic: &Arc<Nic>,
         dst: MacAddr,
         family: Family,
-        packet: PacketBuffer,
+        packet: &mut PacketBuffer,
     ) -> Result<(), IpError> {
         let ethertype = match family {
             Family::V4 => TYPE_IPV4,
@@ -408,43 +407,47 @@ impl Stack {
         nic: &Arc<Nic>,
         dst: MacAddr,
         ethertype: u16,
-        mut packet: PacketBuffer,
+        packet: &mut PacketBuffer,
     ) -> Result<(), IpError> {
         Ethernet { dst, src: nic.mac, ethertype }.emit(packet.prepend());
-        if !nic.cuts(&packet) {
-            return self.transmit_one(now, nic, packet);
+        if !nic.cuts(packet) {
+            return self.transmit_one(now, nic, packet, None);
         }
-        let Some(segments) = gso::Segments::of(packet, ethernet::HEADER_LEN) else {
+        let Some(segments) = gso::Segments::of(
+            core::mem::replace(packet, PacketBuffer::new(Chain::new())),
+            ethernet::HEADER_LEN,
+        ) else {
             nic.stats.tx_dropped.inc();
             return Err(IpError::Invalid);
         };
         let mut sent = Ok(());
-        for segment in segments {
+        for mut segment in segments {
             // As with several packets, what a full link drops is lost, and the others go.
-            sent = sent.and(self.transmit_one(now, nic, segment));
+            sent = sent.and(self.transmit_one(now, nic, &mut segment, None));
         }
         sent
     }
 
-    /// Gives a frame to the link that its device takes as it is.
-    fn transmit_one(
+    /// Gives a frame to the link that its device takes as it is; `sender` is the packet socket that made it.
+    pub(super) fn transmit_one(
         &self,
         now: Instant,
         nic: &Nic,
-        mut packet: PacketBuffer,
+        packet: &mut PacketBuffer,
+        sender: Option<PacketPlace>,
     ) -> Result<(), IpError> {
         if nic.capabilities.checksum == ChecksumSupport::Software {
             packet.complete_checksum();
         }
-        self.tap(now, nic, Direction::Sent, &packet);
-        self.show(now, nic, PacketType::Outgoing, &packet);
-        let sent = nic.link.transmit(now, &packet);
+        self.tap(now, nic, Direction::Sent, packet);
+        self.show(now, nic, (PacketType::Outgoing, sender), packet);
+        let sent = nic.link.transmit(now, packet);
         if nic.capabilities.filters_received {
             self.schedule(nic.link.next_deadline());
         }
         match sent {
             Ok(()) => {
-                self.count_sent(nic, &packet);
+                self.count_sent(nic, packet);
                 Ok(())
             }
             Err(error) => {
