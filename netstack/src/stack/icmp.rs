@@ -358,6 +358,8 @@ impl Stack {
             // type of service is the packet's. Routers may cut an error up, as on Linux.
             meta.tos = info.tos & TOS_MASK | PRECEDENCE_INTERNETWORK_CONTROL;
             meta.fragment = Fragment::Anywhere;
+            // RFC 1812 section 4.3.2.6: options that record are returned with what they recorded (ip_options_echo).
+            meta.options = info.options.echoed();
         }
         if self.send_payload(rx.now, &route, &meta, message).is_ok() {
             stats.out_msgs.inc();

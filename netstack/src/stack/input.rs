@@ -194,13 +194,14 @@ impl Stack {
             return Input::Local(cast);
         }
         let forwards = topology.forwards(rx.nic.id, Family::V6);
-        if dst.is_multicast() || !forwards || !wire || rx.link_cast != Cast::Unicast {
+        if dst.is_multicast() || !wire || rx.link_cast != Cast::Unicast {
             stats.in_addr_errors.inc();
             return Input::Dropped;
         }
         match self.onward(rx, src.into(), dst.into(), flow_v6(header, rest)) {
+            // A host, too, tells that it has no way on (ip6_pkt_discard); where it has one, it keeps still.
             Ok(found) => match (found.kind, found.onward(dst.into())) {
-                (RouteType::Unicast, Some(onward)) => Input::Forward(onward),
+                (RouteType::Unicast, Some(onward)) if forwards => Input::Forward(onward),
                 _ => {
                     stats.in_addr_errors.inc();
                     Input::Dropped

@@ -66,6 +66,22 @@ impl Headers {
         options
     }
 
+    /// The options before the first that is broken, and how many bytes they are. `at` lies within that one.
+    fn sound_options(&self, at: usize) -> (Options, usize) {
+        let bytes = self.fixed.get(HEADER_LEN..self.fixed_len).unwrap_or_default();
+        let before = |end: usize| Some((Options::parse(bytes.get(..end)?)?, end));
+        let most = at.saturating_sub(HEADER_LEN);
+        (0..=most).rev().find_map(before).unwrap_or((Options::NONE, 0))
+    }
+
+    /// Writes options where they were read, as Linux does: what an error quotes shows this host in them.
+    fn note(&mut self, options: &Options, len: usize) {
+        let noted = options.as_slice().get(..len).unwrap_or_default();
+        if let Some(place) = self.fixed.get_mut(HEADER_LEN..HEADER_LEN + noted.len()) {
+            place.copy_from_slice(noted);
+        }
+    }
+
     pub(super) fn push(&mut self, extension: &[u8]) {
         self.more.extend_from_slice(extension);
     }
@@ -250,10 +266,15 @@ impl Stack {
         at: usize,
     ) {
         packet.advance(usize::from(header.header_len));
-        let info = info_of(rx, rx.link_cast, header, Options::NONE);
+        let (mut options, len) = headers.sound_options(at);
+        let owns = |at: Ipv4Addr| rx.topology.is_local(at.into());
+        options.record(header.dst, self.time_of_day(rx.now), owns);
+        let mut headers = headers.clone();
+        headers.note(&options, len);
+        let info = info_of(rx, rx.link_cast, header, options);
         let pointer = u8::try_from(at).unwrap_or(u8::MAX);
         let message = (v4::PARAMETER_PROBLEM, 0, [pointer, 0, 0, 0]);
-        self.send_error(rx, &info, headers, &packet, message, false);
+        self.send_error(rx, &info, &headers, &packet, message, false);
     }
 
     pub(super) fn count_cast(&self, rx: &Rx<'_>, cast: Cast) {
@@ -347,11 +368,12 @@ impl Stack {
         rx: &Rx<'_>,
         cast: Cast,
         header: &Ipv4,
-        headers: Headers,
+        mut headers: Headers,
         mut packet: PacketBuffer,
     ) {
         let owns = |at: Ipv4Addr| rx.topology.is_local(at.into());
         let options = headers.options(header.dst, self.time_of_day(rx.now), owns);
+        headers.note(&options, options.len());
         let info = info_of(rx, cast, header, options);
         let raw = self.deliver_raw(rx, &info, &packet);
         packet.advance(usize::from(header.header_len));

@@ -202,6 +202,8 @@ impl Stack {
         if fragment.offset == 0 && lacks_headers(fragment.next_header, &mut packet) {
             // RFC 7112 section 5: a first fragment without the whole header chain is discarded, with code 3.
             stats.in_hdr_errors.inc();
+            let mut walk = walk;
+            walk.headers.push(&bytes);
             return self.parameter_problem(rx, &walk, &packet, (v6::CODE_INCOMPLETE, 0));
         }
         if fragment.offset == 0 && !fragment.more {

@@ -137,7 +137,7 @@ impl Stack {
         }
         let topology = self.topology();
         let owns = |at: core::net::Ipv4Addr| topology.is_local(at.into());
-        options.record(header.src, self.time_of_day(now), owns);
+        options.stamp(header.src, self.time_of_day(now), owns);
         let (len, bytes) = header.with_options(&options);
         packet.prepend_slice(&bytes[..len]);
     }

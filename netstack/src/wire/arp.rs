@@ -32,7 +32,12 @@ pub enum Operation {
 impl Arp {
     /// Reads a packet; None when it is short, or not about IPv4 over Ethernet.
     pub fn parse(bytes: &[u8]) -> Option<Arp> {
-        let packet = ArpPacket::new_checked(bytes).ok()?;
+        let mut bytes = *bytes.first_chunk::<LEN>()?;
+        // Linux takes the hardware type of IEEE 802 for Ethernet (arp_process).
+        if bytes[..2] == [0, 6] {
+            bytes[1] = 1;
+        }
+        let packet = ArpPacket::new_checked(&bytes[..]).ok()?;
         let ArpRepr::EthernetIpv4 {
             operation,
             source_hardware_addr,

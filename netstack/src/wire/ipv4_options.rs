@@ -197,7 +197,24 @@ impl Options {
 
     /// Writes a host that the packet passes into the options that ask for it, where they have room: its address, and its time
     /// as ICMP writes it. `owns` tells whether an address that the sender named is this host's.
+    /// A host that finds no room for its time counts itself in the overflow.
     pub fn record(&mut self, address: Ipv4Addr, time: u32, owns: impl Fn(Ipv4Addr) -> bool) {
+        let known = *self;
+        self.stamp(address, time, owns);
+        // RFC 781: the overflow counts the hosts that could not register.
+        for place in places(known.as_slice()).flatten().filter(|place| place.kind == TIMESTAMP) {
+            if let Some([_, len, pointer, flags]) = self.bytes.get_mut(place.at..place.at + 4)
+                && *pointer > *len
+                && known.bytes.get(place.at + 2) == Some(pointer)
+                && *flags >> 4 < 15
+            {
+                *flags += 0x10;
+            }
+        }
+    }
+
+    /// The same of the host that sends the packet, which is not counted (`ip_options_build`).
+    pub fn stamp(&mut self, address: Ipv4Addr, time: u32, owns: impl Fn(Ipv4Addr) -> bool) {
         let time = time.to_be_bytes();
         let known = *self;
         for place in places(known.as_slice()).flatten() {
@@ -261,11 +278,6 @@ impl Options {
         if let Some(slot) = option.get_mut(from..from + bytes.len()) {
             slot.copy_from_slice(bytes);
             option[2] = pointer + bytes.len() as u8;
-        } else if let [TIMESTAMP, _, _, flags, ..] = option
-            && *flags >> 4 < 15
-        {
-            // RFC 781: the overflow counts the hosts that could not register.
-            *flags += 0x10;
         }
     }
 }

@@ -13,15 +13,10 @@ use std::collections::BTreeMap;
 use peers::{Linux, Ours, Peer};
 
 /// Where the stack answers otherwise than Linux, by probe, with the reason.
-const DIFFERENCES: &[(&str, &str)] = &[
-    ("from the subnet's broadcast", "RFC 1122 section 3.2.1.3: a broadcast address is no source"),
-    ("a first fragment without its header", "the error does not quote the fragment header"),
-    ("arp of another hardware", "IEEE 802 is not taken for Ethernet"),
-    ("closed port with a recorded route", "errors carry no options, and quote what came"),
-    ("record route twice", "as above"),
-    ("timestamp that is full", "a full timestamp is counted coming and going"),
-    ("to any over ipv6", "a host does not tell that it has no way on"),
-];
+const DIFFERENCES: &[(&str, &str)] = &[(
+    "from the subnet's broadcast",
+    "RFC 1122 section 3.2.1.3: a broadcast address is no source",
+)];
 
 /// Plays every probe to a peer; gives the answers by name, with what must differ (sequence numbers, identifiers, clocks) blanked.
 fn answers(peer: &mut dyn Peer) -> BTreeMap<&'static str, Vec<String>> {

@@ -124,7 +124,7 @@ fn ip_shows_details_and_statistics_of_links() {
     // Of eth0 what is not the device's own: its kind, queues and largest train.
     compare(
         "t ip -d link show lo; t ip -j -d link show lo; ip -j -d link show eth0 | python3 -c 'import json, sys; link = json.load(sys.stdin)[0]; print([link.get(name) for name in (\"promiscuity\", \"allmulti\", \"min_mtu\", \"max_mtu\", \"inet6_addr_gen_mode\", \"gro_max_size\")])'
-         ip -s -s link | sed 's/  *[0-9][0-9]*/ N/g; s/^N: eth0.*/eth0/; s/mtu.*//'; t ip token; t ip -6 route show table local dev eth0; t ip nexthop; t bridge link; t tc class show dev eth0
+         ip -s -s link | sed '/link.ether/d; s/  *[0-9][0-9]*/ N/g; s/@if2//; s/mtu.*//'; t ip -6 route show table local dev eth0; t ip nexthop; t bridge link; t tc class show dev eth0
          t tc filter show dev eth0; t ip mroute; t ip tunnel; t ip route flush cache",
     );
 }

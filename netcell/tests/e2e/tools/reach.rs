@@ -83,7 +83,7 @@ fn mtr_reports_its_only_hop() {
     // Without the times, and the heading with the date and the name of the machine.
     compare(
         &[],
-        "for how in '' -T -u; do mtr -n -r -c 1 $how 10.9.0.1 | tail -n +3 | awk '{print $1, $2, $3, $4}'; mtr -n -r -c 1 $how fd09::1 | tail -n +3 | awk '{print $1, $2, $3, $4}'; done",
+        "for how in '' -T -u; do mtr -n -r -c 1 -G 1 $how 10.9.0.1 | tail -n +3 | awk '{print $1, $2, $3, $4}'; mtr -n -r -c 1 -G 1 $how fd09::1 | tail -n +3 | awk '{print $1, $2, $3, $4}'; done",
     );
 }
 
