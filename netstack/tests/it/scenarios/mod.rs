@@ -68,6 +68,7 @@ mod receiver_out_of_memory;
 mod redirect_followed;
 mod reordering_without_loss;
 mod reverse_path_filter;
+mod route_change_reaches_sockets;
 mod route_metrics;
 mod router_lifetime_ends;
 mod rst_after_close_with_unread_data;
