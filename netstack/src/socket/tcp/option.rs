@@ -132,6 +132,7 @@ impl TcpSocket {
         })
     }
 
+    // tidy: table
     fn tcp_option(&self, inner: &Inner, kind: TcpOptionKind) -> Result<TcpOption, OptionError> {
         let settings = inner.settings();
         let config = self.0.host.shared().tcp.config();
@@ -315,8 +316,34 @@ fn ip_option(inner: &Inner, kind: IpOptionKind) -> Result<IpOption, OptionError>
     })
 }
 
-fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), OptionError> {
+/// How long timeouts and delays may be.
+fn set_timeouts(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), OptionError> {
     let some = |time: Duration| (!time.is_zero()).then_some(time);
+    match value {
+        TcpOption::DeferAccept(time) => {
+            inner.configure(now, |settings| settings.defer_accept = some(time));
+        }
+        TcpOption::UserTimeout(time) => {
+            inner.configure(now, |settings| settings.user_timeout = some(time));
+        }
+        TcpOption::RtoMin(time) if (TIMEOUT_MIN..=RTO_MIN_MAX).contains(&time) => {
+            inner.configure(now, |settings| settings.rto_min = Some(time));
+        }
+        TcpOption::RtoMax(time) if RTO_MAX.contains(&time) => {
+            inner.configure(now, |settings| settings.rto_max = Some(time));
+        }
+        TcpOption::DelayedAckMax(time) if (TIMEOUT_MIN..=DELAYED_ACK_MAX).contains(&time) => {
+            inner.configure(now, |settings| settings.delayed_ack_max = Some(time));
+        }
+        TcpOption::ThinLinearTimeouts(on) => {
+            inner.configure(now, |settings| settings.thin_linear_timeouts = on);
+        }
+        _ => return Err(OptionError::Invalid),
+    }
+    Ok(())
+}
+
+fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), OptionError> {
     let in_bounds = |time: Duration| match KEEP_SECONDS.contains(&time.as_secs()) {
         true => Ok(time),
         false => Err(OptionError::Invalid),
@@ -350,27 +377,12 @@ fn set_tcp(inner: &mut Inner, now: Instant, value: TcpOption) -> Result<(), Opti
         TcpOption::Linger2(time) => {
             inner.configure(now, |settings| settings.fin_timeout = time);
         }
-        TcpOption::DeferAccept(time) => {
-            inner.configure(now, |settings| settings.defer_accept = some(time));
-        }
-        TcpOption::UserTimeout(time) => {
-            inner.configure(now, |settings| settings.user_timeout = some(time));
-        }
-        TcpOption::RtoMin(time) if (TIMEOUT_MIN..=RTO_MIN_MAX).contains(&time) => {
-            inner.configure(now, |settings| settings.rto_min = Some(time));
-        }
-        TcpOption::RtoMax(time) if RTO_MAX.contains(&time) => {
-            inner.configure(now, |settings| settings.rto_max = Some(time));
-        }
-        TcpOption::DelayedAckMax(time) if (TIMEOUT_MIN..=DELAYED_ACK_MAX).contains(&time) => {
-            inner.configure(now, |settings| settings.delayed_ack_max = Some(time));
-        }
-        TcpOption::ThinLinearTimeouts(on) => {
-            inner.configure(now, |settings| settings.thin_linear_timeouts = on);
-        }
-        TcpOption::RtoMin(_) | TcpOption::RtoMax(_) | TcpOption::DelayedAckMax(_) => {
-            return Err(OptionError::Invalid);
-        }
+        TcpOption::RtoMin(_)
+        | TcpOption::RtoMax(_)
+        | TcpOption::DelayedAckMax(_)
+        | TcpOption::ThinLinearTimeouts(_)
+        | TcpOption::DeferAccept(_)
+        | TcpOption::UserTimeout(_) => return set_timeouts(inner, now, value),
         TcpOption::NotSentLowWater(bytes) => {
             inner.socket.not_sent_low_water = (bytes != 0).then_some(bytes as usize);
         }
