@@ -119,7 +119,7 @@ group! {
         tw = "TW", tcp_time_wait_overflow = "TCPTimeWaitOverflow", tw_recycled = "TWRecycled", tw_killed = "TWKilled", paws_active = "PAWSActive", paws_estab = "PAWSEstab",
         paws_old_ack = "PAWSOldAck",
         paws_timewait = "PAWSTimewait", ts_ecr_rejected = "TSEcrRejected",
-        tcp_abort_on_memory = "TCPAbortOnMemory",
+        tcp_abort_on_memory = "TCPAbortOnMemory", tcp_min_ttl_drop = "TCPMinTTLDrop",
         delayed_acks = "DelayedACKs", listen_overflows = "ListenOverflows", listen_drops = "ListenDrops",
         syncookies_sent = "SyncookiesSent", syncookies_recv = "SyncookiesRecv",
         syncookies_failed = "SyncookiesFailed", embryonic_rsts = "EmbryonicRsts",

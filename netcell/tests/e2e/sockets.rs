@@ -47,6 +47,13 @@ conformance! {
     packet_sockets: "packet.py";
     streams_receive: "tcp_receive.py";
     tcp_info_of_a_quiet_exchange: "tcp_info.py";
+    error_queues: "errqueue.py";
+    sends_without_a_copy: "zerocopy.py";
+    times_of_messages: "timestamps.py";
+    control_messages: "ancillary.py";
+    multicast_groups: "multicast.py";
+    raw_sockets: "raw.py";
+    groups_of_a_port: "reuseport.py";
     udp_sockets: "udp.py",
         except "4 default 100" because "UDP_ENCAP is not offered: there is no IPsec to hand packets to",
         except "6 default 100" because "as above";

@@ -4,10 +4,12 @@
 mod chain;
 mod packet;
 mod slab;
+mod tags;
 
 pub use chain::{Chain, Slice};
 pub use packet::{ChecksumOffload, CwrOf, Gso, GsoKind, HEADER_ROOM, Offload, PacketBuffer};
 pub use slab::{FreeSlab, SLAB_SIZE, Slab, SlabPool};
+pub use tags::{Departure, Step, Tags};
 
 /// The memory of the program was not readable or writable where it said (EFAULT).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! A packet: headers in inline room that grows towards the front, then a chain of payload.
 
-use super::{Chain, Slice};
+use super::{Chain, Slice, Tags};
 use crate::wire::checksum::Checksum;
 
 /// Room for headers inside a packet: Ethernet 14, IPv6 40, an extension header 8, TCP with options 60.
@@ -75,13 +75,15 @@ pub struct PacketBuffer {
     payload: Chain,
     /// Work that the device does, or did.
     pub offload: Offload,
+    /// What goes along with it.
+    pub tags: Tags,
 }
 
 impl PacketBuffer {
     /// A packet without headers around a payload.
     pub fn new(payload: Chain) -> PacketBuffer {
-        let offload = Offload::default();
-        PacketBuffer { head: [0; HEADER_ROOM], head_start: HEADER_ROOM, payload, offload }
+        let (offload, tags) = (Offload::default(), Tags::default());
+        PacketBuffer { head: [0; HEADER_ROOM], head_start: HEADER_ROOM, payload, offload, tags }
     }
 
     /// A received frame, taking over the vector.

@@ -45,6 +45,8 @@ pub struct Piece {
     pub protocol: u8,
     /// Its type of service or traffic class.
     pub tos: u8,
+    /// Bytes of the IP packet that it came in.
+    pub whole_len: u32,
     /// Its bytes.
     pub payload: Chain,
 }
@@ -56,6 +58,8 @@ pub struct First {
     pub protocol: u8,
     /// Congestion that any fragment met (RFC 3168 section 5.3): bits to add to the type of service.
     pub ecn: u8,
+    /// Bytes of the largest fragment with its headers.
+    pub largest: u32,
 }
 
 /// What became of a fragment.
@@ -99,6 +103,8 @@ struct Datagram {
     ecn: u8,
     // How many fragments its source had sent when the last one of it came.
     distance: u32,
+    // Bytes of the largest one with its headers.
+    largest: u32,
 }
 
 /// How many fragments a source sends, while it has unfinished datagrams.
@@ -256,6 +262,7 @@ impl Datagram {
             deadline,
             ecn: 0,
             distance: 0,
+            largest: 0,
         }
     }
 
@@ -284,6 +291,7 @@ impl Datagram {
             self.first = Some((piece.header, piece.protocol));
         }
         self.ecn |= 1 << (piece.tos & 3);
+        self.largest = self.largest.max(piece.whole_len);
         self.have += end - start;
         self.cost += piece.payload.len() + OVERHEAD;
         self.pieces.insert(start, piece.payload);
@@ -332,7 +340,7 @@ impl Datagram {
         for (_, piece) in core::mem::take(&mut self.pieces) {
             payload.append(piece);
         }
-        Outcome::Complete { header, first: First { protocol, ecn }, payload }
+        Outcome::Complete { header, first: First { protocol, ecn, largest: self.largest }, payload }
     }
 }
 
@@ -353,7 +361,7 @@ mod tests {
 
     fn piece(offset: u32, bytes: &[u8], more: bool) -> Piece {
         let payload = Chain::from(bytes.to_vec());
-        Piece { offset, more, header: vec![0x45], protocol: 17, tos: 0, payload }
+        Piece { offset, more, header: vec![0x45], protocol: 17, tos: 0, whole_len: 0, payload }
     }
 
     fn add(table: &mut Reassembly, piece: Piece) -> Outcome {

@@ -64,6 +64,8 @@ struct Counts {
 
 #[derive(Default)]
 struct Group {
+    // How many belong to it, in whichever mode.
+    users: usize,
     // Members in Exclude mode, and what members say of each source.
     excluders: usize,
     counts: BTreeMap<IpAddr, Counts>,
@@ -108,7 +110,8 @@ impl Group {
     }
 
     fn is_idle(&self) -> bool {
-        self.excluders == 0
+        self.users == 0
+            && self.excluders == 0
             && self.counts.is_empty()
             && self.mode_left == 0
             && self.sources_left.is_empty()
@@ -193,6 +196,21 @@ struct Routers {
     change_at: Option<Instant>,
 }
 
+/// A group in a listing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupListing {
+    /// The group.
+    pub address: IpAddr,
+    /// How many belong to it.
+    pub users: usize,
+    /// The sources that somebody named, with how many include and exclude each.
+    pub sources: Vec<(IpAddr, usize, usize)>,
+    /// When a router's question about it is answered.
+    pub answer_at: Option<Instant>,
+    /// Whether this host was the last to report it to an old querier.
+    pub last_reporter: bool,
+}
+
 /// The groups of an interface.
 pub struct Groups {
     groups: BTreeMap<IpAddr, Group>,
@@ -219,16 +237,26 @@ impl Groups {
         })
     }
 
-    /// The groups with their filters and how many members want all sources.
-    pub fn list(&self) -> Vec<(IpAddr, SourceFilter, usize)> {
-        let listed = |(at, group): (&IpAddr, &Group)| (*at, group.merged(), group.excluders);
-        let mut all: Vec<_> = self.groups.iter().map(listed).collect();
-        all.retain(|(_, filter, _)| !filter.is_nothing());
-        all
+    /// The groups that anybody belongs to.
+    pub fn list(&self) -> Vec<GroupListing> {
+        let joined = self.groups.iter().filter(|(_, group)| group.users > 0);
+        joined
+            .map(|(address, group)| GroupListing {
+                address: *address,
+                users: group.users,
+                sources: group
+                    .counts
+                    .iter()
+                    .map(|(source, counts)| (*source, counts.include, counts.exclude))
+                    .collect(),
+                answer_at: group.answer_at,
+                last_reporter: group.last_reporter,
+            })
+            .collect()
     }
 
     /// The version that is spoken: 3 for IGMP, 2 for MLD, less while an old querier is there.
-    fn version(&self, now: Instant, family: Family, conf: &GroupConf) -> u8 {
+    pub fn version(&self, now: Instant, family: Family, conf: &GroupConf) -> u8 {
         let newest = if family == Family::V4 { 3 } else { 2 };
         if conf.forced != 0 {
             return conf.forced.min(newest);
@@ -257,9 +285,11 @@ impl Groups {
         let entry = self.groups.entry(group).or_default();
         let before = entry.merged();
         if let Some(from) = from {
+            entry.users = entry.users.saturating_sub(1);
             entry.count(from, |n| n.saturating_sub(1));
         }
         if let Some(to) = to {
+            entry.users = entry.users.saturating_add(1);
             entry.count(to, |n| n.saturating_add(1));
         }
         let after = entry.merged();

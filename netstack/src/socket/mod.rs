@@ -2,6 +2,7 @@
 //! Its files hold the sockets themselves. Nothing here blocks: an operation that would is told so.
 
 pub mod datagram;
+pub mod error_queue;
 pub mod options;
 pub mod packet;
 pub mod tcp;
@@ -14,7 +15,8 @@ use crate::ip::{Family, IpError};
 use crate::transport::PortError;
 
 pub use crate::buffer::{Fault, Sink, Source};
-pub use datagram::{Ancillary, Datagram, ErrorReport, PingSocket, RawSocket, Received, UdpSocket};
+pub use datagram::{Ancillary, Datagram, PingSocket, RawSocket, Received, UdpSocket};
+pub use error_queue::{ErrorReport, Report};
 pub use options::{
     DatagramOption, DatagramOptionKind, IpOption, IpOptionKind, OptionError, OptionKind,
     OptionValue, SocketOption, SocketOptionKind, TcpOption, TcpOptionKind,

@@ -4,6 +4,9 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+use bitflags::bitflags;
+
+use crate::ip::{Family, SourcePreference};
 use crate::link::NicId;
 use crate::transport::tcp::fast_open::FastOpenKeys;
 use crate::wire::ipv4_options::Options;
@@ -75,6 +78,8 @@ options! {
         MaxPacingRate(u64),
         /// SO_NO_CHECK: send UDP over IPv4 without a checksum.
         NoCheck(bool),
+        /// The part of SO_TIMESTAMPING that concerns sends.
+        Stamping(Stamping),
     }
 }
 
@@ -113,20 +118,8 @@ options! {
         MtuDiscover(MtuDiscover),
         /// IP_MTU: read only; the MTU of the path of a connected socket.
         Mtu(u32),
-        /// IP_RECVERR, IPV6_RECVERR: errors of unconnected sockets are reported.
-        ReceiveErrors(bool),
-        /// IP_PKTINFO, IPV6_RECVPKTINFO
-        PacketInfo(bool),
-        /// IP_RECVTTL, IPV6_RECVHOPLIMIT
-        ReceiveTtl(bool),
-        /// IP_RECVTOS, IPV6_RECVTCLASS
-        ReceiveTos(bool),
         /// IP_OPTIONS: the options of the header of what is sent.
         HeaderOptions(Options),
-        /// IP_RECVOPTS: the header's options are told.
-        ReceiveOptions(bool),
-        /// IP_RETOPTS: the options are told that an answer should have.
-        ReturnOptions(bool),
         /// IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS
         MulticastTtl(u8),
         /// IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP
@@ -143,6 +136,12 @@ options! {
         LocalPortRange((u16, u16)),
         /// IP_FREEBIND
         FreeBind(bool),
+        /// IPV6_ADDR_PREFERENCES: which of its addresses the host sends from.
+        Sources(SourcePreference),
+        /// IP_MINTTL: the least time to live that a stream takes over IPv4; 0 for any.
+        MinTtl(u8),
+        /// IPV6_MINHOPCOUNT: the same over IPv6.
+        MinHops(u8),
         /// IPV6_CHECKSUM of raw sockets: the offset of the checksum field.
         ChecksumOffset(Option<u16>),
         /// ICMP_FILTER of raw sockets: a bit set drops that type.
@@ -165,14 +164,10 @@ options! {
         NoCheck6Receive(bool),
         /// IP_MULTICAST_ALL, IPV6_MULTICAST_ALL: hear groups that others of the host joined.
         MulticastAll(bool),
-        /// IP_RECVORIGDSTADDR, IPV6_RECVORIGDSTADDR
-        ReceiveOriginal(bool),
-        /// SO_RXQ_OVFL
-        ReceiveDrops(bool),
         /// SO_PEEK_OFF: where the next peek begins; None for the front of the queue.
         PeekOffset(Option<u32>),
-        /// IPV6_FLOWINFO: the flow information of what comes is told.
-        ReceiveFlow(bool),
+        /// What is told with a message, at which level: those are switched on or off. Write only.
+        Tell(Told),
         /// IPV6_FLOWINFO_SEND: the flow label of a destination is used.
         SendFlow(bool),
         /// IPV6_AUTOFLOWLABEL
@@ -181,8 +176,121 @@ options! {
         DontFragment(bool),
         /// ICMPV6_FILTER of raw sockets: a bit set drops that type.
         Icmp6Filter([u32; 8]),
+        /// IPV6_PKTINFO of a socket: the interface where neither a message nor the device names one.
+        MessageInterface(Option<NicId>),
+        /// IPV6_MTU: the largest packets of a path, whatever the path bears.
+        LargestPacket(Option<u32>),
         /// IP_UNICAST_IF, IPV6_UNICAST_IF: the interface for unicast where nothing else names one.
         UnicastInterface(Option<NicId>),
+    }
+}
+
+/// A change of what is told with each message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// The level of the options.
+    pub level: Level,
+    /// What.
+    pub what: Asks,
+    /// Whether it is told from now on.
+    pub on: bool,
+}
+
+/// At which level something is asked for: an IPv6 socket may ask at each of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// SOL_SOCKET
+    Socket,
+    /// IPPROTO_IP
+    Ip,
+    /// IPPROTO_IPV6
+    Ipv6,
+}
+
+impl Level {
+    /// The level of a family's own options.
+    pub const fn of(family: Family) -> Level {
+        match family {
+            Family::V4 => Level::Ip,
+            Family::V6 => Level::Ipv6,
+        }
+    }
+}
+
+impl DatagramOption {
+    /// Asks for something with each message.
+    pub const fn tell(level: Level, what: Asks) -> DatagramOption {
+        DatagramOption::Tell(Told { level, what, on: true })
+    }
+}
+
+bitflags! {
+    /// What a socket wants to be told with each message.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Asks: u32 {
+        /// IP_PKTINFO, IPV6_RECVPKTINFO
+        const PACKET_INFO = 1;
+        /// IP_RECVTTL, IPV6_RECVHOPLIMIT
+        const TTL = 1 << 1;
+        /// IP_RECVTOS, IPV6_RECVTCLASS
+        const TOS = 1 << 2;
+        /// IP_RECVOPTS
+        const OPTIONS = 1 << 3;
+        /// IP_RETOPTS
+        const RETURN_OPTIONS = 1 << 4;
+        /// IP_RECVORIGDSTADDR, IPV6_RECVORIGDSTADDR
+        const ORIGINAL = 1 << 5;
+        /// SO_RXQ_OVFL
+        const DROPS = 1 << 6;
+        /// IPV6_FLOWINFO
+        const FLOW = 1 << 7;
+        /// IP_RECVFRAGSIZE, IPV6_RECVFRAGSIZE
+        const FRAGMENT = 1 << 8;
+        /// IPV6_RECVHOPOPTS
+        const HOP_OPTIONS = 1 << 9;
+        /// IPV6_RECVDSTOPTS
+        const DESTINATION_OPTIONS = 1 << 10;
+        /// IPV6_RECVRTHDR
+        const ROUTING = 1 << 11;
+        /// IPV6_RECVPATHMTU
+        const PATH_MTU = 1 << 12;
+        /// IP_RECVERR, IPV6_RECVERR: errors go to the error queue, also those of sockets without a peer.
+        const ERRORS = 1 << 13;
+        /// IP_RECVERR_RFC4884, IPV6_RECVERR_RFC4884: with where the extensions of the ICMP message are.
+        const ERROR_EXTENSIONS = 1 << 14;
+        /// SO_RCVMARK
+        const MARK = 1 << 15;
+        /// SO_RCVPRIORITY
+        const PRIORITY = 1 << 16;
+        /// IPV6_2292PKTINFO
+        const OLD_PACKET_INFO = 1 << 17;
+        /// IPV6_2292HOPLIMIT
+        const OLD_TTL = 1 << 18;
+        /// IPV6_2292HOPOPTS
+        const OLD_HOP_OPTIONS = 1 << 19;
+        /// IPV6_2292DSTOPTS
+        const OLD_DESTINATION_OPTIONS = 1 << 20;
+        /// IPV6_2292RTHDR
+        const OLD_ROUTING = 1 << 21;
+    }
+}
+
+bitflags! {
+    /// Which times of a send are told in the error queue, and how (SOF_TIMESTAMPING_*).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Stamping: u8 {
+        /// SOF_TIMESTAMPING_TX_SCHED
+        const SCHEDULED = 1;
+        /// SOF_TIMESTAMPING_TX_SOFTWARE
+        const SENT = 1 << 1;
+        /// SOF_TIMESTAMPING_TX_ACK: of streams.
+        const ACKNOWLEDGED = 1 << 2;
+        /// SOF_TIMESTAMPING_OPT_ID
+        const NUMBERED = 1 << 3;
+        /// SOF_TIMESTAMPING_OPT_ID_TCP: a stream's numbers begin at what was written, not at what was acknowledged.
+        const FROM_WRITTEN = 1 << 4;
+        /// SOF_TIMESTAMPING_OPT_TSONLY
+        const TIME_ONLY = 1 << 5;
     }
 }
 

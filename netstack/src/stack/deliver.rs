@@ -6,8 +6,10 @@ use super::Stack;
 use super::groups::PROTO_IGMP;
 use super::receive::{Headers, Rx};
 use crate::buffer::PacketBuffer;
+use crate::filter::Program;
 use crate::ip::{Cast, Family, IpInfo, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 use crate::stats::UdpStats;
+use crate::transport::judge::judge;
 use crate::transport::{Key, udp};
 use crate::wire::icmp::{v4, v6};
 
@@ -19,6 +21,20 @@ pub(super) enum RawTaken {
 }
 
 impl Stack {
+    /// What the program of a group says of a packet: it sees what follows the transport's header (Linux's reuseport_select_sock).
+    pub(super) fn choose(
+        &self,
+        program: &Program,
+        info: &IpInfo,
+        packet: &PacketBuffer,
+        header_len: usize,
+    ) -> u32 {
+        let mut payload = packet.clone();
+        let header = payload.to_vec_up_to(header_len);
+        payload.advance(header.len());
+        judge(self, program, (info, &header), &payload)
+    }
+
     /// Gives every raw socket of the protocol a copy: of IPv4 with its header, of IPv6 without.
     pub(super) fn deliver_raw(
         &self,
@@ -102,7 +118,12 @@ impl Stack {
             }
             return;
         }
-        match self.shared.demux.lookup(PROTO_UDP, local, remote, info.nic) {
+        let demux = &self.shared.demux;
+        let connected = demux.exact(&Key::connected(PROTO_UDP, local, remote), info.nic, 0);
+        let choose = |program: &Program| self.choose(program, info, &packet, udp::HEADER_LEN);
+        let found =
+            connected.or_else(|| demux.listener_by(PROTO_UDP, (local, remote), info.nic, &choose));
+        match found {
             Some(endpoint) => endpoint.deliver(rx.now, info, packet),
             // RFC 8200 section 8.1: receivers must discard UDP packets over IPv6 with a zero checksum, but for those that ask for them.
             None if header.checksum == 0 && info.dst.is_ipv6() => {

@@ -11,11 +11,11 @@ use super::receive::Rx;
 use super::redirect::link_local_of;
 use super::topology::{ALL_NODES, ALL_NODES_LOCAL, Topology, solicited_node};
 use crate::buffer::{Chain, PacketBuffer};
-use crate::ip::multicast::{GroupConf, Report, SourceFilter};
+use crate::ip::multicast::{GroupConf, GroupListing, Report, SourceFilter};
 use crate::ip::{
     Address, Cast, Family, Fragment, IpError, IpInfo, IpMeta, PROTO_ICMPV6, RouteInfo, RouteQuery,
 };
-use crate::link::NicId;
+use crate::link::{NicId, NicKind};
 use crate::time::{Duration, Instant};
 use crate::transport::icmp_echo::encapsulate;
 use crate::wire::checksum;
@@ -83,6 +83,10 @@ impl Topology {
 
     /// Joins and leaves the solicited-node groups of addresses that came and went (RFC 4291 section 2.8).
     pub(super) fn follow_addresses(&self, nic: &Nic, before: &[Address], after: &[Address]) {
+        if nic.is_loopback() {
+            // Nobody asks for neighbours there (Linux's addrconf_join_solict).
+            return;
+        }
         let conf = self.group_conf(nic.id, Family::V6);
         let any = SourceFilter::any();
         let only = |these: &[Address], those: &[Address]| -> Vec<Ipv6Addr> {
@@ -123,7 +127,39 @@ impl Topology {
     }
 }
 
+/// The groups of one interface, for listings.
+#[derive(Clone, Debug)]
+pub struct Memberships {
+    /// The interface.
+    pub nic: NicId,
+    /// Its name.
+    pub name: String,
+    /// What it carries.
+    pub kind: NicKind,
+    /// The version of IGMP that is spoken.
+    pub igmp_version: u8,
+    /// The groups of both families, by address.
+    pub groups: Vec<GroupListing>,
+}
+
 impl Stack {
+    /// The multicast groups of all interfaces.
+    pub fn memberships(&self, now: Instant) -> Vec<Memberships> {
+        let topology = self.topology();
+        let of_nic = |nic: &Arc<Nic>| {
+            let conf = topology.group_conf(nic.id, Family::V4);
+            let groups = nic.groups.lock();
+            Memberships {
+                nic: nic.id,
+                name: nic.name.clone(),
+                kind: nic.kind,
+                igmp_version: groups.version(now, Family::V4, &conf),
+                groups: groups.list(),
+            }
+        };
+        topology.nics().map(of_nic).collect()
+    }
+
     /// Changes what a socket wants of a group on an interface: from nothing or a filter to another or nothing. The interface
     /// hears what all sockets want together, and the link's routers are told.
     ///

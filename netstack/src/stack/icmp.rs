@@ -13,6 +13,7 @@ use crate::ip::{
 };
 use crate::link::NicId;
 use crate::socket::SocketError;
+use crate::socket::error_queue::Carrier;
 use crate::stats::IcmpStats;
 use crate::time::Instant;
 use crate::transport::icmp_echo::{encapsulate, protocol_of};
@@ -73,7 +74,7 @@ impl Stack {
                 }
                 packet.advance(HEADER_LEN);
                 let body = packet.to_vec_up_to(QUOTE_V4);
-                self.error_came(rx.now, info.nic, info.src, &message, &body);
+                self.error_came(rx.now, info, &message, &body);
             }
             v4::REDIRECT => {
                 stats.in_redirects.inc();
@@ -134,7 +135,7 @@ impl Stack {
                 }
                 packet.advance(HEADER_LEN);
                 let body = packet.to_vec_up_to(QUOTE_V6);
-                self.error_came(rx.now, info.nic, info.src, &message, &body);
+                self.error_came(rx.now, info, &message, &body);
             }
             mld::QUERY | mld::REPORT | mld::DONE | mld::REPORT_V2 => {
                 packet.advance(4);
@@ -209,7 +210,8 @@ impl Stack {
     }
 
     /// Takes an error about a packet that we are said to have sent.
-    fn error_came(&self, now: Instant, nic: NicId, offender: IpAddr, message: &Icmp, body: &[u8]) {
+    fn error_came(&self, now: Instant, info: &IpInfo, message: &Icmp, body: &[u8]) {
+        let offender = info.src;
         let Some(quoted) = Quoted::parse(body) else {
             return self.icmp_stats(offender).in_errors.inc();
         };
@@ -242,8 +244,10 @@ impl Stack {
             return;
         }
         let icmp = Some((message.kind, message.code));
-        let told = Told { error, severity, offender, icmp, mtu };
-        self.report(now, nic, told, &quoted);
+        let carrier = Some(Carrier { dst: info.dst, nic: info.nic, ttl: info.ttl, tos: info.tos });
+        let quoted_len = quoted_len(offender, message);
+        let told = Told { error, severity, offender, icmp, mtu, carrier, quoted_len };
+        self.report(now, info.nic, told, &quoted);
     }
 
     /// Tells the sender of an IP packet that its neighbour does not answer.
@@ -261,7 +265,15 @@ impl Stack {
             IpAddr::V6(_) => (v6::UNREACHABLE, v6::CODE_ADDRESS),
         };
         let error = SocketError::HostUnreachable;
-        let told = Told { error, severity: Severity::Soft, offender, icmp: Some(icmp), mtu: None };
+        let told = Told {
+            error,
+            severity: Severity::Soft,
+            offender,
+            icmp: Some(icmp),
+            mtu: None,
+            carrier: None,
+            quoted_len: 0,
+        };
         self.report(now, nic, told, &quoted);
     }
 
@@ -279,6 +291,8 @@ impl Stack {
             local,
             remote,
             quoted: quoted.transport.to_vec(),
+            extensions_at: told.quoted_len.checked_sub(quoted.headers_len),
+            carrier: told.carrier,
         };
         let demux = &self.shared.demux;
         let endpoint = match quoted.protocol {
@@ -436,6 +450,9 @@ struct Told {
     offender: IpAddr,
     icmp: Option<(u8, u8)>,
     mtu: Option<u32>,
+    carrier: Option<Carrier>,
+    // Bytes of the quoted packet before the extensions; 0 without.
+    quoted_len: usize,
 }
 
 /// The packet that an error quotes.
@@ -444,6 +461,8 @@ pub(super) struct Quoted<'a> {
     dst: IpAddr,
     protocol: u8,
     total_len: u32,
+    // Bytes of its IP headers.
+    headers_len: usize,
     transport: &'a [u8],
 }
 
@@ -457,7 +476,9 @@ impl<'a> Quoted<'a> {
         let transport = bytes.get(usize::from(header.header_len)..)?;
         let (src, dst) = (header.src.into(), header.dst.into());
         let total_len = u32::from(header.total_len);
-        let quoted = Quoted { src, dst, protocol: header.protocol, total_len, transport };
+        let headers_len = usize::from(header.header_len);
+        let protocol = header.protocol;
+        let quoted = Quoted { src, dst, protocol, total_len, headers_len, transport };
         (header.fragment_offset == 0 && transport.len() >= 8).then_some(quoted)
     }
 
@@ -485,7 +506,8 @@ impl<'a> Quoted<'a> {
         }
         let (src, dst) = (header.src.into(), header.dst.into());
         let total_len = u32::from(header.payload_len) + ipv6::HEADER_LEN as u32;
-        let quoted = Quoted { src, dst, protocol, total_len, transport };
+        let headers_len = bytes.len() - transport.len();
+        let quoted = Quoted { src, dst, protocol, total_len, headers_len, transport };
         (transport.len() >= 8).then_some(quoted)
     }
 
@@ -509,6 +531,20 @@ fn may_answer(info: &IpInfo, packet: &PacketBuffer) -> bool {
         _ => false,
     };
     !about_error && !info.src.is_unspecified() && !info.src.is_multicast()
+}
+
+/// How many bytes of the packet an error says that it quotes before its extensions (RFC 4884 sections 3 to 5): "measured in 32-bit
+/// words" in ICMP, in 64-bit words in ICMPv6. Less than 128 bytes are none.
+fn quoted_len(offender: IpAddr, message: &Icmp) -> usize {
+    const LEAST: usize = 128;
+    let len = match (offender, message.kind) {
+        (IpAddr::V4(_), v4::UNREACHABLE | v4::TIME_EXCEEDED | v4::PARAMETER_PROBLEM) => {
+            usize::from(message.rest[1]) * 4
+        }
+        (IpAddr::V6(_), v6::UNREACHABLE | v6::TIME_EXCEEDED) => usize::from(message.rest[0]) * 8,
+        _ => 0,
+    };
+    if len < LEAST { 0 } else { len }
 }
 
 /// What an ICMPv4 error means to a socket (RFC 1122 sections 3.2.2.1 and 4.2.3.9).

@@ -55,6 +55,7 @@ use offload::gro::Gro;
 pub use admin::{
     AddressError, NeighbourError, NicConfig, NicError, NicInfo, RouteError, RuleError,
 };
+pub use groups::Memberships;
 pub use nic::{Nic, NicState};
 pub use observe::{Change, Observer, Presence};
 pub use topology::Topology;

@@ -50,6 +50,14 @@ pub(super) fn packet_type(nic: &Nic, dst: MacAddr) -> PacketType {
     }
 }
 
+/// An IP packet with the Ethernet header that it has on the loopback interface.
+pub(super) fn with_loopback_header(packet: &PacketBuffer) -> PacketBuffer {
+    let mut whole = packet.clone();
+    let (dst, src, ethertype) = (MacAddr::ZERO, MacAddr::ZERO, ethertype_of(packet));
+    Ethernet { dst, src, ethertype }.emit(whole.prepend());
+    whole
+}
+
 impl Stack {
     /// Shows a frame (on the loopback interface a bare IP packet) to packet sockets, but for the one that sent it.
     pub(super) fn show(
@@ -65,10 +73,7 @@ impl Stack {
         if nic.kind == NicKind::Ethernet {
             return self.show_frame(now, nic, packet_type, frame, sender);
         }
-        let mut whole = frame.clone();
-        let (dst, src, ethertype) = (MacAddr::ZERO, MacAddr::ZERO, ethertype_of(frame));
-        Ethernet { dst, src, ethertype }.emit(whole.prepend());
-        self.show_frame(now, nic, packet_type, &whole, None);
+        self.show_frame(now, nic, packet_type, &with_loopback_header(frame), None);
     }
 
     fn show_frame(

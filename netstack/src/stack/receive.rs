@@ -308,6 +308,7 @@ impl Stack {
             header: headers.to_vec(),
             protocol: header.protocol,
             tos: header.tos,
+            whole_len: u32::from(header.total_len),
             payload: packet.into_chain(),
         };
         let Some((first, tos, payload)) = self.reassemble(rx, key, piece) else { return };
@@ -323,6 +324,7 @@ impl Stack {
         whole.more_fragments = false;
         whole.fragment_offset = 0;
         let mut packet = PacketBuffer::new(payload);
+        packet.tags.largest_fragment = tos.largest;
         let mut bytes = [0; HEADER_LEN];
         whole.emit(&mut bytes);
         packet.prepend_slice(&bytes);

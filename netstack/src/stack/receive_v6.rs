@@ -33,6 +33,8 @@ struct Walk {
     next_at: usize,
     /// Whether it came in fragments.
     fragmented: bool,
+    /// The extension headers, each after its kind.
+    extensions: Vec<u8>,
 }
 
 /// What a header asks for.
@@ -65,6 +67,7 @@ impl Stack {
             next,
             next_at: 6,
             fragmented: false,
+            extensions: Vec::new(),
         };
         match self.input_v6(rx, &header, &packet) {
             Input::Local(cast) => {
@@ -137,6 +140,8 @@ impl Stack {
         let bytes = packet.to_vec_up_to(len);
         packet.advance(len);
         walk.headers.push(&bytes);
+        walk.extensions.push(walk.next);
+        walk.extensions.extend_from_slice(&bytes);
         (walk.next, walk.next_at) = (next, walk.at);
         walk.at += len;
         Some(bytes)
@@ -225,6 +230,7 @@ impl Stack {
             header: walk.headers.to_vec(),
             protocol: fragment.next_header,
             tos: walk.header.traffic_class,
+            whole_len: u32::from(walk.header.payload_len) + HEADER_LEN as u32,
             payload: packet.into_chain(),
         };
         let Some((_, first, payload)) = self.reassemble(rx, key, piece) else { return };
@@ -237,7 +243,9 @@ impl Stack {
         for (at, byte) in (4..).zip(len.to_be_bytes()) {
             walk.headers.set(at, byte);
         }
-        self.after_fragment(rx, walk, PacketBuffer::new(payload));
+        let mut whole = PacketBuffer::new(payload);
+        whole.tags.largest_fragment = first.largest;
+        self.after_fragment(rx, walk, whole);
     }
 
     /// After reassembly only destination options may stand before the transport.
@@ -272,6 +280,9 @@ impl Stack {
             }
         }
         let info = walk.info(rx);
+        if !walk.extensions.is_empty() {
+            packet.tags.extensions = Some(walk.extensions.into());
+        }
         let raw = self.deliver_raw(rx, &info, &packet);
         self.deliver(rx, &info, walk.headers, packet, raw);
     }

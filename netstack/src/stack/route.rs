@@ -67,7 +67,11 @@ impl Stack {
                 return Err(IpError::Invalid);
             }
             if !topology.is_local(src) && !topology.is_anycast(src) {
-                return Err(IpError::AddressNotAvailable);
+                // As on Linux a foreign source of IPv4 is in no network (ip_route_output_key).
+                return Err(match src {
+                    IpAddr::V4(_) => IpError::NetworkUnreachable,
+                    IpAddr::V6(_) => IpError::AddressNotAvailable,
+                });
             }
         }
         let (nic, next_hop, route) = pick(self, topology, query, dst, bound)?;

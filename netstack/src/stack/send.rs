@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::Stack;
 use super::nic::Nic;
 use super::offload::gso;
+use super::packet::with_loopback_header;
 use super::topology::Topology;
-use crate::buffer::{Chain, ChecksumOffload, PacketBuffer};
+use crate::buffer::{Chain, ChecksumOffload, PacketBuffer, Step};
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, PROTO_TCP, RouteInfo, RouteQuery,
     SourceFilter, Unmade,
@@ -20,7 +21,7 @@ use crate::transport::packet::{PacketType, Place as PacketPlace};
 use crate::wire::ethernet::{self, Ethernet, TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv4_options::Options;
-use crate::wire::ipv6::{self, FragmentHeader, Ipv6, NEXT_FRAGMENT};
+use crate::wire::ipv6::{self, FragmentHeader, Ipv6, NEXT_FRAGMENT, NEXT_HOP_BY_HOP};
 
 /// How many packets may wait on the loopback interface (they are handled at once; this bounds a storm).
 const MAX_LOOPED: usize = 16_384;
@@ -123,6 +124,17 @@ impl IpOutput for Stack {
     }
 }
 
+/// Takes the hop-by-hop options from the front of a packet that is to be cut up; empty where there are none.
+fn take_hop_by_hop(meta: &IpMeta, packet: &mut PacketBuffer) -> Vec<u8> {
+    if meta.protocol != NEXT_HOP_BY_HOP {
+        return Vec::new();
+    }
+    let len = packet.peek::<2>().map_or(0, |[_, len]| (usize::from(len) + 1) * 8);
+    let options = packet.to_vec_up_to(len);
+    packet.advance(options.len());
+    options
+}
+
 impl Stack {
     /// Puts an IPv4 header before a packet, with options in which this host is recorded.
     fn emit_v4(
@@ -202,19 +214,24 @@ impl Stack {
             IpAddr::V4(_) => ipv4::HEADER_LEN + meta.options.len(),
             IpAddr::V6(_) => ipv6::HEADER_LEN + ipv6::FRAGMENT_LEN,
         };
+        let ident = self.next_ident(route, meta.protocol, 1);
+        let hop_by_hop = take_hop_by_hop(meta, &mut packet);
+        let overhead = overhead + hop_by_hop.len();
         let room = (route.mtu as usize).saturating_sub(overhead) & !7;
         if room == 0 {
             stats.frag_fails.inc();
             return Err(IpError::MessageTooLong { mtu: route.mtu });
         }
-        let ident = self.next_ident(route, meta.protocol, 1);
+        let mut tags = core::mem::take(&mut packet.tags);
         let mut rest = packet.into_chain();
         let mut offset = 0;
         while !rest.is_empty() {
             let part = rest.split_to(room);
             let len = part.len();
             let place = Place { ident, offset, more: !rest.is_empty() };
-            let fragment = self.fragment(now, topology, (route, meta), part, place);
+            let parts = (hop_by_hop.as_slice(), part);
+            let mut fragment = self.fragment(now, topology, (route, meta), parts, place);
+            fragment.tags = tags.of_piece();
             offset += len;
             stats.frag_creates.inc();
             self.emit_looping(now, topology, nic, (route, meta), fragment)?;
@@ -229,7 +246,7 @@ impl Stack {
         now: Instant,
         topology: &Topology,
         (route, meta): (&RouteInfo, &IpMeta),
-        part: Chain,
+        (hop_by_hop, part): (&[u8], Chain),
         place: Place,
     ) -> PacketBuffer {
         let mut packet = PacketBuffer::new(part);
@@ -257,13 +274,22 @@ impl Stack {
             }
             _ => {
                 let header = FragmentHeader {
-                    next_header: meta.protocol,
+                    next_header: hop_by_hop.first().copied().unwrap_or(meta.protocol),
                     offset: place.offset as u16,
                     more: place.more,
                     ident: place.ident,
                 };
                 header.emit(packet.prepend());
-                let meta = IpMeta { protocol: NEXT_FRAGMENT, ..*meta };
+                // RFC 8200 section 4.5: hop-by-hop options are in each fragment, before its fragment header.
+                let first = match hop_by_hop.split_first() {
+                    Some((_, options)) => {
+                        packet.prepend_slice(options);
+                        *packet.prepend::<1>() = [NEXT_FRAGMENT];
+                        NEXT_HOP_BY_HOP
+                    }
+                    None => NEXT_FRAGMENT,
+                };
+                let meta = IpMeta { protocol: first, ..*meta };
                 self.add_header(now, topology, (route, &meta), &mut packet);
             }
         }
@@ -368,6 +394,11 @@ impl Stack {
                 self.count_sent(nic, &packet);
                 self.tap(now, nic, Direction::Sent, &packet);
                 self.show(now, nic, (PacketType::Outgoing, None), &packet);
+                if let Some(departure) = packet.tags.departure.take() {
+                    let frame = with_loopback_header(&packet);
+                    departure.departs(now, Step::Scheduled, &frame);
+                    departure.departs(now, Step::Sent, &frame);
+                }
                 self.loop_back(nic, packet);
                 Ok(())
             }
@@ -441,12 +472,19 @@ impl Stack {
         }
         self.tap(now, nic, Direction::Sent, packet);
         self.show(now, nic, (PacketType::Outgoing, sender), packet);
+        let departure = packet.tags.departure.take();
+        if let Some(departure) = &departure {
+            departure.departs(now, Step::Scheduled, packet);
+        }
         let sent = nic.link.transmit(now, packet);
         if nic.capabilities.filters_received {
             self.schedule(nic.link.next_deadline());
         }
         match sent {
             Ok(()) => {
+                if let Some(departure) = departure {
+                    departure.departs(now, Step::Sent, packet);
+                }
                 self.count_sent(nic, packet);
                 Ok(())
             }

@@ -5,9 +5,11 @@ use core::net::SocketAddr;
 use super::Stack;
 use super::receive::Rx;
 use crate::buffer::PacketBuffer;
+use crate::filter::Program;
 use crate::ip::{Cast, IpInfo, PROTO_TCP};
 use crate::socket::tcp::{pass_remnant, refuse};
 use crate::transport::Key;
+use crate::wire::tcp::{HEADER_LEN, header_len};
 
 impl Stack {
     /// Gives a segment to its connection or listener.
@@ -26,8 +28,12 @@ impl Stack {
             return connection.deliver(rx.now, info, packet);
         }
         let rest = pass_remnant(self, rx.now, info, packet, (local, remote));
-        let Some(packet) = rest else { return };
-        match self.shared.demux.listener(PROTO_TCP, local, remote, info.nic) {
+        let Some(mut packet) = rest else { return };
+        let header = packet.pull(HEADER_LEN).and_then(|bytes| header_len(bytes).ok());
+        let header = header.unwrap_or(HEADER_LEN);
+        let choose = |program: &Program| self.choose(program, info, &packet, header);
+        let demux = &self.shared.demux;
+        match demux.listener_by(PROTO_TCP, (local, remote), info.nic, &choose) {
             Some(endpoint) => endpoint.deliver(rx.now, info, packet),
             None => refuse(self, rx.now, info, packet),
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::Endpoint;
+use crate::filter::Program;
 use crate::ip::Family;
 use crate::link::NicId;
 use crate::rng::KeyedState;
@@ -115,6 +116,9 @@ impl Members {
     }
 }
 
+/// Runs the program of a group on the packet in question: the number of the member that it chooses.
+pub type Choose<'a> = &'a dyn Fn(&Program) -> u32;
+
 type Shard = RwLock<HashMap<Key, Members, KeyedState>>;
 
 /// The table.
@@ -123,6 +127,8 @@ pub struct Demux {
     hasher: KeyedState,
     next_id: AtomicU64,
     len: AtomicUsize,
+    /// What chooses among the endpoints of a key (SO_ATTACH_REUSEPORT_CBPF). Few keys have any.
+    choosers: RwLock<HashMap<Key, Program, KeyedState>>,
 }
 
 impl Demux {
@@ -130,6 +136,7 @@ impl Demux {
     pub fn new(hasher: KeyedState) -> Demux {
         Demux {
             shards: core::array::from_fn(|_| RwLock::new(HashMap::with_hasher(hasher.clone()))),
+            choosers: RwLock::new(HashMap::with_hasher(hasher.clone())),
             hasher,
             next_id: AtomicU64::new(1),
             len: AtomicUsize::new(0),
@@ -188,16 +195,44 @@ impl Demux {
                 Members::One(_) => {}
                 Members::Many(many) => {
                     let at = many.iter().position(|member| member.id == registration.id);
-                    gone = at.map(|at| Members::One([many.remove(at)]));
+                    // As in Linux's reuseport_detach_sock the last one takes its number.
+                    gone = at.map(|at| Members::One([many.swap_remove(at)]));
                     if many.is_empty() {
                         slot.remove();
                     }
                 }
             }
         }
+        let last = !shard.contains_key(&registration.key);
         drop(shard);
         if gone.is_some() {
             self.len.fetch_sub(1, Ordering::Relaxed);
+        }
+        if last && !self.choosers.read().is_empty() {
+            self.choosers.write().remove(&registration.key);
+        }
+    }
+
+    /// Sets the program that chooses among the endpoints of a registration's key, or takes it away; gives what was there.
+    pub fn set_chooser(
+        &self,
+        registration: &Registration,
+        chooser: Option<Program>,
+    ) -> Option<Program> {
+        let mut choosers = self.choosers.write();
+        match chooser {
+            Some(chooser) => choosers.insert(registration.key, chooser),
+            None => choosers.remove(&registration.key),
+        }
+    }
+
+    /// Brings a program to a key that has no other endpoint; who joins a group takes the group's.
+    pub fn offer_chooser(&self, registration: &Registration, chooser: &Program) {
+        let shard = self.shard(&registration.key).read();
+        let alone = shard.get(&registration.key).is_some_and(|all| all.as_slice().len() == 1);
+        drop(shard);
+        if alone {
+            self.choosers.write().insert(registration.key, chooser.clone());
         }
     }
 
@@ -222,6 +257,17 @@ impl Demux {
 
     /// The endpoint of exactly this key. `flow` spreads flows over balanced endpoints.
     pub fn exact(&self, key: &Key, nic: NicId, flow: u64) -> Option<Arc<dyn Endpoint>> {
+        self.chosen(key, nic, flow, None)
+    }
+
+    /// As [`Demux::exact`], where the program of a group chooses before the flow does.
+    fn chosen(
+        &self,
+        key: &Key,
+        nic: NicId,
+        flow: u64,
+        choose: Option<Choose<'_>>,
+    ) -> Option<Arc<dyn Endpoint>> {
         let shard = self.shard(key).read();
         let members = shard.get(key)?.as_slice();
         let fits = |member: &&Member| member.nic.is_none_or(|only| only == nic);
@@ -237,9 +283,26 @@ impl Demux {
         let group = |member: &&Member| {
             fits(member) && member.nic == best.nic && member.sharing == Sharing::Balanced
         };
+        // Linux: what the program gives is the number of a socket, or none.
+        let chooser = choose.and_then(|_| self.choosers.read().get(key).cloned());
+        let number = choose.zip(chooser).map(|(choose, chooser)| choose(&chooser) as usize);
+        if let Some(member) = number.and_then(|number| members.iter().filter(group).nth(number)) {
+            return Some(member.endpoint.clone());
+        }
         let count = members.iter().filter(group).count().max(1);
         let chosen = members.iter().filter(group).nth((flow % count as u64) as usize);
         chosen.map(|member| member.endpoint.clone())
+    }
+
+    /// As [`Demux::listener`] for a packet that a group's program may see.
+    pub fn listener_by(
+        &self,
+        protocol: u8,
+        (local, remote): (SocketAddr, SocketAddr),
+        nic: NicId,
+        choose: Choose<'_>,
+    ) -> Option<Arc<dyn Endpoint>> {
+        self.find_listener(protocol, (local, remote), nic, Some(choose))
     }
 
     /// The endpoint of a unicast packet: the connection, else who is bound to the address, else to any address.
@@ -265,11 +328,21 @@ impl Demux {
         remote: SocketAddr,
         nic: NicId,
     ) -> Option<Arc<dyn Endpoint>> {
+        self.find_listener(protocol, (local, remote), nic, None)
+    }
+
+    fn find_listener(
+        &self,
+        protocol: u8,
+        (local, remote): (SocketAddr, SocketAddr),
+        nic: NicId,
+        choose: Option<Choose<'_>>,
+    ) -> Option<Arc<dyn Endpoint>> {
         use core::hash::BuildHasher;
         let flow = self.hasher.hash_one((local, remote));
         let any = SocketAddr::new(Family::of(local.ip()).unspecified(), local.port());
-        self.exact(&Key::bound(protocol, local), nic, flow)
-            .or_else(|| self.exact(&Key::bound(protocol, any), nic, flow))
+        self.chosen(&Key::bound(protocol, local), nic, flow, choose)
+            .or_else(|| self.chosen(&Key::bound(protocol, any), nic, flow, choose))
     }
 
     /// All endpoints that a broadcast or multicast packet is for.

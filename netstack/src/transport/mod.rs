@@ -7,6 +7,7 @@
 pub mod burst;
 pub mod demux;
 pub mod icmp_echo;
+pub mod judge;
 pub mod packet;
 pub mod ports;
 pub mod tcp;
@@ -23,6 +24,7 @@ use crate::ip::{IpInfo, IpOutput};
 use crate::memory::Memory;
 use crate::rng::{KeyedState, Rng, Seed, SipKey};
 use crate::socket::SocketError;
+use crate::socket::error_queue::Carrier;
 use crate::stats::Stats;
 use crate::time::Instant;
 
@@ -89,6 +91,10 @@ pub struct IcmpError {
     pub remote: SocketAddr,
     /// The transport header of the packet in question, at least 8 bytes.
     pub quoted: Vec<u8>,
+    /// Where in `quoted` the ICMP message says that its extensions begin (RFC 4884).
+    pub extensions_at: Option<usize>,
+    /// The packet that brought it; None for a local failure.
+    pub carrier: Option<Carrier>,
 }
 
 /// How much an ICMP error weighs.

@@ -5,6 +5,7 @@ pub mod checksum;
 pub mod ethernet;
 pub mod group;
 pub mod icmp;
+pub mod icmp_extensions;
 pub mod ipv4;
 pub mod ipv4_options;
 pub mod ipv6;

@@ -118,12 +118,41 @@ pub struct SockExtendedErr {
 }
 const _: () = assert!(size_of::<SockExtendedErr>() == 16);
 
-/// SO_EE_ORIGIN_LOCAL
-pub const SO_EE_ORIGIN_LOCAL: u8 = 1;
-/// SO_EE_ORIGIN_ICMP
-pub const SO_EE_ORIGIN_ICMP: u8 = 2;
-/// SO_EE_ORIGIN_ICMP6
-pub const SO_EE_ORIGIN_ICMP6: u8 = 3;
+numbers! { u8:
+    SO_EE_ORIGIN_LOCAL = 1; SO_EE_ORIGIN_ICMP = 2; SO_EE_ORIGIN_ICMP6 = 3; SO_EE_ORIGIN_TIMESTAMPING = 4; SO_EE_ORIGIN_ZEROCOPY = 5;
+    /// The code of a completion whose bytes were copied after all.
+    SO_EE_CODE_ZEROCOPY_COPIED = 1;
+    /// A flag of struct sock_ee_data_rfc4884.
+    SO_EE_RFC4884_FLAG_INVALID = 1;
+}
+
+numbers! { u32:
+    SCM_TSTAMP_SND = 0; SCM_TSTAMP_SCHED = 1; SCM_TSTAMP_ACK = 2;
+}
+
+/// struct sock_ee_data_rfc4884: what [`SockExtendedErr::data`] holds where the extensions of an ICMP message were asked for.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SockEeDataRfc4884 {
+    /// Where the extensions begin in the payload, in bytes.
+    pub len: u16,
+    /// SO_EE_RFC4884_FLAG_*
+    pub flags: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+const _: () = assert!(size_of::<SockEeDataRfc4884>() == 4);
+
+/// struct ip6_mtuinfo.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Ip6MtuInfo {
+    /// Where the path leads.
+    pub addr: SockAddrIn6,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+}
+const _: () = assert!(size_of::<Ip6MtuInfo>() == 32);
 
 /// struct ip_mreqn.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -109,6 +109,12 @@ pub trait Socket: FileOps {
     fn send(&self, task: &CurrentTask, src: &mut dyn Source, message: SendMessage)
     -> Result<usize>;
 
+    /// Told once at the end of a send on a stream that took bytes, with what it was asked beside them: what concerns the message as
+    /// a whole (MSG_ZEROCOPY, times of sending) begins here.
+    fn sent(&self, control: &[Control], flags: u32) {
+        let _ = (control, flags);
+    }
+
     /// recv(2), recvfrom(2), recvmsg(2) with MSG_* `flags`; `control_wanted` is the room for control messages in bytes. MSG_WAITALL is the caller's loop.
     fn receive(
         &self,

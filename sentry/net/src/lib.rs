@@ -10,6 +10,7 @@ pub mod netlink;
 pub mod netns;
 pub mod packet;
 mod proc_counters;
+mod proc_groups;
 mod proc_misc;
 pub mod proc_net;
 mod proc_sockets;

@@ -14,7 +14,7 @@ use sentry_kernel::Result;
 use crate::inet::listing::Table;
 use crate::netns::NetNamespace;
 use crate::proc_sockets;
-use crate::{proc_counters, proc_misc};
+use crate::{proc_counters, proc_groups, proc_misc};
 
 /// Makes a file's content at each reading.
 pub type Generator = Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
@@ -57,6 +57,11 @@ pub fn files(net: &Arc<NetNamespace>) -> Vec<(&'static str, Generator)> {
         ("raw6", file(|net| proc_sockets::datagrams(net, Table::Raw, Family::V6))),
         ("icmp", file(|net| proc_sockets::datagrams(net, Table::Ping, Family::V4))),
         ("icmp6", file(|net| proc_sockets::datagrams(net, Table::Ping, Family::V6))),
+        ("igmp", file(proc_groups::igmp)),
+        ("igmp6", file(proc_groups::igmp6)),
+        ("mcfilter", file(proc_groups::mcfilter)),
+        ("mcfilter6", file(proc_groups::mcfilter6)),
+        ("dev_mcast", file(proc_groups::dev_mcast)),
         ("netlink", file(proc_sockets::netlink)),
         ("unix", bytes(proc_sockets::unix)),
         ("udplite", file(|_| proc_sockets::no_datagrams(Family::V4))),

@@ -207,6 +207,19 @@ fn send(
 ) -> Result<usize> {
     let socket = socket_of(file)?;
     let stream = socket.identity().1 == SOCK_STREAM;
+    let sent = send_all(task, (file, socket, stream), src, envelope);
+    if stream && sent.as_ref().is_ok_and(|n| *n > 0) {
+        socket.sent(&envelope.control, envelope.flags);
+    }
+    sent
+}
+
+fn send_all(
+    task: &CurrentTask,
+    (file, socket, stream): (&FileDescription, &dyn Socket, bool),
+    src: &mut dyn Source,
+    envelope: &Envelope,
+) -> Result<usize> {
     let mut done = 0;
     loop {
         let mut attempt = || {

@@ -35,7 +35,7 @@ rows! {
 }
 
 /// Most bytes of an option's value that are looked at.
-const OPTION_MAX: usize = 1024;
+const OPTION_MAX: usize = 16 << 10;
 
 /// The socket of an open file. Errors: ENOTSOCK.
 pub(crate) fn socket_of(file: &FileDescription) -> Result<&dyn Socket> {

@@ -3,10 +3,12 @@
 use core::net::IpAddr;
 
 use super::Datagram;
-use crate::ip::IpError;
+use crate::ip::{IpError, SourceFilter};
 use crate::link::NicId;
 use crate::socket::options::{Membership, OptionError};
 use crate::time::Instant;
+
+pub use crate::ip::multicast::FilterMode;
 
 /// The most groups of a socket: Linux's igmp_max_memberships bounds IPv4 with 20, IPv6 by memory alone.
 const GROUPS_MAX_V4: usize = 20;
@@ -14,15 +16,6 @@ const GROUPS_MAX_V6: usize = 4096;
 /// The most sources of a group (igmp_max_msf, mld_max_msf).
 const SOURCES_MAX_V4: usize = 10;
 const SOURCES_MAX_V6: usize = 64;
-
-/// Which sources of a group a socket hears.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FilterMode {
-    /// Those that are listed (MCAST_INCLUDE).
-    Include,
-    /// All but those that are listed (MCAST_EXCLUDE).
-    Exclude,
-}
 
 /// One change of the sources of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +45,11 @@ impl Group {
         self.sources.contains(&source) == (self.mode == FilterMode::Include)
     }
 
+    /// What the interface is asked for on its behalf.
+    pub fn filter(&self) -> SourceFilter {
+        SourceFilter { mode: self.mode, sources: self.sources.iter().copied().collect() }
+    }
+
     fn sources_max(&self) -> usize {
         if self.address.is_ipv4() { SOURCES_MAX_V4 } else { SOURCES_MAX_V6 }
     }
@@ -77,7 +75,9 @@ impl Datagram {
         wanted: Membership,
         mode: FilterMode,
     ) -> Result<NicId, OptionError> {
-        let nic = self.host.join_group(now, wanted.group, wanted.nic).map_err(of_ip)?;
+        let filter = SourceFilter { mode, sources: Default::default() };
+        let at = (wanted.group, wanted.nic);
+        let nic = self.host.change_membership(now, at, (None, Some(&filter))).map_err(of_ip)?;
         let mut state = self.state.lock();
         let known = |group: &Group| group.address == wanted.group && group.nic == nic;
         let most = if wanted.group.is_ipv4() { GROUPS_MAX_V4 } else { GROUPS_MAX_V6 };
@@ -92,7 +92,8 @@ impl Datagram {
         if let Some(error) = refused {
             drop(state);
             // It was joined once more for this; the interface may be gone by now.
-            let _ = self.host.leave_group(now, wanted.group, nic);
+            let at = (wanted.group, Some(nic));
+            let _ = self.host.change_membership(now, at, (Some(&filter), None));
             return Err(error);
         }
         state.groups.push(Group { address: wanted.group, nic, mode, sources: Vec::new() });
@@ -105,9 +106,23 @@ impl Datagram {
         let at = place(&state.groups, wanted).ok_or(OptionError::AddressNotAvailable)?;
         let known = state.groups.remove(at);
         drop(state);
-        // The interface may be gone, and the membership with it.
-        let _ = self.host.leave_group(now, known.address, known.nic);
+        self.give_up(now, &known);
         Ok(())
+    }
+
+    /// Tells the interface that a membership is over.
+    pub(super) fn give_up(&self, now: Instant, group: &Group) {
+        let at = (group.address, Some(group.nic));
+        // The interface may be gone, and the membership with it.
+        let _ = self.host.change_membership(now, at, (Some(&group.filter()), None));
+    }
+
+    /// Tells the interface that a membership wants other sources (RFC 3376 section 3.2). The changes of several threads may come in
+    /// any order: each takes away what it replaces.
+    fn replace(&self, now: Instant, before: &Group, after: &SourceFilter) {
+        let at = (before.address, Some(before.nic));
+        // As above.
+        let _ = self.host.change_membership(now, at, (Some(&before.filter()), Some(after)));
     }
 
     /// Changes which sources of a group are heard. Errors: Invalid for a group that is not joined or has the other mode,
@@ -132,6 +147,7 @@ impl Datagram {
         let mut state = self.state.lock();
         let at = place(&state.groups, wanted).ok_or(OptionError::Invalid)?;
         let group = state.groups.get_mut(at).ok_or(OptionError::Invalid)?;
+        let before = group.clone();
         if group.mode != mode {
             if !group.sources.is_empty() {
                 return Err(OptionError::Invalid);
@@ -159,6 +175,9 @@ impl Datagram {
                 group.sources.remove(known);
             }
         }
+        let after = group.filter();
+        drop(state);
+        self.replace(now, &before, &after);
         Ok(())
     }
 
@@ -180,7 +199,11 @@ impl Datagram {
         if sources.len() > group.sources_max() {
             return Err(OptionError::NoBuffers);
         }
+        let before = group.clone();
         (group.mode, group.sources) = (mode, sources);
+        let after = group.filter();
+        drop(state);
+        self.replace(now, &before, &after);
         Ok(())
     }
 

@@ -2,19 +2,17 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Datagram, ErrorReport, Kind, Message, State};
+use super::{Datagram, Kind, Message, State};
 use crate::buffer::{Chain, GsoKind, PacketBuffer};
-use crate::filter::{Program, View};
+use crate::filter::Program;
 use crate::ip::{Cast, Family, IpInfo, PROTO_ICMP, PROTO_ICMPV6};
 use crate::link::NicKind;
-use crate::socket::SocketError;
-use crate::socket::options::MtuDiscover;
+use crate::socket::options::{Asks, MtuDiscover};
+use crate::socket::{ErrorReport, Report, SocketError};
 use crate::time::Instant;
-use crate::transport::{Endpoint, IcmpError, Severity};
+use crate::transport::{Endpoint, IcmpError, Severity, judge};
 use crate::wire::checksum::Checksum;
-use crate::wire::ethernet::{TYPE_IPV4, TYPE_IPV6};
-use crate::wire::ipv4::{self, Ipv4};
-use crate::wire::ipv6::{self, Ipv6};
+use crate::wire::icmp_extensions as extensions;
 use crate::wire::udp::{HEADER_LEN, Udp};
 
 /// What a queued message costs of the receive buffer besides its bytes.
@@ -22,8 +20,6 @@ const OVERHEAD: usize = 512;
 /// The most bytes of datagrams that come as one message, and how many there may be.
 const MAX_COALESCED: usize = 65_535 - HEADER_LEN;
 const MAX_SEGMENTS: usize = 64;
-/// How many error reports wait.
-const MAX_REPORTS: usize = 64;
 
 /// What became of a message that arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +47,7 @@ impl Endpoint for Datagram {
                 (HEADER_LEN, header.src_port)
             }
             Kind::Ping => (0, 0),
-            Kind::Raw(_) if !raw_checksum_holds(info, &packet) => return,
+            Kind::Raw(_) if !self.raw_checksum_holds(info, &packet) => return,
             Kind::Raw(_) => (0, 0),
         };
         let from = SocketAddr::new(info.src, from_port);
@@ -71,6 +67,7 @@ impl Endpoint for Datagram {
             packet.truncate(kept.max(header_len));
         }
         packet.advance(header_len);
+        let tags = core::mem::take(&mut packet.tags);
         let segment = packet.offload.gso.filter(|gso| gso.kind == GsoKind::Udp).map(|gso| gso.size);
         let message = Message {
             payload: packet.into_chain().compacted(),
@@ -84,6 +81,10 @@ impl Endpoint for Datagram {
             flow: info.flow_info,
             segment: None,
             drops: state.drops,
+            mark: tags.mark,
+            priority: tags.priority,
+            largest_fragment: tags.largest_fragment,
+            extensions: tags.extensions,
         };
         let accepted = self.enqueue_all(&mut state, message, segment);
         let readiness = state.readiness();
@@ -105,21 +106,33 @@ impl Endpoint for Datagram {
             return;
         }
         let too_long = error.error == SocketError::MessageTooLong;
+        let left_to_routers = state.settings.mtu_discover == MtuDiscover::Dont;
+        if too_long && left_to_routers && error.remote.is_ipv4() {
+            return;
+        }
         let hard = match error.severity {
             Severity::Hard => true,
             // A path's MTU is news to who did not leave it to the routers.
-            Severity::Soft => too_long && state.settings.mtu_discover != MtuDiscover::Dont,
+            Severity::Soft => too_long && !left_to_routers,
         };
-        if state.settings.receive_errors {
+        let asks = state.settings.asks.of(error.remote.ip());
+        if asks.contains(Asks::ERRORS) {
             let skip = if self.kind == Kind::Udp { HEADER_LEN } else { 0 };
-            state.report(ErrorReport {
+            let payload = error.quoted.get(skip..).unwrap_or_default().to_vec();
+            let at = error.extensions_at.and_then(|at| at.checked_sub(skip));
+            let at = at.filter(|_| asks.contains(Asks::ERROR_EXTENSIONS));
+            let room = state.settings.receive_buffer;
+            let report = ErrorReport {
                 error: error.error,
                 icmp: error.icmp,
                 offender: error.offender,
                 destination: error.remote,
                 mtu: error.mtu,
-                payload: error.quoted.get(skip..).unwrap_or_default().to_vec(),
-            });
+                extensions: at.and_then(|at| extensions::find(&payload, at)),
+                carrier: error.carrier,
+                payload,
+            };
+            state.reports.push(Report::Error(report), room);
         } else if !(connected && hard) {
             return;
         }
@@ -127,16 +140,6 @@ impl Endpoint for Datagram {
         let readiness = state.readiness();
         drop(state);
         self.wake(readiness);
-    }
-}
-
-impl State {
-    /// Queues a report; the oldest makes room.
-    pub(super) fn report(&mut self, report: ErrorReport) {
-        if self.reports.len() >= MAX_REPORTS {
-            self.reports.pop_front();
-        }
-        self.reports.push_back(report);
     }
 }
 
@@ -204,65 +207,13 @@ impl Datagram {
         stats.in_errors.inc();
     }
 
-    /// How many bytes of a packet the filter keeps; 0 drops it. Before the packet lies its IP header as far as it is known (without
-    /// identification and options), but for raw sockets of IPv4, which see it themselves.
+    /// How many bytes of a packet the filter keeps; 0 drops it. Raw sockets of IPv4 see the IP header themselves.
     fn judge(&self, filter: &Program, info: &IpInfo, packet: &PacketBuffer) -> usize {
-        let mut v4 = [0; ipv4::HEADER_LEN];
-        let mut v6 = [0; ipv6::HEADER_LEN];
-        let before: &[u8] = match (info.src, info.dst) {
-            (IpAddr::V4(_), IpAddr::V4(_)) if matches!(self.kind, Kind::Raw(_)) => &[],
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let header = Ipv4 {
-                    header_len: ipv4::HEADER_LEN as u8,
-                    tos: info.tos,
-                    total_len: u16::try_from(packet.len() + ipv4::HEADER_LEN).unwrap_or(u16::MAX),
-                    ident: 0,
-                    dont_fragment: false,
-                    more_fragments: false,
-                    fragment_offset: 0,
-                    ttl: info.ttl,
-                    protocol: info.protocol,
-                    src,
-                    dst,
-                };
-                header.emit(&mut v4);
-                &v4
-            }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let header = Ipv6 {
-                    traffic_class: info.tos,
-                    flow_label: info.flow_info & 0xf_ffff,
-                    payload_len: u16::try_from(packet.len()).unwrap_or(u16::MAX),
-                    next_header: info.protocol,
-                    hop_limit: info.ttl,
-                    src,
-                    dst,
-                };
-                header.emit(&mut v6);
-                &v6
-            }
-            _ => &[],
+        let kept = match (self.kind, info.dst) {
+            (Kind::Raw(_), IpAddr::V4(_)) => judge::judge_whole(&*self.host, filter, info, packet),
+            _ => judge::judge(&*self.host, filter, (info, &[]), packet),
         };
-        let view = View {
-            packet,
-            before,
-            network_at: -(before.len() as i64),
-            link_at: None,
-            protocol: if info.dst.is_ipv4() { TYPE_IPV4 } else { TYPE_IPV6 },
-            packet_type: match info.cast {
-                Cast::Unicast => 0,
-                Cast::Broadcast => 1,
-                Cast::Multicast => 2,
-            },
-            ifindex: info.nic.0,
-            hardware_type: match self.host.link(info.nic).map(|link| link.kind) {
-                Some(NicKind::Loopback) => 772,
-                _ => 1,
-            },
-            mark: 0,
-            random: &|| self.host.shared().random() as u32,
-        };
-        (filter.run(&view) as usize).min(packet.len())
+        (kept as usize).min(packet.len())
     }
 
     /// Queues a message; one that is several datagrams in one (`segment` bytes each) is taken apart where the socket does not want
@@ -364,13 +315,18 @@ impl State {
     }
 }
 
-/// Raw ICMPv6 sockets see only messages whose checksum is right (RFC 3542 section 3.1).
-fn raw_checksum_holds(info: &IpInfo, packet: &PacketBuffer) -> bool {
-    if info.protocol != PROTO_ICMPV6 || packet.offload.rx_verified {
-        return true;
+impl Datagram {
+    /// Raw IPv6 sockets see only messages whose checksum is right, where they have one: ICMPv6, and what the program says
+    /// (RFC 3542 section 3.1, IPV6_CHECKSUM).
+    fn raw_checksum_holds(&self, info: &IpInfo, packet: &PacketBuffer) -> bool {
+        let IpAddr::V6(_) = info.dst else { return true };
+        let summed =
+            info.protocol == PROTO_ICMPV6 || self.state.lock().settings.checksum_offset.is_some();
+        if !summed || packet.offload.rx_verified {
+            return true;
+        }
+        let mut sum = packet.sum_from(0);
+        sum.add(Checksum::pseudo_header(info.src, info.dst, info.protocol, packet.len()));
+        sum.finish() == 0
     }
-    let IpAddr::V6(_) = info.dst else { return true };
-    let mut sum = packet.sum_from(0);
-    sum.add(Checksum::pseudo_header(info.src, info.dst, PROTO_ICMPV6, packet.len()));
-    sum.finish() == 0
 }

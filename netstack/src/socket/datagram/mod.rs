@@ -6,7 +6,9 @@ mod handles;
 mod inbound;
 mod listing;
 mod option;
+mod receive;
 mod settings;
+mod stamps;
 mod transfer;
 
 use core::net::{IpAddr, SocketAddr};
@@ -15,11 +17,13 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use super::error_queue::ErrorQueue;
 use super::{
     BindError, Connect, ConnectError, How, Readiness, ShutdownError, SocketError, Wake,
     from_mapped, scope_of, to_family,
 };
 use crate::buffer::Chain;
+use crate::ip::route::Scope;
 use crate::ip::{
     Cast, Family, Flow, IpError, PROTO_ICMP, PROTO_ICMPV6, PROTO_RAW, PROTO_UDP, RouteQuery,
 };
@@ -35,7 +39,9 @@ use crate::wire::ipv4_options::Options;
 pub use groups::{FilterMode, SourceChange};
 pub use handles::{PingSocket, RawSocket, UdpSocket};
 pub use listing::DatagramListing;
-pub use transfer::{Ancillary, Asks, ErrorReport, Received};
+pub use receive::Received;
+pub use settings::AskedFor;
+pub use transfer::{Ancillary, Headers};
 
 use groups::Group;
 use settings::Settings;
@@ -69,6 +75,12 @@ struct Message {
     segment: Option<u16>,
     // How many were lost before it.
     drops: u32,
+    // SO_MARK and SO_PRIORITY of a sender on this host.
+    mark: u32,
+    priority: u32,
+    largest_fragment: u32,
+    // IPv6 extension headers, each after its kind.
+    extensions: Option<Arc<[u8]>>,
 }
 
 struct State {
@@ -80,11 +92,19 @@ struct State {
     remote: Option<SocketAddr>,
     lease: Option<PortLease>,
     places: Vec<Registration>,
+    // Whether it was in a group of its port when it took its places.
+    balanced: bool,
     queue: VecDeque<Message>,
     queued: usize,
     account: Account,
     error: Option<SocketError>,
-    reports: VecDeque<ErrorReport>,
+    reports: ErrorQueue,
+    // IPv6 extension headers of what is sent.
+    headers: Headers,
+    // The number of the next send whose times are told.
+    next_stamp: u32,
+    // The MTU that a message did not fit, and where it went (IPV6_RECVPATHMTU).
+    path_mtu: Option<(SocketAddr, u32)>,
     shut_read: bool,
     shut_write: bool,
     closed: bool,
@@ -117,11 +137,15 @@ impl Datagram {
             remote: None,
             lease: None,
             places: Vec::new(),
+            balanced: false,
             queue: VecDeque::new(),
             queued: 0,
             account: Account::new(host.shared().memory.udp.clone()),
             error: None,
-            reports: VecDeque::new(),
+            reports: ErrorQueue::default(),
+            headers: Headers::default(),
+            next_stamp: 0,
+            path_mtu: None,
             shut_read: false,
             shut_write: false,
             closed: false,
@@ -274,9 +298,14 @@ impl Datagram {
         let shared = self.host.shared();
         let demux = if matches!(self.kind, Kind::Raw(_)) { &shared.raw } else { &shared.demux };
         let sharing = if state.settings.reuse_port { Sharing::Balanced } else { Sharing::Shared };
+        state.balanced = state.settings.reuse_port;
         for key in self.keys(state) {
             let place = demux.insert(key, me.clone(), state.settings.device, sharing);
-            state.places.push(place.map_err(|_| BindError::InUse)?);
+            let place = place.map_err(|_| BindError::InUse)?;
+            if let Some(chooser) = &state.settings.chooser {
+                demux.offer_chooser(&place, chooser);
+            }
+            state.places.push(place);
         }
         Ok(())
     }
@@ -306,8 +335,7 @@ impl Datagram {
         let remote = self.accept_address(&state, address).ok_or(ConnectError::Family)?;
         let chosen = state.source();
         let device = scope_of(address).or(state.settings.device);
-        let flow = self.flow(&state, remote);
-        let query = RouteQuery { src: chosen, nic: device, flow, ..RouteQuery::to(remote.ip()) };
+        let query = RouteQuery { src: chosen, nic: device, ..self.query(&state, remote) };
         let ask = |query: &RouteQuery| {
             self.host.route(now, query).map_err(|error| match error {
                 IpError::AddressNotAvailable => ConnectError::AddressNotAvailable,
@@ -391,8 +419,7 @@ impl Datagram {
         let groups = core::mem::take(&mut state.groups);
         drop(state);
         for group in groups {
-            // The interface may be gone by now.
-            let _ = self.host.leave_group(now, group.address, group.nic);
+            self.give_up(now, &group);
         }
         *self.waker.lock() = None;
     }
@@ -430,6 +457,14 @@ impl Datagram {
     /// Bytes of the next message in the queue (FIONREAD); 0 when there is none.
     pub fn next_len(&self) -> usize {
         self.state.lock().queue.front().map_or(0, |message| message.payload.len())
+    }
+
+    /// The question for the way to a peer, without source and interface.
+    fn query(&self, state: &State, remote: SocketAddr) -> RouteQuery {
+        let settings = &state.settings;
+        let flow = self.flow(state, remote);
+        let scope = if settings.dont_route { Scope::LINK } else { Scope::UNIVERSE };
+        RouteQuery { flow, scope, prefer: settings.sources, ..RouteQuery::to(remote.ip()) }
     }
 
     fn wake(&self, readiness: Readiness) {

@@ -1,12 +1,14 @@
 //! The options of message sockets.
 
+use core::net::IpAddr;
+
 use super::{Datagram, Kind};
 use crate::filter::Program;
-use crate::ip::{Family, RouteQuery};
+use crate::ip::{Family, RouteQuery, SourcePreference};
 use crate::link::NicId;
 use crate::socket::options::{
-    IpOption, IpOptionKind, MtuDiscover, OptionError, OptionKind, OptionValue, SocketOption,
-    SocketOptionKind,
+    Asks, IpOption, IpOptionKind, Level, MtuDiscover, OptionError, OptionKind, OptionValue,
+    SocketOption, SocketOptionKind, Stamping,
 };
 use crate::time::Instant;
 use crate::wire::ipv4_options::Options;
@@ -35,13 +37,7 @@ pub(super) struct Settings {
     pub v6_only: bool,
     pub header_included: bool,
     pub mtu_discover: MtuDiscover,
-    pub receive_errors: bool,
-    pub packet_info: bool,
-    pub receive_ttl: bool,
-    pub receive_tos: bool,
     pub header_options: Options,
-    pub receive_options: bool,
-    pub return_options: bool,
     pub multicast_ttl: u8,
     pub multicast_loop: bool,
     pub multicast_nic: Option<NicId>,
@@ -52,20 +48,49 @@ pub(super) struct Settings {
     pub icmp_filter: u32,
     pub icmp6_filter: [u32; 8],
     pub filter: Option<Program>,
+    pub chooser: Option<Program>,
     pub cork: bool,
     pub segment: u16,
     pub coalesce: bool,
     pub no_check6_send: bool,
     pub no_check6_receive: bool,
     pub multicast_all: bool,
-    pub receive_original: bool,
-    pub receive_drops: bool,
     pub peek_offset: Option<u32>,
-    pub receive_flow: bool,
     pub send_flow: bool,
     pub auto_flow_label: bool,
     pub dont_fragment: bool,
     pub unicast_nic: Option<NicId>,
+    pub message_nic: Option<NicId>,
+    pub sources: SourcePreference,
+    pub largest_packet: Option<u32>,
+    pub asks: AskedFor,
+    pub stamping: Stamping,
+}
+
+/// What a socket wants to be told with each message, by the level at which it asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AskedFor {
+    /// SOL_SOCKET
+    pub socket: Asks,
+    /// IPPROTO_IP: of messages over IPv4.
+    pub ip: Asks,
+    /// IPPROTO_IPV6
+    pub ipv6: Asks,
+}
+
+impl AskedFor {
+    pub(super) fn at(&mut self, level: Level) -> &mut Asks {
+        match level {
+            Level::Socket => &mut self.socket,
+            Level::Ip => &mut self.ip,
+            Level::Ipv6 => &mut self.ipv6,
+        }
+    }
+
+    /// What is asked for of traffic with an address.
+    pub(super) fn of(&self, address: IpAddr) -> Asks {
+        if address.is_ipv4() { self.ip } else { self.ipv6 }
+    }
 }
 
 impl Default for Settings {
@@ -91,13 +116,7 @@ impl Default for Settings {
             v6_only: false,
             header_included: false,
             mtu_discover: MtuDiscover::Want,
-            receive_errors: false,
-            packet_info: false,
-            receive_ttl: false,
-            receive_tos: false,
             header_options: Options::NONE,
-            receive_options: false,
-            return_options: false,
             multicast_ttl: 1,
             multicast_loop: true,
             multicast_nic: None,
@@ -108,21 +127,24 @@ impl Default for Settings {
             icmp_filter: 0,
             icmp6_filter: [0; 8],
             filter: None,
+            chooser: None,
             cork: false,
             segment: 0,
             coalesce: false,
             no_check6_send: false,
             no_check6_receive: false,
             multicast_all: true,
-            receive_original: false,
-            receive_drops: false,
             peek_offset: None,
-            receive_flow: false,
             send_flow: false,
             // Linux's auto_flowlabels is 1: on where a socket does not say otherwise.
             auto_flow_label: true,
             dont_fragment: false,
             unicast_nic: None,
+            message_nic: None,
+            sources: SourcePreference::Default,
+            largest_packet: None,
+            asks: AskedFor::default(),
+            stamping: Stamping::empty(),
         }
     }
 }
@@ -163,6 +185,14 @@ impl Datagram {
             SocketOption::DontRoute(on) => settings.dont_route = on,
             SocketOption::Timestamp(on) => settings.timestamp = on,
             SocketOption::NoCheck(on) => settings.no_check = on,
+            SocketOption::Stamping(stamping) => {
+                // Numbers begin anew whenever they are switched on (sock_set_timestamping).
+                let begins = stamping - settings.stamping;
+                settings.stamping = stamping;
+                if begins.contains(Stamping::NUMBERED) {
+                    state.next_stamp = 0;
+                }
+            }
             // A message socket has nothing to linger for; urgent data and pacing are TCP's.
             SocketOption::Linger(_)
             | SocketOption::OobInline(_)
@@ -190,23 +220,13 @@ impl Datagram {
             IpOption::V6Only(on) => settings.v6_only = on,
             IpOption::HeaderIncluded(on) if raw => settings.header_included = on,
             IpOption::MtuDiscover(how) => settings.mtu_discover = how,
-            IpOption::ReceiveErrors(on) => {
-                settings.receive_errors = on;
-                if !on {
-                    state.reports.clear();
-                }
-            }
-            IpOption::PacketInfo(on) => settings.packet_info = on,
-            IpOption::ReceiveTtl(on) => settings.receive_ttl = on,
-            IpOption::ReceiveTos(on) => settings.receive_tos = on,
             IpOption::HeaderOptions(options) => settings.header_options = options,
-            IpOption::ReceiveOptions(on) => settings.receive_options = on,
-            IpOption::ReturnOptions(on) => settings.return_options = on,
             IpOption::MulticastTtl(ttl) => settings.multicast_ttl = ttl,
             IpOption::MulticastLoop(on) => settings.multicast_loop = on,
             IpOption::MulticastInterface(nic) => settings.multicast_nic = nic,
             IpOption::BindAddressNoPort(on) => settings.bind_no_port = on,
             IpOption::FreeBind(on) => settings.free_bind = on,
+            IpOption::Sources(preference) => settings.sources = preference,
             IpOption::LocalPortRange((first, last)) if first != 0 && last != 0 && first > last => {
                 return Err(OptionError::Invalid);
             }
@@ -218,6 +238,8 @@ impl Datagram {
             IpOption::HeaderIncluded(_)
             | IpOption::ChecksumOffset(_)
             | IpOption::IcmpFilter(_)
+            | IpOption::MinTtl(_)
+            | IpOption::MinHops(_)
             | IpOption::Mtu(_)
             | IpOption::JoinGroup(_)
             | IpOption::LeaveGroup(_) => return Err(OptionError::NotSupported),
@@ -271,6 +293,7 @@ impl Datagram {
             SocketOptionKind::DontRoute => SocketOption::DontRoute(settings.dont_route),
             SocketOptionKind::Timestamp => SocketOption::Timestamp(settings.timestamp),
             SocketOptionKind::NoCheck => SocketOption::NoCheck(settings.no_check),
+            SocketOptionKind::Stamping => SocketOption::Stamping(settings.stamping),
             SocketOptionKind::Linger
             | SocketOptionKind::OobInline
             | SocketOptionKind::PeekOffset
@@ -293,13 +316,7 @@ impl Datagram {
                 IpOption::HeaderIncluded(settings.header_included)
             }
             IpOptionKind::MtuDiscover => IpOption::MtuDiscover(settings.mtu_discover),
-            IpOptionKind::ReceiveErrors => IpOption::ReceiveErrors(settings.receive_errors),
-            IpOptionKind::PacketInfo => IpOption::PacketInfo(settings.packet_info),
-            IpOptionKind::ReceiveTtl => IpOption::ReceiveTtl(settings.receive_ttl),
-            IpOptionKind::ReceiveTos => IpOption::ReceiveTos(settings.receive_tos),
             IpOptionKind::HeaderOptions => IpOption::HeaderOptions(settings.header_options),
-            IpOptionKind::ReceiveOptions => IpOption::ReceiveOptions(settings.receive_options),
-            IpOptionKind::ReturnOptions => IpOption::ReturnOptions(settings.return_options),
             IpOptionKind::MulticastTtl => IpOption::MulticastTtl(settings.multicast_ttl),
             IpOptionKind::MulticastLoop => IpOption::MulticastLoop(settings.multicast_loop),
             IpOptionKind::MulticastInterface => {
@@ -310,6 +327,7 @@ impl Datagram {
                 IpOption::LocalPortRange(settings.port_range.unwrap_or_default())
             }
             IpOptionKind::FreeBind => IpOption::FreeBind(settings.free_bind),
+            IpOptionKind::Sources => IpOption::Sources(settings.sources),
             IpOptionKind::ChecksumOffset if raw => {
                 IpOption::ChecksumOffset(settings.checksum_offset)
             }

@@ -1,26 +1,27 @@
-//! Sending and receiving messages.
+//! Sending messages.
 
 use core::net::{IpAddr, SocketAddr};
-
-use bitflags::bitflags;
+use std::sync::Arc;
 
 use super::settings::Settings;
-use super::{Datagram, Kind, Message, State};
-use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer, Sink, Source};
-use crate::ip::{Cast, Flow, Fragment, IpError, IpMeta, PROTO_ICMPV6, RouteInfo, RouteQuery};
+use super::stamps::Stamps;
+use super::{Datagram, Kind, State};
+use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer, Source};
+use crate::ip::route::Scope;
+use crate::ip::{Cast, Fragment, IpError, IpMeta, PROTO_ICMPV6, PROTO_RAW, RouteInfo, RouteQuery};
 use crate::link::NicId;
-use crate::socket::options::MtuDiscover;
-use crate::socket::{RecvError, RecvFlags, SendError, SocketError, scope_of, to_family};
+use crate::socket::options::{Asks, MtuDiscover, Stamping};
+use crate::socket::{ErrorReport, Report, SendError, SocketError, scope_of};
 use crate::time::Instant;
 use crate::transport::{icmp_echo, udp};
-use crate::wire::checksum::Checksum;
+use crate::wire::checksum::{self, Checksum};
 use crate::wire::icmp::CHECKSUM_OFFSET;
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv4_options::Options;
-use crate::wire::ipv6;
+use crate::wire::ipv6::{self, NEXT_DESTINATION, NEXT_HOP_BY_HOP};
 
 /// What a send says besides its bytes (control messages).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Ancillary {
     /// The source address (IP_PKTINFO, IPV6_PKTINFO).
     pub src: Option<IpAddr>,
@@ -40,28 +41,55 @@ pub struct Ancillary {
     pub flow_info: u32,
     /// Whether the packet may be cut (IPV6_DONTFRAG); None for what the socket says.
     pub dont_fragment: Option<bool>,
+    /// Not through a gateway (MSG_DONTROUTE).
+    pub dont_route: bool,
+    /// Tell when the memory may be used again (MSG_ZEROCOPY with SO_ZEROCOPY).
+    pub zerocopy: bool,
+    /// The mark (SO_MARK); None for that of the socket.
+    pub mark: Option<u32>,
+    /// The priority (SO_PRIORITY); None for that of the socket.
+    pub priority: Option<u32>,
+    /// Which times are told (SO_TIMESTAMPING): SCHEDULED, SENT; None for those of the socket.
+    pub stamping: Option<Stamping>,
+    /// The number under which they are told (SCM_TS_OPT_ID); None for the next one.
+    pub stamp_id: Option<u32>,
+    /// IPv6 extension headers; None for those of the socket.
+    pub headers: Option<Headers>,
 }
 
-bitflags! {
-    /// What a socket wants to be told with each message.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub struct Asks: u16 {
-        /// IP_PKTINFO, IPV6_RECVPKTINFO
-        const PACKET_INFO = 1;
-        /// IP_RECVTTL, IPV6_RECVHOPLIMIT
-        const TTL = 1 << 1;
-        /// IP_RECVTOS, IPV6_RECVTCLASS
-        const TOS = 1 << 2;
-        /// IP_RECVOPTS
-        const OPTIONS = 1 << 3;
-        /// IP_RETOPTS
-        const RETURN_OPTIONS = 1 << 4;
-        /// IP_RECVORIGDSTADDR, IPV6_RECVORIGDSTADDR
-        const ORIGINAL = 1 << 5;
-        /// SO_RXQ_OVFL
-        const DROPS = 1 << 6;
-        /// IPV6_FLOWINFO
-        const FLOW = 1 << 7;
+/// IPv6 extension headers that are sent before a message (RFC 3542 section 6). Each is whole, but for its first byte, which says
+/// what follows; its length is a multiple of 8.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Headers {
+    /// Hop-by-hop options (IPV6_HOPOPTS).
+    pub hop_by_hop: Option<Arc<[u8]>>,
+    /// Options for the destination (IPV6_DSTOPTS).
+    pub destination: Option<Arc<[u8]>>,
+}
+
+impl Headers {
+    /// Bytes of all of them.
+    pub fn len(&self) -> usize {
+        [&self.hop_by_hop, &self.destination].into_iter().flatten().map(|bytes| bytes.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts them before a packet of `protocol`; gives what the IP header names then.
+    fn put(&self, packet: &mut PacketBuffer, protocol: u8) -> u8 {
+        let mut next = protocol;
+        let each = [(&self.destination, NEXT_DESTINATION), (&self.hop_by_hop, NEXT_HOP_BY_HOP)];
+        for (bytes, kind) in each {
+            if let Some([_, rest @ ..]) = bytes.as_deref() {
+                packet.prepend_slice(rest);
+                *packet.prepend::<1>() = [next];
+                next = kind;
+            }
+        }
+        next
     }
 }
 
@@ -69,63 +97,15 @@ bitflags! {
 pub(super) struct Pending {
     plan: Plan,
     payload: Chain,
-}
-
-/// What a receive tells besides the bytes it wrote.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Received {
-    /// Bytes written to the sink.
-    pub len: usize,
-    /// Bytes of the message; more than `len` when it was truncated.
-    pub full_len: usize,
-    /// Who sent it; port 0 for raw and ping sockets.
-    pub from: SocketAddr,
-    /// To which address (IP_PKTINFO).
-    pub dst: IpAddr,
-    /// On which interface.
-    pub nic: NicId,
-    /// Time to live or hop limit.
-    pub ttl: u8,
-    /// Type of service or traffic class.
-    pub tos: u8,
-    /// The options of its IPv4 header, with this host recorded (IP_RECVOPTS).
-    pub options: Options,
-    /// When it arrived.
-    pub timestamp: Instant,
-    /// Traffic class and flow label of IPv6, as in the first word of its header.
-    pub flow_info: u32,
-    /// Bytes of each datagram where the message is several (UDP_GRO).
-    pub segment: Option<u16>,
-    /// How many messages the socket lost before this one.
-    pub drops: u32,
-    /// The port it came to.
-    pub local_port: u16,
-    /// What the socket wants to be told.
-    pub asks: Asks,
-}
-
-/// An error about an earlier send (the error queue of IP_RECVERR).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ErrorReport {
-    /// What happened.
-    pub error: SocketError,
-    /// The ICMP type and code; None when this host found out.
-    pub icmp: Option<(u8, u8)>,
-    /// Who says so.
-    pub offender: IpAddr,
-    /// Where the message went.
-    pub destination: SocketAddr,
-    /// The MTU, for messages that were too long.
-    pub mtu: Option<u32>,
-    /// The start of the message.
-    pub payload: Vec<u8>,
+    // How many of its sends want to know when their memory is free again.
+    copies: u32,
 }
 
 /// The bits of flow information that are the label.
 const LABEL: u32 = 0xf_ffff;
 
 /// All that a send needs, read under the lock.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Plan {
     local: SocketAddr,
     remote: SocketAddr,
@@ -137,6 +117,12 @@ struct Plan {
     checksum_offset: Option<u16>,
     errors_matter: bool,
     segment: u16,
+    largest_packet: Option<u32>,
+    // Whether a message that does not fit its path is told of (IPV6_RECVPATHMTU).
+    path_mtu_matters: bool,
+    priority: u32,
+    headers: Headers,
+    stamps: Option<Stamps>,
 }
 
 impl Datagram {
@@ -151,7 +137,8 @@ impl Datagram {
         let mut state = self.state.lock();
         // As on Linux, a message without a destination is told of before what is wrong with the socket.
         // What is gathered goes to where its first part was to go.
-        let pending = state.pending.as_ref().map(|pending| pending.plan);
+        let pending = state.pending.as_ref().map(|pending| pending.plan.clone());
+        let gathered = pending.is_some();
         let plan = match pending {
             Some(plan) => plan,
             None => self.plan(&mut state, to, ancillary)?,
@@ -169,23 +156,26 @@ impl Datagram {
             return Err(SendError::MessageTooLong);
         }
         let payload = Chain::from_source(&self.host.shared().slabs, source, len)?;
-        if gathers || pending.is_some() {
+        let copies = u32::from(ancillary.zerocopy);
+        if gathers || gathered {
             let len = payload.len();
-            self.gather(plan, payload)?;
+            self.gather(plan, payload, copies)?;
             return if gathers { Ok(len) } else { self.uncork(now).map(|()| len) };
         }
-        self.dispatch(now, &plan, payload)
+        self.dispatch(now, plan, payload, copies)
     }
 
     /// Adds to the datagram that is being gathered; one that grows too long is dropped.
-    fn gather(&self, plan: Plan, payload: Chain) -> Result<(), SendError> {
+    fn gather(&self, plan: Plan, payload: Chain, copies: u32) -> Result<(), SendError> {
         let mut state = self.state.lock();
-        let pending = state.pending.get_or_insert_with(|| Pending { plan, payload: Chain::new() });
+        let fresh = || Pending { plan, payload: Chain::new(), copies: 0 };
+        let pending = state.pending.get_or_insert_with(fresh);
         if pending.payload.len() + payload.len() > self.max_payload(&pending.plan) {
             state.pending = None;
             return Err(SendError::MessageTooLong);
         }
         pending.payload.append(payload);
+        pending.copies = pending.copies.saturating_add(copies);
         Ok(())
     }
 
@@ -193,44 +183,95 @@ impl Datagram {
     pub(super) fn uncork(&self, now: Instant) -> Result<(), SendError> {
         let pending = self.state.lock().pending.take();
         match pending {
-            Some(Pending { plan, payload }) => self.dispatch(now, &plan, payload).map(drop),
+            Some(Pending { plan, payload, copies }) => {
+                self.dispatch(now, plan, payload, copies).map(drop)
+            }
             None => Ok(()),
         }
     }
 
     /// Finds the way and sends a payload; gives its length.
-    fn dispatch(&self, now: Instant, plan: &Plan, payload: Chain) -> Result<usize, SendError> {
+    fn dispatch(
+        &self,
+        now: Instant,
+        mut plan: Plan,
+        payload: Chain,
+        copies: u32,
+    ) -> Result<usize, SendError> {
         let len = payload.len();
-        let route = self.host.route(now, &plan.query)?;
+        let mut route = self.host.route(now, &plan.query)?;
+        route.mtu = plan.largest_packet.unwrap_or(u32::MAX).min(route.mtu);
         if route.cast == Cast::Broadcast && !plan.broadcast {
             return Err(SendError::AccessDenied);
         }
-        match self.emit(now, plan, &route, payload) {
+        self.number(&mut plan);
+        let sent = match self.emit(now, &plan, &route, payload) {
             // Linux tells of a full device queue only those who asked for errors.
             Err(SendError::Network(SocketError::NoBuffers)) if !plan.errors_matter => Ok(len),
-            Err(SendError::MessageTooLong) if plan.errors_matter => {
-                self.report_too_long(plan, &route);
+            Err(SendError::MessageTooLong) => {
+                self.report_too_long(&plan, &route);
                 Err(SendError::MessageTooLong)
             }
             sent => sent.map(|()| len),
+        };
+        if copies > 0 && sent.is_ok() {
+            self.report_with(|state, room| state.reports.copied(copies, room));
         }
+        sent
     }
 
-    /// Tells in the error queue which MTU a message did not fit (ip(7), IP_RECVERR: "Locally generated errors").
-    fn report_too_long(&self, plan: &Plan, route: &RouteInfo) {
-        let probes = plan.header_included || plan.meta.fragment == Fragment::Probe;
+    /// Gives the stamps of a send their number (sk_tskey).
+    fn number(&self, plan: &mut Plan) {
+        let Some(stamps) = plan.stamps.as_mut().filter(|stamps| stamps.takes_number()) else {
+            return;
+        };
         let mut state = self.state.lock();
-        state.report(ErrorReport {
-            error: SocketError::MessageTooLong,
-            icmp: None,
-            offender: route.src,
-            destination: plan.remote,
-            mtu: Some(if probes { route.link_mtu } else { route.mtu }),
-            payload: Vec::new(),
-        });
+        stamps.id = state.next_stamp;
+        state.next_stamp = state.next_stamp.wrapping_add(1);
+    }
+
+    /// Adds to the error queue, and wakes who waits for it.
+    pub(super) fn report_with(&self, add: impl FnOnce(&mut State, usize)) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        let room = state.settings.receive_buffer;
+        add(&mut state, room);
         let readiness = state.readiness();
         drop(state);
         self.wake(readiness);
+    }
+
+    /// Tells which MTU a message did not fit, those who asked for it: in the error queue (ip(7), IP_RECVERR: "Locally generated
+    /// errors"), and with the next receive (RFC 3542 section 11.3).
+    fn report_too_long(&self, plan: &Plan, route: &RouteInfo) {
+        let probes = plan.header_included || plan.meta.fragment == Fragment::Probe;
+        let mtu = if probes { route.link_mtu } else { route.mtu };
+        if plan.path_mtu_matters {
+            self.state.lock().path_mtu = Some((SocketAddr::new(plan.remote.ip(), 0), mtu));
+        }
+        if !plan.errors_matter {
+            return;
+        }
+        self.report_with(|state, room| {
+            let mut destination = plan.remote;
+            if destination.is_ipv4() {
+                // As on Linux the port is that of the peer, where there is one.
+                destination.set_port(state.remote.map_or(0, |remote| remote.port()));
+            }
+            let report = ErrorReport {
+                error: SocketError::MessageTooLong,
+                icmp: None,
+                offender: route.src,
+                destination,
+                mtu: Some(mtu),
+                extensions: None,
+                carrier: None,
+                payload: Vec::new(),
+            };
+            state.reports.push(Report::Error(report), room);
+        });
     }
 
     /// Sends one message to the peer.
@@ -255,7 +296,7 @@ impl Datagram {
         let (remote, scope) = match to {
             Some(to) => {
                 let plain = self.accept_address(state, to).ok_or(SendError::Family)?;
-                if self.kind == Kind::Udp && plain.port() == 0 {
+                if !self.may_name(plain) {
                     return Err(SendError::Invalid);
                 }
                 (plain, scope_of(to))
@@ -271,10 +312,61 @@ impl Datagram {
         let bound = bound.filter(|ip| ip.is_ipv4() == remote.is_ipv4());
         let multicast_nic = settings.multicast_nic.filter(|_| multicast);
         let unicast_nic = settings.unicast_nic.filter(|_| !multicast);
-        let nic = ancillary.nic.or(scope).or(settings.device).or(multicast_nic).or(unicast_nic);
+        let named = ancillary.nic.or(scope).or(settings.device).or(settings.message_nic);
+        let nic = named.or(multicast_nic).or(unicast_nic);
+        let meta = self.meta(state, remote, ancillary);
+        let unsealed = match remote {
+            SocketAddr::V4(_) => settings.no_check,
+            SocketAddr::V6(_) => settings.no_check6_send,
+        };
+        let asks = settings.asks.of(remote.ip());
+        let mut query = self.query(state, remote);
+        query.flow.mark = ancillary.mark.unwrap_or(query.flow.mark);
+        query.flow.tos = meta.tos;
+        query.flow.label = if settings.send_flow { ancillary.flow_info & LABEL } else { 0 };
+        if ancillary.dont_route {
+            query.scope = Scope::LINK;
+        }
+        let headers = ancillary.headers.as_ref().unwrap_or(&state.headers);
+        let headers = Some(headers).filter(|_| remote.is_ipv6()).cloned().unwrap_or_default();
+        Ok(Plan {
+            local: state.local,
+            remote,
+            query: RouteQuery { src: ancillary.src.or(bound), nic, ..query },
+            meta,
+            broadcast: settings.broadcast,
+            sealing: if unsealed { udp::Sealing::None } else { udp::Sealing::Checksum },
+            header_included: settings.header_included,
+            checksum_offset: settings.checksum_offset,
+            errors_matter: asks.contains(Asks::ERRORS),
+            segment: ancillary.segment.unwrap_or(settings.segment),
+            largest_packet: settings.largest_packet.filter(|_| remote.is_ipv6()),
+            path_mtu_matters: remote.is_ipv6() && asks.contains(Asks::PATH_MTU),
+            priority: ancillary.priority.unwrap_or(settings.priority),
+            headers,
+            stamps: Stamps::of(settings.stamping, ancillary),
+        })
+    }
+
+    /// Whether a send may name a destination.
+    fn may_name(&self, to: SocketAddr) -> bool {
+        match (self.kind, to) {
+            (Kind::Udp, to) => to.port() != 0,
+            // As on Linux the port of a raw IPv6 destination is the protocol, where it is none at all.
+            (Kind::Raw(own), SocketAddr::V6(to)) => {
+                own == PROTO_RAW || [0, u16::from(own)].contains(&to.port())
+            }
+            _ => true,
+        }
+    }
+
+    /// What the IP header of a send says.
+    fn meta(&self, state: &State, remote: SocketAddr, ancillary: &Ancillary) -> IpMeta {
+        let settings = &state.settings;
+        let multicast = remote.ip().is_multicast();
         let ttl = if multicast { Some(settings.multicast_ttl) } else { settings.ttl };
         let tos = if remote.is_ipv4() { settings.tos } else { settings.traffic_class };
-        let meta = IpMeta {
+        let mut meta = IpMeta {
             ttl: ancillary.ttl.or(ttl),
             tos: ancillary.tos.unwrap_or(tos),
             fragment: match settings.mtu_discover {
@@ -290,42 +382,13 @@ impl Datagram {
             options: ancillary.options.unwrap_or(settings.header_options),
             ..IpMeta::new(self.protocol(remote.ip()))
         };
-        let mut meta = meta;
         let dont_fragment = (settings.dont_fragment && remote.is_ipv6()).then_some(true);
         match ancillary.dont_fragment.or(dont_fragment) {
             Some(true) => meta.fragment = Fragment::Never,
             Some(false) if meta.fragment == Fragment::Never => meta.fragment = Fragment::Allow,
             _ => {}
         }
-        let unsealed = match remote {
-            SocketAddr::V4(_) => settings.no_check,
-            SocketAddr::V6(_) => settings.no_check6_send,
-        };
-        Ok(Plan {
-            local: state.local,
-            remote,
-            query: self.query(state, (remote, ancillary.src.or(bound), nic), &meta, ancillary),
-            meta,
-            broadcast: settings.broadcast,
-            sealing: if unsealed { udp::Sealing::None } else { udp::Sealing::Checksum },
-            header_included: settings.header_included,
-            checksum_offset: settings.checksum_offset,
-            errors_matter: settings.receive_errors,
-            segment: ancillary.segment.unwrap_or(settings.segment),
-        })
-    }
-
-    /// The way of a message to a peer, from a source and over an interface where they are chosen.
-    fn query(
-        &self,
-        state: &State,
-        (remote, src, nic): (SocketAddr, Option<IpAddr>, Option<NicId>),
-        meta: &IpMeta,
-        ancillary: &Ancillary,
-    ) -> RouteQuery {
-        let label = if state.settings.send_flow { ancillary.flow_info & LABEL } else { 0 };
-        let flow = Flow { tos: meta.tos, label, ..self.flow(state, remote) };
-        RouteQuery { src, nic, flow, ..RouteQuery::to(remote.ip()) }
+        meta
     }
 
     /// The flow label of a packet: what the program asks for, else one that keeps to the flow (RFC 6437 section 3).
@@ -362,6 +425,7 @@ impl Datagram {
             return Ok(packet);
         }
         let header = udp::HEADER_LEN
+            + plan.headers.len()
             + match route.dst {
                 IpAddr::V4(_) => ipv4::HEADER_LEN + plan.meta.options.len(),
                 IpAddr::V6(_) => ipv6::HEADER_LEN,
@@ -370,7 +434,8 @@ impl Datagram {
         if header + len.min(size) > route.mtu as usize {
             return Err(SendError::MessageTooLong);
         }
-        if len > size * udp::MAX_SEGMENTS || plan.sealing == udp::Sealing::None {
+        let cannot = plan.sealing == udp::Sealing::None || !plan.headers.is_empty();
+        if len > size * udp::MAX_SEGMENTS || cannot {
             return Err(SendError::Invalid);
         }
         if len > size {
@@ -387,17 +452,29 @@ impl Datagram {
         payload: Chain,
     ) -> Result<(), SendError> {
         let ident = plan.local.port();
-        let packet = match self.kind {
+        let mut packet = match self.kind {
             Kind::Udp => self.datagram(plan, route, payload)?,
             Kind::Ping => icmp_echo::echo_request(payload, ident, route.src, route.dst)
                 .ok_or(SendError::Invalid)?,
             Kind::Raw(_) if plan.header_included && route.dst.is_ipv4() => {
-                let packet = complete_header(route, payload).ok_or(SendError::Invalid)?;
+                let mut packet = complete_header(route, payload).ok_or(SendError::Invalid)?;
+                self.tag(plan, route, &mut packet);
+                return Ok(self.host.send_with_header(now, route, packet)?);
+            }
+            Kind::Raw(_) if plan.header_included => {
+                // ipv6(7), IPV6_HDRINCL: nothing of the header is changed.
+                if payload.len() < ipv6::HEADER_LEN {
+                    return Err(SendError::Invalid);
+                }
+                let mut packet = PacketBuffer::new(payload);
+                self.tag(plan, route, &mut packet);
                 return Ok(self.host.send_with_header(now, route, packet)?);
             }
             Kind::Raw(_) => raw_packet(plan, route, payload).ok_or(SendError::Invalid)?,
         };
-        let sent = self.host.send(now, route, &plan.meta, packet);
+        self.tag(plan, route, &mut packet);
+        let protocol = plan.headers.put(&mut packet, plan.meta.protocol);
+        let sent = self.host.send(now, route, &IpMeta { protocol, ..plan.meta }, packet);
         if self.kind == Kind::Ping && sent.is_ok() {
             let stats = &self.host.shared().stats;
             let stats = if route.dst.is_ipv4() { &stats.icmp } else { &stats.icmp6 };
@@ -415,124 +492,19 @@ impl Datagram {
         }
         Ok(sent?)
     }
-
-    /// Receives one message into a sink; what does not fit is lost, unless it is only looked at.
-    pub fn recv_from(
-        &self,
-        _now: Instant,
-        sink: &mut dyn Sink,
-        flags: RecvFlags,
-    ) -> Result<Received, RecvError> {
-        let mut state = self.state.lock();
-        if let Some(error) = state.error.take() {
-            return Err(RecvError::Network(error));
-        }
-        let (message, skipped) =
-            if flags.contains(RecvFlags::PEEK) { state.peek() } else { (state.pop(), 0) };
-        let ended = state.shut_read;
-        let (local, asks) = (state.local, state.settings.asks());
-        drop(state);
-        let Some(mut message) = message else {
-            return if ended { Ok(end_of(local)) } else { Err(RecvError::WouldBlock) };
-        };
-        message.payload.advance(skipped);
-        let len = message.payload.write_to(sink)?;
-        self.move_peek(flags, len, message.payload.len());
-        Ok(Received {
-            len,
-            full_len: message.payload.len(),
-            flow_info: message.flow,
-            segment: message.segment,
-            drops: message.drops,
-            local_port: local.port(),
-            asks,
-            from: to_family(self.family, message.from),
-            dst: message.dst,
-            nic: message.nic,
-            ttl: message.ttl,
-            tos: message.tos,
-            options: message.options,
-            timestamp: message.at,
-        })
-    }
-
-    /// SO_PEEK_OFF: a peek moves the offset forward, a receive moves it back.
-    fn move_peek(&self, flags: RecvFlags, taken: usize, len: usize) {
-        let mut state = self.state.lock();
-        let Some(offset) = state.settings.peek_offset else { return };
-        let amount = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        state.settings.peek_offset = Some(match flags.contains(RecvFlags::PEEK) {
-            true => offset.saturating_add(amount(taken)),
-            false => offset.saturating_sub(amount(len)),
-        });
-    }
-
-    /// Takes the oldest report of an error, when ReceiveErrors is set (MSG_ERRQUEUE).
-    pub fn recv_error(&self) -> Option<ErrorReport> {
-        let mut state = self.state.lock();
-        let report = state.reports.pop_front()?;
-        if state.reports.is_empty() {
-            state.error = None;
-        }
-        Some(report)
-    }
 }
 
-/// What a receive gives on a socket whose receiving direction was closed.
-fn end_of(local: SocketAddr) -> Received {
-    Received {
-        len: 0,
-        full_len: 0,
-        from: SocketAddr::new(crate::ip::Family::of(local.ip()).unspecified(), 0),
-        dst: local.ip(),
-        nic: NicId(0),
-        ttl: 0,
-        tos: 0,
-        options: Options::NONE,
-        timestamp: Instant::ZERO,
-        flow_info: 0,
-        segment: None,
-        drops: 0,
-        local_port: local.port(),
-        asks: Asks::empty(),
-    }
-}
-
-impl Settings {
-    /// What the socket wants to be told with each message.
-    fn asks(&self) -> Asks {
-        let mut asks = Asks::empty();
-        asks.set(Asks::PACKET_INFO, self.packet_info);
-        asks.set(Asks::TTL, self.receive_ttl);
-        asks.set(Asks::TOS, self.receive_tos);
-        asks.set(Asks::OPTIONS, self.receive_options);
-        asks.set(Asks::RETURN_OPTIONS, self.return_options);
-        asks.set(Asks::ORIGINAL, self.receive_original);
-        asks.set(Asks::DROPS, self.receive_drops);
-        asks.set(Asks::FLOW, self.receive_flow);
-        asks
-    }
-}
-
-impl State {
-    /// The message that a peek looks at, and how many of its bytes were looked at before (SO_PEEK_OFF).
-    fn peek(&self) -> (Option<Message>, usize) {
-        let mut skip = self.settings.peek_offset.unwrap_or(0) as usize;
-        for message in &self.queue {
-            let len = message.payload.len();
-            if skip == 0 || skip < len {
-                return (Some(message.clone()), skip);
-            }
-            skip -= len;
-        }
-        (None, 0)
+impl Datagram {
+    /// Sets the IPv6 extension headers of what is sent (RFC 3542 section 6, "sticky options").
+    pub fn set_headers(&self, headers: Headers) {
+        self.state.lock().headers = headers;
     }
 
-    fn pop(&mut self) -> Option<Message> {
-        let message = self.queue.pop_front()?;
-        self.queued = self.queued.saturating_sub(super::inbound::cost(&message.payload));
-        self.account.settle(self.queued);
-        Some(message)
+    /// What goes along with a packet: mark, priority, and who wants to know when it leaves.
+    fn tag(&self, plan: &Plan, route: &RouteInfo, packet: &mut PacketBuffer) {
+        packet.tags.mark = plan.query.flow.mark;
+        packet.tags.priority = plan.priority;
+        packet.tags.departure = plan.stamps.map(|stamps| self.departure(stamps, route.src));
     }
 }
 
@@ -555,23 +527,28 @@ fn raw_packet(plan: &Plan, route: &RouteInfo, payload: Chain) -> Option<PacketBu
     bytes.get_mut(at..at + 2)?.copy_from_slice(&pseudo.to_be_bytes());
     packet = PacketBuffer::from_vec(bytes);
     packet.offload.checksum = ChecksumOffload::Partial { start: 0, offset };
+    // Other raw sockets of this host see it, too.
+    packet.complete_checksum();
     Some(packet)
 }
 
 /// Completes the IPv4 header that a program wrote: the lengths and the checksum always, the source when it is
-/// zero (raw(7), IP_HDRINCL). Options are not kept.
+/// zero (raw(7), IP_HDRINCL).
 fn complete_header(route: &RouteInfo, payload: Chain) -> Option<PacketBuffer> {
     let IpAddr::V4(src) = route.src else { return None };
     let mut packet = PacketBuffer::new(payload);
-    let first = packet.peek::<1>()?[0];
-    let header_len = Ipv4::header_len(first)?;
-    let mut header = Ipv4::parse_quoted(packet.pull(header_len)?)?;
+    let header_len = Ipv4::header_len(packet.peek::<1>()?[0])?;
+    let mut header = packet.pull(header_len)?.to_vec();
+    let total_len = u16::try_from(packet.len()).ok()?;
     packet.advance(header_len);
-    header.header_len = ipv4::HEADER_LEN as u8;
-    header.total_len = u16::try_from(packet.len() + ipv4::HEADER_LEN).ok()?;
-    if header.src.is_unspecified() {
-        header.src = src;
+    header.get_mut(2..4)?.copy_from_slice(&total_len.to_be_bytes());
+    let own = header.get_mut(12..16)?;
+    if own == [0; 4] {
+        own.copy_from_slice(&src.octets());
     }
-    header.emit(packet.prepend());
+    header.get_mut(10..12)?.fill(0);
+    let sum = checksum::of(&header).to_be_bytes();
+    header.get_mut(10..12)?.copy_from_slice(&sum);
+    packet.prepend_slice(&header);
     Some(packet)
 }

@@ -8,8 +8,10 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::counters;
+use super::reports::Reports;
 use super::splice::OtherEnd;
 use super::wire::{self, Flow, IpSettings};
+use crate::filter::Program;
 use crate::ip::{Family, RouteQuery};
 use crate::lazy::{Cow, Plain};
 use crate::link::NicId;
@@ -87,6 +89,12 @@ pub(super) struct SocketSettings {
     /// SO_PEEK_OFF: where the next look begins; None when off.
     pub peek_offset: Option<usize>,
     pub broadcast: bool,
+    /// The least time to live of what is taken over IPv4, and the least hop limit over IPv6 (RFC 5082).
+    pub min_hops: [u8; 2],
+    /// SO_ATTACH_FILTER
+    pub filter: Option<Program>,
+    /// SO_ATTACH_REUSEPORT_CBPF
+    pub chooser: Option<Program>,
     pub nic: Option<NicId>,
     pub receive_low_water: usize,
     pub not_sent_low_water: Option<usize>,
@@ -115,6 +123,9 @@ impl Plain for SocketSettings {
         bind_no_port: false,
         peek_offset: None,
         broadcast: false,
+        min_hops: [0; 2],
+        filter: None,
+        chooser: None,
         nic: None,
         receive_low_water: 1,
         not_sent_low_water: None,
@@ -152,6 +163,8 @@ pub(super) struct Inner {
     /// What the stack was told that the socket holds.
     pub account: Account,
     pub other_end: OtherEnd,
+    /// The error queue and the times that are told in it, once anybody asked for either.
+    pub reports: Option<Box<Reports>>,
     told: Readiness,
     transmitting: bool,
     counted: bool,
@@ -196,6 +209,7 @@ impl TcpEndpoint {
                 confirmed: false,
                 account: Account::new(host.shared().memory.tcp.clone()),
                 other_end: OtherEnd::Unknown,
+                reports: None,
                 told: Readiness::empty(),
                 transmitting: false,
                 counted: false,
@@ -221,6 +235,7 @@ impl TcpEndpoint {
             self.transmit(now, &mut inner);
         }
         inner.transmitting = false;
+        inner.stamp_progress(now);
         if matches!(&inner.role, Role::Stream(connection) if !connection.is_closed()) {
             self.host.shared().timers.rest_by(&self.timer, now + REST);
         }
@@ -472,8 +487,15 @@ impl Inner {
         self.socket.ip.query(&flow, self.socket.nic)
     }
 
-    /// What `poll` tells, by the rules of Linux's tcp_poll.
+    /// What `poll` tells.
     pub(super) fn readiness(&self) -> Readiness {
+        let tells = self.reports.as_ref().is_some_and(|reports| !reports.is_empty());
+        let reports = if tells { Readiness::ERR } else { Readiness::empty() };
+        self.stream_readiness() | reports
+    }
+
+    /// What it tells of the connection, by the rules of Linux's tcp_poll.
+    fn stream_readiness(&self) -> Readiness {
         let connection = match &self.role {
             // A socket that was never connected hangs up and takes bytes, to fail.
             Role::Idle if self.shut_unconnected => {

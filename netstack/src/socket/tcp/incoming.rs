@@ -12,6 +12,7 @@ use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, IpInfo};
 use crate::socket::SocketError;
 use crate::time::Instant;
+use crate::transport::judge::judge;
 use crate::transport::tcp::{Challenge, Disposition, DropReason, Error, Report, Seq, StateName};
 use crate::transport::{Endpoint, IcmpError};
 use crate::wire::tcp::HEADER_LEN;
@@ -46,7 +47,7 @@ impl Endpoint for TcpEndpoint {
     fn deliver(&self, now: Instant, info: &IpInfo, packet: PacketBuffer) {
         // A SYN may have to go on to another endpoint; a clone copies no payload.
         let copy = packet.clone();
-        let Some(arrived) = wire::parse(&*self.host, info, packet) else { return };
+        let Some(mut arrived) = wire::parse(&*self.host, info, packet) else { return };
         // RFC 9293 section 3.9.2.2: "A TCP implementation MUST reject as an error ... a SYN that is addressed
         // to a broadcast or multicast address"; nothing else of TCP is for many, either.
         if info.cast != Cast::Unicast {
@@ -58,6 +59,20 @@ impl Endpoint for TcpEndpoint {
             // It left its place after this packet had found it there.
             drop(inner);
             return redirect(&*self.host, now, info, arrived.flow, copy);
+        }
+        let least = inner.socket.min_hops[usize::from(info.dst.is_ipv6())];
+        if info.ttl < least {
+            // RFC 5082 section 3: "non-trusted" packets from farther away are dropped.
+            return self.host.shared().stats.tcp_ext.tcp_min_ttl_drop.inc();
+        }
+        if let Some(filter) = &inner.socket.filter {
+            let kept = judge(&*self.host, filter, (info, &[]), &copy) as usize;
+            if kept == 0 {
+                return;
+            }
+            // It may shorten the segment, though not its header (Linux's tcp_filter).
+            let header_len = copy.len().saturating_sub(arrived.segment.payload.len());
+            arrived.segment.payload.truncate(kept.saturating_sub(header_len));
         }
         match &inner.role {
             Role::Idle => drop(inner),
@@ -141,6 +156,9 @@ impl TcpEndpoint {
         let waits = connection.may_coalesce();
         inner.news |= moved;
         inner.confirmed |= moved || progress.bytes_acked != counters.bytes_acked;
+        if moved {
+            inner.note_arrival(now);
+        }
         self.count(state, &disposition);
         counters::publish(&self.host.shared().stats.tcp_ext, &counters, &progress);
         match disposition {

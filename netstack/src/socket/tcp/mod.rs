@@ -13,6 +13,7 @@ mod listing;
 mod open;
 mod option;
 mod remnant;
+mod reports;
 mod request;
 mod splice;
 mod transfer;

@@ -316,7 +316,12 @@ impl TcpEndpoint {
         let me: Arc<TcpEndpoint> = self.me.upgrade().ok_or(ListenError::Invalid)?;
         for key in keys {
             match shared.demux.insert(key, me.clone(), inner.socket.nic, sharing) {
-                Ok(place) => inner.places.push(place),
+                Ok(place) => {
+                    if let Some(chooser) = &inner.socket.chooser {
+                        shared.demux.offer_chooser(&place, chooser);
+                    }
+                    inner.places.push(place);
+                }
                 Err(_) => {
                     inner.places.drain(..).for_each(|place| shared.demux.remove(&place));
                     return Err(ListenError::InUse);

@@ -41,6 +41,9 @@ impl TcpSocket {
         let endpoint = &self.0;
         let mut inner = endpoint.inner.lock();
         match value.into() {
+            OptionValue::SocketOption(SocketOption::Stamping(stamping)) => {
+                inner.set_stamping(stamping)?;
+            }
             OptionValue::SocketOption(SocketOption::ReceiveLowWater(bytes)) => {
                 let most = endpoint.host.shared().tcp.config().receive_buffer_max;
                 inner.set_low_water(bytes, most);
@@ -251,8 +254,8 @@ fn set_socket(inner: &mut Inner, now: Instant, value: SocketOption) -> Result<()
         SocketOption::SendBuffer(bytes) => {
             inner.configure(now, |settings| settings.send_buffer = Some(bytes));
         }
-        // It needs the stack's configuration.
-        SocketOption::ReceiveLowWater(_) => {}
+        // They need more than the settings.
+        SocketOption::ReceiveLowWater(_) | SocketOption::Stamping(_) => {}
         SocketOption::PeekOffset(offset) => inner.socket.peek_offset = offset,
         SocketOption::Linger(time) => inner.configure(now, |settings| settings.linger = time),
         SocketOption::MaxPacingRate(rate) => {
@@ -265,7 +268,8 @@ fn set_socket(inner: &mut Inner, now: Instant, value: SocketOption) -> Result<()
         SocketOption::DontRoute(on) => {
             inner.socket.ip.scope = if on { Scope::LINK } else { Scope::UNIVERSE };
         }
-        SocketOption::Priority(_) | SocketOption::Timestamp(_) | SocketOption::NoCheck(_) => {
+        SocketOption::Timestamp(on) => inner.keep_arrivals(on),
+        SocketOption::Priority(_) | SocketOption::NoCheck(_) => {
             return Err(OptionError::NotSupported);
         }
     }
@@ -285,6 +289,9 @@ fn set_ip(inner: &mut Inner, value: IpOption) -> Result<(), OptionError> {
         // None is what every connection has; segments with options are not made.
         IpOption::HeaderOptions(options) if options.is_empty() => {}
         IpOption::FreeBind(on) => inner.socket.free_bind = on,
+        IpOption::Sources(preference) => inner.socket.ip.sources = preference,
+        IpOption::MinTtl(least) => inner.socket.min_hops[0] = least,
+        IpOption::MinHops(least) => inner.socket.min_hops[1] = least,
         IpOption::BindAddressNoPort(on) => inner.socket.bind_no_port = on,
         // As on Linux: an end of 0 is the stack's, and the ends are in order.
         IpOption::LocalPortRange((first, last)) if first != 0 && last != 0 && first > last => {
@@ -307,6 +314,9 @@ fn ip_option(inner: &Inner, kind: IpOptionKind) -> Result<IpOption, OptionError>
         IpOptionKind::V6Only => IpOption::V6Only(inner.socket.v6_only),
         IpOptionKind::HeaderOptions => IpOption::HeaderOptions(Options::NONE),
         IpOptionKind::FreeBind => IpOption::FreeBind(inner.socket.free_bind),
+        IpOptionKind::Sources => IpOption::Sources(inner.socket.ip.sources),
+        IpOptionKind::MinTtl => IpOption::MinTtl(inner.socket.min_hops[0]),
+        IpOptionKind::MinHops => IpOption::MinHops(inner.socket.min_hops[1]),
         IpOptionKind::LocalPortRange => {
             IpOption::LocalPortRange(inner.socket.port_range.unwrap_or_default())
         }

@@ -26,6 +26,13 @@ pub(super) enum OtherEnd {
     Here(u64, NicId, Weak<TcpEndpoint>),
 }
 
+impl Inner {
+    /// Whether the socket judges the packets that come to it, so that there must be some.
+    fn looks_at_packets(&self) -> bool {
+        self.socket.filter.is_some() || self.socket.min_hops != [0; 2]
+    }
+}
+
 impl TcpEndpoint {
     /// Sends what it can straight to the other end. Answers whether nothing is left that needs packets.
     pub(super) fn splice(&self, now: Instant, inner: &mut MutexGuard<'_, Inner>) -> bool {
@@ -35,6 +42,9 @@ impl TcpEndpoint {
             let flow = inner.flow();
             let theirs = other.flow().map(Flow::reversed);
             let joined = flow.is_some() && flow == theirs && !other.places.is_empty();
+            if inner.looks_at_packets() || other.looks_at_packets() {
+                return false;
+            }
             other.update_allowance();
             let (Role::Stream(one), Role::Stream(two), true) =
                 (&mut inner.role, &mut other.role, joined)
@@ -47,7 +57,11 @@ impl TcpEndpoint {
             if spliced.is_nothing() {
                 return rests;
             }
-            other.news |= spliced.payload > 0;
+            if spliced.payload > 0 {
+                other.news = true;
+                other.note_arrival(now);
+            }
+            other.stamp_progress(now);
             let tells = spliced.tells > 0;
             self.count_spliced(nic, flow, &spliced);
             MutexGuard::unlocked(inner, || {

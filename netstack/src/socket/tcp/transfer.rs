@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::TcpSocket;
 use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
+use super::reports::Seen;
 use crate::buffer::Chain;
 use crate::socket::{
     How, RecvError, RecvFlags, SendError, SendFlags, ShutdownError, Sink, SocketError, Source,
@@ -62,7 +63,7 @@ impl TcpSocket {
         let turn = endpoint.reading.lock();
         let peeks = flags.contains(RecvFlags::PEEK);
         let wanted = sink.room();
-        let (run, data) = {
+        let (run, data, offset) = {
             let mut inner = endpoint.inner.lock();
             let shut = inner.shut_unconnected;
             let offset = inner.socket.peek_offset.filter(|_| peeks).unwrap_or(0);
@@ -78,7 +79,7 @@ impl TcpSocket {
                 return end_of_data(connection);
             }
             let data = connection.receive_queue().range(offset + run.skip, run.len.min(wanted));
-            (run, data)
+            (run, data, offset)
         };
         let discards = flags.contains(RecvFlags::TRUNC);
         let copied = if discards { Ok(data.len()) } else { data.write_to(sink) };
@@ -96,8 +97,10 @@ impl TcpSocket {
             *offset = if peeks { offset.saturating_add(took) } else { offset.saturating_sub(took) };
         }
         if peeks {
+            inner.note_seen(offset.saturating_add(took), Seen::Peeked);
             return Ok(n);
         }
+        inner.note_seen(took, Seen::Read);
         let acknowledges = match &mut inner.role {
             Role::Stream(connection) => {
                 connection.consume(now, took);

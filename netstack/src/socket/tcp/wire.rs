@@ -6,6 +6,7 @@ use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer};
 use crate::ip::route::Scope;
 use crate::ip::{
     Cast, Family, Fragment, IpError, IpInfo, IpMeta, PROTO_TCP, RouteInfo, RouteQuery,
+    SourcePreference,
 };
 use crate::link::NicId;
 use crate::socket::options::MtuDiscover;
@@ -112,6 +113,8 @@ pub(super) struct IpSettings {
     pub scope: Scope,
     /// IP_MTU_DISCOVER.
     pub mtu_discover: MtuDiscover,
+    /// IPV6_ADDR_PREFERENCES
+    pub sources: SourcePreference,
 }
 
 impl IpSettings {
@@ -123,6 +126,7 @@ impl IpSettings {
         uid: 0,
         scope: Scope::UNIVERSE,
         mtu_discover: MtuDiscover::Want,
+        sources: SourcePreference::Default,
     };
 
     /// The way of a connection that these settings ask for, over an interface where the socket is bound to one.
@@ -137,7 +141,8 @@ impl IpSettings {
             uid: self.uid,
             ..query.flow
         };
-        RouteQuery { src: Some(flow.local.ip()), nic, flow: told, scope: self.scope, ..query }
+        let (scope, prefer) = (self.scope, self.sources);
+        RouteQuery { src: Some(flow.local.ip()), nic, flow: told, scope, prefer, ..query }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A train of segments under one header becomes a packet for each, as late as can be: right before the device.
 
 use super::{Headers, TCP_FLAGS};
-use crate::buffer::{Chain, ChecksumOffload, CwrOf, Gso, GsoKind, PacketBuffer};
+use crate::buffer::{Chain, ChecksumOffload, CwrOf, Gso, GsoKind, PacketBuffer, Tags};
 use crate::ip::{PROTO_TCP, PROTO_UDP};
 use crate::wire::tcp::{self, Flags};
 use crate::wire::udp;
@@ -16,6 +16,7 @@ pub(in crate::stack) struct Segments {
     headers: Headers,
     gso: Gso,
     cwr: CwrOf,
+    tags: Tags,
     rest: Chain,
     /// How many packets and payload bytes went before.
     count: u16,
@@ -37,8 +38,8 @@ impl Segments {
         };
         let headers = Headers::new(train.pull(transport + len)?, network, transport)?;
         train.advance(headers.len);
-        let cwr = train.offload.cwr;
-        Some(Segments { headers, gso, cwr, rest: train.into_chain(), count: 0, offset: 0 })
+        let (cwr, tags) = (train.offload.cwr, core::mem::take(&mut train.tags));
+        Some(Segments { headers, gso, cwr, tags, rest: train.into_chain(), count: 0, offset: 0 })
     }
 
     /// The headers of the next packet.
@@ -108,6 +109,7 @@ impl Iterator for Segments {
             start: headers.transport as u16,
             offset: self.checksum_offset() as u16,
         };
+        packet.tags = self.tags.of_piece();
         self.count = self.count.wrapping_add(1);
         self.offset = self.offset.wrapping_add(len as u32);
         Some(packet)

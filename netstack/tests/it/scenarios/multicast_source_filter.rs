@@ -9,6 +9,9 @@ use netstack::socket::datagram::{FilterMode, SourceChange};
 use netstack::socket::options::{Membership, OptionError};
 use netstack::socket::{DatagramOption, IpOption, RecvFlags, UdpSocket};
 use netstack::time::Duration;
+use netstack::wire::group::{Record, RecordType, parse_report};
+
+use super::igmp_v3_report_and_query::igmp;
 
 const GROUP: &str = "239.1.2.3";
 
@@ -59,8 +62,8 @@ fn sources_are_included_excluded_and_left() {
     assert_eq!(heard(&mut sim, senders, &socket), b"");
     change(&sim, "10.0.0.2", SourceChange::Join).unwrap();
     assert_eq!(heard(&mut sim, senders, &socket), b"b");
-    // Linux: a group that anybody on the host joined reaches who did not, unless it says no (IP_MULTICAST_ALL).
-    assert_eq!(heard(&mut sim, senders, &bystander), b"bcbc");
+    // Linux: what anybody on the host wants of a group reaches who did not join, unless it says no (IP_MULTICAST_ALL).
+    assert_eq!(heard(&mut sim, senders, &bystander), b"bb");
     bystander.set_option(sim.now(), DatagramOption::MulticastAll(false).into()).unwrap();
     assert_eq!(heard(&mut sim, senders, &bystander), b"");
     heard(&mut sim, senders, &socket);
@@ -86,4 +89,67 @@ fn sources_are_included_excluded_and_left() {
     assert_eq!(heard(&mut sim, senders, &socket), b"");
     socket.set_sources(sim.now(), group, FilterMode::Include, Vec::new()).unwrap();
     assert_eq!(socket.sources(group), Err(OptionError::AddressNotAvailable));
+}
+
+/// What the first host told the routers of the group since `from` messages: each record once.
+fn told(sim: &Sim, from: usize) -> Vec<Record> {
+    let mut records: Vec<Record> = Vec::new();
+    for (_, _, body) in igmp(sim).split_off(from) {
+        for record in parse_report(&body, false).unwrap() {
+            if !records.contains(&record) {
+                records.push(record);
+            }
+        }
+    }
+    records
+}
+
+#[test]
+fn routers_are_told_what_the_sockets_of_a_host_want_together() {
+    // RFC 3376 section 3.2: the interface's filter is made of those of its sockets.
+    let (mut sim, [a, _]) = Sim::pair(2, Faults::default());
+    let nic = sim.stack(a).nics().iter().find(|nic| nic.name == "eth0").unwrap().id;
+    let group = Membership { group: ip(GROUP), nic: Some(nic) };
+    let sockets = [listener(&sim, a), listener(&sim, a)];
+    let after = |sim: &mut Sim, n: usize, source: &str, how| {
+        let seen = igmp(sim).len();
+        sockets[n].change_source(sim.now(), group, ip(source), how).unwrap();
+        sim.run_for(Duration::from_secs(4));
+        told(sim, seen)
+    };
+    let record = |kind, sources: &[&str]| Record {
+        kind,
+        group: ip(GROUP),
+        sources: sources.iter().map(|at| ip(at)).collect(),
+    };
+    use RecordType::{AllowNewSources, BlockOldSources, ChangeToExclude, ChangeToInclude};
+    let allow = |source| vec![record(AllowNewSources, &[source])];
+    let block = |source| vec![record(BlockOldSources, &[source])];
+    assert_eq!(after(&mut sim, 0, "10.0.0.7", SourceChange::Join), allow("10.0.0.7"));
+    assert_eq!(after(&mut sim, 0, "10.0.0.8", SourceChange::Join), allow("10.0.0.8"));
+    assert_eq!(after(&mut sim, 1, "10.0.0.8", SourceChange::Join), []);
+    assert_eq!(after(&mut sim, 0, "10.0.0.8", SourceChange::Leave), []);
+    assert_eq!(after(&mut sim, 1, "10.0.0.8", SourceChange::Leave), block("10.0.0.8"));
+    // The second socket hears all but one source: the first still wants its own.
+    let seen = igmp(&sim).len();
+    sockets[1].set_option(sim.now(), IpOption::JoinGroup(group).into()).unwrap();
+    sim.run_for(Duration::from_secs(4));
+    assert_eq!(told(&sim, seen), [record(ChangeToExclude, &[])]);
+    assert_eq!(after(&mut sim, 1, "10.0.0.7", SourceChange::Block), []);
+    assert_eq!(after(&mut sim, 1, "10.0.0.9", SourceChange::Block), block("10.0.0.9"));
+    let listed = sim.stack(a).memberships(sim.now());
+    let listed = listed.iter().find(|on| on.nic == nic).unwrap();
+    let listed = listed.groups.iter().find(|group| group.address == ip(GROUP)).unwrap();
+    assert_eq!((listed.users, listed.last_reporter), (2, false));
+    assert_eq!(listed.sources, [(ip("10.0.0.7"), 1, 1), (ip("10.0.0.9"), 0, 1)]);
+    let seen = igmp(&sim).len();
+    sockets[1].close(sim.now());
+    sim.run_for(Duration::from_secs(4));
+    assert_eq!(told(&sim, seen), [record(ChangeToInclude, &["10.0.0.7"])]);
+    let seen = igmp(&sim).len();
+    sockets[0].close(sim.now());
+    sim.run_for(Duration::from_secs(4));
+    assert_eq!(told(&sim, seen), block("10.0.0.7"));
+    let gone = sim.stack(a).memberships(sim.now());
+    assert!(gone.iter().all(|on| on.groups.iter().all(|group| group.address != ip(GROUP))));
 }

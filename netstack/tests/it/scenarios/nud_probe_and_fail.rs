@@ -8,7 +8,7 @@ use netstack::link::MacAddr;
 use netstack::link::fault::Faults;
 use netstack::sim::{SegmentId, Sim};
 use netstack::socket::SocketError;
-use netstack::socket::options::IpOption;
+use netstack::socket::options::{Asks, DatagramOption, Level};
 use netstack::stack::NicState;
 use netstack::time::Duration;
 
@@ -25,7 +25,9 @@ fn nud_probe_and_fail() {
         let _server = udp(&sim, b, if family == Family::V4 { "0.0.0.0:7" } else { "[::]:7" });
         let client = udp(&sim, a, any);
         client.connect(sim.now(), to.parse().unwrap()).unwrap();
-        client.set_option(sim.now(), IpOption::ReceiveErrors(true).into()).unwrap();
+        client
+            .set_option(sim.now(), DatagramOption::tell(Level::of(family), Asks::ERRORS).into())
+            .unwrap();
         let state = |peer: &str| {
             let known = stack.neighbours().into_iter().find(|(_, at)| at.address == ip(peer));
             known.map(|(_, at)| at.state)

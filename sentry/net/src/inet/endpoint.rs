@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
+use netstack::filter::Program;
 use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{
     BindError, Connect, ConnectError, Datagram, How, OptionError, OptionKind, OptionValue,
@@ -87,6 +88,18 @@ impl Endpoint {
 
     pub fn close(&self, now: Instant) {
         each!(self, socket => socket.close(now))
+    }
+
+    pub fn set_filter(&self, filter: Option<Program>) {
+        each!(self, socket => socket.set_filter(filter))
+    }
+
+    pub fn set_chooser(&self, chooser: Option<Program>) -> Result<(), OptionError> {
+        each!(self, socket => socket.set_chooser(chooser))
+    }
+
+    pub fn filter(&self) -> Option<Program> {
+        each!(self, socket => socket.filter())
     }
 
     pub fn set_option(&self, now: Instant, value: OptionValue) -> Result<(), OptionError> {

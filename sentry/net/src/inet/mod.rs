@@ -2,7 +2,9 @@
 
 pub mod sockaddr;
 
+pub(crate) mod ancillary;
 pub(crate) mod endpoint;
+mod errqueue;
 pub mod listing;
 mod netadmin;
 pub mod netdev;

@@ -13,13 +13,14 @@ use sentry_kernel::Result;
 use sentry_kernel::cred::Capabilities;
 use sentry_kernel::file::{FileKind, FileOps, WriteAt, Written};
 use sentry_kernel::io::{Sink, Source};
-use sentry_kernel::socket::{Received, SendMessage, Shutdown, SockAddr, Socket};
+use sentry_kernel::socket::{Control, Received, SendMessage, Shutdown, SockAddr, Socket};
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::wait::{Events, WaitQueue};
+use zerocopy::IntoBytes;
 
 use super::endpoint::Endpoint;
 use super::socket::InetSocket;
-use super::{netdev, sockaddr};
+use super::{ancillary, netdev, sockaddr};
 use crate::sockopt::{Common, filter};
 use crate::{errno, identity};
 
@@ -35,7 +36,10 @@ impl FileOps for InetSocket {
     }
 
     fn write(&self, _: WriteAt, src: &mut dyn Source) -> Result<Written> {
-        let len = self.give(src, SendMessage::default())?;
+        let len = self.give(None, src, SendMessage::default())?;
+        if src.remaining() == 0 {
+            self.sent(&[], 0);
+        }
         Ok(Written { len, end: 0 })
     }
 
@@ -65,6 +69,17 @@ impl FileOps for InetSocket {
                 Some(socket) => crate::ioctl::write_int(task, arg, socket.listing().unsent),
                 None => Err(Errno::ENOTTY.into()),
             },
+            SIOCGSTAMP | SIOCGSTAMPNS => {
+                // Of the last message that was taken; streams keep none.
+                let ns = match self.stamp_ns.load(Ordering::Relaxed) {
+                    0 => return Err(Errno::ENOENT.into()),
+                    ns => ns,
+                };
+                let unit = if request == SIOCGSTAMP { 1000 } else { 1 };
+                let time = [ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000) / unit];
+                task.mm().write(arg, time.as_bytes())?;
+                Ok(0)
+            }
             SIOCOUTQ => crate::ioctl::write_int(task, arg, queued()?.1),
             SIOCATMARK => match &self.endpoint {
                 Endpoint::Tcp(socket) => {
@@ -135,11 +150,28 @@ impl Socket for InetSocket {
         let (endpoint, identity) = (Endpoint::Tcp(accepted), (self.kind, self.protocol));
         let options = Common::inherit(&self.options);
         let new = InetSocket::with_options(&self.net, self.family, endpoint, identity, options);
+        new.begin_times()?;
         Ok((new, sockaddr::encode(self.family, peer)))
     }
 
-    fn send(&self, _: &CurrentTask, src: &mut dyn Source, message: SendMessage) -> Result<usize> {
-        self.give(src, message)
+    fn send(
+        &self,
+        task: &CurrentTask,
+        src: &mut dyn Source,
+        message: SendMessage,
+    ) -> Result<usize> {
+        match message.control.is_empty() {
+            true => self.give(None, src, message),
+            false => self.give(Some(&identity::credentials(task)), src, message),
+        }
+    }
+
+    fn sent(&self, control: &[Control], flags: u32) {
+        let Some(socket) = self.endpoint.tcp() else { return };
+        if self.tells_of_copies(flags) {
+            socket.note_copied(1);
+        }
+        socket.note_written(self.net.now(), ancillary::stamping_of(control), None);
     }
 
     fn receive(
@@ -162,19 +194,21 @@ impl Socket for InetSocket {
     }
 
     fn local_address(&self) -> Result<SockAddr> {
-        Ok(sockaddr::encode(self.family, self.endpoint.local_addr()))
+        let mut local = self.endpoint.local_addr();
+        if let Endpoint::Raw(_) = self.endpoint {
+            // Linux has the protocol where others have their port (inet_sport).
+            local.set_port(self.own_number());
+        }
+        Ok(sockaddr::encode(self.family, local))
     }
 
     fn peer_address(&self) -> Result<SockAddr> {
-        let peer = self.endpoint.peer_addr().ok_or(Errno::ENOTCONN)?;
-        Ok(sockaddr::encode(self.family, peer))
+        Ok(SockAddr(self.peer_name()?))
     }
 
     fn set_option(&self, task: &CurrentTask, level: i32, name: i32, value: &[u8]) -> Result<()> {
-        match self.endpoint.datagram() {
-            Some(socket) if level == SOL_SOCKET && filter::is_filter(name) => {
-                self.store_filter(task, socket, name, value)
-            }
+        match level {
+            SOL_SOCKET if filter::is_filter(name) => self.store_filter(task, name, value),
             _ => self.store(&identity::credentials(task), level, name, value),
         }
     }
@@ -184,8 +218,7 @@ impl Socket for InetSocket {
     }
 
     fn filter(&self) -> Vec<u8> {
-        let filter = self.endpoint.datagram().and_then(|socket| socket.filter());
-        filter.as_ref().map(filter::encode).unwrap_or_default()
+        self.endpoint.filter().as_ref().map(filter::encode).unwrap_or_default()
     }
 
     fn timeouts_ns(&self) -> (Option<u64>, Option<u64>) {

@@ -4,9 +4,7 @@ use core::net::IpAddr;
 
 use netstack::ip::Family;
 use netstack::link::NicId;
-use netstack::socket::{
-    Datagram, OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind,
-};
+use netstack::socket::{OptionError, OptionKind, OptionValue, SocketOption, SocketOptionKind};
 use sentry_abi::Errno;
 use sentry_abi::socket::*;
 use sentry_kernel::Result;
@@ -69,6 +67,11 @@ impl InetSocket {
     /// The peer's address in the family's layout. Errors: ENOTCONN.
     pub(crate) fn peer_name(&self) -> Result<Vec<u8>> {
         let peer = self.endpoint.peer_addr().ok_or(Errno::ENOTCONN)?;
+        let portless = matches!(self.endpoint, Endpoint::Raw(_) | Endpoint::Ping(_));
+        // Linux takes a socket without a peer's port for one without a peer, whatever it is (inet_getname).
+        if portless && peer.port() == 0 {
+            return Err(Errno::ENOTCONN.into());
+        }
         Ok(sockaddr::encode(self.family, peer).0)
     }
 
@@ -121,21 +124,16 @@ impl InetSocket {
     }
 
     /// SO_ATTACH_FILTER and its kin. Errors: those of the filter's program, EPERM for a locked socket, ENOENT.
-    pub(super) fn store_filter(
-        &self,
-        task: &CurrentTask,
-        socket: &Datagram,
-        name: i32,
-        bytes: &[u8],
-    ) -> Result<()> {
+    pub(super) fn store_filter(&self, task: &CurrentTask, name: i32, bytes: &[u8]) -> Result<()> {
         match self.filter_lock.change(task, name, bytes)? {
-            filter::Change::Attach(program) => socket.set_filter(Some(program)),
-            filter::Change::Detach if socket.filter().is_none() => {
+            filter::Change::Attach(program) => self.endpoint.set_filter(Some(program)),
+            filter::Change::Detach if self.endpoint.filter().is_none() => {
                 return Err(Errno::ENOENT.into());
             }
-            filter::Change::Detach => socket.set_filter(None),
-            // Groups are balanced by the addresses alone.
-            filter::Change::Choose(_) => return Err(Errno::ENOPROTOOPT.into()),
+            filter::Change::Detach => self.endpoint.set_filter(None),
+            filter::Change::Choose(program) => {
+                self.endpoint.set_chooser(program).map_err(errno::of_option)?;
+            }
             filter::Change::None => {
                 self.options.put(
                     SOL_SOCKET,

@@ -1,16 +1,19 @@
 //! One internet socket of the sandbox: an endpoint of the stack, its options, and who waits for it.
 
+use core::sync::atomic::AtomicI64;
 use std::sync::{Arc, Weak};
 
 use netstack::ip::Family;
 use netstack::socket::{Readiness, Wake};
-use sentry_abi::socket::SOCK_STREAM;
+use sentry_abi::socket::{SO_SELECT_ERR_QUEUE, SOCK_STREAM, SOL_SOCKET};
+use sentry_kernel::sync::{Mutex, Rank};
 use sentry_kernel::wait::{Events, WaitQueue};
 
 use super::endpoint::Endpoint;
 use crate::identity::Inode;
 use crate::netns::NetNamespace;
 use crate::sockopt::filter::FilterLock;
+use crate::sockopt::headers::Sticky;
 use crate::sockopt::{Common, Sorts};
 
 /// An internet socket.
@@ -24,6 +27,10 @@ pub struct InetSocket {
     pub(crate) protocol: i32,
     pub(super) options: Common,
     pub(super) filter_lock: FilterLock,
+    /// IPv6 extension headers of what it sends.
+    pub(crate) sticky: Mutex<Sticky>,
+    /// When the message came that was taken last, by the wall clock in nanoseconds; 0 before the first one.
+    pub(super) stamp_ns: AtomicI64,
     pub(super) waiters: WaitQueue,
     pub(super) inode: Inode,
 }
@@ -77,7 +84,10 @@ impl InetSocket {
 
     /// What poll(2) shows for a readiness: streams have no priority band to write to.
     pub(super) fn shown(&self, readiness: Readiness) -> Events {
-        let events = events_of(readiness);
+        let mut events = events_of(readiness);
+        if events.contains(Events::ERR) && self.options.is_on(SOL_SOCKET, SO_SELECT_ERR_QUEUE) {
+            events |= Events::PRI;
+        }
         if self.kind == SOCK_STREAM { events - Events::WRBAND } else { events }
     }
 
@@ -98,6 +108,8 @@ impl InetSocket {
             protocol,
             options,
             filter_lock,
+            sticky: Mutex::new(Rank::LEAF, Sticky::default()),
+            stamp_ns: AtomicI64::new(0),
             waiters,
             inode,
         });

@@ -95,7 +95,7 @@ fn read(
 }
 
 fn write(socket: &InetSocket, bytes: &[u8]) -> usize {
-    socket.give(&mut SliceSource::new(bytes), SendMessage::default()).unwrap()
+    socket.give(None, &mut SliceSource::new(bytes), SendMessage::default()).unwrap()
 }
 
 fn addr(text: &str) -> SocketAddr {
@@ -170,7 +170,7 @@ fn datagrams_tell_sender_truncation_and_what_was_asked_for() {
     let client = udp(&net, Family::V4);
     let to = Some(sockaddr::encode(Family::V4, addr("127.0.0.1:5353")));
     let message = SendMessage { to, ..SendMessage::default() };
-    client.give(&mut SliceSource::new(b"0123456789"), message).unwrap();
+    client.give(None, &mut SliceSource::new(b"0123456789"), message).unwrap();
     assert!(server.readiness().contains(Events::IN));
     let (bytes, received) = read(&server, 4, MSG_PEEK | MSG_TRUNC).unwrap();
     assert_eq!((bytes.as_slice(), received.len, received.flags), (&b"0123"[..], 10, MSG_TRUNC));
@@ -258,7 +258,7 @@ fn errors_of_sends_wait_in_the_error_queue_where_asked_for() {
     assert!(read(&client, 10, MSG_ERRQUEUE).err().is_some_and(|e| e.is(Errno::EAGAIN)));
     let to = Some(sockaddr::encode(Family::V4, addr("127.0.0.1:9")));
     let message = SendMessage { to, ..SendMessage::default() };
-    client.give(&mut SliceSource::new(b"hello"), message).unwrap();
+    client.give(None, &mut SliceSource::new(b"hello"), message).unwrap();
     assert!(client.readiness().contains(Events::ERR));
     let (bytes, received) = read(&client, 100, MSG_ERRQUEUE).unwrap();
     assert_eq!((bytes.as_slice(), received.flags), (&b"hello"[..], MSG_ERRQUEUE));

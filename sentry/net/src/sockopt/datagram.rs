@@ -59,7 +59,12 @@ pub fn set_unicast_nic(call: &Call<'_>) -> Result<()> {
 
 /// The interface for unicast, in network order.
 pub fn unicast_nic(call: &Call<'_>) -> Result<Vec<u8>> {
-    Ok(value::from_int((call.stored() as u32).to_be() as i32))
+    let shown = (call.stored() as u32).to_be();
+    match u8::try_from(shown) {
+        // As for any number of ip(7)'s level: a byte to who has no room for an int.
+        Ok(byte) if call.level == SOL_IP && (1..4).contains(&call.bytes.len()) => Ok(vec![byte]),
+        _ => Ok(value::from_int(shown as i32)),
+    }
 }
 
 /// The words of ICMPV6_FILTER. Errors: ENOPROTOOPT for another protocol.

@@ -24,8 +24,8 @@ pub enum Change {
     Attach(Program),
     /// They need not any more; ENOENT where they did not.
     Detach,
-    /// This program chooses among the sockets of a group (SO_ATTACH_REUSEPORT_CBPF).
-    Choose(Program),
+    /// This program, or none, chooses among the sockets of a group (SO_ATTACH_REUSEPORT_CBPF, SO_DETACH_REUSEPORT_BPF).
+    Choose(Option<Program>),
     /// Nothing.
     None,
 }
@@ -40,6 +40,7 @@ pub fn is_filter(name: i32) -> bool {
             | SO_ATTACH_BPF
             | SO_ATTACH_REUSEPORT_CBPF
             | SO_ATTACH_REUSEPORT_EBPF
+            | SO_DETACH_REUSEPORT_BPF
     )
 }
 
@@ -89,10 +90,13 @@ impl FilterLock {
             {
                 Err(Errno::EINVAL.into())
             }
+            SO_DETACH_REUSEPORT_BPF => Ok(Change::Choose(None)),
             _ if locked => Err(Errno::EPERM.into()),
             SO_ATTACH_BPF | SO_ATTACH_REUSEPORT_EBPF => Err(no_program(task, bytes).into()),
             SO_DETACH_FILTER => Ok(Change::Detach),
-            SO_ATTACH_REUSEPORT_CBPF => program(task, bytes).map(Change::Choose),
+            SO_ATTACH_REUSEPORT_CBPF => {
+                program(task, bytes).map(|program| Change::Choose(Some(program)))
+            }
             _ => program(task, bytes).map(Change::Attach),
         }
     }

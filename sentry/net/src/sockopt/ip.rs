@@ -2,9 +2,10 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
+use netstack::ip::Family;
 use netstack::link::NicId;
 use netstack::socket::datagram::SourceChange;
-use netstack::socket::options::{IpOption, IpOptionKind, Membership, MtuDiscover};
+use netstack::socket::options::{Asks, IpOption, IpOptionKind, Level, Membership, MtuDiscover};
 use netstack::socket::{DatagramOption, OptionValue, SocketOption};
 use netstack::wire::ipv4_options::Options;
 use sentry_abi::Errno;
@@ -14,7 +15,7 @@ use sentry_kernel::Result;
 use sentry_kernel::cred::Capabilities;
 
 use super::datagram;
-use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, shown, zero_or_one};
+use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, shown, told, zero_or_one};
 use super::value;
 use crate::errno;
 
@@ -37,6 +38,7 @@ pub const ROWS: &[Row] = &[
         })
         .tells(|n| IpOption::Ttl(u8::try_from(n).ok()).into()),
     flag("IP_HDRINCL", IP_HDRINCL, INT)
+        .live(header_included)
         .tells(|n| IpOption::HeaderIncluded(n != 0).into())
         .only_set(RAW, Errno::ENOPROTOOPT),
     own(
@@ -49,30 +51,23 @@ pub const ROWS: &[Row] = &[
     .partial("streams refuse any but none with ENOPROTOOPT"),
     refused("IP_ROUTER_ALERT", IP_ROUTER_ALERT, Errno::ENOPROTOOPT, NOT_YET),
     flag("IP_RECVOPTS", IP_RECVOPTS, INT)
-        .tells(|n| IpOption::ReceiveOptions(n != 0).into())
+        .tells(|n| told(Level::Ip, Asks::OPTIONS, n))
         .inert(STREAM),
     flag("IP_RETOPTS", IP_RETOPTS, INT)
-        .tells(|n| IpOption::ReturnOptions(n != 0).into())
+        .tells(|n| told(Level::Ip, Asks::RETURN_OPTIONS, n))
         .inert(STREAM),
     flag("IP_PKTINFO", IP_PKTINFO, INT)
-        .tells(|n| IpOption::PacketInfo(n != 0).into())
+        .tells(|n| told(Level::Ip, Asks::PACKET_INFO, n))
         .inert(STREAM),
     own("IP_PKTOPTIONS", IP_PKTOPTIONS, "control messages", None, Some(|_| Ok(Vec::new())))
         .only(STREAM, Errno::ENOPROTOOPT, Errno::ENOPROTOOPT)
         .partial("nothing of the last segment's header is kept for it"),
     number("IP_MTU_DISCOVER", IP_MTU_DISCOVER, INT, |_, n| mtu_discover(n))
         .default(1)
-        .tells(|n| IpOption::MtuDiscover(mtu_discover_of(n)).into())
-        .partial("IP_PMTUDISC_INTERFACE and IP_PMTUDISC_OMIT are refused with EINVAL"),
-    flag("IP_RECVERR", IP_RECVERR, INT)
-        .tells(|n| IpOption::ReceiveErrors(n != 0).into())
-        .inert(STREAM),
-    flag("IP_RECVTTL", IP_RECVTTL, INT)
-        .tells(|n| IpOption::ReceiveTtl(n != 0).into())
-        .inert(STREAM),
-    flag("IP_RECVTOS", IP_RECVTOS, INT)
-        .tells(|n| IpOption::ReceiveTos(n != 0).into())
-        .inert(STREAM),
+        .tells(|n| IpOption::MtuDiscover(mtu_discover_of(n)).into()),
+    flag("IP_RECVERR", IP_RECVERR, INT).tells(|n| told(Level::Ip, Asks::ERRORS, n)).inert(STREAM),
+    flag("IP_RECVTTL", IP_RECVTTL, INT).tells(|n| told(Level::Ip, Asks::TTL, n)).inert(STREAM),
+    flag("IP_RECVTOS", IP_RECVTOS, INT).tells(|n| told(Level::Ip, Asks::TOS, n)).inert(STREAM),
     shown("IP_MTU", IP_MTU, path_mtu),
     flag("IP_FREEBIND", IP_FREEBIND, SOME).tells(|n| IpOption::FreeBind(n != 0).into()),
     own("IP_IPSEC_POLICY", IP_IPSEC_POLICY, "struct xfrm_userpolicy_info", Some(no_policy), None)
@@ -89,9 +84,12 @@ pub const ROWS: &[Row] = &[
     )
     .reads(Errno::ENOPROTOOPT),
     flag("IP_RECVORIGDSTADDR", IP_RECVORIGDSTADDR, INT)
-        .tells(|n| DatagramOption::ReceiveOriginal(n != 0).into())
+        .tells(|n| told(Level::Ip, Asks::ORIGINAL, n))
         .inert(STREAM),
-    refused("IP_MINTTL", IP_MINTTL, Errno::ENOPROTOOPT, NOT_YET),
+    number("IP_MINTTL", IP_MINTTL, SOME, |_, n| least_hops(n))
+        .tells(|n| IpOption::MinTtl(n as u8).into())
+        .inert(Sorts::MESSAGES)
+        .note("as on Linux only streams look at it"),
     flag("IP_NODEFRAG", IP_NODEFRAG, INT)
         .only_set(RAW, Errno::ENOPROTOOPT)
         .note("stored; as on Linux it matters only to connection tracking"),
@@ -99,8 +97,13 @@ pub const ROWS: &[Row] = &[
         .note("stored; as on Linux nothing is told where no device sums whole packets"),
     flag("IP_BIND_ADDRESS_NO_PORT", IP_BIND_ADDRESS_NO_PORT, INT)
         .tells(|n| IpOption::BindAddressNoPort(n != 0).into()),
-    refused("IP_RECVFRAGSIZE", IP_RECVFRAGSIZE, Errno::ENOPROTOOPT, NOT_YET),
-    refused("IP_RECVERR_RFC4884", IP_RECVERR_RFC4884, Errno::ENOPROTOOPT, NOT_YET),
+    flag("IP_RECVFRAGSIZE", IP_RECVFRAGSIZE, INT)
+        .tells(|n| told(Level::Ip, Asks::FRAGMENT, n))
+        .inert(STREAM)
+        .only_set(Sorts::MESSAGES, Errno::EINVAL),
+    zero_or_one("IP_RECVERR_RFC4884", IP_RECVERR_RFC4884, INT)
+        .tells(|n| told(Level::Ip, Asks::ERROR_EXTENSIONS, n))
+        .inert(STREAM),
     own(
         "IP_MULTICAST_IF",
         IP_MULTICAST_IF,
@@ -175,7 +178,7 @@ pub const ROWS: &[Row] = &[
         Some(datagram::set_sources),
         Some(datagram::sources),
     )
-    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::EINVAL),
     own(
         "MCAST_JOIN_GROUP",
         MCAST_JOIN_GROUP,
@@ -230,9 +233,13 @@ pub const ROWS: &[Row] = &[
         Some(datagram::set_sources),
         Some(datagram::sources),
     )
-    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::ENOPROTOOPT),
+    .only(Sorts::MESSAGES, Errno::EINVAL, Errno::EINVAL),
     zero_or_one("IP_MULTICAST_ALL", IP_MULTICAST_ALL, SOME)
-        .default(1)
+        .live(|call| {
+            // IPv6 sockets begin without (inet6_create).
+            let stored = call.socket.options().number(call.level, IP_MULTICAST_ALL);
+            Ok(stored.unwrap_or(i64::from(call.inet()?.family() == Family::V4)))
+        })
         .tells(|n| DatagramOption::MulticastAll(n != 0).into())
         .inert(STREAM),
     own(
@@ -244,7 +251,10 @@ pub const ROWS: &[Row] = &[
     )
     .partial("streams only store it"),
     // The first port in the low half, the last one in the high half; 0 stands for the stack's.
-    number("IP_LOCAL_PORT_RANGE", IP_LOCAL_PORT_RANGE, Shape::Int, |_, n| {
+    number("IP_LOCAL_PORT_RANGE", IP_LOCAL_PORT_RANGE, Shape::Int, |call, n| {
+        if call.bytes.len() != 4 {
+            return Err(Errno::EINVAL.into());
+        }
         match (n as u32 & 0xffff, n as u32 >> 16) {
             (first, last) if first != 0 && last != 0 && first > last => Err(Errno::EINVAL.into()),
             _ => Ok(i64::from(n)),
@@ -261,6 +271,19 @@ pub(super) fn hops(number: i32, min: u8) -> Result<i64> {
         _ if number == -1 => Ok(-1),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// Whether a raw socket writes its own headers; of IPPROTO_RAW it does from the start.
+pub(super) fn header_included(call: &Call<'_>) -> Result<i64> {
+    match call.inet()?.ask(IpOptionKind::HeaderIncluded.into()) {
+        Ok(OptionValue::IpOption(IpOption::HeaderIncluded(on))) => Ok(i64::from(on)),
+        _ => Ok(0),
+    }
+}
+
+/// The least hops that are taken: 0 to 255. Errors: EINVAL.
+pub(super) fn least_hops(number: i32) -> Result<i64> {
+    Ok(i64::from(u8::try_from(number).map_err(|_| Errno::EINVAL)?))
 }
 
 /// The type of service; the ECN bits of a stream are TCP's. It sets the priority, too (rt_tos2priority).
@@ -285,7 +308,7 @@ fn tos(call: &Call<'_>, number: i32) -> Result<i64> {
 /// IP_PMTUDISC_*. Errors: EINVAL.
 pub(super) fn mtu_discover(number: i32) -> Result<i64> {
     match number {
-        IP_PMTUDISC_DONT..=IP_PMTUDISC_PROBE => Ok(i64::from(number)),
+        IP_PMTUDISC_DONT..=IP_PMTUDISC_OMIT => Ok(i64::from(number)),
         _ => Err(Errno::EINVAL.into()),
     }
 }

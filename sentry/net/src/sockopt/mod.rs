@@ -5,12 +5,14 @@ pub mod common;
 pub(crate) mod datagram;
 pub mod docs;
 pub mod filter;
+pub(crate) mod headers;
 pub mod ip;
 pub mod ipv6;
 pub mod raw;
 pub mod row;
 pub mod socket;
 pub mod tcp;
+pub(crate) mod timestamping;
 pub mod udp;
 pub mod value;
 

@@ -2,7 +2,7 @@
 //! reading it does. setsockopt(2), getsockopt(2) and `docs/compat/sockopt.md` are made from the rows and from nothing else.
 
 use bitflags::bitflags;
-use netstack::socket::OptionValue;
+use netstack::socket::options::{Asks, DatagramOption, Level, OptionValue, Told};
 use sentry_abi::Errno;
 use sentry_abi::socket::SOL_IP;
 use sentry_kernel::Result;
@@ -161,6 +161,11 @@ pub const fn zero_or_one(name: &'static str, number: i32, shape: Shape) -> Row {
     });
     row.layout = "0 or 1";
     row
+}
+
+/// What the stack is told of an option that asks for something with each message.
+pub fn told(level: Level, what: Asks, kept: i64) -> OptionValue {
+    DatagramOption::Tell(Told { level, what, on: kept != 0 }).into()
 }
 
 /// A number that can only be read.

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use netstack::socket::options::{Asks, Level};
 use netstack::socket::{
     DatagramOption, DatagramOptionKind, OptionValue, SocketOption, SocketOptionKind,
 };
@@ -12,7 +13,10 @@ use sentry_abi::socket::*;
 use sentry_kernel::Result;
 use sentry_kernel::cred::{Capabilities, Credentials};
 
-use super::row::{Call, Row, Shape, Sorts, Target, flag, number, own, refused, shown, zero_or_one};
+use super::row::{
+    Call, Row, Shape, Sorts, Target, flag, number, own, refused, shown, told, zero_or_one,
+};
+use super::timestamping::{self, STAMPING, STAMPING_PARTIAL};
 use super::{row, value};
 use crate::errno;
 
@@ -101,10 +105,10 @@ pub const ROWS: &[Row] = &[
     refused("SO_SECURITY_ENCRYPTION_TRANSPORT", 23, Errno::ENOPROTOOPT, "never was in Linux"),
     refused("SO_SECURITY_ENCRYPTION_NETWORK", 24, Errno::ENOPROTOOPT, "never was in Linux"),
     own("SO_BINDTODEVICE", SO_BINDTODEVICE, "an interface's name", Some(bind_to_device), Some(bound_device)),
-    refused("SO_ATTACH_FILTER", SO_ATTACH_FILTER, Errno::ENOPROTOOPT, "struct sock_fprog: message sockets of the internet and packet sockets take it; the others refuse it"),
+    refused("SO_ATTACH_FILTER", SO_ATTACH_FILTER, Errno::ENOPROTOOPT, "struct sock_fprog: internet and packet sockets take it; the others refuse it"),
     refused("SO_DETACH_FILTER", SO_DETACH_FILTER, Errno::ENOENT, "on sockets that take no filter none is attached").reads(Errno::ENOPROTOOPT),
     own("SO_PEERNAME", SO_PEERNAME, "struct sockaddr", None, Some(peer_name)),
-    own("SO_TIMESTAMP_OLD", SO_TIMESTAMP_OLD, "flag", Some(|call| set_stamp(call, STAMP)), Some(|call| stamp(call, STAMP))),
+    own("SO_TIMESTAMP_OLD", SO_TIMESTAMP_OLD, "flag", Some(|call| timestamping::set_stamp(call, STAMP)), Some(|call| timestamping::stamp(call, STAMP))),
     shown("SO_ACCEPTCONN", SO_ACCEPTCONN, |call| {
         let tcp = call.socket.inet().and_then(|inet| inet.endpoint.tcp());
         Ok(i64::from(tcp.is_some_and(|tcp| tcp.state() == StateName::Listen)))
@@ -115,17 +119,17 @@ pub const ROWS: &[Row] = &[
     flag("SO_PASSSEC", SO_PASSSEC, INT)
         .only(Sorts::UNIX, Errno::EOPNOTSUPP, Errno::EOPNOTSUPP)
         .note("stored; as on Linux without a security module no label comes"),
-    own("SO_TIMESTAMPNS_OLD", SO_TIMESTAMPNS_OLD, "flag", Some(|call| set_stamp(call, STAMP | STAMP_NS)), Some(|call| stamp(call, STAMP | STAMP_NS))),
+    own("SO_TIMESTAMPNS_OLD", SO_TIMESTAMPNS_OLD, "flag", Some(|call| timestamping::set_stamp(call, STAMP | STAMP_NS)), Some(|call| timestamping::stamp(call, STAMP | STAMP_NS))),
     number("SO_MARK", SO_MARK, INT, |call, n| match call.may(ADMIN_OR_RAW) {
         true => Ok(i64::from(n)),
         false => Err(Errno::EPERM.into()),
     })
     .tells(|n| SocketOption::Mark(n as u32).into()),
-    refused("SO_TIMESTAMPING_OLD", SO_TIMESTAMPING_OLD, Errno::ENOPROTOOPT, "no times of sending yet"),
+    own("SO_TIMESTAMPING_OLD", SO_TIMESTAMPING_OLD, STAMPING, Some(|call| timestamping::set(call, 0)), Some(timestamping::get)).partial(STAMPING_PARTIAL),
     shown("SO_PROTOCOL", SO_PROTOCOL, |call| Ok(i64::from(call.inet()?.protocol))),
     shown("SO_DOMAIN", SO_DOMAIN, |call| Ok(i64::from(call.inet()?.domain()))),
     flag("SO_RXQ_OVFL", SO_RXQ_OVFL, INT)
-        .tells(|n| DatagramOption::ReceiveDrops(n != 0).into())
+        .tells(|n| told(Level::Socket, Asks::DROPS, n))
         .inert(Sorts::TCP)
         .partial("message sockets of the internet only"),
     flag("SO_WIFI_STATUS", SO_WIFI_STATUS, INT).note("stored; as on Linux only a wireless device acts on it"),
@@ -147,8 +151,8 @@ pub const ROWS: &[Row] = &[
         .default(-1)
         .partial("what was set is told; packets are of no processor"),
     own("SO_ATTACH_BPF", SO_ATTACH_BPF, "a descriptor", Some(no_bpf), None).note(NO_EBPF),
-    own("SO_ATTACH_REUSEPORT_CBPF", SO_ATTACH_REUSEPORT_CBPF, "struct sock_fprog", Some(|_| Err(Errno::ENOPROTOOPT.into())), None)
-        .partial("refused with ENOPROTOOPT, as before Linux 4.5"),
+    own("SO_ATTACH_REUSEPORT_CBPF", SO_ATTACH_REUSEPORT_CBPF, "struct sock_fprog", Some(|_| Err(Errno::EINVAL.into())), None)
+        .note("streams and UDP; others have no groups"),
     own("SO_ATTACH_REUSEPORT_EBPF", SO_ATTACH_REUSEPORT_EBPF, "a descriptor", Some(no_bpf), None).note(NO_EBPF),
     number("SO_CNX_ADVICE", SO_CNX_ADVICE, INT, |_, n| Ok(i64::from(n)))
         .unreadable()
@@ -161,16 +165,16 @@ pub const ROWS: &[Row] = &[
     })),
     refused("SO_PEERGROUPS", SO_PEERGROUPS, Errno::ENOPROTOOPT, "the groups of a local socket's peer are not kept").reads(Errno::ENODATA),
     zero_or_one("SO_ZEROCOPY", SO_ZEROCOPY, INT)
-        .only(Sorts::empty(), Errno::EOPNOTSUPP, Errno::EOPNOTSUPP)
-        .partial("refused with EOPNOTSUPP, as for a protocol without it"),
+        .only_set(Sorts::TCP.union(Sorts::UDP), Errno::EOPNOTSUPP)
+        .note("sends are copied, and the completion says so (SO_EE_CODE_ZEROCOPY_COPIED)"),
     own("SO_TXTIME", SO_TXTIME, "struct sock_txtime", Some(set_txtime), Some(txtime))
         .note("stored; as on Linux only the fq and etf queueing disciplines act on it"),
     number("SO_BINDTOIFINDEX", SO_BINDTOIFINDEX, INT, bind_to_index)
         .live(|call| Ok(bound_nic(call).map_or(0, |nic| i64::from(nic.0))))
         .tells(|n| SocketOption::BindToDevice(u32::try_from(n).ok().filter(|n| *n != 0).map(netstack::link::NicId)).into()),
-    own("SO_TIMESTAMP_NEW", SO_TIMESTAMP_NEW, "flag", Some(|call| set_stamp(call, STAMP | STAMP_NEW)), Some(|call| stamp(call, STAMP | STAMP_NEW))),
-    own("SO_TIMESTAMPNS_NEW", SO_TIMESTAMPNS_NEW, "flag", Some(|call| set_stamp(call, STAMP_ALL)), Some(|call| stamp(call, STAMP_ALL))),
-    refused("SO_TIMESTAMPING_NEW", SO_TIMESTAMPING_NEW, Errno::ENOPROTOOPT, "no times of sending yet"),
+    own("SO_TIMESTAMP_NEW", SO_TIMESTAMP_NEW, "flag", Some(|call| timestamping::set_stamp(call, STAMP | STAMP_NEW)), Some(|call| timestamping::stamp(call, STAMP | STAMP_NEW))),
+    own("SO_TIMESTAMPNS_NEW", SO_TIMESTAMPNS_NEW, "flag", Some(|call| timestamping::set_stamp(call, STAMP_ALL)), Some(|call| timestamping::stamp(call, STAMP_ALL))),
+    own("SO_TIMESTAMPING_NEW", SO_TIMESTAMPING_NEW, STAMPING, Some(|call| timestamping::set(call, STAMP_NEW)), Some(timestamping::get)).partial(STAMPING_PARTIAL),
     own("SO_RCVTIMEO_NEW", SO_RCVTIMEO_NEW, "struct __kernel_sock_timeval", Some(|call| set_timeout(call, SO_RCVTIMEO_OLD)), Some(|call| timeout(call, SO_RCVTIMEO_OLD))),
     own("SO_SNDTIMEO_NEW", SO_SNDTIMEO_NEW, "struct __kernel_sock_timeval", Some(|call| set_timeout(call, SO_SNDTIMEO_OLD)), Some(|call| timeout(call, SO_SNDTIMEO_OLD))),
     refused("SO_DETACH_REUSEPORT_BPF", SO_DETACH_REUSEPORT_BPF, Errno::EINVAL, "no program is ever attached").reads(Errno::ENOPROTOOPT),
@@ -209,13 +213,13 @@ pub const ROWS: &[Row] = &[
     .default(1)
     .only(Sorts::TCP, Errno::EOPNOTSUPP, Errno::EOPNOTSUPP)
     .partial("stored; a connection's flow label stays the same"),
-    refused("SO_RCVMARK", SO_RCVMARK, Errno::ENOPROTOOPT, "packets carry no mark"),
+    flag("SO_RCVMARK", SO_RCVMARK, INT).tells(|n| told(Level::Socket, Asks::MARK, n)).inert(Sorts::TCP),
     refused("SO_PASSPIDFD", SO_PASSPIDFD, Errno::EOPNOTSUPP, UNIX_ONLY),
     refused("SO_PEERPIDFD", SO_PEERPIDFD, Errno::ENOPROTOOPT, UNIX_ONLY).reads(Errno::ENODATA),
     refused("SO_DEVMEM_LINEAR", 78, Errno::ENOPROTOOPT, "no device memory"),
     refused("SO_DEVMEM_DMABUF", 79, Errno::ENOPROTOOPT, "no device memory"),
     refused("SO_DEVMEM_DONTNEED", 80, Errno::ENOPROTOOPT, "no device memory"),
-    refused("SO_RCVPRIORITY", SO_RCVPRIORITY, Errno::ENOPROTOOPT, "packets carry no priority"),
+    flag("SO_RCVPRIORITY", SO_RCVPRIORITY, INT).tells(|n| told(Level::Socket, Asks::PRIORITY, n)).inert(Sorts::TCP),
     refused("SO_PASSRIGHTS", SO_PASSRIGHTS, Errno::EOPNOTSUPP, UNIX_ONLY),
     refused("SO_INQ", SO_INQ, Errno::ENOPROTOOPT, "as before Linux 6.17"),
 ];
@@ -346,23 +350,6 @@ fn timeout(call: &Call<'_>, which: i32) -> Result<Vec<u8>> {
     Ok(value::from_timeout_ns(u64::try_from(ns).ok()))
 }
 
-/// One number for all four options: the last one set says how times are told.
-fn set_stamp(call: &Call<'_>, bits: i64) -> Result<()> {
-    let kept = if value::flag(call.bytes)? { bits } else { 0 };
-    if let Some(inet) = call.socket.inet()
-        && inet.endpoint.tcp().is_none()
-    {
-        inet.tell(SocketOption::Timestamp(kept != 0).into())?;
-    }
-    call.socket.options().put(SOL_SOCKET, SO_TIMESTAMP_OLD, kept);
-    Ok(())
-}
-
-fn stamp(call: &Call<'_>, bits: i64) -> Result<Vec<u8>> {
-    let kept = call.socket.options().number(SOL_SOCKET, SO_TIMESTAMP_OLD).unwrap_or(0);
-    Ok(value::from_flag(kept == bits))
-}
-
 fn bound_nic(call: &Call<'_>) -> Option<netstack::link::NicId> {
     match call.socket.inet()?.ask(SocketOptionKind::BindToDevice.into()) {
         Ok(OptionValue::SocketOption(SocketOption::BindToDevice(nic))) => nic,
@@ -473,7 +460,8 @@ fn txtime(call: &Call<'_>) -> Result<Vec<u8>> {
 fn peek_offset(call: &Call<'_>) -> Result<i64> {
     match call.socket.inet().map(|inet| inet.ask(DatagramOptionKind::PeekOffset.into())) {
         Some(Ok(OptionValue::DatagramOption(DatagramOption::PeekOffset(offset)))) => {
-            Ok(offset.map_or(-1, i64::from))
+            // Any number below zero is off, and is told as it was given.
+            Ok(offset.map_or(call.stored().min(-1), i64::from))
         }
         _ => Ok(call.stored()),
     }
