@@ -106,8 +106,6 @@ conformance! {
         except "packet mode" because "TIOCPKT is not offered: ENOTTY",
         except "null:" because "lseek of /dev/null tells the offset that was asked for";
     internet_sockets_over_loopback: "inet.py" in Place::Memory,
-        except "tcp4 default TCP_WINDOW_CLAMP" because "not offered",
-        except "tcp6 default TCP_WINDOW_CLAMP" because "not offered",
         except "4 reuse both" because "SO_REUSEADDR counts as it was at bind(2), not as it was set later",
         except "4 listen both" because "follows from the one before",
         except "4 nonblocking connect" because "over loopback the handshake is done before the call returns",

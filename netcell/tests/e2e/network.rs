@@ -227,7 +227,7 @@ data, control, flags, peer = s.recvmsg(100, 100, socket.MSG_ERRQUEUE)
 import struct
 print(len(data), peer, control[0][:2], struct.unpack('=IBBBBII', control[0][2][:16]), any(control[0][2][16:]))";
     let output = run(&mut namespace.netcell(&[], &["/usr/bin/python3", "-c", client]), b"");
-    let expected = "2 lo 2\nTrue 2\nTrue True\n90\n0 ('10.9.0.1', 9) (0, 11) (90, 1, 0, 0, 0, 1500, 0) False\n";
+    let expected = "2 lo 2\nTrue 2\nTrue True\n90\n0 ('10.9.0.1', 0) (0, 11) (90, 1, 0, 0, 0, 1500, 0) False\n";
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{}", text(&output));
     let out = inside(
         &namespace,

@@ -56,7 +56,9 @@ impl Connection {
             self.acknowledge_to(now, peer);
             spliced.tells += 1;
         }
-        if self.gives() && peer.takes() && self.has_arrived_at(peer) {
+        // A peer that waits for an acknowledgment (of its FIN, say) gets it with the data, in a segment.
+        let may = peer.takes() && peer.tcb.send.is_calm() && self.has_arrived_at(peer);
+        if may && self.gives() {
             self.give(now, peer, &mut spliced);
         }
         self.note_wait(now);

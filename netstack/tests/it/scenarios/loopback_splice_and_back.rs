@@ -316,3 +316,17 @@ fn a_socket_that_is_connected_to_itself_hears_itself() {
     assert_eq!(recv(&sim, &socket).unwrap(), b"hello");
     socket.abort(sim.now());
 }
+
+#[test]
+fn an_answer_brings_the_acknowledgment_of_the_end() {
+    let (sim, _, client, server) = looped(Family::V4);
+    let mut room = [0; 16];
+    client.send(sim.now(), &mut &b"question"[..], SendFlags::empty()).unwrap();
+    server.recv(sim.now(), &mut &mut room[..], RecvFlags::empty()).unwrap();
+    client.shutdown(sim.now(), How::Write).unwrap();
+    assert_eq!(server.recv(sim.now(), &mut &mut room[..], RecvFlags::empty()), Ok(0));
+    server.send(sim.now(), &mut &b"answer"[..], SendFlags::empty()).unwrap();
+    // Seen on Linux: no time passes until the client knows that its end has arrived.
+    assert_eq!(client.recv(sim.now(), &mut &mut room[..], RecvFlags::empty()), Ok(6));
+    assert_eq!((client.state(), server.state()), (StateName::FinWait2, StateName::CloseWait));
+}
