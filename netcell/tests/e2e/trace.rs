@@ -25,8 +25,8 @@ fn refused() -> Vec<u8> {
     };
     let syn = segment(1, 2, [0x9c, 0x40, 0, 80], 2);
     let rst = segment(2, 1, [0, 80, 0x9c, 0x40], 0x14);
-    for (second, bytes) in [(0, &syn), (1, &syn), (2, &rst)] {
-        file.extend([word(second), word(0), word(40), word(40)].concat());
+    for (second, micros, bytes) in [(0, 0, &syn), (1, 0, &syn), (1, 500_000, &rst)] {
+        file.extend([word(second), word(micros), word(40), word(40)].concat());
         file.extend(bytes);
     }
     file

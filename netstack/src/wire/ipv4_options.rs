@@ -127,30 +127,6 @@ impl Options {
         Some(out)
     }
 
-    /// The options that an answer to a packet with these should have (Linux's ip_options_echo): routes and times are recorded on,
-    /// behind a place for the answering host; the rest falls away.
-    pub fn echo(&self) -> Options {
-        let mut out = Options::NONE;
-        let mut at = 0;
-        for place in places(self.as_slice()).map_while(|place| place) {
-            let Some(option) = self.as_slice().get(place.at..place.at + place.len) else { break };
-            if !matches!(place.kind, RECORD_ROUTE | TIMESTAMP) {
-                continue;
-            }
-            let Some(room) = out.bytes.get_mut(at..at + place.len) else { break };
-            room.copy_from_slice(option);
-            let addressed = option.get(3).is_some_and(|flags| matches!(flags & 0xf, 1 | 3));
-            let step = if place.kind == TIMESTAMP && addressed { 8 } else { 4 };
-            if let Some(pointer) = room.get_mut(2).filter(|at| usize::from(**at) <= place.len) {
-                *pointer = pointer.saturating_add(step);
-            }
-            at += place.len;
-        }
-        // At most 40 bytes were there.
-        out.len = at.next_multiple_of(4) as u8;
-        out
-    }
-
     /// Judges the options of a packet that came in, as Linux's `ip_options_compile` does.
     ///
     /// # Errors
@@ -311,19 +287,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_echo_keeps_routes_and_times_and_makes_room_for_the_answering_host() {
+    fn an_echo_keeps_routes_and_times() {
         let told =
             [NOP, RECORD_ROUTE, 11, 8, 10, 0, 0, 1, 0, 0, 0, 0, TIMESTAMP, 8, 5, 0, 0, 0, 0, 0];
-        let echo = Options::parse(&told).unwrap().echo();
+        let echo = Options::parse(&told).unwrap().echoed();
         let kept =
-            [RECORD_ROUTE, 11, 12, 10, 0, 0, 1, 0, 0, 0, 0, TIMESTAMP, 8, 9, 0, 0, 0, 0, 0, 0];
+            [RECORD_ROUTE, 11, 8, 10, 0, 0, 1, 0, 0, 0, 0, TIMESTAMP, 8, 5, 0, 0, 0, 0, 0, 0];
         assert_eq!(echo.as_slice(), kept);
         let full = [RECORD_ROUTE, 7, 8, 10, 0, 0, 1, NOP];
         assert_eq!(
-            Options::parse(&full).unwrap().echo().as_slice(),
+            Options::parse(&full).unwrap().echoed().as_slice(),
             [RECORD_ROUTE, 7, 8, 10, 0, 0, 1, 0]
         );
-        assert_eq!(Options::parse(&[ROUTER_ALERT, 4, 0, 0]).unwrap().echo(), Options::NONE);
+        assert_eq!(Options::parse(&[ROUTER_ALERT, 4, 0, 0]).unwrap().echoed(), Options::NONE);
     }
 
     #[test]

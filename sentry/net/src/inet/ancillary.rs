@@ -445,7 +445,7 @@ fn control_v4(told: &Told, answering: IpAddr, out: &mut Vec<Control>) {
     push(Asks::TOS, IP_TOS, &[told.tos]);
     if !told.options.is_empty() {
         push(Asks::OPTIONS, IP_RECVOPTS, told.options.as_slice());
-        push(Asks::RETURN_OPTIONS, IP_RETOPTS, told.options.echo().as_slice());
+        push(Asks::RETURN_OPTIONS, IP_RETOPTS, told.options.echoed().as_slice());
     }
     let port = told.local_port.to_be_bytes();
     let original = SockAddrIn { family: AF_INET as u16, port, addr, zero: [0; 8] };
