@@ -4,6 +4,7 @@
 //! A step is a segment (`flags seq ack key=value…`, with `.` for no flag and numbers relative to the initial ones), a call of the program,
 //! or `wait`, until the kernel sends by itself. The answers are told in the same words.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::script::{Call, How, Protocol};
@@ -337,22 +338,42 @@ fn play(end: &mut dyn End) -> Vec<Vec<String>> {
     logs
 }
 
-#[test]
-fn every_state_answers_segments_as_linux_does() {
-    let linux = std::thread::spawn(|| play(&mut *linux(1))).join().expect("Linux as a peer");
+/// What Linux and the stack do not do alike, by the name of the script.
+fn breaches() -> BTreeMap<&'static str, String> {
+    let linux = std::thread::spawn(|| play(&mut *linux(1)));
+    let linux = linux.join().expect("Linux as a peer");
     let ours = play(&mut *ours(1));
-    let mut breaches = Vec::new();
+    let mut breaches = BTreeMap::new();
     for (((name, _), expected), found) in scripts().zip(&linux).zip(&ours) {
         if std::env::var("NETCELL_SHOW_LINUX").is_ok() {
             println!("{name}\n    {}", expected.join("\n    "));
         }
         let known = DIFFERENCES.iter().any(|(script, _)| *script == name);
         match super::difference(expected, found) {
-            Some(text) if !known => breaches.push(format!("{name}\n{text}")),
-            None if known => breaches.push(format!("{name} is listed as different and is not")),
+            Some(text) if !known => drop(breaches.insert(name, text)),
+            None if known => {
+                drop(breaches.insert(name, "is listed as different and is not".into()))
+            }
             _ => {}
         }
     }
-    let (bad, all) = (breaches.len(), linux.len());
-    assert!(breaches.is_empty(), "{bad} of {all} scripts:\n{}", breaches.join("\n"));
+    breaches
+}
+
+#[test]
+fn every_state_answers_segments_as_linux_does() {
+    let mut found = breaches();
+    // A kernel that others hold up may send a segment after the step that it belongs to: a difference counts when it comes again.
+    if !found.is_empty() {
+        let again = breaches();
+        found.retain(|name, _| again.contains_key(name));
+    }
+    let told: Vec<String> = found.iter().map(|(name, text)| format!("{name}\n{text}")).collect();
+    assert!(
+        told.is_empty(),
+        "{} of {} scripts:\n{}",
+        told.len(),
+        scripts().count(),
+        told.join("\n")
+    );
 }
