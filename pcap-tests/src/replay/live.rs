@@ -214,6 +214,13 @@ impl Live {
         }
     }
 
+    /// The replay is over.
+    pub fn end(&mut self, now: Instant) {
+        if let Some(socket) = self.socket.take() {
+            socket.abort(now);
+        }
+    }
+
     /// Takes in a segment that the stack sent.
     pub fn sent(&mut self, tcp: &Tcp<'_>, at: Instant) {
         if tcp.flags & SYN != 0 {
