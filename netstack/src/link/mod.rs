@@ -21,6 +21,16 @@ pub enum NicKind {
     Ethernet,
 }
 
+impl NicKind {
+    /// ARPHRD_* of Linux: what programs and filters are told of the hardware.
+    pub const fn hardware_type(self) -> u16 {
+        match self {
+            NicKind::Loopback => 772,
+            NicKind::Ethernet => 1,
+        }
+    }
+}
+
 /// Who computes checksums of outgoing packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ChecksumSupport {

@@ -12,10 +12,6 @@ use crate::wire::ethernet::{TYPE_IPV4, TYPE_IPV6};
 use crate::wire::ipv4::{self, Ipv4};
 use crate::wire::ipv6::{self, Ipv6};
 
-/// ARPHRD_ETHER and ARPHRD_LOOPBACK.
-const HARDWARE_ETHERNET: u16 = 1;
-const HARDWARE_LOOPBACK: u16 = 772;
-
 /// What a program says of a packet: as a filter how many bytes it keeps. Before the packet lie `hidden` bytes of its transport header
 /// and its IP header as far as it is known (without identification and options).
 pub fn judge(
@@ -93,10 +89,10 @@ fn run(
             Cast::Multicast => 2,
         },
         ifindex: info.nic.0,
-        hardware_type: match host.link(info.nic).map(|link| link.kind) {
-            Some(NicKind::Loopback) => HARDWARE_LOOPBACK,
-            _ => HARDWARE_ETHERNET,
-        },
+        hardware_type: host
+            .link(info.nic)
+            .map_or(NicKind::Ethernet, |link| link.kind)
+            .hardware_type(),
         mark: packet.tags.mark,
         random: &|| host.shared().random() as u32,
     })

@@ -23,9 +23,6 @@ pub use ring::{FrameRing, Losing, Stored};
 const DEFAULT_BUFFER: usize = 212_992;
 /// What a queued frame costs of the receive buffer besides its bytes.
 const OVERHEAD: usize = 768;
-/// ARPHRD_ETHER and ARPHRD_LOOPBACK, as filters see them.
-const HARDWARE_ETHERNET: u16 = 1;
-const HARDWARE_LOOPBACK: u16 = 772;
 /// Bytes of an 802.1Q tag, which may exceed the interface's MTU.
 const VLAN_TAG: usize = 4;
 const TYPE_VLAN: u16 = 0x8100;
@@ -413,10 +410,7 @@ impl PacketSocket {
             protocol: seen.protocol,
             packet_type: seen.packet_type as u8,
             ifindex: seen.nic.0,
-            hardware_type: match seen.kind {
-                NicKind::Ethernet => HARDWARE_ETHERNET,
-                NicKind::Loopback => HARDWARE_LOOPBACK,
-            },
+            hardware_type: seen.kind.hardware_type(),
             mark: 0,
             random: &|| self.host.shared().random() as u32,
         };

@@ -7,7 +7,6 @@ use netstack::link::NicKind;
 use netstack::stack::{NicInfo, NicState, Stack};
 use sentry_abi::if_::*;
 use sentry_abi::in_::SockAddrIn;
-use sentry_abi::netlink::{ARPHRD_ETHER, ARPHRD_LOOPBACK};
 use sentry_abi::socket::AF_INET;
 use sentry_abi::{Errno, UserAddr, UserPtr};
 use sentry_kernel::Result;
@@ -28,14 +27,6 @@ pub fn flags(nic: &NicInfo) -> u32 {
     match nic.state {
         NicState::Up => kind | IFF_UP | IFF_RUNNING | IFF_LOWER_UP,
         NicState::Down => kind,
-    }
-}
-
-/// ARPHRD_* of an interface.
-pub fn hardware_type(nic: &NicInfo) -> u16 {
-    match nic.kind {
-        NicKind::Loopback => ARPHRD_LOOPBACK,
-        NicKind::Ethernet => ARPHRD_ETHER,
     }
 }
 
@@ -166,7 +157,7 @@ fn answer(stack: &Stack, request: u32, ifreq: &mut IfReq) -> Result<()> {
             return Ok(());
         }
         SIOCGIFHWADDR => {
-            let mut bytes = front(&hardware_type(nic).to_ne_bytes());
+            let mut bytes = front(&nic.kind.hardware_type().to_ne_bytes());
             bytes[2..8].copy_from_slice(&nic.mac.0);
             (bytes, 16)
         }

@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, Weak};
 
-use netstack::link::{MacAddr, NicId, NicKind};
+use netstack::link::{MacAddr, NicId};
 use netstack::socket::packet::{Captured, PacketSocket, ReceivedFrame, Target};
 use netstack::socket::{Readiness, RecvError, RecvFlags, SendError, SocketError, Wake};
 use sentry_abi::Errno;
 use sentry_abi::if_packet::{SockAddrLl, TP_STATUS_USER, TpacketAuxdata};
-use sentry_abi::netlink::{ARPHRD_ETHER, ARPHRD_LOOPBACK};
 use sentry_abi::socket::*;
 use sentry_kernel::Result;
 use sentry_kernel::io::{Sink, Source};
@@ -70,14 +69,6 @@ impl Wake for Waker {
     }
 }
 
-/// ARPHRD_* of an interface.
-fn hardware_type(kind: NicKind) -> u16 {
-    match kind {
-        NicKind::Loopback => ARPHRD_LOOPBACK,
-        NicKind::Ethernet => ARPHRD_ETHER,
-    }
-}
-
 fn link_address(mac: MacAddr) -> [u8; 8] {
     let mut addr = [0; 8];
     addr[..6].copy_from_slice(&mac.0);
@@ -90,7 +81,7 @@ pub(super) fn address_of(frame: &Captured) -> SockAddrLl {
         family: AF_PACKET as u16,
         protocol: frame.protocol.to_be_bytes(),
         ifindex: frame.nic.0 as i32,
-        hatype: hardware_type(frame.kind),
+        hatype: frame.kind.hardware_type(),
         pkttype: frame.packet_type as u8,
         halen: 6,
         addr: link_address(frame.source),
@@ -151,7 +142,7 @@ impl FrameSocket {
             ..SockAddrLl::default()
         };
         if let Some(link) = nic.and_then(|nic| self.endpoint.link(nic)) {
-            (raw.hatype, raw.halen) = (hardware_type(link.kind), 6);
+            (raw.hatype, raw.halen) = (link.kind.hardware_type(), 6);
             raw.addr = link_address(link.mac);
         }
         SockAddr(raw.as_bytes()[..ADDRESS_AT + usize::from(raw.halen)].to_vec())
@@ -199,7 +190,7 @@ impl FrameSocket {
             family: AF_PACKET as u16,
             protocol: told.protocol.to_be_bytes(),
             ifindex: told.nic.0 as i32,
-            hatype: hardware_type(told.kind),
+            hatype: told.kind.hardware_type(),
             pkttype: told.packet_type as u8,
             halen: 6,
             addr: link_address(told.source),

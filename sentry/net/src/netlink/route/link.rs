@@ -61,7 +61,7 @@ pub fn message(
     let fixed = IfInfoMsg {
         family: AF_UNSPEC as u8,
         pad: 0,
-        kind: netdev::hardware_type(nic),
+        kind: nic.kind.hardware_type(),
         index: nic.id.0 as i32,
         flags: netdev::flags(nic),
         change: 0,
