@@ -133,13 +133,7 @@ impl Reader {
         let position = Arc::new(AtomicU64::new(0));
         let counting = Counting(source, Arc::clone(&position));
         let (magic, plain) = decompressed(Box::new(counting))?;
-        let malformed = |source| match source {
-            PcapError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                ReadError::Truncated { after: 0 }
-            }
-            PcapError::IoError(error) => ReadError::Io(error),
-            source => ReadError::Malformed { after: 0, source },
-        };
+        let malformed = |source| ended(source, 0);
         let format = match magic {
             [0x0a, 0x0d, 0x0d, 0x0a] => {
                 Format::PcapNg(PcapNgReader::new(plain).map_err(malformed)?)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::anomaly::Kind;
-use crate::packet::{ACK, FIN, RST, SYN, Tcp, TcpOptions};
+use crate::packet::{ACK, FIN, RST, SYN, Tcp, TcpOptions, controls};
 
 /// Missing ranges that are remembered; of more the oldest is given up.
 const MAX_HOLES: usize = 256;
@@ -179,8 +179,7 @@ impl Half {
             tell(Kind::Reset);
             return;
         }
-        let control = u32::from(tcp.flags & SYN != 0) + u32::from(tcp.flags & FIN != 0);
-        let len = i64::from(tcp.payload_len) + i64::from(control);
+        let len = i64::from(tcp.payload_len) + i64::from(controls(tcp.flags));
         if self.state.origin.is_none() {
             self.state.origin = Some(tcp.seq);
         }
@@ -195,7 +194,7 @@ impl Half {
             && (tcp.payload_len == 0 || tcp.payload_len == 1 && end <= self.state.acked);
         if probe && next > 1 {
             self.probes += 1;
-            tell(if self.peer_closed(peer_window) { Kind::WindowProbe } else { Kind::KeepAlive });
+            tell(if peer_window == Some(0) { Kind::WindowProbe } else { Kind::KeepAlive });
         } else if len > 0 && end <= next {
             self.again(start, end, time, round_trip, tell);
         } else if len > 0 {
@@ -216,10 +215,6 @@ impl Half {
                 tell(Kind::BeyondWindow);
             }
         }
-    }
-
-    fn peer_closed(&self, peer_window: Option<u64>) -> bool {
-        peer_window == Some(0)
     }
 
     fn hole(&mut self, start: i64, end: i64, time: Duration) {

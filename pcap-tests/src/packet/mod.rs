@@ -25,6 +25,11 @@ pub const ECE: u16 = 64;
 /// CWR of [`Tcp::flags`].
 pub const CWR: u16 = 128;
 
+/// The sequence numbers that SYN and FIN take.
+pub fn controls(flags: u16) -> u32 {
+    u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0)
+}
+
 /// An address and a port.
 pub type Endpoint = (IpAddr, u16);
 

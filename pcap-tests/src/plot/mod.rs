@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::flows::{Flow, Record, Step};
-use crate::packet::{ACK, FIN, RST, SYN};
+use crate::packet::{ACK, FIN, RST, SYN, controls};
 use axis::Axis;
 use svg::{Panel, Svg};
 
@@ -139,7 +139,7 @@ impl Series {
         let (mut acked, mut next) = (0, 0);
         for step in &record.steps {
             if step.side == side {
-                let end = step.seq + i64::from(step.len) + controls(step);
+                let end = step.seq + i64::from(step.len) + i64::from(controls(step.flags));
                 if step.is_again {
                     waiting.retain(|(sent, _)| *sent <= step.seq || *sent > end);
                 } else if end > next {
@@ -188,10 +188,6 @@ impl Series {
         }
         self.flight.push((time, in_flight as f64));
     }
-}
-
-fn controls(step: &Step) -> i64 {
-    i64::from(step.flags & SYN != 0) + i64::from(step.flags & FIN != 0)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use netstack::time::Instant;
 
 use super::wire::{self, Keep, Mapping};
 use crate::capture::{Frame, LinkType};
-use crate::packet::{ACK, Body, Endpoint, FIN, Packet, RST, SYN, Tcp};
+use crate::packet::{ACK, Body, Endpoint, FIN, Packet, RST, SYN, Tcp, controls};
 
 /// Timestamps that are remembered on either side.
 const MAX_STAMPS: usize = 4096;
@@ -230,8 +230,8 @@ impl Live {
             remember(&mut self.stamps, value, at.since(Instant::ZERO));
         }
         let Some(isn) = self.isn.filter(|_| tcp.flags & RST == 0) else { return };
-        let controls = u32::from(tcp.flags & SYN != 0) + u32::from(tcp.flags & FIN != 0);
-        let end = tcp.seq.wrapping_sub(isn).wrapping_add(tcp.payload_len).wrapping_add(controls);
+        let end = tcp.seq.wrapping_sub(isn).wrapping_add(tcp.payload_len);
+        let end = end.wrapping_add(controls(tcp.flags));
         if (end.wrapping_sub(self.sent) as i32) > 0 {
             self.sent = end;
         }

@@ -105,7 +105,7 @@ struct Plan {
 
 impl Plan {
     fn of(reader: &mut Reader, roles: &[Role]) -> Self {
-        let (mut plan, mut summary) = (Self::default(), Summary::recording());
+        let (mut plan, mut summary) = (Self::default(), Summary::new(usize::MAX));
         // What cannot be read is told by the second pass.
         let _ = summary.read(reader);
         for flow in summary.flows() {

@@ -1,12 +1,10 @@
 //! `netcell trace diff`: in what two captures differ.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use pcap_tests::capture::Reader;
 use pcap_tests::compare;
-use pcap_tests::flows::Summary;
 
 use super::terms::TermArgs;
 
@@ -33,27 +31,7 @@ pub struct DiffArgs {
 }
 
 pub fn run(args: &DiffArgs) -> Result<u8> {
-    let [one, other] = [&args.a, &args.b].map(|file| summed_up(file));
+    let [one, other] = [&args.a, &args.b].map(|file| super::recorded(file));
     let verdict = compare::compare(&one?, &other?, &args.terms.terms());
     super::told_verdict(&verdict, args.terms.quiet)
-}
-
-/// A capture that ends early is compared as far as it goes, and told.
-fn summed_up(file: &Path) -> Result<Summary> {
-    let name = || file.display().to_string();
-    let mut reader = Reader::open(file).with_context(name)?;
-    let mut summary = Summary::recording();
-    match summary.read(&mut reader) {
-        Some(error) if summary.frames == 0 => return Err(error).with_context(name),
-        Some(error) => eprintln!(
-            "netcell: {}: {}; what stands before it is compared",
-            name(),
-            super::told(error)
-        ),
-        None => {}
-    }
-    if reader.skipped_count() > 0 {
-        eprintln!("netcell: {}: {} records were passed over", name(), reader.skipped_count());
-    }
-    Ok(summary)
 }

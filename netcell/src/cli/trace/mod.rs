@@ -10,11 +10,14 @@ mod replay;
 mod terms;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
-use pcap_tests::capture::ReadError;
+use pcap_tests::capture::{ReadError, Reader};
 use pcap_tests::compare::Verdict;
+use pcap_tests::flows::Summary;
 
 /// Two traces are not alike.
 const EXIT_DIFFERENT: u8 = 1;
@@ -56,6 +59,24 @@ pub fn run(args: TraceArgs) -> ExitCode {
 /// Nobody reads on: `netcell trace info ... | head`.
 fn is_closed(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+/// A capture summed up with every step. One that ends early is used as far as it goes, and told.
+fn recorded(file: &Path) -> anyhow::Result<Summary> {
+    let name = || file.display().to_string();
+    let mut reader = Reader::open(file).with_context(name)?;
+    let mut summary = Summary::recording();
+    match summary.read(&mut reader) {
+        Some(error) if summary.frames == 0 => return Err(error).with_context(name),
+        Some(error) => {
+            eprintln!("netcell: {}: {}; what stands before it is used", name(), told(error))
+        }
+        None => {}
+    }
+    if reader.skipped_count() > 0 {
+        eprintln!("netcell: {}: {} records were passed over", name(), reader.skipped_count());
+    }
+    Ok(summary)
 }
 
 /// An error with what caused it, in one line.

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use pcap_tests::capture::Reader;
-use pcap_tests::flows::Summary;
 use pcap_tests::plot;
 
 /// Draw a connection: the time-sequence graph, round trips, rate and bytes in flight.
@@ -58,11 +56,7 @@ pub fn run(args: &PlotArgs) -> Result<u8> {
         from: seconds(args.from)?,
         to: args.to.map(seconds).transpose()?,
     };
-    let mut reader = Reader::open(&args.file).with_context(|| name.clone())?;
-    let mut summary = Summary::recording();
-    if let Some(error) = summary.read(&mut reader) {
-        eprintln!("netcell: {name}: {}", super::told(error));
-    }
+    let summary = super::recorded(&args.file)?;
     let Some(flow) = summary.flows().into_iter().find(|flow| flow.number == args.flow) else {
         bail!("{name}: no flow {}; there are {}", args.flow, summary.flow_count());
     };
