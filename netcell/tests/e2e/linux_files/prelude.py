@@ -87,4 +87,18 @@ def mode(path, **named):
     return oct(os.stat(path, **named).st_mode)
 
 
+def pair(family, kind):
+    """Two sockets over loopback, the first connected to the second."""
+    a = "127.0.0.1" if family == socket.AF_INET else "::1"
+    l = socket.socket(family, kind)
+    l.bind((a, 0))
+    c = socket.socket(family, kind)
+    if kind == socket.SOCK_STREAM:
+        l.listen(8)
+        c.connect(l.getsockname()[:2])
+        return c, l.accept()[0]
+    c.connect(l.getsockname()[:2])
+    return c, l
+
+
 os.umask(0o022)

@@ -28,25 +28,31 @@ def show(label, sock):
     print(label, "times", told["rto"] >= 200000, told["min_rtt"] <= told["rtt"])
 
 
+def settle():
+    """Waits until both ends have nothing under way."""
+    while any(info(s)[what] for s in (client, server) for what in ("unacked", "notsent_bytes")):
+        select.select([], [], [], 0.001)
+
+
 listener = socket.socket()
 listener.bind(("127.0.0.1", 0))
 listener.listen(1)
 client = socket.create_connection(listener.getsockname())
 server, _ = listener.accept()
-time.sleep(0.3)
+settle()
 show("idle client", client)
 show("idle server", server)
 client.send(b"x" * 1000)
 server.recv(2000)
-time.sleep(0.3)
+settle()
 show("sender", client)
 show("receiver", server)
 server.send(b"y" * 300)
 client.recv(2000)
-time.sleep(0.3)
+settle()
 show("answered client", client)
 show("answered server", server)
 server.shutdown(socket.SHUT_WR)
-time.sleep(0.3)
+settle()
 show("after its end", server)
 show("after the peer's end", client)

@@ -6,19 +6,6 @@ OPT_CMSG, OPT_TSONLY, OPT_STATS, OPT_PKTINFO, OPT_TX_SWHW, BIND_PHC, OPT_ID_TCP,
 begun = time.time()
 
 
-def pair(family, kind):
-    a = "127.0.0.1" if family == I4 else "::1"
-    l = socket.socket(family, kind)
-    l.bind((a, 0))
-    c = socket.socket(family, kind)
-    if kind == ST:
-        l.listen(8)
-        c.connect(l.getsockname()[:2])
-        return c, l.accept()[0]
-    c.connect(l.getsockname()[:2])
-    return c, l
-
-
 def times(d, per_second, width=16):
     """Whether each pair is a time since this program began, or nothing."""
     def one(n):

@@ -3,19 +3,6 @@ I4, I6, ST, DG = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOC
 ZC, EQ, NOW, PEEK = 0x4000000, 0x2000, socket.MSG_DONTWAIT, socket.MSG_PEEK
 
 
-def pair(family, kind):
-    a = "127.0.0.1" if family == I4 else "::1"
-    l = socket.socket(family, kind)
-    l.bind((a, 0))
-    c = socket.socket(family, kind)
-    if kind == ST:
-        l.listen(8)
-        c.connect(l.getsockname()[:2])
-        return c, l.accept()[0]
-    c.connect(l.getsockname()[:2])
-    return c, l
-
-
 def polled(s, want=0x7fff & ~0x4):
     p = select.poll()
     p.register(s, want)
