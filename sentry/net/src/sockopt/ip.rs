@@ -15,7 +15,9 @@ use sentry_kernel::Result;
 use sentry_kernel::cred::Capabilities;
 
 use super::datagram;
-use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, shown, told, zero_or_one};
+use super::row::{
+    Call, Row, Shape, Sorts, asks, flag, number, own, refused, shown, told, zero_or_one,
+};
 use super::value;
 use crate::errno;
 
@@ -50,24 +52,18 @@ pub const ROWS: &[Row] = &[
     )
     .partial("streams refuse any but none with ENOPROTOOPT"),
     refused("IP_ROUTER_ALERT", IP_ROUTER_ALERT, Errno::ENOPROTOOPT, NOT_YET),
-    flag("IP_RECVOPTS", IP_RECVOPTS, INT)
-        .tells(|n| told(Level::Ip, Asks::OPTIONS, n))
-        .inert(STREAM),
-    flag("IP_RETOPTS", IP_RETOPTS, INT)
-        .tells(|n| told(Level::Ip, Asks::RETURN_OPTIONS, n))
-        .inert(STREAM),
-    flag("IP_PKTINFO", IP_PKTINFO, INT)
-        .tells(|n| told(Level::Ip, Asks::PACKET_INFO, n))
-        .inert(STREAM),
+    asks!(IP_RECVOPTS, INT, Level::Ip, Asks::OPTIONS),
+    asks!(IP_RETOPTS, INT, Level::Ip, Asks::RETURN_OPTIONS),
+    asks!(IP_PKTINFO, INT, Level::Ip, Asks::PACKET_INFO),
     own("IP_PKTOPTIONS", IP_PKTOPTIONS, "control messages", None, Some(|_| Ok(Vec::new())))
         .only(STREAM, Errno::ENOPROTOOPT, Errno::ENOPROTOOPT)
         .partial("nothing of the last segment's header is kept for it"),
     number("IP_MTU_DISCOVER", IP_MTU_DISCOVER, INT, |_, n| mtu_discover(n))
         .default(1)
         .tells(|n| IpOption::MtuDiscover(mtu_discover_of(n)).into()),
-    flag("IP_RECVERR", IP_RECVERR, INT).tells(|n| told(Level::Ip, Asks::ERRORS, n)).inert(STREAM),
-    flag("IP_RECVTTL", IP_RECVTTL, INT).tells(|n| told(Level::Ip, Asks::TTL, n)).inert(STREAM),
-    flag("IP_RECVTOS", IP_RECVTOS, INT).tells(|n| told(Level::Ip, Asks::TOS, n)).inert(STREAM),
+    asks!(IP_RECVERR, INT, Level::Ip, Asks::ERRORS),
+    asks!(IP_RECVTTL, INT, Level::Ip, Asks::TTL),
+    asks!(IP_RECVTOS, INT, Level::Ip, Asks::TOS),
     shown("IP_MTU", IP_MTU, path_mtu),
     flag("IP_FREEBIND", IP_FREEBIND, SOME).tells(|n| IpOption::FreeBind(n != 0).into()),
     own("IP_IPSEC_POLICY", IP_IPSEC_POLICY, "struct xfrm_userpolicy_info", Some(no_policy), None)
@@ -83,9 +79,7 @@ pub const ROWS: &[Row] = &[
         "no packets of foreign addresses: as for a caller without CAP_NET_RAW",
     )
     .reads(Errno::ENOPROTOOPT),
-    flag("IP_RECVORIGDSTADDR", IP_RECVORIGDSTADDR, INT)
-        .tells(|n| told(Level::Ip, Asks::ORIGINAL, n))
-        .inert(STREAM),
+    asks!(IP_RECVORIGDSTADDR, INT, Level::Ip, Asks::ORIGINAL),
     number("IP_MINTTL", IP_MINTTL, SOME, |_, n| least_hops(n))
         .tells(|n| IpOption::MinTtl(n as u8).into())
         .inert(Sorts::MESSAGES)
@@ -97,10 +91,7 @@ pub const ROWS: &[Row] = &[
         .note("stored; as on Linux nothing is told where no device sums whole packets"),
     flag("IP_BIND_ADDRESS_NO_PORT", IP_BIND_ADDRESS_NO_PORT, INT)
         .tells(|n| IpOption::BindAddressNoPort(n != 0).into()),
-    flag("IP_RECVFRAGSIZE", IP_RECVFRAGSIZE, INT)
-        .tells(|n| told(Level::Ip, Asks::FRAGMENT, n))
-        .inert(STREAM)
-        .only_set(Sorts::MESSAGES, Errno::EINVAL),
+    asks!(IP_RECVFRAGSIZE, INT, Level::Ip, Asks::FRAGMENT).only_set(Sorts::MESSAGES, Errno::EINVAL),
     zero_or_one("IP_RECVERR_RFC4884", IP_RECVERR_RFC4884, INT)
         .tells(|n| told(Level::Ip, Asks::ERROR_EXTENSIONS, n))
         .inert(STREAM),

@@ -13,7 +13,7 @@ use sentry_kernel::Result;
 
 use super::datagram;
 use super::ip::{self, NO_POLICIES, no_policy};
-use super::row::{Call, Row, Shape, Sorts, flag, number, own, refused, told, zero_or_one};
+use super::row::{Call, Row, Shape, Sorts, asks, flag, number, own, refused, told, zero_or_one};
 use super::{headers, value};
 use crate::errno;
 
@@ -27,18 +27,10 @@ const NEVER: &str = "not in Linux";
 pub const ROWS: &[Row] = &[
     own("IPV6_ADDRFORM", IPV6_ADDRFORM, "int", Some(|_| Err(Errno::EINVAL.into())), Some(no_form))
         .partial("a socket stays of its family"),
-    flag("IPV6_2292PKTINFO", IPV6_2292PKTINFO, INT)
-        .tells(|n| told(Level::Ipv6, Asks::OLD_PACKET_INFO, n))
-        .inert(STREAM),
-    flag("IPV6_2292HOPOPTS", IPV6_2292HOPOPTS, INT)
-        .tells(|n| told(Level::Ipv6, Asks::OLD_HOP_OPTIONS, n))
-        .inert(STREAM),
-    flag("IPV6_2292DSTOPTS", IPV6_2292DSTOPTS, INT)
-        .tells(|n| told(Level::Ipv6, Asks::OLD_DESTINATION_OPTIONS, n))
-        .inert(STREAM),
-    flag("IPV6_2292RTHDR", IPV6_2292RTHDR, INT)
-        .tells(|n| told(Level::Ipv6, Asks::OLD_ROUTING, n))
-        .inert(STREAM),
+    asks!(IPV6_2292PKTINFO, INT, Level::Ipv6, Asks::OLD_PACKET_INFO),
+    asks!(IPV6_2292HOPOPTS, INT, Level::Ipv6, Asks::OLD_HOP_OPTIONS),
+    asks!(IPV6_2292DSTOPTS, INT, Level::Ipv6, Asks::OLD_DESTINATION_OPTIONS),
+    asks!(IPV6_2292RTHDR, INT, Level::Ipv6, Asks::OLD_ROUTING),
     refused("IPV6_2292PKTOPTIONS", IPV6_2292PKTOPTIONS, Errno::ENOPROTOOPT, OLD),
     number("IPV6_CHECKSUM", IPV6_CHECKSUM, INT, checksum)
         .live(|call| {
@@ -54,14 +46,10 @@ pub const ROWS: &[Row] = &[
             IpOption::ChecksumOffset(u16::try_from(offset).ok()).into()
         })
         .only(Sorts::RAW, Errno::ENOPROTOOPT, Errno::ENOPROTOOPT),
-    flag("IPV6_2292HOPLIMIT", IPV6_2292HOPLIMIT, INT)
-        .tells(|n| told(Level::Ipv6, Asks::OLD_TTL, n))
-        .inert(STREAM),
+    asks!(IPV6_2292HOPLIMIT, INT, Level::Ipv6, Asks::OLD_TTL),
     refused("IPV6_NEXTHOP", IPV6_NEXTHOP, Errno::ENOPROTOOPT, NEVER),
     refused("IPV6_AUTHHDR", IPV6_AUTHHDR, Errno::ENOPROTOOPT, NEVER),
-    flag("IPV6_FLOWINFO", IPV6_FLOWINFO, INT)
-        .tells(|n| told(Level::Ipv6, Asks::FLOW, n))
-        .inert(STREAM),
+    asks!(IPV6_FLOWINFO, INT, Level::Ipv6, Asks::FLOW),
     number("IPV6_UNICAST_HOPS", IPV6_UNICAST_HOPS, INT, |_, n| ip::hops(n, 0))
         .default(-1)
         .live(|call| match call.stored() {
@@ -117,9 +105,7 @@ pub const ROWS: &[Row] = &[
     .live(ip::path_mtu)
     .tells(|n| DatagramOption::LargestPacket(u32::try_from(n).ok().filter(|n| *n != 0)).into())
     .inert(STREAM),
-    flag("IPV6_RECVERR", IPV6_RECVERR, INT)
-        .tells(|n| told(Level::Ipv6, Asks::ERRORS, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVERR, INT, Level::Ipv6, Asks::ERRORS),
     flag("IPV6_V6ONLY", IPV6_V6ONLY, INT)
         .live(v6_only)
         .tells(|n| IpOption::V6Only(n != 0).into())
@@ -221,18 +207,12 @@ pub const ROWS: &[Row] = &[
         Some(datagram::sources),
     )
     .only(Sorts::MESSAGES, Errno::EINVAL, Errno::EINVAL),
-    flag("IPV6_RECVPKTINFO", IPV6_RECVPKTINFO, INT)
-        .tells(|n| told(Level::Ipv6, Asks::PACKET_INFO, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVPKTINFO, INT, Level::Ipv6, Asks::PACKET_INFO),
     own("IPV6_PKTINFO", IPV6_PKTINFO, "struct in6_pktinfo", Some(set_message_nic), None)
         .note("as on Linux its interface alone; streams only take it"),
-    flag("IPV6_RECVHOPLIMIT", IPV6_RECVHOPLIMIT, INT)
-        .tells(|n| told(Level::Ipv6, Asks::TTL, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVHOPLIMIT, INT, Level::Ipv6, Asks::TTL),
     refused("IPV6_HOPLIMIT", IPV6_HOPLIMIT, Errno::ENOPROTOOPT, "on Linux too for messages only"),
-    flag("IPV6_RECVHOPOPTS", IPV6_RECVHOPOPTS, INT)
-        .tells(|n| told(Level::Ipv6, Asks::HOP_OPTIONS, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVHOPOPTS, INT, Level::Ipv6, Asks::HOP_OPTIONS),
     own(
         "IPV6_HOPOPTS",
         IPV6_HOPOPTS,
@@ -249,9 +229,7 @@ pub const ROWS: &[Row] = &[
         Some(headers::get),
     )
     .note("kept; as on Linux it is sent only before a routing header, and none is sent"),
-    flag("IPV6_RECVRTHDR", IPV6_RECVRTHDR, INT)
-        .tells(|n| told(Level::Ipv6, Asks::ROUTING, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVRTHDR, INT, Level::Ipv6, Asks::ROUTING),
     own(
         "IPV6_RTHDR",
         IPV6_RTHDR,
@@ -260,9 +238,7 @@ pub const ROWS: &[Row] = &[
         Some(|_| Ok(Vec::new())),
     )
     .note("EINVAL for any but none, as in a kernel without mobility and segment routing"),
-    flag("IPV6_RECVDSTOPTS", IPV6_RECVDSTOPTS, INT)
-        .tells(|n| told(Level::Ipv6, Asks::DESTINATION_OPTIONS, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVDSTOPTS, INT, Level::Ipv6, Asks::DESTINATION_OPTIONS),
     own(
         "IPV6_DSTOPTS",
         IPV6_DSTOPTS,
@@ -271,17 +247,13 @@ pub const ROWS: &[Row] = &[
         Some(headers::get),
     )
     .note("streams keep it and do not send it"),
-    flag("IPV6_RECVPATHMTU", IPV6_RECVPATHMTU, INT)
-        .tells(|n| told(Level::Ipv6, Asks::PATH_MTU, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVPATHMTU, INT, Level::Ipv6, Asks::PATH_MTU),
     own("IPV6_PATHMTU", IPV6_PATHMTU, "struct ip6_mtuinfo", None, Some(path_mtu_info)),
     flag("IPV6_DONTFRAG", IPV6_DONTFRAG, Shape::IntOrZero)
         .tells(|n| DatagramOption::DontFragment(n != 0).into())
         .inert(STREAM),
     refused("IPV6_USE_MIN_MTU", IPV6_USE_MIN_MTU, Errno::ENOPROTOOPT, NEVER),
-    flag("IPV6_RECVTCLASS", IPV6_RECVTCLASS, INT)
-        .tells(|n| told(Level::Ipv6, Asks::TOS, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVTCLASS, INT, Level::Ipv6, Asks::TOS),
     number("IPV6_TCLASS", IPV6_TCLASS, INT, |call, n| {
         let class = match n {
             -1 => 0,
@@ -321,9 +293,7 @@ pub const ROWS: &[Row] = &[
         .tells(|n| IpOption::MinHops(n as u8).into())
         .inert(Sorts::MESSAGES)
         .note("as on Linux only streams look at it"),
-    flag("IPV6_RECVORIGDSTADDR", IPV6_RECVORIGDSTADDR, INT)
-        .tells(|n| told(Level::Ipv6, Asks::ORIGINAL, n))
-        .inert(STREAM),
+    asks!(IPV6_RECVORIGDSTADDR, INT, Level::Ipv6, Asks::ORIGINAL),
     refused(
         "IPV6_TRANSPARENT",
         IPV6_TRANSPARENT,

@@ -168,6 +168,16 @@ pub fn told(level: Level, what: Asks, kept: i64) -> OptionValue {
     DatagramOption::Tell(Told { level, what, on: kept != 0 }).into()
 }
 
+/// A flag that asks for something to be told with each message; a stream keeps it and has no messages.
+macro_rules! asks {
+    ($number:ident, $shape:expr, $level:expr, $what:expr) => {
+        $crate::sockopt::row::flag(stringify!($number), $number, $shape)
+            .tells(|n| $crate::sockopt::row::told($level, $what, n))
+            .inert($crate::sockopt::row::Sorts::TCP)
+    };
+}
+pub(super) use asks;
+
 /// A number that can only be read.
 pub const fn shown(name: &'static str, number: i32, live: fn(&Call<'_>) -> Result<i64>) -> Row {
     let row = self::number(name, number, Shape::IntOrZero, |_, _| Err(Errno::ENOPROTOOPT.into()));

@@ -14,7 +14,7 @@ use sentry_kernel::Result;
 use sentry_kernel::cred::{Capabilities, Credentials};
 
 use super::row::{
-    Call, Row, Shape, Sorts, Target, flag, number, own, refused, shown, told, zero_or_one,
+    Call, Row, Shape, Sorts, Target, asks, flag, number, own, refused, shown, zero_or_one,
 };
 use super::timestamping::{self, STAMPING, STAMPING_PARTIAL};
 use super::{row, value};
@@ -128,9 +128,7 @@ pub const ROWS: &[Row] = &[
     own("SO_TIMESTAMPING_OLD", SO_TIMESTAMPING_OLD, STAMPING, Some(|call| timestamping::set(call, 0)), Some(timestamping::get)).partial(STAMPING_PARTIAL),
     shown("SO_PROTOCOL", SO_PROTOCOL, |call| Ok(i64::from(call.inet()?.protocol))),
     shown("SO_DOMAIN", SO_DOMAIN, |call| Ok(i64::from(call.inet()?.domain()))),
-    flag("SO_RXQ_OVFL", SO_RXQ_OVFL, INT)
-        .tells(|n| told(Level::Socket, Asks::DROPS, n))
-        .inert(Sorts::TCP)
+    asks!(SO_RXQ_OVFL, INT, Level::Socket, Asks::DROPS)
         .partial("message sockets of the internet only"),
     flag("SO_WIFI_STATUS", SO_WIFI_STATUS, INT).note("stored; as on Linux only a wireless device acts on it"),
     number("SO_PEEK_OFF", SO_PEEK_OFF, INT, |_, n| Ok(i64::from(n)))
@@ -213,13 +211,13 @@ pub const ROWS: &[Row] = &[
     .default(1)
     .only(Sorts::TCP, Errno::EOPNOTSUPP, Errno::EOPNOTSUPP)
     .partial("stored; a connection's flow label stays the same"),
-    flag("SO_RCVMARK", SO_RCVMARK, INT).tells(|n| told(Level::Socket, Asks::MARK, n)).inert(Sorts::TCP),
+    asks!(SO_RCVMARK, INT, Level::Socket, Asks::MARK),
     refused("SO_PASSPIDFD", SO_PASSPIDFD, Errno::EOPNOTSUPP, UNIX_ONLY),
     refused("SO_PEERPIDFD", SO_PEERPIDFD, Errno::ENOPROTOOPT, UNIX_ONLY).reads(Errno::ENODATA),
     refused("SO_DEVMEM_LINEAR", 78, Errno::ENOPROTOOPT, "no device memory"),
     refused("SO_DEVMEM_DMABUF", 79, Errno::ENOPROTOOPT, "no device memory"),
     refused("SO_DEVMEM_DONTNEED", 80, Errno::ENOPROTOOPT, "no device memory"),
-    flag("SO_RCVPRIORITY", SO_RCVPRIORITY, INT).tells(|n| told(Level::Socket, Asks::PRIORITY, n)).inert(Sorts::TCP),
+    asks!(SO_RCVPRIORITY, INT, Level::Socket, Asks::PRIORITY),
     refused("SO_PASSRIGHTS", SO_PASSRIGHTS, Errno::EOPNOTSUPP, UNIX_ONLY),
     refused("SO_INQ", SO_INQ, Errno::ENOPROTOOPT, "as before Linux 6.17"),
 ];
