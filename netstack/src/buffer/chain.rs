@@ -124,15 +124,25 @@ impl FreeSlab {
 pub struct Chain {
     // Invariant: `first` is None only when `rest` is empty; no slice is empty.
     first: Option<Slice>,
-    rest: VecDeque<Slice>,
+    rest: VecDeque<Later>,
     len: usize,
     held: usize,
+    // Bytes that ever left at the front: where `first` begins in all that ever was here (wrapping).
+    start: usize,
+}
+
+/// A slice behind the first.
+#[derive(Clone)]
+struct Later {
+    slice: Slice,
+    // Where it begins, counted as `Chain::start` is.
+    at: usize,
 }
 
 impl Chain {
     /// A chain without bytes.
     pub const fn new() -> Chain {
-        Chain { first: None, rest: VecDeque::new(), len: 0, held: 0 }
+        Chain { first: None, rest: VecDeque::new(), len: 0, held: 0, start: 0 }
     }
 
     /// Copies at most `max` bytes from a source: into slabs of the pool, or fewer bytes into memory of their own.
@@ -188,9 +198,9 @@ impl Chain {
         if slice.is_empty() {
             return;
         }
+        let at = self.start.wrapping_add(self.len);
         self.len += slice.len();
-        let last = self.rest.back_mut().or(self.first.as_mut());
-        if let Some(last) = last.filter(|last| last.continues_with(&slice)) {
+        if let Some(last) = self.last_mut().filter(|last| last.continues_with(&slice)) {
             last.end = slice.end;
             return;
         }
@@ -198,20 +208,23 @@ impl Chain {
         if self.first.is_none() {
             self.first = Some(slice);
         } else {
-            self.rest.push_back(slice);
+            self.rest.push_back(Later { slice, at });
         }
     }
 
     /// Appends a copy of a few bytes, into the spare room of the last slab where nobody shares it.
     pub fn push_copy(&mut self, bytes: &[u8]) {
-        let last = self.rest.back_mut().or(self.first.as_mut());
-        if last.is_some_and(|slice| slice.extend_in_place(bytes)) {
+        if self.last_mut().is_some_and(|slice| slice.extend_in_place(bytes)) {
             self.len += bytes.len();
             return;
         }
         let mut fresh = Vec::with_capacity(bytes.len().max(COPY_SLAB));
         fresh.extend_from_slice(bytes);
         self.push(Slice::from(fresh));
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Slice> {
+        self.rest.back_mut().map(|later| &mut later.slice).or(self.first.as_mut())
     }
 
     /// Appends another chain, copying together what would keep alive far more memory than it covers.
@@ -244,10 +257,12 @@ impl Chain {
         if slice.is_empty() {
             return;
         }
+        let at = self.start;
+        self.start = at.wrapping_sub(slice.len());
         self.len += slice.len();
         self.held += slice.held();
-        if let Some(old) = self.first.replace(slice) {
-            self.rest.push_front(old);
+        if let Some(slice) = self.first.replace(slice) {
+            self.rest.push_front(Later { slice, at });
         }
     }
 
@@ -266,7 +281,8 @@ impl Chain {
     /// Removes and returns the first slice.
     pub fn pop(&mut self) -> Option<Slice> {
         let slice = self.first.take()?;
-        self.first = self.rest.pop_front();
+        self.first = self.rest.pop_front().map(|later| later.slice);
+        self.start = self.start.wrapping_add(slice.len());
         self.len -= slice.len();
         self.held -= slice.held();
         Some(slice)
@@ -278,6 +294,7 @@ impl Chain {
             let Some(first) = &mut self.first else { return };
             if first.len() > n {
                 first.advance(n);
+                self.start = self.start.wrapping_add(n);
                 self.len -= n;
                 return;
             }
@@ -303,6 +320,7 @@ impl Chain {
                 Some(first) if first.len() > want => {
                     head.push(first.part(0, want));
                     first.advance(want);
+                    self.start = self.start.wrapping_add(want);
                     self.len -= want;
                 }
                 Some(_) => {
@@ -318,14 +336,19 @@ impl Chain {
     /// References to `len` bytes from `offset` (clamped), without copying: what a retransmission sends.
     pub fn range(&self, offset: usize, len: usize) -> Chain {
         let mut out = Chain::new();
-        let mut skip = offset;
-        for slice in self.slices() {
+        // Those of the rest that begin at or before the offset; the last of them has its byte, or the first slice of all.
+        let before = self.rest.partition_point(|later| later.at.wrapping_sub(self.start) <= offset);
+        let (mut skip, later) = match before.checked_sub(1).and_then(|last| self.rest.get(last)) {
+            Some(later) => (offset - later.at.wrapping_sub(self.start), before - 1),
+            None => {
+                let first = self.first.iter().filter(|first| offset < first.len());
+                first.for_each(|first| out.push(first.part(offset, len)));
+                (0, 0)
+            }
+        };
+        for Later { slice, .. } in self.rest.range(later..) {
             if out.len >= len {
                 break;
-            }
-            if skip >= slice.len() {
-                skip -= slice.len();
-                continue;
             }
             out.push(slice.part(skip, len - out.len));
             skip = 0;
@@ -379,12 +402,12 @@ impl Chain {
 
     /// The slices.
     pub fn slices(&self) -> impl Iterator<Item = &Slice> {
-        self.first.iter().chain(self.rest.iter())
+        self.first.iter().chain(self.rest.iter().map(|later| &later.slice))
     }
 
     /// The slices, by value.
     pub fn into_slices(self) -> impl Iterator<Item = Slice> {
-        self.first.into_iter().chain(self.rest)
+        self.first.into_iter().chain(self.rest.into_iter().map(|later| later.slice))
     }
 }
 

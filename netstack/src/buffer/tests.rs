@@ -24,6 +24,33 @@ fn a_chain_splits_and_ranges_across_slices() {
     assert!(all.is_empty() && all.first().is_empty());
 }
 
+proptest::proptest! {
+    /// Whatever was done to it before: a chain is the bytes that a plain vector would be, and so is each range of it.
+    #[test]
+    fn a_chain_is_a_vector_of_bytes(
+        steps in proptest::collection::vec((0..6u8, 0..12usize), 1..40),
+        (offset, len) in (0..40usize, 0..40usize),
+    ) {
+        let (mut chain, mut bytes, mut next) = (Chain::new(), Vec::new(), 0u8);
+        for (what, n) in steps {
+            let fresh: Vec<u8> = (0..n).map(|_| { next = next.wrapping_add(1); next }).collect();
+            let part = n.min(bytes.len());
+            match what {
+                0 => { chain.push(Slice::from(fresh.clone())); bytes.extend(fresh) }
+                1 => { chain.push_copy(&fresh); bytes.extend(fresh) }
+                2 => { chain.push_front(Slice::from(fresh.clone())); bytes.splice(..0, fresh); }
+                3 => { chain.advance(n); bytes.drain(..part); }
+                4 => { let head = chain.split_to(n).to_vec(); proptest::prop_assert_eq!(head, bytes.drain(..part).collect::<Vec<_>>()) }
+                _ => if let Some(slice) = chain.pop() { bytes.drain(..slice.len()); },
+            }
+            let end = bytes.len().min(offset + len);
+            let expected = bytes.get(offset.min(end)..end).unwrap_or_default();
+            proptest::prop_assert_eq!(chain.range(offset, len).to_vec(), expected);
+        }
+        proptest::prop_assert_eq!((chain.len(), chain.to_vec()), (bytes.len(), bytes));
+    }
+}
+
 #[test]
 fn a_chain_from_a_source_takes_at_most_max_and_fills_slabs() {
     let bytes: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();

@@ -165,8 +165,8 @@ impl Injector {
         if start.since(now) > self.faults.queue {
             return None;
         }
-        let nanos = (len as u128 * 8 * 1_000_000_000) / u128::from(rate);
-        self.free_at = start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let nanos = (len as u64).saturating_mul(8 * 1_000_000_000) / rate;
+        self.free_at = start + Duration::from_nanos(nanos);
         Some(self.free_at)
     }
 

@@ -115,6 +115,13 @@ enum Host {
     Peer { peer: Box<dyn Peer>, segment: usize, port: usize },
 }
 
+/// A frame on its way.
+struct Flying {
+    host: HostId,
+    nic: NicId,
+    frame: PacketBuffer,
+}
+
 /// The simulation.
 pub struct Sim {
     seed: u64,
@@ -123,7 +130,8 @@ pub struct Sim {
     segments: Vec<Segment>,
     outbox: Outbox,
     // Frames on their way, by arrival and then in order.
-    flying: BTreeMap<(Instant, u64), (HostId, NicId, PacketBuffer)>,
+    // In boxes: a tree moves what it holds.
+    flying: BTreeMap<(Instant, u64), Box<Flying>>,
     order: u64,
     capture: Capture,
     recording: Recording,
@@ -356,20 +364,26 @@ impl Sim {
                 None => Verdict::Pass,
             };
             let mut fates: Vec<Fate> = Vec::new();
-            for (number, to) in self.segments[segment].ports.iter_mut().enumerate() {
-                if number == port {
-                    continue;
+            let mut frame = Some(frame);
+            let ports = self.segments[segment].ports.iter_mut().enumerate();
+            let mut receivers = ports.filter(|(number, _)| *number != port).peekable();
+            while let Some((_, to)) = receivers.next() {
+                // The last one gets the frame itself.
+                let copy = if receivers.peek().is_some() { frame.clone() } else { frame.take() };
+                let fate = match (verdict, copy) {
+                    (Verdict::Pass, Some(copy)) => {
+                        let (flying, order) = (&mut self.flying, &mut self.order);
+                        let (host, nic) = (to.host, to.nic);
+                        to.injector.apply(at, copy, &mut |due, frame| {
+                            *order += 1;
+                            flying.insert((due, *order), Box::new(Flying { host, nic, frame }));
+                        })
+                    }
+                    _ => Fate::Lost,
+                };
+                if recorded {
+                    fates.push(fate);
                 }
-                if verdict == Verdict::Drop {
-                    fates.push(Fate::Lost);
-                    continue;
-                }
-                let (flying, order) = (&mut self.flying, &mut self.order);
-                let fate = to.injector.apply(at, frame.clone(), &mut |due, frame| {
-                    *order += 1;
-                    flying.insert((due, *order), (to.host, to.nic, frame));
-                });
-                fates.push(fate);
             }
             if recorded {
                 self.capture.push(Captured { at, segment: SegmentId(segment), port, bytes, fates });
@@ -392,22 +406,27 @@ impl Sim {
     /// there was anything.
     pub fn step(&mut self) -> bool {
         self.launch();
-        let Some(at) = self.next_event() else { return false };
+        let next = self.next_event();
+        if let Some(at) = next {
+            self.go_to(at);
+        }
+        next.is_some()
+    }
+
+    /// Lets happen what is next, at `at`.
+    fn go_to(&mut self, at: Instant) {
         self.now = self.now.max(at);
         let due = self.flying.first_key_value().is_some_and(|((due, _), _)| *due <= self.now);
-        let frame = if due { self.flying.pop_first() } else { None };
-        match frame {
-            Some((_, (host, nic, frame))) if self.arrivals == Arrivals::Single => {
-                self.arrive(host, nic, frame)
-            }
-            Some((_, (host, nic, frame))) => self.arrive_in_burst(host, nic, frame),
+        let flying = if due { self.flying.pop_first() } else { None };
+        match flying {
+            Some((_, flying)) if self.arrivals == Arrivals::Single => self.arrive(*flying),
+            Some((_, flying)) => self.arrive_in_burst(*flying),
             None => self.poll_hosts(),
         }
         self.launch();
-        true
     }
 
-    fn arrive(&mut self, host: HostId, nic: NicId, frame: PacketBuffer) {
+    fn arrive(&mut self, Flying { host, nic, frame }: Flying) {
         let now = self.now;
         match &mut self.hosts[host.0] {
             Host::Stack(stack) => stack.handle_frame(now, nic, frame),
@@ -417,16 +436,17 @@ impl Sim {
     }
 
     /// A frame arrives with those that follow it at this instant, up to one for somebody else.
-    fn arrive_in_burst(&mut self, host: HostId, nic: NicId, first: PacketBuffer) {
-        let Host::Stack(stack) = &self.hosts[host.0] else { return self.arrive(host, nic, first) };
+    fn arrive_in_burst(&mut self, first: Flying) {
+        let (host, nic) = (first.host, first.nic);
+        let Host::Stack(stack) = &self.hosts[host.0] else { return self.arrive(first) };
         let (now, flying) = (self.now, &mut self.flying);
-        let mut first = Some(first);
+        let mut first = Some(first.frame);
         let mut frames = core::iter::from_fn(|| {
             first.take().or_else(|| {
                 let next = flying.first_entry()?;
-                let (to, at, _) = next.get();
-                let same = next.key().0 <= now && (*to, *at) == (host, nic);
-                same.then(|| next.remove().2)
+                let to = next.get();
+                let same = next.key().0 <= now && (to.host, to.nic) == (host, nic);
+                same.then(|| next.remove().frame)
             })
         });
         stack.handle_frames(now, nic, &mut frames);
@@ -466,9 +486,9 @@ impl Sim {
             }
             self.launch();
             match self.next_event() {
-                Some(at) if at <= limit => self.step(),
+                Some(at) if at <= limit => self.go_to(at),
                 _ => break,
-            };
+            }
         }
         self.now = self.now.max(limit);
         done(self)

@@ -18,15 +18,17 @@ impl Checksum {
 
     /// The sum of a TCP or UDP pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
     pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Checksum {
-        let mut sum = Checksum::new();
-        for address in [src, dst] {
-            match address {
-                IpAddr::V4(address) => sum.add_bytes(&address.octets()),
-                IpAddr::V6(address) => sum.add_bytes(&address.octets()),
+        // 16-bit words that lie side by side in a larger number add up as well as one by one: folding brings them together.
+        let address = |address| match address {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                let (high, low) = ((bits >> 64) as u64, bits as u64);
+                (high >> 32) + (high & 0xffff_ffff) + (low >> 32) + (low & 0xffff_ffff)
             }
-        }
-        sum.sum += u64::from(protocol) + (len as u64 >> 16) + (len as u64 & 0xffff);
-        sum
+        };
+        let sum = address(src) + address(dst) + u64::from(protocol) + (len as u64 & 0xffff_ffff);
+        Checksum { sum, odd: false }
     }
 
     /// Adds bytes in network order.

@@ -4,7 +4,7 @@ use netstack::ip::Family;
 use netstack::link::fault::Faults;
 use netstack::sim::{Recording, Sim};
 use netstack::socket::tcp::TcpSocket;
-use netstack::socket::{RecvFlags, SendError, SendFlags};
+use netstack::socket::{Readiness, RecvFlags, SendError, SendFlags};
 use netstack::time::Duration;
 
 use crate::measure::{Runs, Samples, cpu};
@@ -47,7 +47,8 @@ impl Stream {
         let Stream { sim, client, server, block, room } = self;
         let (limit, mut got) = (sim.now() + time, 0);
         sim.run_until(limit, |sim| {
-            loop {
+            // A program waits until there is room for more than a segment.
+            while client.readiness().contains(Readiness::OUT) {
                 match client.send(sim.now(), &mut &block[..], SendFlags::empty()) {
                     Ok(_) => {}
                     Err(SendError::WouldBlock) => break,
