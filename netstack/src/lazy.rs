@@ -13,6 +13,12 @@ pub trait Plain: Clone + 'static {
 #[derive(Clone, Debug)]
 pub struct Lazy<T>(Option<Box<T>>);
 
+impl<T> Default for Lazy<T> {
+    fn default() -> Lazy<T> {
+        Lazy::PLAIN
+    }
+}
+
 impl<T> Lazy<T> {
     /// The plain value.
     pub const PLAIN: Lazy<T> = Lazy(None);
@@ -20,6 +26,16 @@ impl<T> Lazy<T> {
     /// Gives the memory back: the value is the plain one again.
     pub fn reset(&mut self) {
         self.0 = None;
+    }
+
+    /// The value of its own, if there is one.
+    pub fn own_mut(&mut self) -> Option<&mut T> {
+        self.0.as_deref_mut()
+    }
+
+    /// The value of its own, if there is one.
+    pub fn into_own(self) -> Option<T> {
+        self.0.map(|own| *own)
     }
 
     /// Whether it has memory of its own.

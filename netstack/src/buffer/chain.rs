@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::slab::{FreeSlab, SLAB_SIZE, SMALL_SLAB_SIZE, Slab, SlabPool};
 use super::{Fault, Sink, Source};
+use crate::lazy::{Lazy, Plain};
 
 /// So many bytes get a slab of the pool, fewer a small one or memory of their own size.
 const POOLED_FROM: usize = SLAB_SIZE / COMPACT_RATIO;
@@ -124,11 +125,15 @@ impl FreeSlab {
 pub struct Chain {
     // Invariant: `first` is None only when `rest` is empty; no slice is empty.
     first: Option<Slice>,
-    rest: VecDeque<Later>,
+    rest: Lazy<VecDeque<Later>>,
     len: usize,
     held: usize,
     // Bytes that ever left at the front: where `first` begins in all that ever was here (wrapping).
     start: usize,
+}
+
+impl Plain for VecDeque<Later> {
+    const PLAIN: &'static VecDeque<Later> = &VecDeque::new();
 }
 
 /// A slice behind the first.
@@ -142,7 +147,7 @@ struct Later {
 impl Chain {
     /// A chain without bytes.
     pub const fn new() -> Chain {
-        Chain { first: None, rest: VecDeque::new(), len: 0, held: 0, start: 0 }
+        Chain { first: None, rest: Lazy::PLAIN, len: 0, held: 0, start: 0 }
     }
 
     /// Copies at most `max` bytes from a source: into slabs of the pool, or fewer bytes into memory of their own.
@@ -224,7 +229,8 @@ impl Chain {
     }
 
     fn last_mut(&mut self) -> Option<&mut Slice> {
-        self.rest.back_mut().map(|later| &mut later.slice).or(self.first.as_mut())
+        let last = self.rest.own_mut().and_then(VecDeque::back_mut);
+        last.map(|later| &mut later.slice).or(self.first.as_mut())
     }
 
     /// Appends another chain, copying together what would keep alive far more memory than it covers.
@@ -281,7 +287,8 @@ impl Chain {
     /// Removes and returns the first slice.
     pub fn pop(&mut self) -> Option<Slice> {
         let slice = self.first.take()?;
-        self.first = self.rest.pop_front().map(|later| later.slice);
+        let next = self.rest.own_mut().and_then(VecDeque::pop_front);
+        self.first = next.map(|later| later.slice);
         self.start = self.start.wrapping_add(slice.len());
         self.len -= slice.len();
         self.held -= slice.held();
@@ -407,7 +414,8 @@ impl Chain {
 
     /// The slices, by value.
     pub fn into_slices(self) -> impl Iterator<Item = Slice> {
-        self.first.into_iter().chain(self.rest.into_iter().map(|later| later.slice))
+        let rest = self.rest.into_own().into_iter().flatten();
+        self.first.into_iter().chain(rest.map(|later| later.slice))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a connection has done so far, for TCP_INFO: segments each way and when (RFC 4898), and what held it up.
 
 use super::segment::Segment;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Span};
 
 /// The accounts of one connection. Counts wrap, as Linux's do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,15 +23,15 @@ pub struct Accounts {
     /// When an acknowledgment last came.
     pub ack_received_at: Option<Instant>,
     /// How long there was something to send or to be acknowledged, up to `busy_since`.
-    pub busy: Duration,
+    pub busy: Span,
     /// Since when there is.
     pub busy_since: Option<Instant>,
     /// Of that, how long only the peer's window kept more from being sent, up to `limited_since`.
-    pub window_limited: Duration,
+    pub window_limited: Span,
     /// Since when it does.
     pub limited_since: Option<Instant>,
     /// How long all was sent that the send buffer holds, and the buffer was full, up to `short_since`.
-    pub buffer_limited: Duration,
+    pub buffer_limited: Span,
     /// Since when it is.
     pub short_since: Option<Instant>,
     /// Segments that came out of order.
@@ -57,12 +57,12 @@ pub(super) fn pieces(payload: usize, mss: usize) -> u32 {
 }
 
 /// Starts or stops a clock.
-fn run(clock: (&mut Duration, &mut Option<Instant>), now: Instant, on: bool) {
+fn run(clock: (&mut Span, &mut Option<Instant>), now: Instant, on: bool) {
     let (total, since) = clock;
     match (on, *since) {
         (true, None) => *since = Some(now),
         (false, Some(start)) => {
-            *total += now.since(start);
+            *total = (total.get() + now.since(start)).into();
             *since = None;
         }
         _ => {}
@@ -81,11 +81,11 @@ impl Accounts {
             data_sent_at: None,
             data_received_at: None,
             ack_received_at: None,
-            busy: Duration::ZERO,
+            busy: Span::ZERO,
             busy_since: None,
-            window_limited: Duration::ZERO,
+            window_limited: Span::ZERO,
             limited_since: None,
-            buffer_limited: Duration::ZERO,
+            buffer_limited: Span::ZERO,
             short_since: None,
             out_of_order: 0,
             active: false,
@@ -135,9 +135,9 @@ impl Accounts {
     pub fn times(&self, now: Instant) -> [Duration; 3] {
         let open = |since: Option<Instant>| since.map_or(Duration::ZERO, |start| now.since(start));
         [
-            self.busy + open(self.busy_since),
-            self.window_limited + open(self.limited_since),
-            self.buffer_limited + open(self.short_since),
+            self.busy.get() + open(self.busy_since),
+            self.window_limited.get() + open(self.limited_since),
+            self.buffer_limited.get() + open(self.short_since),
         ]
     }
 }

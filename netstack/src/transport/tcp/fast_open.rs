@@ -14,6 +14,7 @@ use super::send::Sender;
 use super::state::{Origin, State, SynReceived};
 use super::tcb::Tcb;
 use crate::buffer::Chain;
+use crate::lazy::Plain;
 use crate::rng::{KeyedState, Seed, SipKey};
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{FastOpenCookie, MAX_OPTIONS_LEN};
@@ -221,6 +222,11 @@ pub struct FastOpen {
     pub waits_for_data: bool,
 }
 
+impl Plain for FastOpen {
+    const PLAIN: &'static FastOpen =
+        &FastOpen { option: None, carries_data: false, mss: 0, waits_for_data: false };
+}
+
 impl FastOpen {
     /// A client's SYN that asks for a cookie.
     pub fn asking() -> FastOpen {
@@ -253,8 +259,10 @@ impl Sender {
 impl Connection {
     /// An active open with fast open: what the SYN may carry is given by [`Connection::push_syn_data`].
     pub fn set_fast_open(&mut self, fast_open: FastOpen) {
-        self.tcb.fast_open = fast_open;
-        self.tcb.syn_data.tried = fast_open.is_tried();
+        *self.tcb.fast_open = fast_open;
+        if fast_open.is_tried() {
+            self.tcb.syn_data.tried = true;
+        }
     }
 
     /// Whether the SYN waits for the first data (TCP_FASTOPEN_CONNECT).
@@ -278,7 +286,7 @@ impl Connection {
 
     /// How the data of the SYN fared.
     pub fn syn_data(&self) -> SynData {
-        SynData { retransmitted: self.tcb.syn_transmissions > 1, ..self.tcb.syn_data }
+        SynData { retransmitted: self.tcb.syn_transmissions > 1, ..*self.tcb.syn_data }
     }
 
     /// A connection whose SYN brought a good cookie: the data counts at once, and the SYN-ACK may tell a new cookie.
@@ -286,24 +294,31 @@ impl Connection {
         self.state = State::SynReceived(SynReceived { origin: Origin::FastOpen });
         let tcb = &mut self.tcb;
         let (pace, seq) = (tcb.pace(), tcb.receive.nxt);
-        tcb.syn_data.acked = !payload.is_empty();
+        if !payload.is_empty() {
+            tcb.syn_data.acked = true;
+        }
         tcb.receive.accept(now, &pace, Text { seq, data: payload, fin: false, push: true });
         tcb.receive.ack_due = AckDue::No;
         tcb.pending.syn = true;
         tcb.syn_transmissions = 0;
         tcb.syn_sent_at = now;
-        tcb.fast_open.option = cookie;
+        if cookie.is_some() {
+            tcb.fast_open.option = cookie;
+        }
     }
 
     /// What the SYN carries.
     pub fn fast_open(&self) -> FastOpen {
-        self.tcb.fast_open
+        *self.tcb.fast_open
     }
 }
 
 impl Tcb {
     /// The SYN-ACK came: takes what it says of fast open and of the data that went with the SYN.
     pub(super) fn take_fast_open(&mut self, syn_ack: &Segment) {
+        if !self.syn_data.tried && syn_ack.options.fast_open.is_none() {
+            return;
+        }
         self.syn_data.cookie = syn_ack.options.fast_open;
         self.syn_data.peer_mss = self.peer_mss.min(usize::from(u16::MAX)) as u16;
         let acked = syn_ack.ack.since(self.send.iss + 1).min(self.syn_data.sent);
@@ -329,6 +344,17 @@ pub struct SynData {
     pub peer_mss: u16,
     /// Whether the SYN was sent again.
     pub retransmitted: bool,
+}
+
+impl Plain for SynData {
+    const PLAIN: &'static SynData = &SynData {
+        tried: false,
+        sent: 0,
+        acked: false,
+        cookie: None,
+        peer_mss: 0,
+        retransmitted: false,
+    };
 }
 
 #[cfg(test)]

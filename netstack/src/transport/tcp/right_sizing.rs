@@ -2,7 +2,7 @@
 //! the program reads in a round trip, as Linux does it. A receiver may have no round-trip time of its own.
 
 use super::seq::Seq;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Span};
 
 /// A timestamp's tick: shorter round trips are measured by the window.
 const TICK: Duration = Duration::from_millis(1);
@@ -10,7 +10,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// The receiver's measurements.
 #[derive(Debug)]
 pub struct RightSizing {
-    rtt: Option<Duration>,
+    rtt: Option<Span>,
     echo: u32,
     window_end: Seq,
     window_at: Option<Instant>,
@@ -51,7 +51,7 @@ impl RightSizing {
 
     /// The round-trip time, as the receiver sees it.
     pub fn rtt(&self) -> Option<Duration> {
-        self.rtt
+        self.rtt.map(Span::get)
     }
 
     /// Data came, and with it the echo of our timestamp `age` ago.
@@ -60,10 +60,8 @@ impl RightSizing {
             return;
         }
         self.echo = echo;
-        self.rtt = Some(match self.rtt {
-            Some(rtt) => rtt - rtt / 8 + age / 8,
-            None => age,
-        });
+        let rtt = self.rtt().map_or(age, |rtt| rtt - rtt / 8 + age / 8);
+        self.rtt = Some(rtt.into());
     }
 
     /// Data came up to `next`, with the window open until `end`: a full window takes at least a round trip.
@@ -73,7 +71,7 @@ impl RightSizing {
                 return;
             }
             let sample = now.since(since).max(Duration::from_micros(1));
-            self.rtt = Some(self.rtt.map_or(sample, |rtt| rtt.min(sample)));
+            self.rtt = Some(self.rtt().map_or(sample, |rtt| rtt.min(sample)).into());
         }
         self.window_end = end;
         self.window_at = Some(now);
@@ -81,7 +79,7 @@ impl RightSizing {
 
     /// The program has read up to `read`; `beyond` is how far data reaches that waits behind a gap.
     pub fn on_read(&mut self, now: Instant, read: Seq, beyond: usize) -> Option<Wanted> {
-        let rtt = self.rtt?;
+        let rtt = self.rtt()?;
         let elapsed = now.since(self.measured_at);
         if elapsed < rtt {
             return None;

@@ -1,6 +1,6 @@
 //! Round-trip time and the retransmission timeout (RFC 6298), with Linux's bounds.
 
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Span};
 
 /// Linux's TCP_RTO_MIN.
 pub const RTO_MIN: Duration = Duration::from_millis(200);
@@ -33,21 +33,26 @@ impl Default for Bounds {
 /// The estimator of one connection.
 #[derive(Clone, Debug)]
 pub struct Rtt {
-    bounds: Bounds,
-    smoothed: Option<Duration>,
-    variation: Duration,
-    rto: Duration,
+    least: Span,
+    most: Span,
+    window: Span,
+    smoothed: Option<Span>,
+    variation: Span,
+    rto: Span,
     backoff: u32,
-    min: Option<(Duration, Instant)>,
+    min: Option<(Span, Instant)>,
 }
 
 impl Default for Rtt {
     fn default() -> Rtt {
+        let Bounds { least, most, window } = Bounds::default();
         Rtt {
-            bounds: Bounds::default(),
+            least: least.into(),
+            most: most.into(),
+            window: window.into(),
             smoothed: None,
-            variation: Duration::ZERO,
-            rto: RTO_INITIAL,
+            variation: Span::ZERO,
+            rto: RTO_INITIAL.into(),
             backoff: 0,
             min: None,
         }
@@ -57,19 +62,21 @@ impl Default for Rtt {
 impl Rtt {
     /// Keeps to these bounds from the next sample on.
     pub fn set_bounds(&mut self, bounds: Bounds) {
-        self.bounds = bounds;
+        self.least = bounds.least.into();
+        self.most = bounds.most.into();
+        self.window = bounds.window.into();
     }
 
     /// What it keeps to.
-    pub fn bounds(&self) -> &Bounds {
-        &self.bounds
+    pub fn bounds(&self) -> Bounds {
+        Bounds { least: self.least.get(), most: self.most.get(), window: self.window.get() }
     }
 
     /// Takes a measurement by our own clock and ends the backoff.
     pub fn sample(&mut self, now: Instant, rtt: Duration) {
         match self.min {
-            Some((min, at)) if min < rtt && now.since(at) < self.bounds.window => {}
-            _ => self.min = Some((rtt, now)),
+            Some((min, at)) if min.get() < rtt && now.since(at) < self.window.get() => {}
+            _ => self.min = Some((rtt.into(), now)),
         }
         self.smooth(rtt);
     }
@@ -81,28 +88,25 @@ impl Rtt {
 
     fn smooth(&mut self, rtt: Duration) {
         self.backoff = 0;
-        match self.smoothed {
+        let (smoothed, variation) = match self.smoothed() {
             // (2.2) "SRTT <- R, RTTVAR <- R/2".
-            None => {
-                self.smoothed = Some(rtt);
-                self.variation = rtt / 2;
-            }
+            None => (rtt, rtt / 2),
             // (2.3) "RTTVAR <- (1 - beta) * RTTVAR + beta * |SRTT - R'|,
             // SRTT <- (1 - alpha) * SRTT + alpha * R'" with alpha 1/8 and beta 1/4.
             Some(smoothed) => {
                 let deviation = smoothed.abs_diff(rtt);
-                self.variation = (self.variation * 3 + deviation) / 4;
-                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+                ((smoothed * 7 + rtt) / 8, (self.variation() * 3 + deviation) / 4)
             }
-        }
+        };
+        self.smoothed = Some(smoothed.into());
+        self.variation = variation.into();
         // (2.3) "RTO <- SRTT + max (G, K*RTTVAR)", where Linux takes its least timeout for G.
-        let base = self.smoothed.unwrap_or(rtt) + (self.variation * 4).max(self.bounds.least);
-        self.rto = base;
+        self.rto = (smoothed + (variation * 4).max(self.least.get())).into();
     }
 
     /// The timeout with its backoff.
     pub fn rto(&self) -> Duration {
-        self.rto.saturating_mul(1 << self.backoff.min(10)).min(self.bounds.most)
+        self.rto.get().saturating_mul(1 << self.backoff.min(10)).min(self.most.get())
     }
 
     /// (5.5) "RTO <- RTO * 2".
@@ -124,23 +128,23 @@ impl Rtt {
     pub fn syn_was_retransmitted(&mut self) {
         self.backoff = 0;
         if self.smoothed.is_none() {
-            self.rto = Duration::from_secs(3);
+            self.rto = Duration::from_secs(3).into();
         }
     }
 
     /// SRTT, once there is a sample.
     pub fn smoothed(&self) -> Option<Duration> {
-        self.smoothed
+        self.smoothed.map(Span::get)
     }
 
     /// RTTVAR.
     pub fn variation(&self) -> Duration {
-        self.variation
+        self.variation.get()
     }
 
     /// The least sample of the last minutes.
     pub fn min(&self) -> Option<Duration> {
-        self.min.map(|(rtt, _)| rtt)
+        self.min.map(|(rtt, _)| rtt.get())
     }
 }
 

@@ -14,7 +14,7 @@ use super::segment::Segment;
 use super::send::Sender;
 use super::seq::Seq;
 use crate::buffer::Chain;
-use crate::lazy::Cow;
+use crate::lazy::{Cow, Lazy};
 use crate::memory;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Options, Timestamps};
@@ -95,9 +95,9 @@ pub struct Tcb {
     pub(super) challenge_at: Option<Instant>,
     stamped_at: Instant,
     /// What fast open puts into the first SYN.
-    pub fast_open: FastOpen,
+    pub fast_open: Lazy<FastOpen>,
     /// How the data of the SYN fared.
-    pub syn_data: SynData,
+    pub syn_data: Lazy<SynData>,
     /// The search for the path's MTU.
     pub mtu: MtuSearch,
     /// What the stack lets the connection hold, both ways.
@@ -158,8 +158,8 @@ impl Tcb {
             syn_sent_at: now,
             challenge_at: None,
             stamped_at: now,
-            fast_open: FastOpen::default(),
-            syn_data: SynData::default(),
+            fast_open: Lazy::PLAIN,
+            syn_data: Lazy::PLAIN,
             mtu: MtuSearch::new(now, &config),
             allowance: usize::MAX,
             config,

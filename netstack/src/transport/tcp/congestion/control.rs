@@ -36,9 +36,9 @@ pub struct Control {
     name: &'static str,
     /// None until it is asked, and again where it has learned nothing.
     algorithm: Option<Box<dyn Congestion>>,
-    reduction: Option<Reduction>,
+    reduction: Option<Box<Reduction>>,
     /// What an undo returns to; None once there is nothing to undo.
-    prior: Option<Window>,
+    prior: Option<Box<Window>>,
     usage: Usage,
 }
 
@@ -168,7 +168,8 @@ impl Control {
         }
         self.remember(cause);
         if !self.steers() {
-            self.reduction = Some(Reduction { prior: self.window.size, delivered: 0, out: 0 });
+            let reduction = Reduction { prior: self.window.size, delivered: 0, out: 0 };
+            self.reduction = Some(Box::new(reduction));
         }
         let (algorithm, window) = self.parts();
         window.ssthresh = algorithm.reduce(window, now, cause);
@@ -177,7 +178,7 @@ impl Control {
     fn remember(&mut self, cause: Cause) {
         let ssthresh = self.window.known_threshold();
         // A mark is no mistake.
-        self.prior = (cause != Cause::Mark).then_some(Window { ssthresh, ..self.window });
+        self.prior = (cause != Cause::Mark).then(|| Box::new(Window { ssthresh, ..self.window }));
     }
 
     /// All that was in flight when it began is acknowledged: the window is the threshold.
