@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::ip::Cast;
+
 /// A counter that any thread may add to.
 #[derive(Default, Debug)]
 pub struct Counter(AtomicU64);
@@ -57,8 +59,13 @@ group! {
         in_receives = "InReceives", in_hdr_errors = "InHdrErrors", in_addr_errors = "InAddrErrors",
         in_unknown_protos = "InUnknownProtos", in_discards = "InDiscards", in_delivers = "InDelivers",
         in_truncated_pkts = "InTruncatedPkts", in_csum_errors = "InCsumErrors",
-        in_mcast_pkts = "InMcastPkts", in_bcast_pkts = "InBcastPkts",
-        out_requests = "OutRequests", out_discards = "OutDiscards", out_no_routes = "OutNoRoutes",
+        in_octets = "InOctets", in_mcast_pkts = "InMcastPkts", in_mcast_octets = "InMcastOctets",
+        in_bcast_pkts = "InBcastPkts", in_bcast_octets = "InBcastOctets",
+        in_no_ect_pkts = "InNoECTPkts", in_ect1_pkts = "InECT1Pkts", in_ect0_pkts = "InECT0Pkts",
+        in_ce_pkts = "InCEPkts",
+        out_transmits = "OutTransmits", out_octets = "OutOctets", out_mcast_pkts = "OutMcastPkts",
+        out_mcast_octets = "OutMcastOctets", out_bcast_pkts = "OutBcastPkts",
+        out_bcast_octets = "OutBcastOctets", out_requests = "OutRequests", out_discards = "OutDiscards", out_no_routes = "OutNoRoutes",
         reasm_timeout = "ReasmTimeout", reasm_reqds = "ReasmReqds", reasm_oks = "ReasmOKs",
         reasm_fails = "ReasmFails", reasm_overlaps = "ReasmOverlaps",
         frag_oks = "FragOKs", frag_fails = "FragFails", frag_creates = "FragCreates",
@@ -75,23 +82,153 @@ group! {
 }
 
 group! {
-    /// `Icmp:` of `/proc/net/snmp` (and the same names for `Icmp6`).
-    IcmpStats {
+    /// What `Icmp:` of `/proc/net/snmp` (and the same names for `Icmp6`) counts of no type.
+    IcmpTotals {
         in_msgs = "InMsgs", in_errors = "InErrors", in_csum_errors = "InCsumErrors",
-        in_dest_unreachs = "InDestUnreachs", in_time_excds = "InTimeExcds",
-        in_parm_probs = "InParmProbs", in_pkt_too_bigs = "InPktTooBigs",
-        in_redirects = "InRedirects", in_echos = "InEchos", in_echo_reps = "InEchoReps",
-        in_router_advertisements = "InRouterAdvertisements",
-        in_neighbor_solicits = "InNeighborSolicits", in_neighbor_advertisements = "InNeighborAdvertisements",
         out_msgs = "OutMsgs", out_errors = "OutErrors", out_rate_limited = "OutRateLimitHost",
-        out_rate_limit_global = "OutRateLimitGlobal", out_redirects = "OutRedirects",
-        out_pkt_too_bigs = "OutPktTooBigs",
-        in_timestamps = "InTimestamps", out_timestamp_reps = "OutTimestampReps",
-        out_dest_unreachs = "OutDestUnreachs", out_time_excds = "OutTimeExcds",
-        out_parm_probs = "OutParmProbs", out_echos = "OutEchos", out_echo_reps = "OutEchoReps",
-        out_router_solicits = "OutRouterSolicits", out_neighbor_solicits = "OutNeighborSolicits",
-        out_neighbor_advertisements = "OutNeighborAdvertisements",
+        out_rate_limit_global = "OutRateLimitGlobal",
     }
+}
+
+/// ICMP's counters: the totals, and how many messages of each type came and went.
+#[derive(Debug)]
+pub struct IcmpStats {
+    totals: IcmpTotals,
+    came: [Counter; 256],
+    went: [Counter; 256],
+}
+
+impl Default for IcmpStats {
+    fn default() -> Self {
+        let none = || core::array::from_fn(|_| Counter::default());
+        Self { totals: IcmpTotals::default(), came: none(), went: none() }
+    }
+}
+
+impl core::ops::Deref for IcmpStats {
+    type Target = IcmpTotals;
+    fn deref(&self) -> &IcmpTotals {
+        &self.totals
+    }
+}
+
+impl IpStats {
+    /// Counts a packet by its ECN field (RFC 3168 section 5), the low bits of `tos`.
+    pub fn count_ecn(&self, tos: u8) {
+        let counter = match tos & 3 {
+            0 => &self.in_no_ect_pkts,
+            1 => &self.in_ect1_pkts,
+            2 => &self.in_ect0_pkts,
+            _ => &self.in_ce_pkts,
+        };
+        counter.inc();
+    }
+
+    /// Counts a packet of so many bytes for us where it was for several.
+    pub fn count_cast(&self, cast: Cast, len: usize) {
+        let (packets, octets) = match cast {
+            Cast::Unicast => return,
+            Cast::Multicast => (&self.in_mcast_pkts, &self.in_mcast_octets),
+            Cast::Broadcast => (&self.in_bcast_pkts, &self.in_bcast_octets),
+        };
+        packets.inc();
+        octets.add(len as u64);
+    }
+
+    /// Counts a packet of so many bytes, or a train of them as one, that goes to its link.
+    pub fn count_departure(&self, cast: Cast, len: usize) {
+        self.out_transmits.inc();
+        self.out_octets.add(len as u64);
+        let (packets, octets) = match cast {
+            Cast::Unicast => return,
+            Cast::Multicast => (&self.out_mcast_pkts, &self.out_mcast_octets),
+            Cast::Broadcast => (&self.out_bcast_pkts, &self.out_bcast_octets),
+        };
+        packets.inc();
+        octets.add(len as u64);
+    }
+}
+
+impl IcmpStats {
+    /// A message of a type came, whole.
+    pub fn came(&self, kind: u8) {
+        self.came[usize::from(kind)].inc();
+    }
+
+    /// A message of a type was sent.
+    pub fn went(&self, kind: u8) {
+        self.totals.out_msgs.inc();
+        self.went[usize::from(kind)].inc();
+    }
+
+    fn each(
+        &self,
+        group: &'static str,
+        named: &[Named],
+        out: &mut Vec<(&'static str, &'static str, u64)>,
+    ) {
+        self.totals.each(group, out);
+        for (kind, came, went) in named {
+            let at = usize::from(*kind);
+            out.push((group, came, self.came[at].value()));
+            out.push((group, went, self.went[at].value()));
+        }
+    }
+
+    /// The types that came and went at least once: (way, type, how many).
+    fn types(&self) -> Vec<(Way, u8, u64)> {
+        let of = |way: Way, counters: &[Counter; 256]| {
+            let values = (0..=u8::MAX).zip(counters).map(|(kind, count)| (kind, count.value()));
+            values.filter(|(_, n)| *n > 0).map(|(kind, n)| (way, kind, n)).collect::<Vec<_>>()
+        };
+        [of(Way::In, &self.came), of(Way::Out, &self.went)].concat()
+    }
+}
+
+/// A type that has names of its own: type, and Linux's names of its counters.
+type Named = (u8, &'static str, &'static str);
+
+/// The named types of ICMP for IPv4 (Linux's icmpmibmap).
+const NAMED_V4: &[Named] = &[
+    (3, "InDestUnreachs", "OutDestUnreachs"),
+    (11, "InTimeExcds", "OutTimeExcds"),
+    (12, "InParmProbs", "OutParmProbs"),
+    (4, "InSrcQuenchs", "OutSrcQuenchs"),
+    (5, "InRedirects", "OutRedirects"),
+    (8, "InEchos", "OutEchos"),
+    (0, "InEchoReps", "OutEchoReps"),
+    (13, "InTimestamps", "OutTimestamps"),
+    (14, "InTimestampReps", "OutTimestampReps"),
+    (17, "InAddrMasks", "OutAddrMasks"),
+    (18, "InAddrMaskReps", "OutAddrMaskReps"),
+];
+
+/// The named types of ICMPv6 (Linux's icmp6type2name).
+const NAMED_V6: &[Named] = &[
+    (1, "InDestUnreachs", "OutDestUnreachs"),
+    (2, "InPktTooBigs", "OutPktTooBigs"),
+    (3, "InTimeExcds", "OutTimeExcds"),
+    (4, "InParmProblems", "OutParmProblems"),
+    (128, "InEchos", "OutEchos"),
+    (129, "InEchoReplies", "OutEchoReplies"),
+    (130, "InGroupMembQueries", "OutGroupMembQueries"),
+    (131, "InGroupMembResponses", "OutGroupMembResponses"),
+    (132, "InGroupMembReductions", "OutGroupMembReductions"),
+    (133, "InRouterSolicits", "OutRouterSolicits"),
+    (134, "InRouterAdvertisements", "OutRouterAdvertisements"),
+    (135, "InNeighborSolicits", "OutNeighborSolicits"),
+    (136, "InNeighborAdvertisements", "OutNeighborAdvertisements"),
+    (137, "InRedirects", "OutRedirects"),
+    (143, "InMLDv2Reports", "OutMLDv2Reports"),
+];
+
+/// Which way a message goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// It came.
+    In,
+    /// It was sent.
+    Out,
 }
 
 group! {
@@ -201,18 +338,19 @@ pub struct Stats {
 impl Stats {
     /// The values now.
     pub fn snapshot(&self) -> Snapshot {
-        let mut values = Vec::with_capacity(128);
+        let mut values = Vec::with_capacity(300);
         self.ip.each("Ip", &mut values);
-        self.icmp.each("Icmp", &mut values);
+        self.icmp.each("Icmp", NAMED_V4, &mut values);
         self.tcp.each("Tcp", &mut values);
         self.udp.each("Udp", &mut values);
         self.ip6.each("Ip6", &mut values);
-        self.icmp6.each("Icmp6", &mut values);
+        self.icmp6.each("Icmp6", NAMED_V6, &mut values);
         self.udp6.each("Udp6", &mut values);
         self.tcp_ext.each("TcpExt", &mut values);
         self.neigh.each("Neigh", &mut values);
         self.rt_cache.each("RtCache", &mut values);
-        Snapshot { values }
+        let icmp_types = [self.icmp.types(), self.icmp6.types()];
+        Snapshot { values, icmp_types }
     }
 }
 
@@ -221,7 +359,7 @@ impl NicStats {
     pub fn snapshot(&self) -> Snapshot {
         let mut values = Vec::with_capacity(10);
         self.each("Nic", &mut values);
-        Snapshot { values }
+        Snapshot { values, ..Snapshot::default() }
     }
 }
 
@@ -229,12 +367,20 @@ impl NicStats {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {
     values: Vec<(&'static str, &'static str, u64)>,
+    icmp_types: [Vec<(Way, u8, u64)>; 2],
 }
 
 impl Snapshot {
     /// One value by its Linux group and name, such as ("Udp", "NoPorts"); 0 for a name that is not kept.
     pub fn value(&self, group: &str, name: &str) -> u64 {
         self.iter().find(|(g, n, _)| *g == group && *n == name).map_or(0, |(_, _, value)| value)
+    }
+
+    /// The types of ICMP messages that came and went at least once, in order: (way, type, how many). The groups are "Icmp" and
+    /// "Icmp6".
+    pub fn icmp_types(&self, group: &str) -> &[(Way, u8, u64)] {
+        let [v4, v6] = &self.icmp_types;
+        if group == "Icmp6" { v6 } else { v4 }
     }
 
     /// All values: (group, name, value).

@@ -182,6 +182,8 @@ pub struct Ipv6Conf {
     pub router_solicitations: i32,
     /// The secret of stable private addresses.
     pub stable_secret: Option<Ipv6Addr>,
+    /// The last 64 bits of the addresses that are made of routers' prefixes (`ip token`); the unspecified address for none.
+    pub token: Ipv6Addr,
     /// Ignores fragmented neighbour discovery (RFC 6980).
     pub suppress_frag_ndisc: bool,
     /// How long a temporary address is preferred, in seconds.
@@ -241,6 +243,7 @@ impl Default for Ipv6Conf {
             router_solicitation_max_interval: 3600,
             router_solicitations: -1,
             stable_secret: None,
+            token: Ipv6Addr::UNSPECIFIED,
             suppress_frag_ndisc: true,
             temp_prefered_lft: 86_400,
             temp_valid_lft: 604_800,
@@ -252,6 +255,11 @@ impl Default for Ipv6Conf {
 }
 
 impl Ipv6Conf {
+    /// Whether an interface takes router advertisements (Linux's ipv6_accept_ra).
+    pub fn takes_adverts(&self) -> bool {
+        if self.forwarding { self.accept_ra == 2 } else { self.accept_ra > 0 }
+    }
+
     /// An interface that says nothing by itself: no detection, no question for routers, and deaf to their answers.
     pub fn quiet() -> Ipv6Conf {
         Ipv6Conf { dad_transmits: 0, accept_ra: 0, router_solicitations: 0, ..Ipv6Conf::default() }

@@ -310,7 +310,8 @@ fn ping_goes_both_ways_in_both_families() {
         assert_eq!(received.ttl, 64);
         let group = if family == Family::V4 { "Icmp" } else { "Icmp6" };
         assert_eq!(sim.stack(a).stats().value(group, "OutEchos"), 1);
-        assert_eq!(sim.stack(b).stats().value(group, "OutEchoReps"), 1);
+        let replies = if family == Family::V4 { "OutEchoReps" } else { "OutEchoReplies" };
+        assert_eq!(sim.stack(b).stats().value(group, replies), 1);
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Carrier {
     pub ttl: u8,
     /// Type of service or traffic class.
     pub tos: u8,
+    /// Traffic class and flow label of IPv6, as in its header; 0 over IPv4.
+    pub flow_info: u32,
 }
 
 /// When a send came how far.

@@ -35,10 +35,9 @@ impl Topology {
         own
     }
 
-    fn ask_for_routers(&self, nic: &Nic, now: Instant) {
+    pub(super) fn ask_for_routers(&self, nic: &Nic, now: Instant) {
         let conf = &self.of_nic(nic.id).ipv6;
-        let accept = if conf.forwarding { conf.accept_ra == 2 } else { conf.accept_ra > 0 };
-        if accept && !nic.is_loopback() {
+        if conf.takes_adverts() && !nic.is_loopback() {
             nic.autoconf.lock().solicit(now, conf);
         }
     }
@@ -75,7 +74,6 @@ impl Stack {
                     let nonce = Some(nonce).filter(|_| conf.ipv6.enhanced_dad);
                     let body = NeighbourSolicit { target, source: None, nonce }.body();
                     let header = Icmp::new(v6::NEIGHBOUR_SOLICIT, 0, [0; 4]);
-                    self.shared.stats.icmp6.out_neighbor_solicits.inc();
                     // RFC 4862 section 5.4.2: "The IP source is set to the unspecified address".
                     let way = (Ipv6Addr::UNSPECIFIED, solicited_node(target));
                     self.send_ndp(now, nic, way, None, (header, body));
@@ -117,7 +115,6 @@ impl Stack {
         // "MUST NOT be included if the Source Address is the unspecified address."
         let body = router_solicit_body(own.map(|_| nic.mac));
         let header = Icmp::new(v6::ROUTER_SOLICIT, 0, [0; 4]);
-        self.shared.stats.icmp6.out_router_solicits.inc();
         let way = (own.unwrap_or(Ipv6Addr::UNSPECIFIED), ALL_ROUTERS);
         self.send_ndp(now, nic, way, None, (header, body));
     }
@@ -132,7 +129,6 @@ impl Stack {
             link_address: Some(nic.mac),
         };
         let header = Icmp::new(v6::NEIGHBOUR_ADVERT, 0, advert.rest());
-        self.shared.stats.icmp6.out_neighbor_advertisements.inc();
         self.send_ndp(now, nic, (target, ALL_NODES), None, (header, advert.body()));
     }
 

@@ -15,7 +15,7 @@ use crate::ip::multicast::{GroupConf, GroupListing, Report, SourceFilter};
 use crate::ip::{
     Address, Cast, Family, Fragment, IpError, IpInfo, IpMeta, PROTO_ICMPV6, RouteInfo, RouteQuery,
 };
-use crate::link::{NicId, NicKind};
+use crate::link::{MacAddr, NicId, NicKind};
 use crate::time::{Duration, Instant};
 use crate::transport::icmp_echo::encapsulate;
 use crate::wire::checksum;
@@ -140,6 +140,8 @@ pub struct Memberships {
     pub igmp_version: u8,
     /// The groups of both families, by address.
     pub groups: Vec<GroupListing>,
+    /// The link-layer addresses that its device is told to listen to besides.
+    pub listened: Vec<MacAddr>,
 }
 
 impl Stack {
@@ -155,6 +157,7 @@ impl Stack {
                 kind: nic.kind,
                 igmp_version: groups.version(now, Family::V4, &conf),
                 groups: groups.list(),
+                listened: nic.listened.lock().iter().copied().collect(),
             }
         };
         topology.nics().map(of_nic).collect()
@@ -267,6 +270,7 @@ impl Stack {
         let route = link_route(nic, src, dst.into());
         let mut packet = PacketBuffer::from_slice(&message);
         self.add_header(now, topology, (&route, &meta), &mut packet);
+        self.shared.stats.ip.out_requests.inc();
         // A full or broken link drops it; reports repeat themselves.
         let _ = self.emit(now, nic, &route, packet);
     }
@@ -301,7 +305,8 @@ impl Stack {
             dst,
         }
         .emit(packet.prepend::<{ ipv6::HEADER_LEN }>());
-        self.shared.stats.icmp6.out_msgs.inc();
+        self.shared.stats.icmp6.went(kind);
+        self.shared.stats.ip6.out_requests.inc();
         let _ = self.emit(now, nic, &link_route(nic, src.into(), dst.into()), packet);
     }
 

@@ -52,9 +52,9 @@ impl Stack {
             return stats.in_errors.inc();
         }
         let message = Icmp::parse(&bytes);
+        stats.came(message.kind);
         match message.kind {
             v4::ECHO => {
-                stats.in_echos.inc();
                 let conf = &rx.topology.tunables().ip;
                 // An answer to a broadcast only serves attacks.
                 let alone = info.cast == Cast::Unicast || !conf.icmp_echo_ignore_broadcasts;
@@ -63,21 +63,14 @@ impl Stack {
                 }
             }
             v4::ECHO_REPLY => {
-                stats.in_echo_reps.inc();
                 self.deliver_echo_reply(rx, info, &message, packet);
             }
             v4::UNREACHABLE | v4::TIME_EXCEEDED | v4::PARAMETER_PROBLEM => {
-                match message.kind {
-                    v4::UNREACHABLE => stats.in_dest_unreachs.inc(),
-                    v4::TIME_EXCEEDED => stats.in_time_excds.inc(),
-                    _ => stats.in_parm_probs.inc(),
-                }
                 packet.advance(HEADER_LEN);
                 let body = packet.to_vec_up_to(QUOTE_V4);
                 self.error_came(rx.now, info, &message, &body);
             }
             v4::REDIRECT => {
-                stats.in_redirects.inc();
                 packet.advance(HEADER_LEN);
                 let body = packet.to_vec_up_to(QUOTE_V4);
                 // Network redirects are taken as host redirects (RFC 1122 section 3.2.2.2).
@@ -90,7 +83,6 @@ impl Stack {
                 }
             }
             v4::TIMESTAMP => {
-                stats.in_timestamps.inc();
                 let conf = &rx.topology.tunables().ip;
                 if info.cast == Cast::Unicast || !conf.icmp_echo_ignore_broadcasts {
                     self.timestamp(rx, info, &message, packet);
@@ -112,9 +104,9 @@ impl Stack {
             return stats.in_errors.inc();
         }
         let message = Icmp::parse(&bytes);
+        stats.came(message.kind);
         match message.kind {
             v6::ECHO => {
-                stats.in_echos.inc();
                 let conf = &rx.topology.tunables().ip;
                 let groups = info.cast == Cast::Unicast || !conf.icmp6_echo_ignore_multicast;
                 let anycast = conf.icmp6_echo_ignore_anycast && rx.topology.is_anycast(info.dst);
@@ -123,16 +115,9 @@ impl Stack {
                 }
             }
             v6::ECHO_REPLY => {
-                stats.in_echo_reps.inc();
                 self.deliver_echo_reply(rx, info, &message, packet);
             }
             kind if icmp::is_error_v6(kind) => {
-                match kind {
-                    v6::UNREACHABLE => stats.in_dest_unreachs.inc(),
-                    v6::TOO_BIG => stats.in_pkt_too_bigs.inc(),
-                    v6::TIME_EXCEEDED => stats.in_time_excds.inc(),
-                    _ => stats.in_parm_probs.inc(),
-                }
                 packet.advance(HEADER_LEN);
                 let body = packet.to_vec_up_to(QUOTE_V6);
                 self.error_came(rx.now, info, &message, &body);
@@ -173,8 +158,7 @@ impl Stack {
         let fragment = Fragment::Anywhere;
         let meta = IpMeta { tos, fragment, options, ..IpMeta::new(protocol) };
         if self.send_payload(rx.now, &route, &meta, answer).is_ok() {
-            stats.out_msgs.inc();
-            stats.out_echo_reps.inc();
+            stats.went(reply.kind);
         }
     }
 
@@ -194,8 +178,7 @@ impl Stack {
         let meta =
             IpMeta { tos: info.tos, fragment: Fragment::Anywhere, ..IpMeta::new(PROTO_ICMP) };
         if self.send_payload(rx.now, &route, &meta, answer).is_ok() {
-            self.shared.stats.icmp.out_msgs.inc();
-            self.shared.stats.icmp.out_timestamp_reps.inc();
+            self.shared.stats.icmp.went(v4::TIMESTAMP_REPLY);
         }
     }
 
@@ -244,7 +227,13 @@ impl Stack {
             return;
         }
         let icmp = Some((message.kind, message.code));
-        let carrier = Some(Carrier { dst: info.dst, nic: info.nic, ttl: info.ttl, tos: info.tos });
+        let carrier = Some(Carrier {
+            dst: info.dst,
+            nic: info.nic,
+            ttl: info.ttl,
+            tos: info.tos,
+            flow_info: info.flow_info,
+        });
         let quoted_len = quoted_len(offender, message);
         let told = Told { error, severity, offender, icmp, mtu, carrier, quoted_len };
         self.report(now, info.nic, told, &quoted);
@@ -376,20 +365,7 @@ impl Stack {
             meta.options = info.options.echoed();
         }
         if self.send_payload(rx.now, &route, &meta, message).is_ok() {
-            stats.out_msgs.inc();
-            match (info.dst, kind) {
-                (IpAddr::V4(_), v4::UNREACHABLE) | (IpAddr::V6(_), v6::UNREACHABLE) => {
-                    stats.out_dest_unreachs.inc();
-                }
-                (IpAddr::V4(_), v4::TIME_EXCEEDED) | (IpAddr::V6(_), v6::TIME_EXCEEDED) => {
-                    stats.out_time_excds.inc();
-                }
-                (IpAddr::V4(_), v4::PARAMETER_PROBLEM) | (IpAddr::V6(_), v6::PARAMETER_PROBLEM) => {
-                    stats.out_parm_probs.inc();
-                }
-                (IpAddr::V6(_), v6::TOO_BIG) => stats.out_pkt_too_bigs.inc(),
-                _ => {}
-            }
+            stats.went(kind);
         }
     }
 

@@ -53,7 +53,8 @@ use crate::transport::{DeadlineHook, Host, OnTimer, Shared, TimerHandle};
 use offload::gro::Gro;
 
 pub use admin::{
-    AddressError, NeighbourError, NicConfig, NicError, NicInfo, RouteError, RuleError,
+    AddressError, ListenError, NeighbourError, NicConfig, NicError, NicInfo, RouteError, RuleError,
+    TokenError,
 };
 pub use groups::Memberships;
 pub use nic::{Nic, NicState};

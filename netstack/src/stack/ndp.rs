@@ -54,22 +54,10 @@ impl Stack {
         }
         let body = packet.to_vec_up_to(MAX_BODY);
         let handled = match message.kind {
-            v6::NEIGHBOUR_SOLICIT => {
-                stats.in_neighbor_solicits.inc();
-                self.solicited(rx, info, &body)
-            }
-            v6::NEIGHBOUR_ADVERT => {
-                stats.in_neighbor_advertisements.inc();
-                self.advertised(rx, info, message.rest, &body)
-            }
-            v6::ROUTER_ADVERT => {
-                stats.in_router_advertisements.inc();
-                self.router_advertised(rx, info, message.rest, &body)
-            }
-            v6::REDIRECT => {
-                stats.in_redirects.inc();
-                self.redirected_v6(rx, info, &body)
-            }
+            v6::NEIGHBOUR_SOLICIT => self.solicited(rx, info, &body),
+            v6::NEIGHBOUR_ADVERT => self.advertised(rx, info, message.rest, &body),
+            v6::ROUTER_ADVERT => self.router_advertised(rx, info, message.rest, &body),
+            v6::REDIRECT => self.redirected_v6(rx, info, &body),
             _ => Some(()),
         };
         if handled.is_none() {
@@ -130,7 +118,6 @@ impl Stack {
             link_address: (by_multicast || force).then_some(rx.nic.mac),
         };
         let header = Icmp::new(v6::NEIGHBOUR_ADVERT, 0, advert.rest());
-        self.shared.stats.icmp6.out_neighbor_advertisements.inc();
         self.send_ndp(rx.now, rx.nic, (solicit.target, dst), None, (header, advert.body()));
         Some(())
     }
@@ -195,7 +182,6 @@ impl Stack {
         let dst = if mac.is_some() { target } else { solicited_node(target) };
         let body = NeighbourSolicit { target, source: Some(nic.mac), nonce: None }.body();
         let header = Icmp::new(v6::NEIGHBOUR_SOLICIT, 0, [0; 4]);
-        self.shared.stats.icmp6.out_neighbor_solicits.inc();
         self.send_ndp(now, nic, (src, dst), mac, (header, body));
     }
 
@@ -229,11 +215,15 @@ impl Stack {
             multicast_loop: false,
             ..IpMeta::new(PROTO_ICMPV6)
         };
-        self.shared.stats.icmp6.out_msgs.inc();
+        self.shared.stats.icmp6.went(header.kind);
+        self.shared.stats.ip6.out_requests.inc();
         self.add_header(now, &self.topology(), (&route, &meta), &mut packet);
         // A full or broken link drops it; discovery repeats itself.
         let _ = match mac {
-            Some(mac) => self.transmit_ip(now, nic, mac, crate::ip::Family::V6, &mut packet),
+            Some(mac) => {
+                self.shared.stats.ip6.count_departure(cast, packet.len());
+                self.transmit_ip(now, nic, mac, crate::ip::Family::V6, &mut packet)
+            }
             None => self.emit(now, nic, &route, packet),
         };
     }

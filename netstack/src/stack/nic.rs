@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -39,6 +40,8 @@ pub struct Nic {
     up: AtomicBool,
     /// The multicast groups it belongs to.
     pub groups: Mutex<Groups>,
+    /// The link-layer addresses that it is told to listen to, besides those of its groups.
+    pub(super) listened: Mutex<BTreeSet<MacAddr>>,
     /// What it does by itself about IPv6.
     pub autoconf: Mutex<Autoconf>,
     /// Behind stable addresses, where no secret is set.
@@ -80,6 +83,7 @@ impl Nic {
             mtu_v6,
             up,
             groups,
+            listened: Mutex::default(),
             autoconf,
             secret,
             announce: AtomicBool::new(false),

@@ -208,6 +208,7 @@ impl Stack {
         let stats = &self.shared.stats.ip;
         stats.in_receives.inc();
         let available = packet.len();
+        stats.in_octets.add(available as u64);
         let header_len = packet.peek::<1>().and_then(|[first]| Ipv4::header_len(first));
         let Some(bytes) = header_len.and_then(|len| packet.pull(len)) else {
             stats.in_hdr_errors.inc();
@@ -222,6 +223,7 @@ impl Stack {
                 return stats.in_hdr_errors.inc();
             }
         };
+        stats.count_ecn(header.tos);
         let headers = Headers::new(bytes);
         let options = Options::check(bytes.get(HEADER_LEN..).unwrap_or_default());
         packet.truncate(usize::from(header.total_len));
@@ -240,7 +242,7 @@ impl Stack {
         }
         match self.input_v4(rx, &header, &packet) {
             Input::Local(cast) => {
-                self.count_cast(rx, cast);
+                stats.count_cast(cast, available);
                 match header.is_fragment() {
                     true => self.reassemble_v4(rx, cast, &header, headers, packet),
                     false => self.deliver_ipv4(rx, cast, &header, headers, packet),
@@ -275,15 +277,6 @@ impl Stack {
         let pointer = u8::try_from(at).unwrap_or(u8::MAX);
         let message = (v4::PARAMETER_PROBLEM, 0, [pointer, 0, 0, 0]);
         self.send_error(rx, &info, &headers, &packet, message, false);
-    }
-
-    pub(super) fn count_cast(&self, rx: &Rx<'_>, cast: Cast) {
-        let stats = if rx.link_cast == Cast::Unicast { None } else { Some(&self.shared.stats.ip) };
-        match (cast, stats) {
-            (Cast::Broadcast, Some(stats)) => stats.in_bcast_pkts.inc(),
-            (Cast::Multicast, Some(stats)) => stats.in_mcast_pkts.inc(),
-            _ => {}
-        }
     }
 
     fn reassemble_v4(

@@ -49,12 +49,15 @@ impl Stack {
     pub(super) fn receive_ipv6(&self, rx: &Rx<'_>, mut packet: PacketBuffer) {
         let stats = &self.shared.stats.ip6;
         stats.in_receives.inc();
+        let available = packet.len();
+        stats.in_octets.add(available as u64);
         let Some(bytes) = packet.peek::<HEADER_LEN>() else { return stats.in_hdr_errors.inc() };
         let Some(header) = Ipv6::parse(&bytes) else { return stats.in_hdr_errors.inc() };
         let total = HEADER_LEN + usize::from(header.payload_len);
         if total > packet.len() {
             return stats.in_truncated_pkts.inc();
         }
+        stats.count_ecn(header.traffic_class);
         packet.truncate(total);
         let headers = Headers::new(&bytes);
         packet.advance(HEADER_LEN);
@@ -71,9 +74,7 @@ impl Stack {
         };
         match self.input_v6(rx, &header, &packet) {
             Input::Local(cast) => {
-                if cast == Cast::Multicast && rx.link_cast != Cast::Unicast {
-                    stats.in_mcast_pkts.inc();
-                }
+                stats.count_cast(cast, available);
                 self.walk_extensions(rx, Walk { cast, ..walk }, packet);
             }
             Input::Forward(onward) => self.pass_on(rx, walk, &onward, packet),

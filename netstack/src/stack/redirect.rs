@@ -152,7 +152,6 @@ impl Stack {
         if !send || !near || !self.redirects.may_tell(rx.now, passing.info.src) {
             return;
         }
-        self.shared.stats.icmp.out_redirects.inc();
         // RFC 1812 section 5.2.7.2: "Routers MUST NOT generate a Redirect Message ... for network": code 1 is for the host.
         let message = (v4::REDIRECT, 1, gateway.octets());
         self.send_error(rx, passing.info, passing.headers, passing.rest, message, false);
@@ -173,8 +172,6 @@ impl Stack {
         let mac = rx.nic.neighbours.lock().get(target.into()).and_then(|known| known.mac);
         let quote = passing.headers.quote(passing.rest, QUOTE_V6);
         let body = Redirect { target, destination: dst, link_address: mac }.body(&quote);
-        let stats = &self.shared.stats.icmp6;
-        stats.out_redirects.inc();
         let header = Icmp::new(v6::REDIRECT, 0, [0; 4]);
         self.send_ndp(rx.now, rx.nic, (own, src), None, (header, body));
     }

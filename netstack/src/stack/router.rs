@@ -115,9 +115,8 @@ impl Stack {
         }
         let advert = RouterAdvert::parse(rest, body)?;
         let conf = rx.topology.of_nic(rx.nic.id).ipv6;
-        let accept = if conf.forwarding { conf.accept_ra == 2 } else { conf.accept_ra > 0 };
         let from_us = rx.topology.is_local(info.src) && !conf.accept_ra_from_local;
-        if !accept || from_us {
+        if !conf.takes_adverts() || from_us {
             return Some(());
         }
         rx.nic.autoconf.lock().heard_router();
@@ -298,7 +297,13 @@ impl Topology {
         if !prefix.autonomous || !conf.autoconf || prefix.len != 64 {
             return;
         }
-        let Some((identifier, flags)) = self.identifier(nic, at) else { return };
+        let made = match conf.token.octets() {
+            [.., a, b, c, d, e, f, g, h] if !conf.token.is_unspecified() => {
+                Some(([a, b, c, d, e, f, g, h], AddressFlags::empty()))
+            }
+            _ => self.identifier(nic, at),
+        };
+        let Some((identifier, flags)) = made else { return };
         let ip = IpAddr::V6(stable::join(at, identifier));
         if self.address_of(nic.id, ip).is_some() {
             return self.renew(now, nic, (ip, prefix), changes);

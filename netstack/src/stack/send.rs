@@ -389,6 +389,7 @@ impl Stack {
         if !nic.is_up() {
             return Err(IpError::NetworkDown);
         }
+        self.ip_stats(route.dst).count_departure(route.cast, packet.len());
         match (nic.kind, route.cast) {
             (NicKind::Loopback, _) => {
                 self.count_sent(nic, &packet);

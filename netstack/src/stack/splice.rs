@@ -30,6 +30,11 @@ impl Stack {
         stats.out_requests.add(packets);
         stats.in_receives.add(packets);
         stats.in_delivers.add(packets);
+        // No stream between sockets of one stack is marked.
+        stats.in_no_ect_pkts.add(packets);
+        stats.in_octets.add(bytes);
+        stats.out_transmits.add(packets);
+        stats.out_octets.add(bytes);
         if let Some(nic) = self.topology().nic(nic) {
             nic.stats.tx_packets.add(packets);
             nic.stats.tx_bytes.add(bytes);

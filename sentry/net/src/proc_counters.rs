@@ -5,11 +5,16 @@ use core::fmt::Write as _;
 
 use netstack::ip::Family;
 use netstack::ip::conf::ConfTarget;
-use netstack::stats::Snapshot;
+use netstack::stats::{Snapshot, Way};
 use netstack::transport::Host;
 use netstack::transport::tcp::StateName;
 
+use sentry_abi::tcp::{
+    TCP_CLOSING, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_LAST_ACK, TCP_SYN_RECV, TCP_TIME_WAIT,
+};
+
 use crate::inet::InetSocket;
+use crate::inet::listing::{self, Listed, Table};
 use crate::netns::NetNamespace;
 use crate::sockopt::{Sorts, Target};
 
@@ -76,17 +81,6 @@ const TCP_CONSTANTS: &str = "1 200 120000 -1";
 
 const REVERSE_PATH_FILTER: &str = "IPReversePathFilter";
 
-/// Names of the counters that this stack has under another of Linux's names.
-fn own_name(name: &str) -> &str {
-    match name {
-        "InParmProblems" => "InParmProbs",
-        "OutParmProblems" => "OutParmProbs",
-        "InEchoReplies" => "InEchoReps",
-        "OutEchoReplies" => "OutEchoReps",
-        _ => name,
-    }
-}
-
 /// Two lines: names, then values.
 fn pair(out: &mut String, title: &str, names: &str, group: &str, stats: &Snapshot) {
     let _ = writeln!(out, "{title}: {names}");
@@ -99,6 +93,16 @@ fn pair(out: &mut String, title: &str, names: &str, group: &str, stats: &Snapsho
     out.push('\n');
 }
 
+/// The types of ICMP messages that came and went, in Linux's words.
+fn by_type(stats: &Snapshot, group: &str) -> Vec<(String, u64)> {
+    let word = |way: &Way| match way {
+        Way::In => "InType",
+        Way::Out => "OutType",
+    };
+    let types = stats.icmp_types(group).iter();
+    types.map(|(way, kind, count)| (format!("{}{kind}", word(way)), *count)).collect()
+}
+
 /// /proc/net/snmp
 pub fn snmp(net: &NetNamespace) -> String {
     let stats = net.stack().stats();
@@ -108,6 +112,12 @@ pub fn snmp(net: &NetNamespace) -> String {
     let constants = format!("{} {}", if forwards { 1 } else { 2 }, net.default_ttl());
     with_constants(&mut out, "Ip", ("Forwarding DefaultTTL", &constants), IP, &stats);
     pair(&mut out, "Icmp", ICMP, "Icmp", &stats);
+    let types = by_type(&stats, "Icmp");
+    if !types.is_empty() {
+        let (names, values): (Vec<_>, Vec<_>) =
+            types.iter().map(|(name, count)| (name.as_str(), count.to_string())).unzip();
+        let _ = writeln!(out, "IcmpMsg: {}\nIcmpMsg: {}", names.join(" "), values.join(" "));
+    }
     let titles = "RtoAlgorithm RtoMin RtoMax MaxConn";
     with_constants(&mut out, "Tcp", (titles, TCP_CONSTANTS), TCP, &stats);
     pair(&mut out, "Udp", UDP, "Udp", &stats);
@@ -147,8 +157,12 @@ pub fn snmp6(net: &NetNamespace) -> String {
     let mut out = String::new();
     for (group, names) in [("Ip6", IP6), ("Icmp6", ICMP6), ("Udp6", UDP6)] {
         for name in names.split_whitespace() {
-            let own = if group == "Icmp6" { own_name(name) } else { name };
-            let _ = writeln!(out, "{:<32}\t{}", format!("{group}{name}"), stats.value(group, own));
+            let _ = writeln!(out, "{:<32}\t{}", format!("{group}{name}"), stats.value(group, name));
+        }
+        if group == "Icmp6" {
+            for (name, count) in by_type(&stats, group) {
+                let _ = writeln!(out, "{:<32}\t{count}", format!("{group}{name}"));
+            }
         }
     }
     for name in UDP6.split_whitespace().filter(|name| *name != "IgnoredMulti") {
@@ -171,19 +185,43 @@ fn count(net: &NetNamespace, sort: Sorts, family: Option<Family>) -> (usize, usi
     (all.len(), all.iter().filter(|socket| in_use(socket)).count())
 }
 
-/// /proc/net/sockstat. Connections that no program holds are not told apart from the rest.
+/// The streams of a family that are in the tables, without those of a handshake or in TIME-WAIT: how many, and how many of them nobody
+/// holds any more.
+fn streams(net: &NetNamespace, family: Family) -> (usize, usize) {
+    let small = |listed: &Listed| matches!(listed.state, TCP_SYN_RECV | TCP_TIME_WAIT);
+    let unheld = |listed: &Listed| listed.socket.is_none();
+    // What waits to be accepted cannot have been closed by a program.
+    let closed = |listed: &Listed| {
+        matches!(listed.state, TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_CLOSING | TCP_LAST_ACK)
+    };
+    let mut all = listing::list(net, Table::Tcp);
+    // FIN-WAIT-2 that nobody holds is kept as TIME-WAIT is, and counted with it.
+    all.retain(|listed| {
+        listed.family == family
+            && !small(listed)
+            && (listed.socket.is_some() || listed.info.is_some())
+    });
+    let orphans = all.iter().filter(|listed| unheld(listed) && closed(listed)).count();
+    (all.len(), orphans)
+}
+
+/// /proc/net/sockstat
 pub fn sockstat(net: &NetNamespace) -> String {
     let stack = net.stack();
     let memory = &stack.shared().memory;
     let pages = |bytes: usize| bytes.div_ceil(PAGE);
-    let (alloc, _) = count(net, Sorts::TCP, None);
     let of = |sort| count(net, sort, Some(Family::V4)).1;
+    let (v4, v6) = (streams(net, Family::V4), streams(net, Family::V6));
+    // The sockets of programs that are in no table are allocated, too.
+    let (held, in_use) = count(net, Sorts::TCP, None);
+    let alloc = v4.0 + v6.0 + (held - in_use);
     let (fragments, fragment_bytes) = stack.reassembly_of(Family::V4);
     format!(
-        "sockets: used {}\nTCP: inuse {} orphan 0 tw {} alloc {alloc} mem {}\nUDP: inuse {} mem {}\nUDPLITE: inuse 0\nRAW: inuse {}\n\
+        "sockets: used {}\nTCP: inuse {} orphan {} tw {} alloc {alloc} mem {}\nUDP: inuse {} mem {}\nUDPLITE: inuse 0\nRAW: inuse {}\n\
          FRAG: inuse {fragments} memory {fragment_bytes}\n",
         net.sockets().all().len() + net.local_sockets().all().len(),
-        of(Sorts::TCP),
+        v4.0,
+        v4.1 + v6.1,
         stack.shared().tcp.time_wait.len(),
         pages(memory.tcp.used()),
         of(Sorts::UDP),
@@ -198,7 +236,7 @@ pub fn sockstat6(net: &NetNamespace) -> String {
     let (fragments, bytes) = net.stack().reassembly_of(Family::V6);
     format!(
         "TCP6: inuse {}\nUDP6: inuse {}\nUDPLITE6: inuse 0\nRAW6: inuse {}\nFRAG6: inuse {fragments} memory {bytes}\n",
-        of(Sorts::TCP),
+        streams(net, Family::V6).0,
         of(Sorts::UDP),
         of(Sorts::RAW),
     )
@@ -239,12 +277,8 @@ mod tests {
                         || name == REVERSE_PATH_FILTER
                         || name == "InTooBigErrors"
                 }
-                "Icmp" => {
-                    has(ICMP)
-                        || name.ends_with("PktTooBigs")
-                        || name.contains("Router")
-                        || name.contains("Neighbor")
-                }
+                "Icmp" => has(ICMP),
+                "Icmp6" => has(ICMP6) || name == "OutRateLimitGlobal",
                 "Tcp" => has(TCP),
                 "Udp" => has(UDP),
                 "TcpExt" => has(TCP_EXT),

@@ -148,16 +148,21 @@ pub fn dev_mcast(net: &NetNamespace) -> String {
         if nic.kind != NicKind::Ethernet {
             continue;
         }
-        let mut filter: BTreeMap<[u8; 6], usize> = BTreeMap::new();
+        // How many groups each serves, and whether an administrator asked for it.
+        let mut filter: BTreeMap<MacAddr, (usize, usize)> = BTreeMap::new();
         for group in &nic.groups {
             let of_host = matches!(group.address, IpAddr::V6(v6) if v6.octets()[1] & 0xf < 2);
             if !of_host {
-                *filter.entry(MacAddr::of_multicast(group.address).0).or_default() += 1;
+                filter.entry(MacAddr::of_multicast(group.address)).or_default().0 += 1;
             }
         }
-        for (mac, groups) in filter {
-            let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
-            let _ = writeln!(out, "{:<4} {:<15} {groups:<5} {:<5} {mac}", nic.nic.0, nic.name, 0);
+        for mac in &nic.listened {
+            let (users, asked) = filter.entry(*mac).or_default();
+            (*users, *asked) = (*users + 1, 1);
+        }
+        for (mac, (users, asked)) in filter {
+            let mac: String = mac.0.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = writeln!(out, "{:<4} {:<15} {users:<5} {asked:<5} {mac}", nic.nic.0, nic.name);
         }
     }
     out

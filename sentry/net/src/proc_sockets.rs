@@ -162,7 +162,10 @@ pub fn unix(net: &NetNamespace) -> Vec<u8> {
         let flags = if listed.listens { ACCEPTS } else { 0 };
         let line = format!(
             "0000000000000000: {:08X} 00000000 {flags:08X} {:04X} {state:02X} {:5}",
-            2, listed.kind, listed.inode
+            // The table's and the file's references, and the peer's.
+            2 + u32::from(connected),
+            listed.kind,
+            listed.inode
         );
         out.extend_from_slice(line.as_bytes());
         match &listed.name {
@@ -239,6 +242,7 @@ mod tests {
             cookie: 5,
             drops: 0,
             socket: None,
+            info: None,
         };
         assert_eq!(
             common(&listed, 7),

@@ -92,6 +92,30 @@ fn ip_changes_neighbours_and_links() {
 }
 
 #[test]
+fn ip_shows_and_changes_what_devices_listen_to() {
+    // Sorted, as Linux tells the addresses in the order in which they came; that of the link-local address is of the device.
+    compare(
+        "m() { echo \"== $*\"; \"$@\" 2>&1 | sed 's/:/-/g; s/33-33-ff-00-00-02/OWN/; s/33-33-ff-.*/SOLICITED/; s/3333ff000002/OWN/; s/3333ff.*/SOLICITED/; s/ff02--1-ff00-2/OWN/; s/ff02--1-ff.*/SOLICITED/' | sort; }
+         m ip maddr; m ip maddr show dev eth0; m ip maddr show dev lo; m ip -4 maddr; m ip -6 maddr show dev lo; m ip -j maddr show dev lo
+         t ip maddr add 33:33:00:00:00:77 dev eth0; t ip maddr add 33:33:00:00:00:77 dev eth0; t ip maddr add 01:00:5e:00:00:01 dev eth0; m ip maddr show dev eth0; m cat /proc/net/dev_mcast
+         t ip maddr del 33:33:00:00:00:77 dev eth0; t ip maddr del 33:33:00:00:00:77 dev eth0; t ip maddr del 01:00:5e:00:00:01 dev eth0; m ip maddr show dev eth0
+         t ip maddr add 01:00:5e:00:00:05 dev nope; t ip maddr add 01:00:5e:00:00:05 dev lo; t ip maddr add 33:33 dev eth0",
+    );
+}
+
+#[test]
+fn ip_token_sets_the_identifier_of_addresses() {
+    compare(
+        "c() { cat /proc/sys/net/ipv6/conf/eth0/addr_gen_mode; }
+         t ip token; t ip token set ::5 dev lo; sysctl -qw net.ipv6.conf.eth0.router_solicitations=0; t ip token set ::5 dev eth0
+         sysctl -qw net.ipv6.conf.eth0.router_solicitations=1; t ip token set ::5 dev eth0; t ip token; t ip token list; t ip token get dev eth0; t ip token del dev eth0; t ip token
+         sysctl -qw net.ipv6.conf.eth0.accept_ra=0; t ip token set ::5 dev eth0; t ip token set ::5 dev nope
+         t ip link set eth0 addrgenmode none; c; t ip link set eth0 addrgenmode stable_secret; c; t ip link set eth0 addrgenmode random; c; t ip link set eth0 addrgenmode eui64; c
+         t ip -6 -o addr show dev lo; t ip -6 route show cache; t ip route show cache; t ip route list cache",
+    );
+}
+
+#[test]
 fn ip_monitor_hears_what_changes() {
     let script = "ip monitor link address route rule > /tmp/heard & m=$!
          # The monitor listens once it has its groups.

@@ -22,6 +22,14 @@ fn ifconfig_shows_and_changes_interfaces() {
 }
 
 #[test]
+fn netstat_shows_groups_and_interfaces() {
+    // The group of the link-local address is of the device; counters are of the moment.
+    compare(
+        "t netstat -gn | sed 's/ff02::1:ff00:2/OWN/; s/ff02::1:ff.*/SOLICITED/'; t netstat -gn4; t netstat -i | awk '{print $1, $2, $NF}'; t netstat -ai | awk '{print $1, $2, $NF}'; t netstat -nr; t netstat -nr6 | grep -v 'fe80\\|ff00\\| lo$' | awk '{print $1, $2, $3, $4, $NF}'",
+    );
+}
+
+#[test]
 fn route_shows_and_changes_routes() {
     compare(
         "t route -n; t route add -net 10.77.0.0 netmask 255.255.0.0 gw 10.9.0.9 metric 3; t route add -host 10.66.0.1 dev eth0

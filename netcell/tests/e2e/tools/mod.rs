@@ -1,5 +1,6 @@
 //! The network tools of Debian, unchanged, in a sandbox and on the host in a namespace of the same shape: what they print is compared.
 
+mod counters;
 mod ip;
 mod legacy;
 mod reach;

@@ -79,6 +79,24 @@ fn traceroute_asks_by_tcp_and_with_sizes() {
 }
 
 #[test]
+fn tracepath_finds_the_mtu_and_counts_hops_both_ways() {
+    compare(
+        &[],
+        "t() { echo \"== $*\"; \"$@\" 2>&1; echo \"status $?\"; }
+         t tracepath -n 10.9.0.1; t tracepath -n -6 fd09::1; t tracepath -n 10.9.0.2; t tracepath -n -6 fd09::2; t tracepath -b -l 1400 -m 3 10.9.0.1
+         t tracepath -n -6 -l 1400 fd09::1; t tracepath -n -l 65520 10.9.0.1; t tracepath -n -l 70000 10.9.0.1",
+    );
+}
+
+#[test]
+fn tracepath_finds_the_mtu_of_a_smaller_link() {
+    compare(
+        &[],
+        "ip link set eth0 mtu 1300; tracepath -n 10.9.0.1; echo $?; tracepath -n -6 fd09::1; echo $?",
+    );
+}
+
+#[test]
 fn mtr_reports_its_only_hop() {
     // Without the times, and the heading with the date and the name of the machine.
     compare(

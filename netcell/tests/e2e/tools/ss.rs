@@ -49,8 +49,9 @@ def show(command):
 
 #[track_caller]
 fn compare(commands: &str) {
+    // The same congestion control at both ends, whatever the machine's is.
     let script = format!(
-        "cat > /tmp/holder.py <<'END'\n{HOLDER}\n{commands}\nEND\n/usr/bin/python3 /tmp/holder.py; rm -f /tmp/holder.py"
+        "sysctl -qw net.ipv4.tcp_congestion_control=reno; cat > /tmp/holder.py <<'END'\n{HOLDER}\n{commands}\nEND\n/usr/bin/python3 /tmp/holder.py; rm -f /tmp/holder.py"
     );
     let (on_host, inside) = on_loopback(&script);
     same(&on_host, &inside);
@@ -70,6 +71,35 @@ fn ss_filters_by_its_expressions() {
         "show('ss -Htan sport = :7001'); show('ss -Htan \"( sport = :7001 or dport = :7001 ) and dst 127.0.0.0/8\"')
 show('ss -Htan state established'); show('ss -Htan state listening sport gt :7001'); show('ss -Htan src 10.0.0.0/8'); show('ss -Htan \"not ( sport = :7001 )\"')
 show('ss -Htan \"sport >= :7004 and sport <= :7006\"'); show('ss -Htan dst [::ffff:127.0.0.1]'); show('ss -Htan state fin-wait-2 state close-wait'); show('ss -Htan sport = :x7')",
+    );
+}
+
+#[test]
+fn ss_tells_what_connections_and_listeners_did() {
+    // Times, rates, what memory a kernel spends, and the segment sizes of loopback, where Linux takes half a window at most.
+    compare(
+        r#"gone = re.compile(r' (rto|rtt|mss|minrtt|ato|send|pacing_rate|delivery_rate|lastsnd|lastrcv|lastack|busy|wscale|snd_wnd)[: ][0-9.,/a-zA-Z]*|(?<=[a-z])[0-9]+(?=[,)])|ino:I|sk:S')
+def told(command):
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    lines = [' '.join(gone.sub('', l).split()) for l in (re.sub(r'pid=\d+', 'pid=P', re.sub(r'ino:\d+|sk:[0-9a-f]+|cgroup:\S+', '', l)) for l in done.stdout.splitlines() + done.stderr.splitlines())]
+    # That of a connection which only closed counts as set by the path, or by the program, as the congestion control has it.
+    print('==', command); print('\n'.join(sorted(l.replace(' app_limited', '') for l in lines if 'cgroup2' not in l)), flush=True)
+told('ss -tinOH'); told('ss -tlinOH'); told('ss -tinpmO'); told('ss -HtanemO'); told('ss -Huam'); told('ss -tin6OH')"#,
+    );
+}
+
+#[test]
+fn ss_sums_up_and_lists_local_sockets() {
+    compare(
+        r#"def plain(command):
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    out = re.sub(r'pid=\d+', 'pid=P', done.stdout + done.stderr)
+    # Numbers of inodes; and what counts the sockets of the whole machine, and those of its kernel.
+    out = re.sub(r'\b\d{2,}\b(?! *$)(?=.*\*)|(?<=\* )\d+', 'I', out) if 'ss -x' in command else out
+    out = re.sub(r'Total: \d+|closed \d+|TCP: *\d+', '', out)
+    print('==', command); print('\n'.join(' '.join(l.split()) for l in out.splitlines()), flush=True)
+plain('ss -s'); plain('ss -xlH | sort'); plain('ss -xlpH | sort'); plain('ss -xaH | grep -v "@gram" | wc -l')
+print(sorted(' '.join(r.split()[1:6]) for r in open('/proc/net/unix').read().splitlines()[1:]))"#,
     );
 }
 

@@ -8,7 +8,9 @@ use super::stamps::Stamps;
 use super::{Datagram, Kind, State};
 use crate::buffer::{Chain, ChecksumOffload, Gso, GsoKind, PacketBuffer, Source};
 use crate::ip::route::Scope;
-use crate::ip::{Cast, Fragment, IpError, IpMeta, PROTO_ICMPV6, PROTO_RAW, RouteInfo, RouteQuery};
+use crate::ip::{
+    Cast, Fragment, IpError, IpMeta, PROTO_ICMP, PROTO_ICMPV6, PROTO_RAW, RouteInfo, RouteQuery,
+};
 use crate::link::NicId;
 use crate::socket::options::{Asks, MtuDiscover, Stamping};
 use crate::socket::{ErrorReport, Report, SendError, SocketError, scope_of};
@@ -103,6 +105,8 @@ pub(super) struct Pending {
 
 /// The bits of flow information that are the label.
 const LABEL: u32 = 0xf_ffff;
+/// The longest message over IPv4 that Linux looks at.
+const MAX_LENGTH_V4: usize = 0xffff;
 
 /// All that a send needs, read under the lock.
 #[derive(Clone)]
@@ -153,6 +157,10 @@ impl Datagram {
         drop(state);
         let len = source.remaining();
         if len > self.max_payload(&plan) {
+            // As on Linux, a length that IPv4 cannot say is refused before anybody asks for the way.
+            if plan.remote.is_ipv6() || len <= MAX_LENGTH_V4 {
+                self.report_too_long(&plan, &self.way(now, &plan)?);
+            }
             return Err(SendError::MessageTooLong);
         }
         let payload = Chain::from_source(&self.host.shared().slabs, source, len)?;
@@ -199,8 +207,7 @@ impl Datagram {
         copies: u32,
     ) -> Result<usize, SendError> {
         let len = payload.len();
-        let mut route = self.host.route(now, &plan.query)?;
-        route.mtu = plan.largest_packet.unwrap_or(u32::MAX).min(route.mtu);
+        let route = self.way(now, &plan)?;
         if route.cast == Cast::Broadcast && !plan.broadcast {
             return Err(SendError::AccessDenied);
         }
@@ -218,6 +225,13 @@ impl Datagram {
             self.report_with(|state, room| state.reports.copied(copies, room));
         }
         sent
+    }
+
+    /// The way of a send, with the MTU that the program bounds (IPV6_MTU).
+    fn way(&self, now: Instant, plan: &Plan) -> Result<RouteInfo, SendError> {
+        let mut route = self.host.route(now, &plan.query)?;
+        route.mtu = plan.largest_packet.unwrap_or(u32::MAX).min(route.mtu);
+        Ok(route)
     }
 
     /// Gives the stamps of a send their number (sk_tskey).
@@ -473,13 +487,13 @@ impl Datagram {
             Kind::Raw(_) => raw_packet(plan, route, payload).ok_or(SendError::Invalid)?,
         };
         self.tag(plan, route, &mut packet);
+        let icmp = icmp_type(plan, route, &mut packet);
         let protocol = plan.headers.put(&mut packet, plan.meta.protocol);
         let sent = self.host.send(now, route, &IpMeta { protocol, ..plan.meta }, packet);
-        if self.kind == Kind::Ping && sent.is_ok() {
+        if let Some(kind) = icmp.filter(|_| sent.is_ok()) {
             let stats = &self.host.shared().stats;
             let stats = if route.dst.is_ipv4() { &stats.icmp } else { &stats.icmp6 };
-            stats.out_msgs.inc();
-            stats.out_echos.inc();
+            stats.went(kind);
         }
         if self.kind == Kind::Udp {
             let stats = &self.host.shared().stats;
@@ -492,6 +506,13 @@ impl Datagram {
         }
         Ok(sent?)
     }
+}
+
+/// The type of the ICMP message that a packet is.
+fn icmp_type(plan: &Plan, route: &RouteInfo, packet: &mut PacketBuffer) -> Option<u8> {
+    let own = if route.dst.is_ipv4() { PROTO_ICMP } else { PROTO_ICMPV6 };
+    let [kind] = packet.peek::<1>().filter(|_| plan.meta.protocol == own)?;
+    Some(kind)
 }
 
 impl Datagram {

@@ -8,7 +8,7 @@ use super::wire::Flow;
 use crate::link::NicId;
 use crate::socket::to_family;
 use crate::time::Instant;
-use crate::transport::tcp::{Awaits, Error, Listed, PendingTimer, StateName, TimerKind};
+use crate::transport::tcp::{Awaits, Error, Info, Listed, PendingTimer, StateName, TimerKind};
 
 /// A TCP socket in a listing. Sizes are bytes; addresses are in the socket's own family.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,8 @@ pub struct Listing {
     pub shut: (bool, bool),
     /// The timer that runs.
     pub timer: Option<PendingTimer>,
+    /// What TCP_INFO would tell, where no program holds the socket and there is a connection.
+    pub info: Option<Info>,
 }
 
 impl Listing {
@@ -46,6 +48,7 @@ impl Listing {
             unsent: 0,
             shut: (false, false),
             timer: Some(timer),
+            info: None,
         }
     }
 
@@ -88,6 +91,7 @@ impl TcpEndpoint {
             unsent: 0,
             shut: (false, false),
             timer: None,
+            info: None,
         };
         match &inner.role {
             Role::Idle => {}
@@ -111,7 +115,12 @@ impl TcpEndpoint {
     /// Its listing, where no program holds it: a handshake, a connection that nobody has accepted, an orphan.
     pub(super) fn listed_unheld(&self) -> Option<Listing> {
         let inner = self.inner.lock();
-        (inner.holder != Holder::Program).then(|| self.listed(&inner))
+        let info = match &inner.role {
+            _ if inner.holder == Holder::Program => return None,
+            Role::Stream(connection) => Some(connection.info()),
+            _ => None,
+        };
+        Some(Listing { info, ..self.listed(&inner) })
     }
 
     /// Ends it where no program holds it; answers whether that was so.

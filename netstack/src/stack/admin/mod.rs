@@ -1,6 +1,7 @@
 //! The control plane: interfaces here; addresses, routes, rules, neighbours and tunables in the files beside.
 
 mod addresses;
+mod links;
 mod neighbours;
 mod routes;
 mod tunables;
@@ -20,6 +21,7 @@ use crate::rng::Rng;
 use crate::stats::Snapshot;
 
 pub use addresses::AddressError;
+pub use links::{ListenError, TokenError};
 pub use neighbours::NeighbourError;
 pub use routes::{RouteError, RuleError};
 

@@ -97,6 +97,8 @@ impl Connection {
     ) -> Connection {
         let mut tcb = Tcb::new(now, config, settings.into(), secrets, limits);
         tcb.take_syn(now, syn);
+        // Linux's tcp_create_openreq_child: the SYN is a segment that came.
+        tcb.accounts.segments_in = 1;
         Connection { state: State::SynReceived(SynReceived { origin: Origin::Passive }), tcb }
     }
 
@@ -593,7 +595,9 @@ impl Connection {
             fin_acked: tcb.send.is_fin_acked(),
             fin_received: tcb.receive.is_finished(),
             stalled_since: tcb.send.stalled_since,
-            reordering_seen: tcb.send.rack.reordering_seen(),
+            reorderings: tcb.send.rack.reorderings(),
+            reordering: tcb.send.rack.reordering(),
+            retransmissions_out: tcb.send.board.retransmissions_out(),
             ecn: tcb.ecn.mode(),
             ecn_seen: tcb.ecn.is_seen(),
             ecn_received: tcb.ecn.received(),
@@ -693,8 +697,12 @@ pub struct Info {
     pub fin_received: bool,
     /// Since when a timer has expired without progress.
     pub stalled_since: Option<Instant>,
-    /// Whether the path was seen to reorder.
-    pub reordering_seen: bool,
+    /// How often the path was seen to reorder.
+    pub reorderings: u32,
+    /// By how many segments it was seen to, or what is borne before any was.
+    pub reordering: u32,
+    /// Sent again and on its way, in bytes.
+    pub retransmissions_out: usize,
     /// What both ends agreed on for ECN.
     pub ecn: super::ecn::Mode,
     /// Whether something came as ECN-capable.

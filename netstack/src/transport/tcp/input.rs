@@ -2,6 +2,7 @@
 
 use super::config::Error;
 use super::connection::{Connection, Disposition, DropReason};
+use super::ecn;
 use super::receive::{AckDue, Text};
 use super::segment::Segment;
 use super::send::Ack;
@@ -264,7 +265,15 @@ impl Connection {
         let outcome = self.tcb.send.on_ack(now, &mut self.tcb.rtt, &ack);
         let (acked, option) = (outcome.advanced, segment.options.accurate_ecn.as_ref());
         let mss = self.tcb.send.mss;
-        if self.tcb.ecn.on_ack(segment.flags, option, acked.div_ceil(mss), mss) > 0 {
+        let marks = self.tcb.ecn.on_ack(segment.flags, option, acked.div_ceil(mss), mss);
+        if marks > 0 {
+            // RFC 3168 tells of one mark whatever their number: Linux counts all that came with it.
+            let marks = match self.tcb.ecn.mode() {
+                ecn::Mode::Classic => outcome.delivered.div_ceil(mss),
+                _ => marks,
+            };
+            let counted = &mut self.tcb.send.counters.delivered_marked;
+            *counted = counted.wrapping_add(marks as u32);
             self.tcb.send.on_congestion_mark(now);
         }
         if let Some(verdict) = self.tcb.send.take_mtu_verdict() {

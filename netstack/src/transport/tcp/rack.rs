@@ -11,6 +11,8 @@ const REO_WINDOW_PERSIST: u32 = 16;
 /// Linux's bound on how far it widens.
 const REO_WINDOW_STEPS: u32 = 0xff;
 const DUPLICATE_THRESHOLD: usize = 3;
+/// Linux's bound of what is measured of reordering, in segments (tcp_max_reordering).
+const MAX_REORDERING: u32 = 300;
 
 /// The state of RFC 8985 section 5.2.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +20,10 @@ pub struct Rack {
     newest: Option<Newest>,
     rtt: Duration,
     highest_delivered: Option<Seq>,
-    reordering_seen: bool,
+    /// How often a segment that was sent once arrived after a later one.
+    reorderings: u32,
+    /// By how many segments at most it was overtaken; 0 for less than is taken for loss anyhow.
+    degree: u32,
     window_multiplier: u32,
     window_persist: u32,
     /// "RACK.dsack_round": no D-SACK counts before this is acknowledged.
@@ -42,7 +47,8 @@ impl Rack {
         newest: None,
         rtt: Duration::ZERO,
         highest_delivered: None,
-        reordering_seen: false,
+        reorderings: 0,
+        degree: 0,
         window_multiplier: 0,
         window_persist: 0,
         report_round: None,
@@ -50,7 +56,7 @@ impl Rack {
 
     /// Whether it has learned of the path what outlasts a flight.
     pub fn remembers(&self) -> bool {
-        self.reordering_seen || self.window_multiplier > 0 || self.report_round.is_some()
+        self.reorderings > 0 || self.window_multiplier > 0 || self.report_round.is_some()
     }
 
     /// Steps 1 to 3 of section 6.2: takes what an acknowledgment delivered. `echo_ms` is when what it answers was sent,
@@ -59,8 +65,8 @@ impl Rack {
         &mut self,
         now: Instant,
         delivery: &Delivery,
-        min_rtt: Option<Duration>,
-        echo_ms: Option<u64>,
+        (min_rtt, echo_ms): (Option<Duration>, Option<u64>),
+        mss: usize,
     ) {
         if let Some(newest) = delivery.newest {
             let rtt = now.since(newest.sent_at);
@@ -75,20 +81,31 @@ impl Rack {
                 }
             }
         }
-        if let (Some(low), Some(high)) = (delivery.lowest_original, self.highest_delivered) {
-            self.reordering_seen |= low < high;
-        }
+        let overtaken = self.highest_delivered;
         if let Some(newest) = delivery.newest {
             self.highest_delivered = Some(match self.highest_delivered {
                 Some(high) => high.max(newest.end),
                 None => newest.end,
             });
         }
+        if let (Some(low), Some(before)) = (delivery.lowest_original, overtaken)
+            && low < before
+        {
+            let high = self.highest_delivered.unwrap_or(before);
+            let degree = u32::try_from(high.since(low).div_ceil(mss.max(1))).unwrap_or(u32::MAX);
+            self.reorderings = self.reorderings.wrapping_add(1);
+            self.degree = self.degree.max(degree).min(MAX_REORDERING);
+        }
     }
 
-    /// Whether the path was seen to reorder.
-    pub fn reordering_seen(&self) -> bool {
-        self.reordering_seen
+    /// How often the path was seen to reorder (tcpi_reord_seen).
+    pub fn reorderings(&self) -> u32 {
+        self.reorderings
+    }
+
+    /// By how many segments the path was seen to reorder, or what is borne before any was (tcpi_reordering).
+    pub fn reordering(&self) -> u32 {
+        self.degree.max(DUPLICATE_THRESHOLD as u32)
     }
 
     /// A D-SACK arrived: something was sent again in vain, so wait longer (section 6.2.4). "The sender increases
@@ -130,7 +147,7 @@ impl Rack {
         min_rtt: Duration,
         smoothed: Duration,
     ) -> Duration {
-        if !self.reordering_seen && (recovering || board.sacked_segments() >= DUPLICATE_THRESHOLD) {
+        if self.reorderings == 0 && (recovering || board.sacked_segments() >= DUPLICATE_THRESHOLD) {
             return Duration::ZERO;
         }
         (min_rtt / 4 * (self.window_multiplier + 1)).min(smoothed)
@@ -194,7 +211,7 @@ mod tests {
         let (mut board, mut rack) = (board_of(2), Rack::default());
         let mut delivery = Delivery::default();
         board.sack(Seq(100), Seq(200), 100, &mut delivery);
-        rack.update(at(41), &delivery, Some(MS * 40), None);
+        rack.update(at(41), &delivery, (Some(MS * 40), None), 100);
         let found = rack.detect(at(41), &mut board, false, MS * 40, MS * 40, |_| {});
         assert_eq!(found, Detected { look_again_at: Some(at(50)), ..Detected::default() });
         let found = rack.detect(at(50), &mut board, false, MS * 40, MS * 40, |_| {});
@@ -206,7 +223,7 @@ mod tests {
         let (mut board, mut rack) = (board_of(4), Rack::default());
         let mut delivery = Delivery::default();
         board.sack(Seq(100), Seq(400), 100, &mut delivery);
-        rack.update(at(43), &delivery, Some(MS * 40), None);
+        rack.update(at(43), &delivery, (Some(MS * 40), None), 100);
         assert_eq!(rack.detect(at(43), &mut board, false, MS * 40, MS * 40, |_| {}).lost, 100);
     }
 }

@@ -74,7 +74,8 @@ impl Sender {
         let echo_ms = ack.echo_rtt.map(|echo| now.millis().saturating_sub(echo.as_millis() as u64));
         // Out of order the echo is that of what came before the hole (RFC 7323 section 4.3), and tells nothing.
         let answered = echo_ms.filter(|_| advanced > 0);
-        self.rack.update(now, &delivery, rtt.min(), answered);
+        let mss = self.mss;
+        self.rack.update(now, &delivery, (rtt.min(), answered), mss);
         let heard = Heard {
             advanced,
             duplicate,
@@ -90,7 +91,7 @@ impl Sender {
         let lost = self.step_phase(now, rtt, &heard);
         self.rearm(now, rtt, &heard, &delivery);
         self.steer(now, rtt, &heard, &delivery, lost);
-        AckOutcome { advanced, fin_acked }
+        AckOutcome { advanced, delivered: delivery.bytes, fin_acked }
     }
 
     fn take_cumulative(&mut self, ack: Seq, delivery: &mut Delivery) -> bool {
@@ -319,7 +320,7 @@ impl Sender {
         let min = rtt.min().unwrap_or_default();
         let rate = self.rate.on_delivered(now, delivery.bytes, delivery.last.as_ref(), min);
         // Linux's tcp_may_raise_cwnd: SACK alone lets the window grow only where reordering is known.
-        let progress = heard.advanced > 0 || heard.sacked && self.rack.reordering_seen();
+        let progress = heard.advanced > 0 || heard.sacked && self.rack.reorderings() > 0;
         if !progress && !self.congestion.hears_all() {
             return;
         }

@@ -70,6 +70,8 @@ pub struct Ack<'a> {
 pub struct AckOutcome {
     /// Sequence numbers newly acknowledged.
     pub advanced: usize,
+    /// Sequence numbers newly known to have arrived, in order or by SACK.
+    pub delivered: usize,
     /// Whether our FIN is acknowledged.
     pub fin_acked: bool,
 }
@@ -123,6 +125,8 @@ pub struct SendCounters {
     pub bytes_retransmitted: u64,
     /// Segments sent again.
     pub retransmissions: u32,
+    /// Segments that arrived with a mark of congestion, as far as the peer tells (tcpi_delivered_ce).
+    pub delivered_marked: u32,
     /// Of those, in fast recovery (TCPFastRetrans).
     pub fast_retransmissions: u32,
     /// Of those, in slow start after a timeout (TCPSlowStartRetrans).
@@ -174,6 +178,7 @@ impl SendCounters {
         bytes_acked: 0,
         bytes_retransmitted: 0,
         retransmissions: 0,
+        delivered_marked: 0,
         fast_retransmissions: 0,
         slow_start_retransmissions: 0,
         recoveries: 0,

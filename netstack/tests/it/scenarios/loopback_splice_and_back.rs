@@ -104,10 +104,18 @@ struct Outcome {
 fn packets(sim: &Sim, host: HostId) -> u64 {
     let (stats, nic) = (sim.stack(host).stats(), sim.stack(host).nics()[0].counters.clone());
     let packets = stats.value("Tcp", "OutSegs");
-    for (group, name) in
-        [("Tcp", "InSegs"), ("Ip", "OutRequests"), ("Ip", "InReceives"), ("Ip", "InDelivers")]
-    {
+    for (group, name) in [
+        ("Tcp", "InSegs"),
+        ("Ip", "OutRequests"),
+        ("Ip", "OutTransmits"),
+        ("Ip", "InReceives"),
+        ("Ip", "InNoECTPkts"),
+        ("Ip", "InDelivers"),
+    ] {
         assert_eq!(stats.value(group, name), packets, "{name}");
+    }
+    for name in ["InOctets", "OutOctets"] {
+        assert_eq!(stats.value("Ip", name), nic.value("Nic", "rx_bytes"), "{name}");
     }
     assert_eq!([nic.value("Nic", "tx_packets"), nic.value("Nic", "rx_packets")], [packets; 2]);
     assert_eq!(nic.value("Nic", "tx_bytes"), nic.value("Nic", "rx_bytes"));
@@ -132,7 +140,17 @@ fn talk(watched: bool) -> (Outcome, u64, usize) {
     assert_eq!(recv(&sim, &client).unwrap(), b"");
     let info = client.info().unwrap();
     let accounts = info.accounts;
-    let of_packets = ["InSegs", "OutSegs", "OutRequests", "InReceives", "InDelivers"];
+    let of_packets = [
+        "InSegs",
+        "OutSegs",
+        "OutRequests",
+        "OutTransmits",
+        "OutOctets",
+        "InReceives",
+        "InOctets",
+        "InNoECTPkts",
+        "InDelivers",
+    ];
     let stats = sim.stack(host).stats();
     let outcome = Outcome {
         stats: stats.iter().filter(|(_, name, _)| !of_packets.contains(name)).collect(),

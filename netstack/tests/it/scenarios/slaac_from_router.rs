@@ -7,6 +7,7 @@ use netstack::ip::{AddressFlags, Family, IpOutput, RouteQuery};
 use netstack::link::MacAddr;
 use netstack::link::fault::Faults;
 use netstack::sim::{HostId, SegmentId, Sim};
+use netstack::stack::TokenError;
 use netstack::time::Duration;
 use netstack::wire::ndp::{Prefix, RouteInformation, RouterAdvert};
 
@@ -159,4 +160,43 @@ fn temporary_addresses_are_made_and_renewed() {
     assert_eq!(both.len(), 2);
     assert!(both[0].is_deprecated() && !both[1].is_deprecated());
     assert_eq!(src(&sim), both[1].ip());
+}
+
+#[test]
+fn a_token_is_the_identifier_of_what_routers_tell_until_it_is_taken_back() {
+    let (mut sim, link, a) = host(35, Tunables::default());
+    sim.run_for(ms(2500));
+    let stack = sim.stack(a).clone();
+    let nic = stack.nics()[1].id;
+    let router = RouterAdvert { prefixes: vec![prefix("2001:db8:1::")], ..RouterAdvert::default() };
+    let formed = || {
+        let all = stack.addresses().into_iter();
+        let of_prefix = all.filter(|(_, own)| cidr("2001:db8:1::/64").contains(own.ip()));
+        of_prefix.map(|(_, own)| own.ip()).collect::<Vec<_>>()
+    };
+    sim.inject(link, NOBODY, advertisement("fe80::1", &router));
+    sim.run_for(ms(2500));
+    assert_eq!(formed(), [ip("2001:db8:1::ff:fe00:1")], "from the link-layer address");
+    let asked = |sim: &Sim| icmp(sim, link, 0).iter().filter(|seen| seen.kind == 133).count();
+    let before = asked(&sim);
+    // The routers are asked at once; what they tell makes an address of the token beside the first.
+    stack.set_token(sim.now(), nic, "::5:6".parse().unwrap()).unwrap();
+    sim.run_for(ms(10));
+    assert_eq!(asked(&sim), before + 1);
+    sim.inject(link, NOBODY, advertisement("fe80::1", &router));
+    sim.run_for(ms(2500));
+    assert_eq!(formed(), [ip("2001:db8:1::ff:fe00:1"), ip("2001:db8:1::5:6")]);
+    // Another token ends the address of the first.
+    stack.set_token(sim.now(), nic, "::7".parse().unwrap()).unwrap();
+    assert_eq!(formed(), [ip("2001:db8:1::ff:fe00:1")]);
+    sim.inject(link, NOBODY, advertisement("fe80::1", &router));
+    sim.run_for(ms(2500));
+    assert_eq!(formed(), [ip("2001:db8:1::ff:fe00:1"), ip("2001:db8:1::7")]);
+    let loopback = stack.nics()[0].id;
+    assert_eq!(
+        stack.set_token(sim.now(), loopback, "::7".parse().unwrap()),
+        Err(TokenError::Loopback)
+    );
+    stack.edit_ipv6_conf(ConfTarget::Nic(nic), |conf| conf.accept_ra = 0).unwrap();
+    assert_eq!(stack.set_token(sim.now(), nic, "::8".parse().unwrap()), Err(TokenError::NoAdverts));
 }

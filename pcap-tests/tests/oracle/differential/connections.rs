@@ -31,6 +31,7 @@ const WORDS: &[(&str, &str)] = &[
     ("open", "listen; S 0; A 1 1; accept"),
     ("stamped", "listen; S 0 ts=1000; A 1 1 ts=1001; accept"),
     ("sacked", "listen; S 0 sackok; A 1 1; accept"),
+    ("small", "listen; S 0 mss=536 sackok; A 1 1; accept"),
     ("request", "listen; S 0"),
     ("opened", "connect; SA 0 1"),
     // The program closed first.
@@ -54,6 +55,8 @@ struct Sent {
     urgent: u16,
     len: usize,
     options: Vec<u8>,
+    // Of a SACK option, relative to the kernel's initial number.
+    blocks: Vec<(i64, i64)>,
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> T {
@@ -79,6 +82,13 @@ impl Sent {
                 }
                 ("ws", n) => sent.options.extend([1, 3, 3, number(n)]),
                 ("sackok", _) => sent.options.extend([1, 1, 4, 2]),
+                ("sack", blocks) => {
+                    let block = |block: &str| {
+                        let (left, right) = block.split_once('-').expect("two edges");
+                        (number(left), number(right))
+                    };
+                    sent.blocks = blocks.split('+').map(block).collect();
+                }
                 ("ts", stamps) => {
                     let (value, echo) = stamps.split_once('/').unwrap_or((stamps, "0"));
                     sent.options.extend([1, 1, 8, 10]);
@@ -98,7 +108,13 @@ impl Sent {
     fn frame(&self, ports: (u16, u16), iss: u32) -> Vec<u8> {
         let (from, to) = ports;
         let ack = if self.flags & ACK == 0 { 0 } else { iss.wrapping_add(self.ack as u32) };
-        let first = ((20 + self.options.len()) / 4) as u16;
+        let mut options = self.options.clone();
+        if !self.blocks.is_empty() {
+            options.extend([1, 1, 5, 2 + 8 * self.blocks.len() as u8]);
+            let edges = self.blocks.iter().flat_map(|(left, right)| [left, right]);
+            options.extend(edges.flat_map(|edge| iss.wrapping_add(*edge as u32).to_be_bytes()));
+        }
+        let first = ((20 + options.len()) / 4) as u16;
         let mut tcp = [from.to_be_bytes(), to.to_be_bytes()].concat();
         tcp.extend(IRS.wrapping_add(self.seq as u32).to_be_bytes());
         tcp.extend(ack.to_be_bytes());
@@ -106,7 +122,7 @@ impl Sent {
         tcp.extend(self.window.to_be_bytes());
         tcp.extend([0, 0]);
         tcp.extend(self.urgent.to_be_bytes());
-        tcp.extend(&self.options);
+        tcp.extend(&options);
         // The same byte whenever it is sent: which copy of two that differ is kept is the kernel's own affair.
         tcp.extend((0..self.len as i64).map(|n| b'a' + (self.seq + n).rem_euclid(26) as u8));
         ipv4(&V4::default(), 6, &checked(tcp, 16, 6, &US4, &PEER4))
@@ -243,6 +259,7 @@ fn call_of(name: &str, argument: &str) -> Option<Call> {
         "close" => Call::Close,
         "error" => Call::Error,
         "poll" => Call::Poll,
+        "info" => Call::Info,
         _ => return None,
     })
 }

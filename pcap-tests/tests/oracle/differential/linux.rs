@@ -169,8 +169,24 @@ fn on(socket: &OwnedFd, call: &Call) -> nix::Result<String> {
         }
         Call::Poll => readiness(socket),
         Call::PeerName => socket::getpeername::<SockaddrStorage>(fd).map(|_| "named".to_owned()),
+        Call::Info => socket::getsockname::<SockaddrStorage>(fd).map(|local| info(&local)),
         Call::Socket(..) | Call::Accept | Call::Close => Ok(String::new()),
     }
+}
+
+/// What `ss` reads of a connection in this thread's namespace, in the order of [`super::ours::INFO`].
+fn info(local: &SockaddrStorage) -> String {
+    let port = local.as_sockaddr_in().map_or(0, |local| local.port());
+    let told = std::process::Command::new("ss")
+        .args(["-Htin", &format!("sport = :{port}")])
+        .output()
+        .expect("ss");
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let value = |name: &&str| {
+        let value = told.split_whitespace().find_map(|word| word.strip_prefix(*name));
+        format!("{name}{}", value.and_then(|value| value.strip_prefix(':')).unwrap_or("none"))
+    };
+    super::ours::INFO.iter().map(value).collect::<Vec<_>>().join(" ")
 }
 
 fn readiness(socket: &OwnedFd) -> nix::Result<String> {

@@ -16,6 +16,7 @@ use netstack::socket::{
 use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::{Duration, Instant};
 use netstack::transport::Host;
+use netstack::transport::tcp::Info;
 use nix::errno::Errno;
 
 use super::script::{Call, How, Protocol, pattern};
@@ -280,8 +281,26 @@ fn on_stream(now: Instant, socket: &TcpSocket, call: &Call) -> String {
             socket.close(now);
             Ok("closed".into())
         }
+        Call::Info => Ok(socket.info().map_or_else(String::new, |info| told_of(&info))),
         Call::Socket(..) | Call::Accept | Call::SendTo(..) => Ok(String::new()),
     })
+}
+
+/// What `ss` shows of a connection, in its words; it is silent about what is as at the start.
+pub const INFO: &[&str] = &["retrans", "reordering", "reord_seen", "delivered_ce"];
+
+fn told_of(info: &Info) -> String {
+    let (out, all) =
+        (info.retransmissions_out.div_ceil(info.mss.max(1)), info.counters.retransmissions);
+    let values = [
+        (all > 0).then(|| format!("{out}/{all}")),
+        (info.reordering != 3).then(|| info.reordering.to_string()),
+        (info.reorderings > 0).then(|| info.reorderings.to_string()),
+        (info.counters.delivered_marked > 0).then(|| info.counters.delivered_marked.to_string()),
+    ];
+    let pairs = INFO.iter().zip(values);
+    let words = pairs.map(|(name, value)| format!("{name}{}", value.unwrap_or("none".to_owned())));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn on_datagram(now: Instant, socket: &UdpSocket, call: &Call) -> String {

@@ -62,6 +62,8 @@ pub enum Call {
     Poll,
     /// Whether the other end has a name.
     PeerName,
+    /// What TCP_INFO has of retransmissions, reordering and marks.
+    Info,
 }
 
 /// A step of a script.

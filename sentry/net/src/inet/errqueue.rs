@@ -103,7 +103,7 @@ impl InetSocket {
     /// What the socket's options tell of the packet that brought an error, as of any message.
     fn tell_carrier(&self, carrier: &Carrier, out: &mut Vec<Control>) {
         let Some(asks) = self.endpoint.datagram().map(|socket| socket.asked_for()) else { return };
-        let rows = match carrier.dst {
+        let (asks, rows) = match carrier.dst {
             IpAddr::V4(_) => {
                 // Linux does not know by then which address of ours it was for.
                 let info = InPktInfo {
@@ -111,22 +111,30 @@ impl InetSocket {
                     spec_dst: [0; 4],
                     addr: sockaddr::octets4(carrier.dst),
                 };
-                [
+                let rows = vec![
                     (Asks::PACKET_INFO, SOL_IP, IP_PKTINFO, info.as_bytes().to_vec()),
                     (Asks::TTL, SOL_IP, IP_TTL, int(carrier.ttl)),
                     (Asks::TOS, SOL_IP, IP_TOS, vec![carrier.tos]),
-                ]
+                ];
+                (asks.ip, rows)
             }
             IpAddr::V6(dst) => {
                 let info = In6PktInfo { addr: dst.octets(), ifindex: carrier.nic.0 as i32 };
-                [
-                    (Asks::PACKET_INFO, SOL_IPV6, IPV6_PKTINFO, info.as_bytes().to_vec()),
+                let info = info.as_bytes().to_vec();
+                let mut rows = vec![
+                    (Asks::PACKET_INFO, SOL_IPV6, IPV6_PKTINFO, info.clone()),
                     (Asks::TTL, SOL_IPV6, IPV6_HOPLIMIT, int(carrier.ttl)),
                     (Asks::TOS, SOL_IPV6, IPV6_TCLASS, int(carrier.tos)),
-                ]
+                    (Asks::OLD_PACKET_INFO, SOL_IPV6, IPV6_2292PKTINFO, info),
+                    (Asks::OLD_TTL, SOL_IPV6, IPV6_2292HOPLIMIT, int(carrier.ttl)),
+                ];
+                if carrier.flow_info != 0 {
+                    let flow = carrier.flow_info.to_be_bytes().to_vec();
+                    rows.insert(3, (Asks::FLOW, SOL_IPV6, IPV6_FLOWINFO, flow));
+                }
+                (asks.ipv6, rows)
             }
         };
-        let asks = if carrier.dst.is_ipv4() { asks.ip } else { asks.ipv6 };
         let told = rows.into_iter().filter(|(ask, ..)| asks.contains(*ask));
         out.extend(told.map(|(_, level, kind, data)| raw(level, kind, data)));
     }

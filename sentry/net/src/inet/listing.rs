@@ -6,6 +6,7 @@ use std::sync::Arc;
 use netstack::ip::Family;
 use netstack::socket::tcp::Listing;
 use netstack::time::Instant;
+use netstack::transport::tcp::Info;
 use sentry_abi::tcp::{TCP_CLOSE, TCP_ESTABLISHED};
 use sentry_kernel::Result;
 
@@ -70,6 +71,8 @@ pub struct Listed {
     pub drops: u64,
     /// The socket, where a program holds it.
     pub socket: Option<Arc<InetSocket>>,
+    /// What TCP_INFO would tell, where none does.
+    pub info: Option<Box<Info>>,
 }
 
 fn timer(now: Instant, listing: &Listing) -> Timer {
@@ -102,6 +105,7 @@ impl Listed {
             cookie,
             drops: 0,
             socket: None,
+            info: listing.info.map(Box::new),
         }
     }
 
@@ -155,6 +159,7 @@ impl InetSocket {
             cookie: self.options.cookie(),
             drops: datagram.drops,
             socket: Some(self.clone()),
+            info: None,
         };
         (listed.local.port() != 0).then_some(listed)
     }

@@ -4,8 +4,8 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use netstack::ip::route::Scope;
 use netstack::ip::{Address, IpCidr};
-use netstack::link::NicKind;
-use netstack::stack::{AddressError, NicInfo, Stack};
+use netstack::link::{MacAddr, NicKind};
+use netstack::stack::{AddressError, ListenError, NicInfo, Stack};
 use sentry_abi::Errno;
 use sentry_abi::if_::*;
 use sentry_abi::socket::AF_INET;
@@ -42,6 +42,14 @@ fn sockaddr_v4(data: &[u8]) -> Result<Ipv4Addr> {
         [f0, f1, _, _, a, b, c, d, ..] if i32::from(u16::from_ne_bytes([*f0, *f1])) == AF_INET => {
             Ok(Ipv4Addr::new(*a, *b, *c, *d))
         }
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// The link-layer address in a struct sockaddr. Errors: EINVAL for another family than AF_UNSPEC.
+fn link_address(data: &[u8]) -> Result<MacAddr> {
+    match data {
+        [0, 0, a, b, c, d, e, f, ..] => Ok(MacAddr([*a, *b, *c, *d, *e, *f])),
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -156,6 +164,20 @@ pub fn change(stack: &Stack, request: u32, ifreq: &IfReq) -> Result<()> {
             let (own, to) = (address()?, IpAddr::V4(sockaddr_v4(&ifreq.data)?));
             let peer = Some(to).filter(|to| *to != own.ip());
             replace(stack, &nic, Some(&own), Address { peer, ..own.clone() })
+        }
+        // A loopback device listens to nothing.
+        SIOCADDMULTI | SIOCDELMULTI if nic.kind == NicKind::Loopback => Err(Errno::EINVAL.into()),
+        SIOCADDMULTI | SIOCDELMULTI => {
+            let mac = link_address(&ifreq.data)?;
+            let changed = match request {
+                SIOCADDMULTI => stack.listen_to(nic.id, mac),
+                _ => stack.stop_listening_to(nic.id, mac),
+            };
+            changed.map_err(|error| match error {
+                ListenError::NoNic => Errno::ENODEV.into(),
+                ListenError::NotFound => Errno::ENOENT.into(),
+                ListenError::Full => Errno::ENOMEM.into(),
+            })
         }
         // The interfaces belong to who started the sandbox, as with a driver that cannot change these.
         _ => Err(Errno::EOPNOTSUPP.into()),

@@ -1,15 +1,22 @@
 //! struct tcp_info of a connection (tcp(7), TCP_INFO).
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use netstack::ip::Family;
 use netstack::socket::tcp::TcpSocket;
 use netstack::time::Instant;
-use netstack::transport::tcp::{EcnMode, Info, Phase};
+use netstack::transport::tcp::{EcnMode, Info, Phase, StateName};
 use sentry_abi::tcp::*;
 
 /// Bytes of the TCP header without options.
 const TCP_HEADER: usize = 20;
+/// Bytes of the timestamp option with its padding.
+const TIMESTAMPS: usize = 12;
+/// What tcp_reordering is of a fresh Linux.
+const DEFAULT_REORDERING: u32 = 3;
+/// Segments of the congestion window of a socket without a connection (TCP_INIT_CWND).
+const INITIAL_WINDOW: u32 = 10;
 
 fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
@@ -34,10 +41,38 @@ fn pacing_rate(info: &Info) -> u64 {
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
-/// What the stack knows of a socket's connection; bytes in flight are told in segments, as Linux does.
+/// What the stack knows of a socket's connection (Linux's tcp_get_info).
 pub fn of(socket: &TcpSocket, now: Instant, max_pacing_rate: u64) -> TcpInfo {
-    let mut out = TcpInfo { state: socket.state() as u8, max_pacing_rate, ..TcpInfo::default() };
-    let Some(info) = socket.info() else { return out };
+    let Some(info) = socket.info() else { return unconnected(socket, max_pacing_rate) };
+    let v4 = socket.family() == Family::V4 || is_mapped(socket.local_addr());
+    let mut out = of_connection(&info, if v4 { Family::V4 } else { Family::V6 }, now);
+    out.max_pacing_rate = max_pacing_rate;
+    out.pacing_rate = out.pacing_rate.min(max_pacing_rate);
+    out
+}
+
+/// "Report meaningful fields for all TCP states, including listeners": of those the queue of connections, and its bound.
+fn unconnected(socket: &TcpSocket, max_pacing_rate: u64) -> TcpInfo {
+    let state = socket.state();
+    let mut out = TcpInfo {
+        state: state as u8,
+        reordering: DEFAULT_REORDERING,
+        snd_cwnd: INITIAL_WINDOW,
+        pacing_rate: u64::MAX,
+        max_pacing_rate,
+        ..TcpInfo::default()
+    };
+    if state == StateName::Listen {
+        let listing = socket.listing();
+        (out.unacked, out.sacked) = (count(listing.unread), count(listing.unacknowledged));
+    }
+    out
+}
+
+/// What is told of a connection of a family, with bytes in flight told in segments, as Linux does.
+pub fn of_connection(info: &Info, family: Family, now: Instant) -> TcpInfo {
+    let mut out =
+        TcpInfo { state: info.state as u8, max_pacing_rate: u64::MAX, ..TcpInfo::default() };
     out.ca_state = match info.phase {
         Phase::Open if info.sacked > 0 => TCP_CA_DISORDER,
         Phase::Open => TCP_CA_OPEN,
@@ -66,9 +101,11 @@ pub fn of(socket: &TcpSocket, now: Instant, max_pacing_rate: u64) -> TcpInfo {
     out.rto = micros(info.rto);
     out.snd_mss = count(info.mss);
     out.rcv_mss = count(info.peer_mss);
-    out.advmss = count(info.path_mss);
-    let v4 = socket.family() == Family::V4 || is_mapped(socket);
-    out.pmtu = count(info.path_mss + TCP_HEADER + if v4 { 20 } else { 40 });
+    // Linux takes the timestamps off, which every segment carries.
+    let stamps = if info.timestamps { TIMESTAMPS } else { 0 };
+    out.advmss = count(info.path_mss.saturating_sub(stamps));
+    let ip_header = if family == Family::V4 { 20 } else { 40 };
+    out.pmtu = count(info.path_mss + TCP_HEADER + ip_header);
     out.unacked = segments(info.outstanding);
     out.sacked = segments(info.sacked);
     out.lost = segments(info.lost);
@@ -79,8 +116,10 @@ pub fn of(socket: &TcpSocket, now: Instant, max_pacing_rate: u64) -> TcpInfo {
     out.rcv_ssthresh = count(info.receive_ssthresh);
     out.rcv_rtt = micros(info.receive_rtt);
     out.rcv_space = count(info.receive_space);
-    out.reordering = 3;
-    out.pacing_rate = pacing_rate(&info).min(max_pacing_rate);
+    out.reordering = info.reordering;
+    out.retrans = segments(info.retransmissions_out);
+    out.delivered_ce = info.counters.delivered_marked;
+    out.pacing_rate = pacing_rate(info);
     out.bytes_received = info.bytes_received + u64::from(info.fin_received);
     out.notsent_bytes = count(info.unsent);
     out.min_rtt = micros(info.min_rtt);
@@ -96,9 +135,9 @@ pub fn of(socket: &TcpSocket, now: Instant, max_pacing_rate: u64) -> TcpInfo {
     let lost = usize::try_from(info.lost_so_far).unwrap_or(usize::MAX);
     let flying = segments(info.outstanding.saturating_sub(info.sacked + info.lost));
     out.delivered = out_segments.saturating_sub(segments(lost).saturating_add(flying));
-    out.reord_seen = u32::from(info.reordering_seen);
-    add_ecn(&mut out, &info);
-    add_accounts(&mut out, &info, now);
+    out.reord_seen = info.reorderings;
+    add_ecn(&mut out, info);
+    add_accounts(&mut out, info, now);
     out
 }
 
@@ -149,10 +188,10 @@ fn add_accounts(out: &mut TcpInfo, info: &Info, now: Instant) {
     out.total_rto = u16::try_from(counters.timeouts).unwrap_or(u16::MAX);
 }
 
-/// Whether an IPv6 socket speaks IPv4.
-fn is_mapped(socket: &TcpSocket) -> bool {
-    match socket.local_addr() {
-        core::net::SocketAddr::V4(_) => true,
-        core::net::SocketAddr::V6(local) => local.ip().to_ipv4_mapped().is_some(),
+/// Whether a socket at an address speaks IPv4.
+pub fn is_mapped(local: SocketAddr) -> bool {
+    match local {
+        SocketAddr::V4(_) => true,
+        SocketAddr::V6(local) => local.ip().to_ipv4_mapped().is_some(),
     }
 }

@@ -130,9 +130,9 @@ pub enum Answer {
 
 // tidy: table
 const ROUTE: &[Row] = rows! {
-    RTM_NEWLINK Partial "up, down and MTU of what is there; making an interface, another address, name, queue or master are EOPNOTSUPP: the interfaces belong to who started the sandbox", Some(route::link::add), None;
+    RTM_NEWLINK Partial "up, down, MTU, token and way of making identifiers of what is there; making an interface, another address, name, queue or master are EOPNOTSUPP: the interfaces belong to who started the sandbox", Some(route::link::add), None;
     RTM_DELLINK Partial "EOPNOTSUPP for every interface, ENODEV for what is none", Some(route::link::remove), None;
-    RTM_GETLINK Partial "of IFLA_AF_SPEC the flags, token and way of making identifiers of IPv6 alone", Some(route::link::one), Some(route::link::all);
+    RTM_GETLINK Partial "of IFLA_AF_SPEC and of AF_INET6 the flags, token and way of making identifiers of IPv6 alone", Some(route::link::one), Some(route::link::all);
     RTM_SETLINK Partial "as RTM_NEWLINK", Some(route::link::set), None;
     RTM_NEWADDR Partial "no IFA_ANYCAST, no IFA_TARGET_NETNSID", Some(route::addr::add), None;
     RTM_DELADDR Full "", Some(route::addr::remove), None;

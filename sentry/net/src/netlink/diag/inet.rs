@@ -12,6 +12,7 @@ use sentry_abi::tcp::*;
 use super::bytecode::{Bytecode, Subject};
 use super::{check_cookie, halves};
 use crate::inet::listing::{self, Listed, Table};
+use crate::inet::tcp_info;
 use crate::netlink::build::Message;
 use crate::netlink::parse::{Refusal, Request, Rule, Shape, Strictness};
 use crate::netlink::table::{Context, Dump};
@@ -150,8 +151,10 @@ fn describe(cx: &Context<'_>, message: &mut Message, listed: &Listed, ext: u8) {
         message.number(INET_DIAG_CLASS_ID, option(listed, SOL_SOCKET, SO_PRIORITY));
     }
     message.attribute(INET_DIAG_SOCKOPT, &flags(listed));
-    let (sndbuf, rcvbuf) =
-        (option(listed, SOL_SOCKET, SO_SNDBUF), option(listed, SOL_SOCKET, SO_RCVBUF));
+    let (sndbuf, rcvbuf) = match &listed.info {
+        Some(info) => (count(info.send_capacity), count(info.receive_capacity)),
+        None => (option(listed, SOL_SOCKET, SO_SNDBUF), option(listed, SOL_SOCKET, SO_RCVBUF)),
+    };
     let listens = listed.state == TCP_LISTEN;
     let (unread, unsent) =
         if listens { (0, 0) } else { (count(listed.unread), count(listed.unsent)) };
@@ -164,7 +167,9 @@ fn describe(cx: &Context<'_>, message: &mut Message, listed: &Listed, ext: u8) {
         let words = [unread, rcvbuf, 0, sndbuf, 0, unsent, 0, 0, drops];
         message.object(INET_DIAG_SKMEMINFO, &words);
     }
-    let Some(socket) = &listed.socket else { return };
+    let Some(socket) = &listed.socket else {
+        return unheld_stream(cx, message, listed, ext);
+    };
     match socket.table() {
         Table::Raw => message.byte(INET_DIAG_PROTOCOL, socket.protocol_number() as u8),
         Table::Tcp => stream(message, listed, ext),
@@ -190,6 +195,18 @@ fn stream(message: &mut Message, listed: &Listed, ext: u8) {
         && let Ok(info) = socket.read_option(SOL_TCP, TCP_CC_INFO)
     {
         message.attribute(INET_DIAG_BBRINFO, &info);
+    }
+}
+
+/// The same of a connection that no program holds.
+fn unheld_stream(cx: &Context<'_>, message: &mut Message, listed: &Listed, ext: u8) {
+    let Some(info) = &listed.info else { return };
+    if wants(ext, INET_DIAG_INFO) {
+        let family = if tcp_info::is_mapped(listed.local) { Family::V4 } else { Family::V6 };
+        message.object(INET_DIAG_INFO, &tcp_info::of_connection(info, family, cx.now));
+    }
+    if wants(ext, INET_DIAG_CONG) {
+        message.attribute(INET_DIAG_CONG, &[info.congestion.as_bytes(), &[0]].concat());
     }
 }
 

@@ -17,7 +17,9 @@ use crate::unix::address::Name;
 pub fn all(cx: &Context<'_>, request: &Request<'_>, dump: &mut Dump) -> Result<(), Refusal> {
     let fixed: UnixDiagReq = request.fixed()?;
     for socket in cx.net.local_sockets().all() {
-        if fixed.states & (1 << socket.listed().state) != 0 {
+        let listed = socket.listed();
+        // As on Linux, what nobody has accepted yet is no file and is not shown.
+        if listed.inode != 0 && fixed.states & (1 << listed.state) != 0 {
             dump.messages.push(message(request, &socket, fixed.show));
         }
     }

@@ -1,6 +1,5 @@
 //! RTM_*LINK: interfaces (net/core/rtnetlink.c).
 
-use netstack::ip::conf::ConfTarget;
 use netstack::link::NicKind;
 use netstack::stack::{NicInfo, NicState, Stack};
 use sentry_abi::Errno;
@@ -11,6 +10,7 @@ use sentry_abi::socket::{AF_INET6, AF_UNSPEC};
 use super::super::build::Message;
 use super::super::parse::{Attributes, Refusal, Request, Rule, Shape, Strictness};
 use super::super::table::{Context, Dump};
+use super::link_six;
 use crate::inet::netdev;
 
 const POLICY: &[Rule] = &[
@@ -27,8 +27,6 @@ const POLICY: &[Rule] = &[
 
 /// AF_BRIDGE of linux/socket.h, which no socket has.
 const AF_BRIDGE: i32 = 7;
-/// IF_READY of net/if_inet6.h.
-const IF_READY: u32 = 0x8000_0000;
 
 /// IF_OPER_* of an interface.
 pub fn operstate(nic: &NicInfo) -> u8 {
@@ -47,6 +45,7 @@ fn statistics(nic: &NicInfo) -> [u64; 25] {
     (all[2], all[3]) = (n("rx_bytes"), n("tx_bytes"));
     (all[4], all[5]) = (n("rx_errors"), n("tx_errors"));
     (all[6], all[7]) = (n("rx_dropped"), n("tx_dropped"));
+    (all[8], all[24]) = (n("multicast"), n("rx_otherhost_dropped"));
     all
 }
 
@@ -102,22 +101,11 @@ pub fn message(
         message.attribute(IFLA_STATS, &small);
     }
     if ext_mask & RTEXT_FILTER_SKIP_STATS == 0 {
-        families(stack, &mut message, nic);
+        let all = message.nest(IFLA_AF_SPEC);
+        link_six::of_interface(stack, &mut message, AF_INET6 as u16, nic);
+        message.end(all);
     }
     message
-}
-
-/// IFLA_AF_SPEC: what IPv6 has of an interface (inet6_fill_ifla6_attrs): how identifiers are made, and that no token is set.
-fn families(stack: &Stack, message: &mut Message, nic: &NicInfo) {
-    let Ok(conf) = stack.ipv6_conf(ConfTarget::Nic(nic.id)) else { return };
-    let all = message.nest(IFLA_AF_SPEC);
-    let six = message.nest(AF_INET6 as u16);
-    let ready = if nic.state == NicState::Up { IF_READY } else { 0 };
-    message.number(IFLA_INET6_FLAGS, ready);
-    message.attribute(IFLA_INET6_TOKEN, &[0; 16]);
-    message.byte(IFLA_INET6_ADDR_GEN_MODE, conf.addr_gen_mode);
-    message.end(six);
-    message.end(all);
 }
 
 /// All interfaces. Errors: EINVAL for what a strict request may not ask.
@@ -125,6 +113,9 @@ pub fn all(cx: &Context<'_>, request: &Request<'_>, dump: &mut Dump) -> Result<(
     // No interface is a port of a bridge (rtnl_bridge_getlink).
     if request.family() == AF_BRIDGE {
         return Ok(());
+    }
+    if request.family() == AF_INET6 {
+        return link_six::all(cx, request, dump);
     }
     let strict = cx.strictness == Strictness::Strict;
     // Old tools send no more than a family (struct rtgenmsg).
@@ -213,6 +204,9 @@ pub fn set(cx: &Context<'_>, request: &Request<'_>) -> Result<Vec<Message>, Refu
     }
     if let Some(mtu) = attributes.find(IFLA_MTU) {
         change_mtu(cx.stack(), &nic, mtu.number()).map_err(|refusal| refusal.at(mtu))?;
+    }
+    if let Some(families) = attributes.find(IFLA_AF_SPEC) {
+        link_six::set(cx, &nic, families)?;
     }
     // rtnl_dev_combine_flags: an older tool says nothing of what changes, and means all.
     let now = netdev::flags(&nic);

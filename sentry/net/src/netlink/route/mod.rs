@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod link;
+pub mod link_six;
 pub mod neigh;
 pub mod routes;
 pub mod rule;
