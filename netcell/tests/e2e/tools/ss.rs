@@ -96,7 +96,7 @@ fn ss_sums_up_and_lists_local_sockets() {
     out = re.sub(r'pid=\d+', 'pid=P', done.stdout + done.stderr)
     # Numbers of inodes; and what counts the sockets of the whole machine, and those of its kernel.
     out = re.sub(r'\b\d{2,}\b(?! *$)(?=.*\*)|(?<=\* )\d+', 'I', out) if 'ss -x' in command else out
-    out = re.sub(r'Total: \d+|closed \d+|TCP: *\d+', '', out)
+    out = re.sub(r'Total: \d+|orphaned \d+|closed \d+|TCP: *\d+', '', out)
     print('==', command); print('\n'.join(' '.join(l.split()) for l in out.splitlines()), flush=True)
 plain('ss -s'); plain('ss -xlH | sort'); plain('ss -xlpH | sort'); plain('ss -xaH | grep -v "@gram" | wc -l')
 print(sorted(' '.join(r.split()[1:6]) for r in open('/proc/net/unix').read().splitlines()[1:]))"#,
