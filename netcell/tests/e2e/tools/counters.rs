@@ -31,8 +31,8 @@ const OF_THE_MAKING: &[&str] =
 #[test]
 fn counters_say_of_the_same_traffic_what_linux_counts() {
     let script = format!(
-        "cat > /tmp/traffic.py <<'END'\n{TRAFFIC}\nimport time\nsubprocess.run(['nstat', '-az']); subprocess.run('ip -s link show lo; netstat -s | head -12; nstat -az -j TcpActiveOpens UdpInDatagrams', shell=True)\nEND\n\
-         /usr/bin/python3 /tmp/traffic.py; rm -f /tmp/traffic.py"
+        "cat > /tmp/traffic.$$.py <<'END'\n{TRAFFIC}\nimport time\nsubprocess.run(['nstat', '-az']); subprocess.run('ip -s link show lo; netstat -s | head -12; nstat -az -j TcpActiveOpens UdpInDatagrams', shell=True)\nEND\n\
+         /usr/bin/python3 /tmp/traffic.$$.py; rm -f /tmp/traffic.$$.py"
     );
     let (on_host, inside) = on_loopback(&script);
     let kept = |text: &str| {

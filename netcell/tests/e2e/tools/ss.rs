@@ -51,7 +51,7 @@ def show(command):
 fn compare(commands: &str) {
     // The same congestion control at both ends, whatever the machine's is.
     let script = format!(
-        "sysctl -qw net.ipv4.tcp_congestion_control=reno; cat > /tmp/holder.py <<'END'\n{HOLDER}\n{commands}\nEND\n/usr/bin/python3 /tmp/holder.py; rm -f /tmp/holder.py"
+        "sysctl -qw net.ipv4.tcp_congestion_control=reno; cat > /tmp/holder.$$.py <<'END'\n{HOLDER}\n{commands}\nEND\n/usr/bin/python3 /tmp/holder.$$.py; rm -f /tmp/holder.$$.py"
     );
     let (on_host, inside) = on_loopback(&script);
     same(&on_host, &inside);

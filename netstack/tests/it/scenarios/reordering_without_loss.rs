@@ -7,7 +7,7 @@ use netstack::ip::Family;
 use netstack::link::fault::Faults;
 use netstack::sim::Sim;
 use netstack::transport::tcp::Seq;
-use netstack::wire::tcp::{Flags, SackBlocks};
+use netstack::wire::tcp::Flags;
 
 #[test]
 fn reordering_within_a_quarter_of_the_round_trip_costs_next_to_nothing() {
