@@ -48,7 +48,7 @@ use crate::memory::{Limits, Memory};
 use crate::rng::{KeyedState, Rng, Seed, SipKey};
 use crate::stats::Snapshot;
 use crate::time::Instant;
-use crate::transport::{DeadlineHook, Host, OnTimer, Shared, TimerHandle};
+use crate::transport::{DeadlineHook, Host, OnTimer, Shared, Timer};
 
 use offload::gro::Gro;
 
@@ -110,7 +110,8 @@ pub struct Stack {
     // How many are in it, so that a send to somebody else takes no lock.
     looping: AtomicUsize,
     draining: AtomicBool,
-    maintenance: TimerHandle,
+    maintenance: Timer,
+    me: std::sync::Weak<Stack>,
     observers: RwLock<Arc<Vec<Arc<dyn Observer>>>>,
     observed: AtomicBool,
 }
@@ -122,30 +123,28 @@ impl Stack {
         let hasher = KeyedState::new(SipKey::derive(&seed, 16));
         let mut shared = Shared::new(seed);
         shared.memory = Memory::new(config.tcp_memory, config.udp_memory);
-        Arc::new_cyclic(|me: &std::sync::Weak<Stack>| {
-            let maintenance = shared.timers.timer(me.clone());
-            Stack {
-                shared,
-                topology: RwLock::new(Arc::new(Topology::new(hasher.clone(), config.tunables))),
-                path_mtus: PathMtus::new(hasher.clone()),
-                routes: route_cache::RouteCache::new(),
-                reassembly: Mutex::new(Reassembly::new(hasher.clone())),
-                icmp_limit: Mutex::new(limit::RateLimit::new(hasher.clone(), Rng::new(&seed, 19))),
-                redirects: redirect::Redirects::new(hasher.clone()),
-                idents: [const { AtomicU32::new(0) }; 64],
-                midnight_offset: AtomicU64::new(UNKNOWN_OFFSET),
-                ident_key: SipKey::derive(&seed, 17),
-                multipath_key: SipKey::derive(&seed, 18),
-                hasher,
-                taps: RwLock::default(),
-                tapped: AtomicBool::new(false),
-                looped: Mutex::default(),
-                looping: AtomicUsize::new(0),
-                draining: AtomicBool::new(false),
-                maintenance,
-                observers: RwLock::default(),
-                observed: AtomicBool::new(false),
-            }
+        Arc::new_cyclic(|me: &std::sync::Weak<Stack>| Stack {
+            me: me.clone(),
+            maintenance: Timer::default(),
+            shared,
+            topology: RwLock::new(Arc::new(Topology::new(hasher.clone(), config.tunables))),
+            path_mtus: PathMtus::new(hasher.clone()),
+            routes: route_cache::RouteCache::new(),
+            reassembly: Mutex::new(Reassembly::new(hasher.clone())),
+            icmp_limit: Mutex::new(limit::RateLimit::new(hasher.clone(), Rng::new(&seed, 19))),
+            redirects: redirect::Redirects::new(hasher.clone()),
+            idents: [const { AtomicU32::new(0) }; 64],
+            midnight_offset: AtomicU64::new(UNKNOWN_OFFSET),
+            ident_key: SipKey::derive(&seed, 17),
+            multipath_key: SipKey::derive(&seed, 18),
+            hasher,
+            taps: RwLock::default(),
+            tapped: AtomicBool::new(false),
+            looped: Mutex::default(),
+            looping: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            observers: RwLock::default(),
+            observed: AtomicBool::new(false),
         })
     }
 
@@ -306,12 +305,20 @@ impl Stack {
     /// Sees to it that `on_timer` runs by a deadline.
     fn schedule(&self, deadline: Option<Instant>) {
         if let Some(deadline) = deadline {
-            self.shared.timers.arm_earlier(&self.maintenance, deadline);
+            self.shared.timers.arm_earlier(self, deadline);
         }
     }
 }
 
 impl OnTimer for Stack {
+    fn timer(&self) -> &Timer {
+        &self.maintenance
+    }
+
+    fn handle(&self) -> std::sync::Weak<dyn OnTimer> {
+        self.me.clone()
+    }
+
     fn on_timer(&self, now: Instant) {
         let topology = self.topology();
         for nic in topology.nics() {

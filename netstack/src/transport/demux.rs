@@ -1,6 +1,7 @@
 //! From the addresses of a packet to its endpoint, by keyed hash. Nothing here scans sockets.
 
 use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -11,6 +12,7 @@ use parking_lot::RwLock;
 use super::Endpoint;
 use crate::filter::Program;
 use crate::ip::Family;
+use crate::lazy::Plain;
 use crate::link::NicId;
 use crate::rng::KeyedState;
 
@@ -64,7 +66,7 @@ pub enum Sharing {
 pub struct KeyInUse;
 
 struct Member {
-    id: u64,
+    id: NonZeroU64,
     endpoint: Arc<dyn Endpoint>,
     nic: Option<NicId>,
     sharing: Sharing,
@@ -74,14 +76,32 @@ struct Member {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registration {
     key: Key,
-    id: u64,
+    id: NonZeroU64,
 }
 
+/// The number of a registration, for who knows its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RegistrationId(NonZeroU64);
+
 impl Registration {
+    /// The registration of that number under a key.
+    pub fn of(key: Key, id: RegistrationId) -> Registration {
+        Registration { key, id: id.0 }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> RegistrationId {
+        RegistrationId(self.id)
+    }
+
     /// The key that is registered.
     pub fn key(&self) -> Key {
         self.key
     }
+}
+
+impl Plain for Vec<Registration> {
+    const PLAIN: &'static Vec<Registration> = &Vec::new();
 }
 
 /// The endpoints of one key: nearly always one, which lies in the table itself.
@@ -138,7 +158,7 @@ impl Demux {
             shards: core::array::from_fn(|_| RwLock::new(HashMap::with_hasher(hasher.clone()))),
             choosers: RwLock::new(HashMap::with_hasher(hasher.clone())),
             hasher,
-            next_id: AtomicU64::new(1),
+            next_id: AtomicU64::new(0),
             len: AtomicUsize::new(0),
         }
     }
@@ -167,7 +187,7 @@ impl Demux {
         nic: Option<NicId>,
         sharing: Sharing,
     ) -> Result<Registration, KeyInUse> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = NonZeroU64::MIN.saturating_add(self.next_id.fetch_add(1, Ordering::Relaxed));
         let member = Member { id, endpoint, nic, sharing };
         match self.shard(&key).write().entry(key) {
             Slot::Vacant(slot) => {

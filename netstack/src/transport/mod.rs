@@ -28,9 +28,9 @@ use crate::socket::error_queue::Carrier;
 use crate::stats::Stats;
 use crate::time::Instant;
 
-pub use demux::{Demux, Key, Registration, Sharing};
+pub use demux::{Demux, Key, Registration, RegistrationId, Sharing};
 pub use ports::{DualStack, PortError, PortLease, PortRequest, Ports, Reuse};
-pub use timers::{DeadlineHook, OnTimer, TimerHandle, Timers};
+pub use timers::{DeadlineHook, OnTimer, Timer, Timers};
 
 /// Slabs that wait for their next use: 1 MiB, and up to 4 MiB after a stream that had so much under way.
 const IDLE_SLABS: usize = 16;

@@ -10,8 +10,14 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::time::Instant;
 
-/// What a timer calls. No lock of the stack is held.
+/// What has a timer, and is called by it. No lock of the stack is held.
 pub trait OnTimer: Send + Sync {
+    /// Its timer.
+    fn timer(&self) -> &Timer;
+
+    /// Itself; an entry does not keep it alive.
+    fn handle(&self) -> Weak<dyn OnTimer>;
+
     /// The armed deadline has come. The timer is disarmed before this call and may be armed again in it.
     fn on_timer(&self, now: Instant);
 
@@ -29,21 +35,24 @@ pub trait DeadlineHook: Send + Sync {
 /// "Not armed", and "no entry in the heap".
 const NEVER: u64 = u64::MAX;
 
-struct Timer {
+/// The timer of one target.
+#[derive(Debug)]
+pub struct Timer {
     deadline: AtomicU64,
     // The time of the earliest entry in the heap that will look at this timer.
     queued: AtomicU64,
-    target: Weak<dyn OnTimer>,
 }
 
-/// A timer of one target.
-#[derive(Clone)]
-pub struct TimerHandle(Arc<Timer>);
+impl Default for Timer {
+    fn default() -> Timer {
+        Timer { deadline: AtomicU64::new(NEVER), queued: AtomicU64::new(NEVER) }
+    }
+}
 
-impl TimerHandle {
+impl Timer {
     /// When it will fire, if it is armed.
     pub fn deadline(&self) -> Option<Instant> {
-        Some(self.0.deadline.load(Ordering::SeqCst))
+        Some(self.deadline.load(Ordering::SeqCst))
             .filter(|at| *at != NEVER)
             .map(Instant::from_nanos)
     }
@@ -54,7 +63,7 @@ type Targets = Vec<Arc<dyn OnTimer>>;
 struct Entry {
     at: u64,
     order: u64,
-    timer: Arc<Timer>,
+    target: Weak<dyn OnTimer>,
 }
 
 impl PartialEq for Entry {
@@ -77,16 +86,26 @@ impl Ord for Entry {
     }
 }
 
+/// So many entries are not worth looking through.
+const FEW: usize = 64;
+
 #[derive(Default)]
 struct Heap {
     entries: BinaryHeap<Reverse<Entry>>,
     order: u64,
+    /// How many entries had a target when they were last looked through.
+    alive: usize,
 }
 
 impl Heap {
-    fn push(&mut self, at: u64, timer: Arc<Timer>) {
+    fn push(&mut self, at: u64, target: Weak<dyn OnTimer>) {
+        // What is gone may have left an entry for a time that is far off (a keepalive): there are never more of them than of the others.
+        if self.entries.len() >= FEW.max(2 * self.alive) {
+            self.entries.retain(|Reverse(entry)| entry.target.strong_count() > 0);
+            self.alive = self.entries.len();
+        }
         self.order += 1;
-        self.entries.push(Reverse(Entry { at, order: self.order, timer }));
+        self.entries.push(Reverse(Entry { at, order: self.order, target }));
     }
 
     fn earliest(&self) -> u64 {
@@ -107,46 +126,41 @@ impl Timers {
         Timers::default()
     }
 
-    /// A disarmed timer for a target; it does not keep the target alive.
-    pub fn timer(&self, target: Weak<dyn OnTimer>) -> TimerHandle {
-        let (deadline, queued) = (AtomicU64::new(NEVER), AtomicU64::new(NEVER));
-        TimerHandle(Arc::new(Timer { deadline, queued, target }))
-    }
-
-    /// Arms, moves or (with None) disarms a timer.
-    pub fn arm(&self, timer: &TimerHandle, deadline: Option<Instant>) {
+    /// Arms, moves or (with None) disarms the timer of a target.
+    pub fn arm(&self, target: &dyn OnTimer, deadline: Option<Instant>) {
         let at = deadline.map_or(NEVER, |at| at.nanos().min(NEVER - 1));
-        timer.0.deadline.store(at, Ordering::SeqCst);
-        self.queue(timer, at);
+        target.timer().deadline.store(at, Ordering::SeqCst);
+        self.queue(target, at);
     }
 
     /// Sees to it that a timer that is not armed rests at `at` at the latest, unless it is armed meanwhile.
-    pub fn rest_by(&self, timer: &TimerHandle, at: Instant) {
-        self.queue(timer, at.nanos().min(NEVER - 1));
+    pub fn rest_by(&self, target: &dyn OnTimer, at: Instant) {
+        self.queue(target, at.nanos().min(NEVER - 1));
     }
 
     /// Arms a timer, or moves it earlier; never later.
-    pub fn arm_earlier(&self, timer: &TimerHandle, deadline: Instant) {
+    pub fn arm_earlier(&self, target: &dyn OnTimer, deadline: Instant) {
         let at = deadline.nanos().min(NEVER - 1);
-        if timer.0.deadline.fetch_min(at, Ordering::SeqCst) > at {
-            self.queue(timer, at);
+        if target.timer().deadline.fetch_min(at, Ordering::SeqCst) > at {
+            self.queue(target, at);
         }
     }
 
     /// Makes sure that an entry comes up no later than `at`.
-    fn queue(&self, timer: &TimerHandle, at: u64) {
+    fn queue(&self, target: &dyn OnTimer, at: u64) {
+        let timer = target.timer();
         // An entry that comes up no later will see the new deadline. Together with `take_due`, which clears
         // `queued` before it reads `deadline`, one of the two always sees the other's store.
-        if timer.0.queued.load(Ordering::SeqCst) <= at {
+        if timer.queued.load(Ordering::SeqCst) <= at {
             return;
         }
         let mut heap = self.heap.lock();
-        if timer.0.queued.load(Ordering::SeqCst) <= at {
+        if timer.queued.load(Ordering::SeqCst) <= at {
             return;
         }
         let before = heap.earliest();
-        timer.0.queued.store(at, Ordering::SeqCst);
-        heap.push(at, timer.0.clone());
+        timer.queued.store(at, Ordering::SeqCst);
+        heap.push(at, target.handle());
         drop(heap);
         if at < before {
             let hook = self.hook.read().clone();
@@ -177,23 +191,28 @@ impl Timers {
     /// Those whose deadline has come, and those that have none any more.
     fn take_due(&self, now: u64) -> (Targets, Targets) {
         let (mut due, mut resting) = (Vec::new(), Vec::new());
+        // Whose last reference may be ours: it goes after the lock.
+        let mut looked_at: Targets = Vec::new();
         let mut heap = self.heap.lock();
         while heap.earliest() <= now {
             let Some(Reverse(entry)) = heap.entries.pop() else { break };
-            let timer = entry.timer;
+            let Some(target) = entry.target.upgrade() else { continue };
+            let timer = target.timer();
             // A later entry of a timer that was re-armed earlier meanwhile.
             if timer.queued.load(Ordering::SeqCst) != entry.at {
+                looked_at.push(target);
                 continue;
             }
             timer.queued.store(NEVER, Ordering::SeqCst);
             let deadline = timer.deadline.load(Ordering::SeqCst);
             if deadline == NEVER {
-                resting.extend(timer.target.upgrade());
+                resting.push(target);
                 continue;
             }
             if deadline > now {
                 timer.queued.store(deadline, Ordering::SeqCst);
-                heap.push(deadline, timer);
+                heap.push(deadline, entry.target);
+                looked_at.push(target);
                 continue;
             }
             let disarm = timer.deadline.compare_exchange(
@@ -202,10 +221,12 @@ impl Timers {
                 Ordering::SeqCst,
                 Ordering::SeqCst,
             );
-            if disarm.is_ok() {
-                due.extend(timer.target.upgrade());
+            match disarm {
+                Ok(_) => due.push(target),
+                Err(_) => looked_at.push(target),
             }
         }
+        drop(heap);
         (due, resting)
     }
 
@@ -219,18 +240,39 @@ impl Timers {
 mod tests {
     use super::*;
 
-    #[derive(Default)]
-    struct Target(Mutex<Vec<u64>>);
+    struct Target {
+        timer: Timer,
+        me: Weak<Target>,
+        calls: Mutex<Vec<u64>>,
+    }
+
+    impl Target {
+        fn new() -> Arc<Target> {
+            Arc::new_cyclic(|me| Target {
+                timer: Timer::default(),
+                me: me.clone(),
+                calls: Mutex::default(),
+            })
+        }
+    }
 
     impl OnTimer for Target {
+        fn timer(&self) -> &Timer {
+            &self.timer
+        }
+
+        fn handle(&self) -> Weak<dyn OnTimer> {
+            self.me.clone()
+        }
+
         fn on_timer(&self, now: Instant) {
-            self.0.lock().push(now.nanos());
+            self.calls.lock().push(now.nanos());
         }
     }
 
     impl DeadlineHook for Target {
         fn deadline_moved(&self, deadline: Instant) {
-            self.0.lock().push(deadline.nanos());
+            self.calls.lock().push(deadline.nanos());
         }
     }
 
@@ -238,47 +280,54 @@ mod tests {
         Some(Instant::from_nanos(nanos))
     }
 
-    fn setup() -> (Timers, Arc<Target>, TimerHandle) {
-        let timers = Timers::new();
-        let target = Arc::new(Target::default());
-        let weak: Weak<Target> = Arc::downgrade(&target);
-        let timer = timers.timer(weak);
-        (timers, target, timer)
+    fn setup() -> (Timers, Arc<Target>) {
+        (Timers::new(), Target::new())
+    }
+
+    #[test]
+    fn entries_of_what_is_gone_do_not_pile_up() {
+        let (timers, target) = setup();
+        timers.arm(&*target, at(1_000_000));
+        for n in 0..10_000 {
+            timers.arm(&*Target::new(), at(1_000 + n));
+        }
+        assert!(timers.heap.lock().entries.len() <= FEW + 1);
+        assert_eq!(timers.fire(Instant::from_nanos(1_000_000)), 1);
     }
 
     #[test]
     fn a_timer_fires_once_at_its_latest_deadline() {
-        let (timers, target, timer) = setup();
-        timers.arm(&timer, at(10));
-        timers.arm(&timer, at(30));
-        timers.arm(&timer, at(20));
+        let (timers, target) = setup();
+        timers.arm(&*target, at(10));
+        timers.arm(&*target, at(30));
+        timers.arm(&*target, at(20));
         assert_eq!(timers.fire(Instant::from_nanos(15)), 0);
         assert_eq!(timers.next_deadline(), at(20));
         assert_eq!(timers.fire(Instant::from_nanos(20)), 1);
         assert_eq!(timers.fire(Instant::from_nanos(99)), 0);
-        assert_eq!(*target.0.lock(), [20]);
-        assert_eq!(timer.deadline(), None);
+        assert_eq!(*target.calls.lock(), [20]);
+        assert_eq!(target.timer.deadline(), None);
     }
 
     #[test]
     fn an_earlier_deadline_takes_over_and_the_old_entry_is_forgotten() {
-        let (timers, target, timer) = setup();
-        timers.arm(&timer, at(50));
-        timers.arm(&timer, at(10));
+        let (timers, target) = setup();
+        timers.arm(&*target, at(50));
+        timers.arm(&*target, at(10));
         assert_eq!(timers.fire(Instant::from_nanos(10)), 1);
-        timers.arm(&timer, at(70));
+        timers.arm(&*target, at(70));
         assert_eq!(timers.fire(Instant::from_nanos(60)), 0);
         assert_eq!(timers.fire(Instant::from_nanos(70)), 1);
-        assert_eq!(*target.0.lock(), [10, 70]);
+        assert_eq!(*target.calls.lock(), [10, 70]);
     }
 
     #[test]
     fn a_disarmed_or_dropped_target_never_fires() {
-        let (timers, target, timer) = setup();
-        timers.arm(&timer, at(5));
-        timers.arm(&timer, None);
+        let (timers, target) = setup();
+        timers.arm(&*target, at(5));
+        timers.arm(&*target, None);
         assert_eq!(timers.fire(Instant::from_nanos(9)), 0);
-        timers.arm(&timer, at(5));
+        timers.arm(&*target, at(5));
         drop(target);
         assert_eq!(timers.fire(Instant::from_nanos(9)), 0);
         assert_eq!(timers.next_deadline(), None);
@@ -286,12 +335,12 @@ mod tests {
 
     #[test]
     fn the_hook_hears_only_of_earlier_deadlines() {
-        let (timers, _target, timer) = setup();
-        let hook = Arc::new(Target::default());
+        let (timers, target) = setup();
+        let hook = Target::new();
         timers.set_hook(Some(hook.clone()));
         for deadline in [30, 40, 20, 25] {
-            timers.arm(&timer, at(deadline));
+            timers.arm(&*target, at(deadline));
         }
-        assert_eq!(*hook.0.lock(), [30, 20]);
+        assert_eq!(*hook.calls.lock(), [30, 20]);
     }
 }

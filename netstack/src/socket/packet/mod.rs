@@ -14,7 +14,7 @@ use crate::ip::{IpError, LinkInfo};
 use crate::link::{MacAddr, NicId, NicKind};
 use crate::time::Instant;
 use crate::transport::packet::{FrameEndpoint, PacketType, Place, Seen};
-use crate::transport::{Host, OnTimer, TimerHandle};
+use crate::transport::{Host, OnTimer, Timer};
 use crate::wire::ethernet::{self, Ethernet};
 
 pub use ring::{FrameRing, Losing, Stored};
@@ -163,7 +163,7 @@ pub struct PacketSocket {
     form: Form,
     state: Mutex<State>,
     waker: Mutex<Option<Arc<dyn Wake>>>,
-    timer: TimerHandle,
+    timer: Timer,
     me: Weak<PacketSocket>,
 }
 
@@ -185,8 +185,7 @@ impl PacketSocket {
             closed: false,
         };
         let socket = Arc::new_cyclic(|me: &Weak<PacketSocket>| {
-            let timer = host.shared().timers.timer(me.clone());
-            let (state, waker) = (Mutex::new(state), Mutex::new(None));
+            let (state, waker, timer) = (Mutex::new(state), Mutex::new(None), Timer::default());
             PacketSocket { host, form, state, waker, timer, me: me.clone() }
         });
         socket.register(&mut socket.state.lock());
@@ -469,7 +468,7 @@ impl FrameEndpoint for PacketSocket {
         let readiness = state.readiness();
         drop(state);
         if let Some(deadline) = deadline {
-            self.host.shared().timers.arm_earlier(&self.timer, deadline);
+            self.host.shared().timers.arm_earlier(self, deadline);
         }
         if news {
             self.wake(readiness);
@@ -478,6 +477,14 @@ impl FrameEndpoint for PacketSocket {
 }
 
 impl OnTimer for PacketSocket {
+    fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    fn handle(&self) -> Weak<dyn OnTimer> {
+        self.me.clone()
+    }
+
     fn on_timer(&self, now: Instant) {
         let state = self.state.lock();
         let Some(ring) = state.ring.clone() else { return };
@@ -485,7 +492,7 @@ impl OnTimer for PacketSocket {
         let readiness = state.readiness();
         drop(state);
         if let Some(deadline) = ring.deadline() {
-            self.host.shared().timers.arm_earlier(&self.timer, deadline);
+            self.host.shared().timers.arm_earlier(self, deadline);
         }
         if news {
             self.wake(readiness);

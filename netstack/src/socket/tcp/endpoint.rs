@@ -13,7 +13,7 @@ use super::splice::OtherEnd;
 use super::wire::{self, Flow, IpSettings};
 use crate::filter::Program;
 use crate::ip::{Family, RouteQuery};
-use crate::lazy::{Cow, Plain};
+use crate::lazy::{Cow, Lazy, Plain};
 use crate::link::NicId;
 use crate::memory::Account;
 use crate::socket::{Readiness, SocketError, Wake};
@@ -22,7 +22,7 @@ use crate::transport::burst::Flush;
 use crate::transport::tcp::fast_open::FastOpenKeys;
 use crate::transport::tcp::listen::ListenQueue;
 use crate::transport::tcp::{Connection, Error, Settings, State, StateName};
-use crate::transport::{Host, OnTimer, PortLease, Registration, TimerHandle};
+use crate::transport::{Demux, Host, OnTimer, PortLease, Registration, RegistrationId, Timer};
 
 impl From<Error> for SocketError {
     fn from(error: Error) -> SocketError {
@@ -146,7 +146,10 @@ pub(super) struct Inner {
     pub lease: Option<PortLease>,
     /// Whether the program chose the port, which then stays the socket's until it is closed.
     pub bound: bool,
-    pub places: Vec<Registration>,
+    /// Where a listener is found.
+    pub places: Lazy<Vec<Registration>>,
+    /// Where a connection is found: under its addresses.
+    pub place: Option<RegistrationId>,
     pub settings: Cow<Settings>,
     pub socket: Cow<SocketSettings>,
     pub connecting: Connecting,
@@ -183,13 +186,13 @@ pub struct TcpEndpoint {
     pub(super) reading: Mutex<()>,
     pub(super) me: Weak<TcpEndpoint>,
     waker: Mutex<Option<Arc<dyn Wake>>>,
-    timer: TimerHandle,
+    timer: Timer,
 }
 
 impl TcpEndpoint {
     pub(super) fn new(host: Arc<dyn Host>, family: Family, holder: Holder) -> Arc<TcpEndpoint> {
         Arc::new_cyclic(|me: &Weak<TcpEndpoint>| TcpEndpoint {
-            timer: host.shared().timers.timer(me.clone()),
+            timer: Timer::default(),
             family,
             inner: Mutex::new(Inner {
                 role: Role::Idle,
@@ -197,7 +200,8 @@ impl TcpEndpoint {
                 peer: None,
                 lease: None,
                 bound: false,
-                places: Vec::new(),
+                places: Lazy::PLAIN,
+                place: None,
                 settings: Cow::PLAIN,
                 socket: Cow::PLAIN,
                 connecting: Connecting::No,
@@ -237,7 +241,7 @@ impl TcpEndpoint {
         inner.transmitting = false;
         inner.stamp_progress(now);
         if matches!(&inner.role, Role::Stream(connection) if !connection.is_closed()) {
-            self.host.shared().timers.rest_by(&self.timer, now + REST);
+            self.host.shared().timers.rest_by(self, now + REST);
         }
         self.settle(inner);
     }
@@ -301,7 +305,7 @@ impl TcpEndpoint {
             Role::Listener(queue) => queue.next_deadline(),
             Role::Idle => None,
         };
-        self.host.shared().timers.arm(&self.timer, deadline);
+        self.host.shared().timers.arm(self, deadline);
         self.account(&mut inner);
         self.count_established(&mut inner);
         let orphaned_child = self.clean_up(&mut inner);
@@ -363,7 +367,7 @@ impl TcpEndpoint {
         let Role::Stream(connection) = &inner.role else { return None };
         let remnant = connection.remnant(inner.socket.nic);
         if let (Some(remnant), Some(flow)) = (remnant, inner.flow()) {
-            self.host.shared().timers.arm(&self.timer, None);
+            self.host.shared().timers.arm(self, None);
             // First in its new place, then out of the old one: there is no moment without any.
             self.leave_remnant(inner, flow, &remnant);
             if let Role::Stream(connection) = &mut inner.role {
@@ -385,9 +389,7 @@ impl TcpEndpoint {
     pub(super) fn release(&self, inner: &mut Inner, keep: Keep) {
         let shared = self.host.shared();
         inner.other_end = OtherEnd::Unknown;
-        for place in inner.places.drain(..) {
-            shared.demux.remove(&place);
-        }
+        inner.leave_places(&shared.demux);
         let keeps = keep == Keep::BoundPort && inner.bound && inner.holder == Holder::Program;
         if !keeps && let Some(lease) = inner.lease.take() {
             shared.ports.release(&lease);
@@ -443,6 +445,14 @@ fn is_opening(role: &Role) -> bool {
 }
 
 impl OnTimer for TcpEndpoint {
+    fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    fn handle(&self) -> Weak<dyn OnTimer> {
+        self.me.clone()
+    }
+
     fn on_timer(&self, now: Instant) {
         self.on_listener_timer(now);
         let mut inner = self.inner.lock();
@@ -480,6 +490,20 @@ impl Inner {
     /// The two ends, once both are known.
     pub(super) fn flow(&self) -> Option<Flow> {
         Some(Flow { local: self.local?, remote: self.peer? })
+    }
+
+    /// Is found nowhere from now on.
+    pub(super) fn leave_places(&mut self, demux: &Demux) {
+        if let Some((id, flow)) = self.place.take().zip(self.flow()) {
+            demux.remove(&Registration::of(flow.connected(), id));
+        }
+        self.places.iter().for_each(|place| demux.remove(place));
+        self.places.reset();
+    }
+
+    /// Whether packets can find it.
+    pub(super) fn has_place(&self) -> bool {
+        self.place.is_some() || !self.places.is_empty()
     }
 
     /// The way of its segments.

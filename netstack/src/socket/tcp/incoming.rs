@@ -55,7 +55,7 @@ impl Endpoint for TcpEndpoint {
             return;
         }
         let inner = self.inner.lock();
-        if inner.places.is_empty() {
+        if !inner.has_place() {
             // It left its place after this packet had found it there.
             drop(inner);
             return redirect(&*self.host, now, info, arrived.flow, copy);

@@ -178,11 +178,10 @@ impl TcpEndpoint {
         }
         let place = self.claim(now, inner, route.src, remote)?;
         let local = SocketAddr::new(route.src, place.key().local.1);
-        inner.places.reserve_exact(1);
-        inner.places.push(place);
         let route = match self.route_of_port(now, (local, &query), route) {
             Ok(route) => route,
             Err(error) => {
+                self.host.shared().demux.remove(&place);
                 self.forget(inner);
                 return Err(error);
             }
@@ -194,6 +193,7 @@ impl TcpEndpoint {
         }
         inner.local = Some(local);
         inner.peer = Some(remote);
+        inner.place = Some(place.id());
         inner.connecting = Connecting::Pending;
         inner.shut_unconnected = false;
         let mut secrets = shared.tcp.keys.secrets(now, local, remote);
@@ -323,7 +323,7 @@ impl TcpEndpoint {
                     inner.places.push(place);
                 }
                 Err(_) => {
-                    inner.places.drain(..).for_each(|place| shared.demux.remove(&place));
+                    inner.leave_places(&shared.demux);
                     return Err(ListenError::InUse);
                 }
             }
@@ -347,7 +347,7 @@ impl TcpEndpoint {
             return;
         }
         let shared = self.host.shared();
-        inner.places.drain(..).for_each(|place| shared.demux.remove(&place));
+        inner.leave_places(&shared.demux);
         if let Some(lease) = &inner.lease {
             shared.ports.unlisten(lease);
         }

@@ -9,14 +9,26 @@ use crate::buffer::PacketBuffer;
 use crate::ip::{Cast, IpInfo, PROTO_TCP};
 use crate::time::Instant;
 use crate::transport::tcp::{Awaits, Remnant, RemnantDisposition};
-use crate::transport::{Host, OnTimer};
+use crate::transport::{Host, OnTimer, Timer};
 
 /// Ages the table of remnants.
-struct Reaper(Weak<dyn Host>);
+struct Reaper {
+    host: Weak<dyn Host>,
+    timer: Timer,
+    me: Weak<Reaper>,
+}
 
 impl OnTimer for Reaper {
+    fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    fn handle(&self) -> Weak<dyn OnTimer> {
+        self.me.clone()
+    }
+
     fn on_timer(&self, now: Instant) {
-        let Some(host) = self.0.upgrade() else { return };
+        let Some(host) = self.host.upgrade() else { return };
         let shared = host.shared();
         let (leases, next) = shared.tcp.time_wait.expire(now);
         leases.iter().for_each(|lease| shared.ports.release(lease));
@@ -28,12 +40,11 @@ impl OnTimer for Reaper {
 
 fn arm(host: &Arc<dyn Host>, at: Instant) {
     let shared = host.shared();
-    let timer = shared.tcp.time_wait.timer(|| {
-        let reaper: Arc<dyn OnTimer> = Arc::new(Reaper(Arc::downgrade(host)));
-        let timer = shared.timers.timer(Arc::downgrade(&reaper));
-        (reaper, timer)
+    let reaper = shared.tcp.time_wait.reaper(|| {
+        let host = Arc::downgrade(host);
+        Arc::new_cyclic(|me| Reaper { host, timer: Timer::default(), me: me.clone() })
     });
-    shared.timers.arm_earlier(&timer, at);
+    shared.timers.arm_earlier(&*reaper, at);
 }
 
 impl TcpEndpoint {

@@ -251,7 +251,7 @@ impl TcpSocket {
         let mut before = core::mem::replace(&mut inner.socket.chooser, chooser.clone());
         if let Role::Listener(_) = inner.role {
             let demux = &self.0.host.shared().demux;
-            for place in &inner.places {
+            for place in inner.places.iter() {
                 before = demux.set_chooser(place, chooser.clone()).or(before);
             }
         }

@@ -471,9 +471,9 @@ impl TcpEndpoint {
         }
         young.connecting = Connecting::Told;
         // In the demux only once it is whole: the next segment may come on another thread.
-        let key = Key::connected(PROTO_TCP, flow.local, flow.remote);
-        let place = shared.demux.insert(key, child.clone(), nic, Sharing::Exclusive).ok()?;
-        young.places = vec![place];
+        let place =
+            shared.demux.insert(flow.connected(), child.clone(), nic, Sharing::Exclusive).ok()?;
+        young.place = Some(place.id());
         young.lease = heritage.lease.as_ref().and_then(|lease| shared.ports.share(lease));
         young.parent = Some(self.me.clone());
         drop(young);

@@ -41,7 +41,7 @@ impl TcpEndpoint {
             let mut other = self.lock_other(inner, &peer);
             let flow = inner.flow();
             let theirs = other.flow().map(Flow::reversed);
-            let joined = flow.is_some() && flow == theirs && !other.places.is_empty();
+            let joined = flow.is_some() && flow == theirs && other.has_place();
             if inner.looks_at_packets() || other.looks_at_packets() {
                 return false;
             }

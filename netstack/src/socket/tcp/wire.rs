@@ -11,8 +11,8 @@ use crate::ip::{
 use crate::link::NicId;
 use crate::socket::options::MtuDiscover;
 use crate::time::{Duration, Instant};
-use crate::transport::Host;
 use crate::transport::tcp::{Codepoint, PathLimits, Segment};
+use crate::transport::{Host, Key};
 use crate::wire::checksum::Checksum;
 use crate::wire::tcp::{self, CHECKSUM_OFFSET, HEADER_LEN, Header, MAX_OPTIONS_LEN};
 
@@ -27,6 +27,11 @@ impl Flow {
     /// The same, as the other end sees it.
     pub(super) fn reversed(self) -> Flow {
         Flow { local: self.remote, remote: self.local }
+    }
+
+    /// What the demux finds a connection under.
+    pub(super) fn connected(self) -> Key {
+        Key::connected(PROTO_TCP, self.local, self.remote)
     }
 
     /// The flow of a received packet.
@@ -92,7 +97,7 @@ pub(super) fn limits(route: &RouteInfo, ip: IpSettings) -> PathLimits {
     PathLimits {
         offered_mss: told(metrics.advmss),
         rto_min: (metrics.rto_min_ms > 0)
-            .then(|| Duration::from_millis(u64::from(metrics.rto_min_ms))),
+            .then(|| Duration::from_millis(u64::from(metrics.rto_min_ms)).into()),
         first_window: told(metrics.initcwnd),
         first_offer: told(metrics.initrwnd),
         quick_ack: metrics.quickack,

@@ -5,7 +5,7 @@ use super::ecn::EcnPolicy;
 use super::rtt::{MIN_RTT_WINDOW, RTO_MAX, RTO_MIN};
 use super::send::Push;
 use crate::lazy::Plain;
-use crate::time::Duration;
+use crate::time::{Duration, Span};
 use std::sync::Arc;
 
 /// Bounds and habits that all connections of a stack share; the defaults are Linux's.
@@ -307,7 +307,7 @@ pub struct PathLimits {
     /// The segment size that the route lets us offer (RTAX_ADVMSS); None for what fits.
     pub offered_mss: Option<u16>,
     /// The least retransmission timeout of the route (RTAX_RTO_MIN).
-    pub rto_min: Option<Duration>,
+    pub rto_min: Option<Span>,
     /// The first congestion window of the route in segments (RTAX_INITCWND).
     pub first_window: Option<u16>,
     /// The first receive window of the route in segments (RTAX_INITRWND).

@@ -54,10 +54,16 @@ pub struct Supply {
 #[derive(Debug)]
 pub struct MtuSearch {
     enabled: bool,
-    low: usize,
-    high: usize,
-    probe: Option<MtuProbe>,
+    // In 32 bits, as every connection has them.
+    low: u32,
+    high: u32,
+    /// The length of the probe that is on its way.
+    probe: Option<u32>,
     since: Instant,
+}
+
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl MtuSearch {
@@ -65,8 +71,8 @@ impl MtuSearch {
     pub fn new(now: Instant, config: &TcpConfig) -> MtuSearch {
         MtuSearch {
             enabled: config.mtu_probing == MtuProbing::Always,
-            low: config.base_mss,
-            high: usize::MAX,
+            low: narrow(config.base_mss),
+            high: u32::MAX,
             probe: None,
             since: now,
         }
@@ -74,14 +80,14 @@ impl MtuSearch {
 
     /// The segment size where `most` is what the path is known to take.
     pub fn bound(&mut self, most: usize) -> usize {
-        self.high = self.high.min(most);
-        self.low = self.low.min(most);
-        if self.enabled { self.low } else { most }
+        self.high = self.high.min(narrow(most));
+        self.low = self.low.min(narrow(most));
+        if self.enabled { self.low as usize } else { most }
     }
 
     /// The path was asked anew, or is another: `most` is its limit again.
     pub fn reset_limit(&mut self, most: usize) {
-        self.high = most;
+        self.high = narrow(most);
     }
 
     /// Whether the search is on.
@@ -98,7 +104,8 @@ impl MtuSearch {
             self.since = now;
             return;
         }
-        self.low = (self.low / 2).min(config.base_mss).max(config.mtu_probe_floor);
+        let least = narrow(config.mtu_probe_floor);
+        self.low = (self.low / 2).min(narrow(config.base_mss)).max(least);
     }
 
     /// How large a probe should be sent now, if any. `most` is the limit of path and peer.
@@ -106,8 +113,9 @@ impl MtuSearch {
         if !self.enabled || self.probe.is_some() {
             return None;
         }
-        let len = self.low + self.high.saturating_sub(self.low).div_ceil(2);
-        if self.high.saturating_sub(self.low) < config.mtu_probe_threshold || len <= supply.mss {
+        let (low, high) = (self.low as usize, self.high as usize);
+        let len = low + high.saturating_sub(low).div_ceil(2);
+        if high.saturating_sub(low) < config.mtu_probe_threshold || len <= supply.mss {
             self.look_again(now, config, supply.mss);
             return None;
         }
@@ -126,22 +134,22 @@ impl MtuSearch {
         let every: Duration = config.mtu_probe_interval;
         if now.since(self.since) >= every {
             self.since = now;
-            self.low = mss;
-            self.high = usize::MAX;
+            self.low = narrow(mss);
+            self.high = u32::MAX;
         }
     }
 
-    /// The probe went out.
-    pub fn sent(&mut self, probe: MtuProbe) {
-        self.probe = Some(probe);
+    /// A probe of that length went out.
+    pub fn sent(&mut self, len: usize) {
+        self.probe = Some(narrow(len));
     }
 
     /// What became of the probe.
     pub fn judge(&mut self, verdict: MtuVerdict) {
-        let Some(probe) = self.probe.take() else { return };
+        let Some(len) = self.probe.take() else { return };
         match verdict {
-            MtuVerdict::Arrived => self.low = self.low.max(probe.len),
-            MtuVerdict::Lost => self.high = self.high.min(probe.len - 1),
+            MtuVerdict::Arrived => self.low = self.low.max(len),
+            MtuVerdict::Lost => self.high = self.high.min(len.saturating_sub(1)),
             MtuVerdict::Unclear => {}
         }
     }
@@ -166,7 +174,7 @@ mod tests {
         let mut probes = 0;
         while let Some(len) = search.wanted(start, &config, &supply(mss)) {
             probes += 1;
-            search.sent(MtuProbe { start: Seq(0), len });
+            search.sent(len);
             search.judge(if len <= path { MtuVerdict::Arrived } else { MtuVerdict::Lost });
             mss = search.bound(8948);
         }

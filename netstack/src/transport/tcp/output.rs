@@ -4,7 +4,6 @@ use super::accounts::Waits;
 use super::config::PathLimits;
 use super::connection::Connection;
 use super::ecn::Mode;
-use super::mtu_search::MtuProbe;
 use super::receive::AckDue;
 use super::segment::Segment;
 use super::send::{Budget, Outgoing};
@@ -115,7 +114,7 @@ impl Connection {
         let supply = tcb.send.mtu_supply()?;
         let config = tcb.config.clone();
         let len = tcb.mtu.wanted(now, &config, &supply)?;
-        tcb.mtu.sent(MtuProbe { start: tcb.send.nxt, len });
+        tcb.mtu.sent(len);
         let out = tcb.send.poll_mtu_probe(now, &tcb.rtt, len);
         let mut segment = self.data_segment(now, out);
         segment.mss = len;

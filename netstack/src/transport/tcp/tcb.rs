@@ -16,7 +16,7 @@ use super::seq::Seq;
 use crate::buffer::Chain;
 use crate::lazy::{Cow, Lazy};
 use crate::memory;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Span};
 use crate::wire::tcp::{Flags, Options, Timestamps};
 use std::sync::Arc;
 
@@ -434,7 +434,7 @@ impl Tcb {
     /// The bounds of timeouts by the settings, the route and the configuration.
     pub fn apply_bounds(&mut self) {
         let (settings, config) = (&self.settings, &self.config);
-        let route = self.limits.rto_min;
+        let route = self.limits.rto_min.map(Span::get);
         let least = route.or(settings.rto_min).unwrap_or(config.rto_min);
         let most = settings.rto_max.unwrap_or(config.rto_max);
         self.rtt.set_bounds(Bounds { least, most, window: config.min_rtt_window });

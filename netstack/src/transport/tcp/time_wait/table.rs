@@ -14,7 +14,7 @@ use crate::rng::SipKey;
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::listen::FlowKey;
 use crate::transport::tcp::seq::Seq;
-use crate::transport::{OnTimer, PortLease, TimerHandle};
+use crate::transport::{OnTimer, PortLease};
 
 /// Entries of one slab.
 const SLAB: usize = 64;
@@ -180,7 +180,7 @@ struct Table {
     slots: Box<[u32; SLOTS]>,
     /// The tick up to which the slots were looked at.
     cursor: u64,
-    timer: Option<(Arc<dyn OnTimer>, TimerHandle)>,
+    reaper: Option<Arc<dyn OnTimer>>,
 }
 
 /// The table, with how to find and to age what is in it.
@@ -340,7 +340,7 @@ impl TimeWaitTable {
                 buckets: vec![NONE; SLAB],
                 slots: Box::new([NONE; SLOTS]),
                 cursor: 0,
-                timer: None,
+                reaper: None,
             }),
             len: AtomicUsize::new(0),
             key,
@@ -357,9 +357,9 @@ impl TimeWaitTable {
         self.len() == 0
     }
 
-    /// The timer that ages the table; made when the first entry comes.
-    pub fn timer(&self, make: impl FnOnce() -> (Arc<dyn OnTimer>, TimerHandle)) -> TimerHandle {
-        self.table.lock().timer.get_or_insert_with(make).1.clone()
+    /// What ages the table; made when the first entry comes.
+    pub fn reaper<T: OnTimer + 'static>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<dyn OnTimer> {
+        self.table.lock().reaper.get_or_insert_with(|| make()).clone()
     }
 
     /// Remembers a remnant of a socket of that family, in place of an older one of the same flow. Gives when the
@@ -490,7 +490,7 @@ impl TimeWaitTable {
         table.len = 0;
         table.buckets = vec![NONE; SLAB];
         *table.slots = [NONE; SLOTS];
-        table.timer = None;
+        table.reaper = None;
         self.len.store(0, Ordering::Release);
     }
 }
