@@ -2,15 +2,17 @@
 //!
 //! [`capture`] reads files, [`packet`] takes one frame apart and checks it, [`flows`] sums conversations up as an engineer would by hand, [`report`] tells it,
 //! [`compare`] says in what two captures differ, [`plot`] draws one connection,
-//! [`replay`] lets the stack play one side of a capture.
+//! [`replay`] lets the stack play one side of a capture, [`script`] runs scripts in the language of packetdrill, [`check`] runs a folder.
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod check;
 pub mod compare;
 pub mod flows;
 pub mod packet;
 pub mod plot;
 pub mod replay;
 pub mod report;
+pub mod script;
 #[cfg(test)]
 mod testing;

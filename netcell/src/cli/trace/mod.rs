@@ -2,11 +2,14 @@
 //!
 //! Its exit statuses are those of `diff`: 0 as it should be, 1 different, 2 unreadable.
 
+mod check;
 mod diff;
 mod info;
 mod plot;
 mod progress;
 mod replay;
+mod script;
+mod tape;
 mod terms;
 
 use std::io::Write;
@@ -24,7 +27,7 @@ const EXIT_DIFFERENT: u8 = 1;
 /// What was asked for could not be read at all.
 const EXIT_UNREADABLE: u8 = 2;
 
-/// Read, measure and compare packet traces (pcap and pcapng, plain, gzip or zstd).
+/// Read, measure and compare packet traces (pcap and pcapng, plain, gzip or zstd), and run scripts of packets.
 #[derive(Args, Debug)]
 pub struct TraceArgs {
     #[command(subcommand)]
@@ -37,6 +40,8 @@ enum Verb {
     Diff(diff::DiffArgs),
     Replay(replay::ReplayArgs),
     Plot(plot::PlotArgs),
+    Script(script::ScriptArgs),
+    Check(check::CheckArgs),
 }
 
 /// Runs the verb. Failures are one line on standard error.
@@ -46,6 +51,8 @@ pub fn run(args: TraceArgs) -> ExitCode {
         Verb::Diff(args) => diff::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Plot(args) => plot::run(&args),
+        Verb::Script(args) => script::run(&args),
+        Verb::Check(args) => check::run(&args),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -1,17 +1,15 @@
 //! `netcell trace replay`: the stack plays one side of a capture.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use netstack_host::pcapng::{self, Way};
 use pcap_tests::capture::Reader;
 use pcap_tests::compare;
 use pcap_tests::replay::{self, Role};
 
+use super::tape::Tape;
 use super::terms::TermArgs;
 
 /// Let the stack play one side of a capture, in virtual time, and compare.
@@ -69,30 +67,4 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
     }
     // What could not be fed is no agreement.
     Ok(if outcome.notes.is_empty() { status } else { status.max(super::EXIT_DIFFERENT) })
-}
-
-/// The file with what was played.
-struct Tape<'a> {
-    path: &'a Path,
-    out: BufWriter<File>,
-}
-
-impl<'a> Tape<'a> {
-    fn create(path: &'a Path) -> Result<Self> {
-        let name = || path.display().to_string();
-        let mut out = BufWriter::new(File::create(path).with_context(name)?);
-        pcapng::section(&mut out, "netcell trace replay").with_context(name)?;
-        pcapng::interface(&mut out, "eth0", pcapng::LINKTYPE_ETHERNET).with_context(name)?;
-        Ok(Self { path, out })
-    }
-
-    fn add(&mut self, time: Duration, is_ours: bool, bytes: &[u8]) -> std::io::Result<()> {
-        let way = if is_ours { Way::Outbound } else { Way::Inbound };
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        pcapng::packet(&mut self.out, 0, nanos, way, bytes)
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.out.flush().with_context(|| self.path.display().to_string())
-    }
 }

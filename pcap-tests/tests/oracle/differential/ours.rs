@@ -10,14 +10,15 @@ use netstack::link::{Link, LinkError, MacAddr, NicId, NicKind, NullLink};
 use netstack::rng::seed_from;
 use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{
-    Ancillary, BindError, Connect, ConnectError, Readiness, RecvError, RecvFlags, SendError,
-    SendFlags, SocketError, SocketOption, TcpOption, UdpSocket,
+    Ancillary, Connect, ConnectError, Readiness, RecvFlags, SendFlags, SocketError, SocketOption,
+    TcpOption, UdpSocket,
 };
 use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::{Duration, Instant};
 use netstack::transport::Host;
 use netstack::transport::tcp::Info;
 use nix::errno::Errno;
+use pcap_tests::script::ours::errno::{of_bind, of_connect, of_recv, of_send, of_socket};
 
 use super::script::{Call, How, Protocol, pattern};
 use super::{End, Outcome, digest};
@@ -127,66 +128,6 @@ impl End for Ours {
 
 fn told(result: Result<String, Errno>) -> String {
     result.unwrap_or_else(|errno| format!("{errno:?}"))
-}
-
-fn of_socket(error: SocketError) -> Errno {
-    match error {
-        SocketError::ConnectionRefused => Errno::ECONNREFUSED,
-        SocketError::ConnectionReset => Errno::ECONNRESET,
-        SocketError::ConnectionAborted => Errno::ECONNABORTED,
-        SocketError::TimedOut => Errno::ETIMEDOUT,
-        SocketError::BrokenPipe => Errno::EPIPE,
-        SocketError::HostUnreachable => Errno::EHOSTUNREACH,
-        SocketError::NetworkUnreachable => Errno::ENETUNREACH,
-        // None of these comes of a script; told as they are should they.
-        _ => Errno::UnknownErrno,
-    }
-}
-
-fn of_bind(error: BindError) -> Errno {
-    match error {
-        BindError::InUse => Errno::EADDRINUSE,
-        BindError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
-        BindError::AlreadyBound => Errno::EINVAL,
-        BindError::Family => Errno::EAFNOSUPPORT,
-    }
-}
-
-fn of_connect(error: ConnectError) -> Errno {
-    match error {
-        ConnectError::IsConnected => Errno::EISCONN,
-        ConnectError::Already => Errno::EALREADY,
-        ConnectError::Family => Errno::EAFNOSUPPORT,
-        ConnectError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
-        ConnectError::InUse => Errno::EADDRINUSE,
-        ConnectError::AccessDenied => Errno::EACCES,
-        ConnectError::Invalid => Errno::EINVAL,
-        ConnectError::Network(error) => of_socket(error),
-    }
-}
-
-fn of_send(error: SendError) -> Errno {
-    match error {
-        SendError::WouldBlock => Errno::EAGAIN,
-        SendError::NotConnected => Errno::ENOTCONN,
-        SendError::DestinationRequired => Errno::EDESTADDRREQ,
-        SendError::IsConnected => Errno::EISCONN,
-        SendError::Shutdown => Errno::EPIPE,
-        SendError::MessageTooLong => Errno::EMSGSIZE,
-        SendError::AccessDenied => Errno::EACCES,
-        SendError::Family => Errno::EAFNOSUPPORT,
-        SendError::Network(error) => of_socket(error),
-        _ => Errno::EINVAL,
-    }
-}
-
-fn of_recv(error: RecvError) -> Errno {
-    match error {
-        RecvError::WouldBlock => Errno::EAGAIN,
-        RecvError::NotConnected => Errno::ENOTCONN,
-        RecvError::Network(error) => of_socket(error),
-        _ => Errno::EINVAL,
-    }
 }
 
 fn connected(result: Result<Connect, ConnectError>) -> Result<String, Errno> {
