@@ -145,6 +145,8 @@ pub struct Arguments<'a> {
 }
 
 type Told<T> = Result<T, String>;
+/// The pieces of a message, and its destination.
+type Message<'a> = (Vec<(&'a Expr, usize)>, Option<&'a Expr>);
 
 impl Arguments<'_> {
     fn at(&self, n: usize) -> Told<&Expr> {
@@ -225,7 +227,7 @@ impl Arguments<'_> {
     }
 
     /// The buffers of a struct msghdr, and its name.
-    fn message(&self, n: usize) -> Told<(Vec<(&Expr, usize)>, Option<&Expr>)> {
+    fn message(&self, n: usize) -> Told<Message<'_>> {
         let Expr::Struct(members) = self.at(n)? else {
             return Err(
                 "a message is {msg_name(…)=…, msg_iov(1)=[{..., 1000}], msg_flags=0}".into()

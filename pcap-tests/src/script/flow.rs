@@ -100,7 +100,7 @@ impl Flow {
     }
 
     /// A segment of the kernel with the script's numbers. `expected` teaches the numbers that are not known yet.
-    pub fn to_script_tcp(&mut self, sent: &SentTcp, expected: Option<&Tcp>, at: Duration) -> Tcp {
+    pub fn learn_tcp(&mut self, sent: &SentTcp, expected: Option<&Tcp>, at: Duration) -> Tcp {
         if let Some(expected) = expected.filter(|tcp| tcp.flags & sent.flags & SYN != 0)
             && (self.shift.is_none() || self.may_restart)
         {
@@ -115,7 +115,7 @@ impl Flow {
         };
         let wanted = expected.and_then(|tcp| tcp.options.as_deref()).unwrap_or_default();
         let options = sent.options.iter().enumerate();
-        let options = options.map(|(n, option)| self.option_to_script(option, wanted.get(n), at));
+        let options = options.map(|(n, option)| self.learn_option(option, wanted.get(n), at));
         Tcp {
             ports: None,
             flags: sent.flags,
@@ -129,7 +129,7 @@ impl Flow {
     }
 
     /// Acknowledgments and SACK blocks of the kernel are the other side's numbers: those of the script.
-    fn option_to_script(
+    fn learn_option(
         &mut self,
         option: &TcpOption,
         wanted: Option<&TcpOption>,
@@ -148,18 +148,18 @@ impl Flow {
                 TcpOption::Timestamps { val: *wanted, ecr: *ecr }
             }
             (TcpOption::FastOpen(found), Some(TcpOption::FastOpen(wanted))) => {
-                TcpOption::FastOpen(self.cookie_to_script(found, wanted))
+                TcpOption::FastOpen(self.learn_cookie(found, wanted))
             }
             (
                 TcpOption::FastOpenExperimental(found),
                 Some(TcpOption::FastOpenExperimental(wanted)),
-            ) => TcpOption::FastOpenExperimental(self.cookie_to_script(found, wanted)),
+            ) => TcpOption::FastOpenExperimental(self.learn_cookie(found, wanted)),
             _ => option.clone(),
         }
     }
 
     /// The first cookie under a name is that cookie.
-    fn cookie_to_script(&mut self, found: &Cookie, wanted: &Cookie) -> Cookie {
+    fn learn_cookie(&mut self, found: &Cookie, wanted: &Cookie) -> Cookie {
         match (found, wanted) {
             (Cookie::Bytes(bytes), Cookie::Named(name)) if !bytes.is_empty() => {
                 let known = self.cookies.entry(name.clone()).or_insert_with(|| bytes.clone());
@@ -211,7 +211,7 @@ mod tests {
         let mut flow = Flow::new(None, 1);
         Tcp {
             options: Some(options),
-            ..flow.to_script_tcp(&sent(flags, 0, vec![]), None, Duration::ZERO)
+            ..flow.learn_tcp(&sent(flags, 0, vec![]), None, Duration::ZERO)
         }
     }
 
@@ -219,18 +219,16 @@ mod tests {
     fn the_first_syn_teaches_the_numbers() {
         let mut flow = Flow::new(None, 1);
         let wanted = expected(SYN | ACK, vec![]);
-        let first =
-            flow.to_script_tcp(&sent(SYN | ACK, 7000, vec![]), Some(&wanted), Duration::ZERO);
+        let first = flow.learn_tcp(&sent(SYN | ACK, 7000, vec![]), Some(&wanted), Duration::ZERO);
         assert_eq!((first.seq, flow.to_kernel(1)), (0, 7001));
         // Sent again with another number: that is seen.
-        let again =
-            flow.to_script_tcp(&sent(SYN | ACK, 7005, vec![]), Some(&wanted), Duration::ZERO);
+        let again = flow.learn_tcp(&sent(SYN | ACK, 7005, vec![]), Some(&wanted), Duration::ZERO);
         assert_eq!(again.seq, 5);
         // The answer to another SYN begins anew.
         for seq in [0, 9] {
             flow.arrives(&Tcp { seq, ..expected(SYN, vec![]) });
         }
-        let anew = flow.to_script_tcp(&sent(SYN | ACK, 99, vec![]), Some(&wanted), Duration::ZERO);
+        let anew = flow.learn_tcp(&sent(SYN | ACK, 99, vec![]), Some(&wanted), Duration::ZERO);
         assert_eq!((anew.seq, flow.to_kernel(1)), (0, 100));
     }
 
@@ -242,17 +240,14 @@ mod tests {
         let bytes = |byte| TcpOption::FastOpen(Cookie::Bytes(vec![byte; 8]));
         let wanted = expected(SYN | ACK, vec![stamp(100), cookie("C")]);
         let first = sent(SYN | ACK, 7, vec![stamp(9000), bytes(3)]);
-        assert_eq!(
-            flow.to_script_tcp(&first, Some(&wanted), Duration::ZERO).options,
-            wanted.options
-        );
+        assert_eq!(flow.learn_tcp(&first, Some(&wanted), Duration::ZERO).options, wanted.options);
         let options = [TcpOption::Timestamps { val: 5, ecr: 100 }, cookie("C")];
         let kernel = flow.options_to_kernel(&options);
         assert_eq!(kernel, [TcpOption::Timestamps { val: 5, ecr: 9000 }, bytes(3)]);
         // Ten ticks later by the script, and eleven by the kernel.
         let wanted = expected(ACK, vec![stamp(110), cookie("C")]);
         let later = sent(ACK, 8, vec![stamp(9011), bytes(4)]);
-        let later = flow.to_script_tcp(&later, Some(&wanted), Duration::ZERO);
+        let later = flow.learn_tcp(&later, Some(&wanted), Duration::ZERO);
         assert_eq!(later.options, Some(vec![stamp(110), bytes(4)]));
         assert_eq!((flow.stamp_error(110), flow.stamp_error(100)), (1, 0));
     }
@@ -261,7 +256,7 @@ mod tests {
     fn bytes_that_nobody_wrote_are_found() {
         let mut flow = Flow::new(None, 1);
         let wanted = expected(SYN, vec![]);
-        flow.to_script_tcp(&sent(SYN, 41, vec![]), Some(&wanted), Duration::ZERO);
+        flow.learn_tcp(&sent(SYN, 41, vec![]), Some(&wanted), Duration::ZERO);
         let mut segment = sent(ACK, 42, vec![]);
         assert_eq!(flow.wrong_byte(&segment), None);
         segment.payload[2] = 0;

@@ -127,6 +127,14 @@ pub trait Kernel {
     /// The members of struct tcp_info of a connection, by name.
     fn tcp_info(&mut self, socket: Handle) -> Result<Vec<(String, i64)>, KernelError>;
 
+    /// What was due at `at` is done: what the machinery itself took since is no time of the script. A kernel in virtual time takes none.
+    fn settle(&mut self, _at: Duration) {}
+
+    /// How far this kernel's times may be off besides what a script allows: its clock's ticks and the machine's load.
+    fn slack(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How long a call may take that does not block.
     fn patience(&self) -> Duration;
 }

@@ -33,6 +33,8 @@ const DEVICE: &str = "script0";
 const ETHERNET_HEADER: usize = 14;
 /// How long a fresh device may take until it answers.
 const WARM_UP: Duration = Duration::from_secs(20);
+/// How far times may be off on a machine that does other things, too.
+const SLACK: Duration = Duration::from_millis(12);
 const PROGRAM: &str = include_str!("program.py");
 
 /// A namespace of Linux with a program in it. The thread that makes it moves into the namespace for good.
@@ -295,6 +297,15 @@ impl Kernel for Linux {
     fn tcp_info(&mut self, socket: Handle) -> Result<Vec<(String, i64)>, KernelError> {
         self.ask(&json!(["tcp_info", socket]))?;
         Ok(self.answer()?.members)
+    }
+
+    fn settle(&mut self, at: Duration) {
+        let late = self.now().saturating_sub(at);
+        self.start += late;
+    }
+
+    fn slack(&self) -> Duration {
+        SLACK
     }
 
     fn patience(&self) -> Duration {

@@ -37,7 +37,8 @@ def tcp_info(number):
             if at + struct.calcsize(code) <= len(raw):
                 members[f"tcpi_{name}"] = struct.unpack_from("=" + code, raw, at)[0]
             at += struct.calcsize(code)
-    return dict(value=0, members=sorted(members.items()))
+    # As the runner keeps them.
+    return dict(value=0, members=sorted((name, min(value, 2**63 - 1)) for name, value in members.items()))
 
 
 def put(new):

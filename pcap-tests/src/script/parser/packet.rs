@@ -251,7 +251,7 @@ impl<'a> Parser<'a> {
         if !is_hex {
             return Ok(Cookie::Named(text));
         }
-        if text.len() % 2 != 0 {
+        if !text.len().is_multiple_of(2) {
             return Err(self.error("a cookie has two hexadecimal digits for each byte"));
         }
         let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;

@@ -153,6 +153,6 @@ fn what_is_wrong_is_told_with_its_place() {
         }
     }
     assert!(misplaced.is_empty(), "{misplaced:#?}");
-    let deep = format!("0 x{}", "(".repeat(1)) + &"[".repeat(500);
+    let deep = format!("0 x({}", "[".repeat(500));
     assert!(parse(&deep).expect_err("too deep").what.contains("within each other"));
 }
