@@ -7,6 +7,7 @@ mod frames;
 mod internet;
 mod peers;
 mod probes;
+mod scripts;
 
 use std::collections::BTreeMap;
 

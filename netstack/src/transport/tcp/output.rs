@@ -38,7 +38,7 @@ impl Connection {
 
     fn next_segment(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
         if core::mem::take(&mut self.tcb.pending.reset) {
-            return Some(self.tcb.build_reset());
+            return Some(self.tcb.build_reset(now));
         }
         if self.tcb.limits != limits {
             self.tcb.apply_limits(limits);
@@ -123,7 +123,8 @@ impl Connection {
 
     fn data_segment(&mut self, now: Instant, out: Outgoing) -> Segment {
         let mut flags = Flags::empty();
-        flags.set(Flags::PSH, out.push);
+        // A train ends with PSH, too, as Linux's do: a receiver that joins segments need not wait for more.
+        flags.set(Flags::PSH, out.push || out.payload.len() > self.tcb.send.mss);
         flags.set(Flags::FIN, out.fin);
         let fresh = !out.retransmission && !out.payload.is_empty();
         if fresh && self.tells_reduced() {

@@ -147,9 +147,9 @@ impl Sender {
             rtt.sample(now, sample);
         } else if let Some(echo) = ack.echo_rtt.filter(|_| advanced > 0 && !short) {
             rtt.sample_coarse(echo);
-        } else if advanced > 0 {
-            rtt.reset_backoff();
         }
+        // RFC 6298 section 5: the backoff lasts until "a new RTT measurement is obtained (which can only happen when new data has been
+        // sent and acknowledged)".
     }
 
     /// A peer without SACK: each duplicate acknowledgment tells of one segment that left the network, and the

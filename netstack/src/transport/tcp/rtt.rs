@@ -6,6 +6,8 @@ use crate::time::{Duration, Instant, Span};
 pub const RTO_MIN: Duration = Duration::from_millis(200);
 /// Linux's TCP_RTO_MAX.
 pub const RTO_MAX: Duration = Duration::from_secs(120);
+/// Linux's TCP_TIMEOUT_MIN where its clock ticks 250 times a second: two ticks.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(8);
 /// Before any sample (RFC 6298 section 2.1).
 pub const RTO_INITIAL: Duration = Duration::from_secs(1);
 /// The clock's granularity G.
@@ -114,7 +116,7 @@ impl Rtt {
         self.backoff = self.backoff.saturating_add(1);
     }
 
-    /// Data was acknowledged, though by no segment that may be timed (Linux resets the backoff then, too).
+    /// The timeout is not doubled any more.
     pub fn reset_backoff(&mut self) {
         self.backoff = 0;
     }

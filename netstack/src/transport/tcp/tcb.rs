@@ -394,12 +394,9 @@ impl Tcb {
         segment
     }
 
-    /// The reset that tells the peer that this end gave up.
-    pub fn build_reset(&mut self) -> Segment {
-        let mut segment =
-            Segment::control(self.send.nxt, self.receive.nxt, Flags::RST | Flags::ACK);
-        segment.window = 0;
-        segment
+    /// The reset that tells the peer that this end gave up: with window and options, as Linux's tcp_send_active_reset.
+    pub fn build_reset(&mut self, now: Instant) -> Segment {
+        self.build(now, self.send.nxt, Chain::new(), Flags::RST)
     }
 
     /// The peer was heard: the clock of keepalive starts anew.

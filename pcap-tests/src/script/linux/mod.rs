@@ -92,6 +92,10 @@ impl Linux {
             // A kernel without IPv6 has none of them.
             let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/default/{file}"), "0");
         }
+        // A namespace takes the host's, and may have only what the host allows to all. Reno always is, and CUBIC begins as it does.
+        let control = "/proc/sys/net/ipv4/tcp_congestion_control";
+        let cubic = std::fs::write(control, "cubic");
+        cubic.or_else(|_| std::fs::write(control, "reno")).map_err(host(control))?;
         ip("link set lo up")?;
         let prefix = if settings.local.is_ipv4() { 16 } else { 64 };
         let config = TapConfig {

@@ -51,8 +51,10 @@ def named(address):
 
 
 def receive(number, length, flags):
-    data, _, _, address = sockets[number].recvmsg(length, 0, flags)
-    return dict(value=len(data), data=data.hex(), address=named(address))
+    room = bytearray(length)
+    # With MSG_TRUNC the value is more than what is in the room.
+    value, address = sockets[number].recvfrom_into(room, length, flags)
+    return dict(value=value, data=room[:value].hex(), address=named(address))
 
 
 def send(number, data, flags, to):

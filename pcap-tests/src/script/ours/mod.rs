@@ -183,9 +183,8 @@ impl Ours {
         };
         Ok(match result {
             Ok(returned) => Attempt::Done(returned),
-            Err(Errno::EAGAIN | Errno::EINPROGRESS) if running.blocks => {
-                Attempt::Waits(Errno::EAGAIN)
-            }
+            Err(Errno::EAGAIN) => Attempt::Waits(Errno::EAGAIN),
+            Err(Errno::EINPROGRESS) if running.blocks => Attempt::Waits(Errno::EINPROGRESS),
             // A blocking connect was told so by its own first attempt.
             Err(Errno::EALREADY) if running.blocks => Attempt::Waits(Errno::EINPROGRESS),
             Err(errno) => Attempt::Failed(errno),

@@ -290,7 +290,11 @@ impl<'a> Parser<'a> {
     /// A number, or several with `*` between.
     fn maybe_product(&mut self) -> Parsed<Expr> {
         let mut value: i64 = self.number("a number")?;
-        while self.eat(Token::Sign('*')) {
+        // The next line may begin with a star: a packet that comes at any time.
+        while self.peek() == Some(Token::Sign('*'))
+            && matches!(self.peek_second(), Some(Token::Number(_)))
+        {
+            self.next += 1;
             let factor: i64 = self.number("a number")?;
             value =
                 value.checked_mul(factor).ok_or_else(|| self.error("this number is too large"))?;

@@ -64,6 +64,16 @@ fn calls_have_all_arguments() {
 }
 
 #[test]
+fn a_star_is_a_time_or_a_product() {
+    let script = parse("0 close(2*3) = 0\n* > . 1:1(0) ack 1").expect("a script");
+    let Action::Call(call) = &script.events[0].action else { panic!("no call") };
+    assert_eq!(
+        (&call.arguments[..], script.events[1].when.base),
+        (&[Expr::Number(6)][..], Base::Any)
+    );
+}
+
+#[test]
 fn packets_are_shown_as_they_are_written() {
     for line in [
         "S 0:0(0) win 65535 <mss 1460,sackOK,TS val 100 ecr 0,nop,wscale 7>",

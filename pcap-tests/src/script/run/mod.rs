@@ -258,17 +258,7 @@ impl<'a> Runner<'a> {
         if let (Effect::NewSocket(kind), Outcome::Value(handle)) = (prepared.effect, value) {
             return self.open(line, call, kind, handle);
         }
-        let wanted = call.result.as_ref().map(|expr| {
-            let wanted = calls::value(expr);
-            wanted.ok_or(Stop::Refused { line, why: "what it returns is no number".into() })
-        });
-        let wanted = wanted.transpose()?;
-        let errno = call.errno.as_deref().map(|name| {
-            let number = numbers::errno(name);
-            number
-                .ok_or_else(|| Stop::Refused { line, why: format!("{name} is no error of Linux") })
-        });
-        let errno = errno.transpose()?;
+        let (wanted, errno) = wanted_of(line, call)?;
         let same = match (value, wanted, errno) {
             (Outcome::Value(value), wanted, None) => wanted.is_none_or(|wanted| wanted == value),
             (Outcome::Errno(found), wanted, errno) => {
@@ -437,6 +427,18 @@ fn fail<T>(
     rule: Option<&'static str>,
 ) -> Result<T, Stop> {
     Err(Stop::Failed(Box::new(Failure { line, what: what.to_owned(), expected, came, rule })))
+}
+
+/// The value that a call is to return, and the number of its error.
+fn wanted_of(line: usize, call: &Call) -> Result<(Option<i64>, Option<i32>), Stop> {
+    let refused = |why: String| Stop::Refused { line, why };
+    let wanted = call.result.as_ref().map(|expr| {
+        calls::value(expr).ok_or_else(|| refused("what it returns is no number".into()))
+    });
+    let errno = call.errno.as_deref().map(|name| {
+        numbers::errno(name).ok_or_else(|| refused(format!("{name} is no error of Linux")))
+    });
+    Ok((wanted.transpose()?, errno.transpose()?))
 }
 
 fn has_text(expr: &Expr) -> bool {

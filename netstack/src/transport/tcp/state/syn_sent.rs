@@ -1,6 +1,7 @@
 //! SYN-SENT: we asked, and wait for the answer.
 
 use super::super::config::Error;
+use super::super::rtt::TIMEOUT_MIN;
 use super::super::segment::Segment;
 use super::super::tcb::Tcb;
 use super::{Established, Origin, SynReceived};
@@ -33,6 +34,10 @@ impl SynSent {
         if let Some(ack) = segment.acknowledges() {
             // "If SEG.ACK =< ISS or SEG.ACK > SND.NXT, send a reset (unless the RST bit is set...)".
             if ack <= tcb.send.iss || ack > tcb.send.nxt + tcb.syn_data.sent {
+                // As Linux does: the peer still had another connection, and is asked again as soon as it has ended that.
+                if tcb.send.retries == 0 {
+                    tcb.send.rto_at = Some(now + TIMEOUT_MIN);
+                }
                 return match segment.answer_with_reset() {
                     Some(reset) => SynSentDisposition::SendReset(reset),
                     None => SynSentDisposition::Ignore,
