@@ -81,8 +81,7 @@ conformance! {
     permissions_of_users_and_modes: "permissions.py" in Place::Memory;
     names_directories_and_roots: "names.py" in Place::Memory;
     times_sizes_holes_and_copies: "times_and_space.py" in Place::Memory;
-    pipes_and_fifos: "pipes.py" in Place::Memory,
-        except "sigio [" because "files that become ready send no SIGIO (O_ASYNC)";
+    pipes_and_fifos: "pipes.py" in Place::Memory;
     record_locks_and_flock: "locks.py" in Place::Memory;
     poll_select_and_epoll: "readiness.py" in Place::Memory;
     eventfd_signalfd_timerfd_memfd_inotify: "events.py" in Place::Memory;

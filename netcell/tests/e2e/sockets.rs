@@ -53,6 +53,8 @@ conformance! {
     control_messages: "ancillary.py";
     multicast_groups: "multicast.py";
     raw_sockets: "raw.py";
+    signals_of_readiness_and_urgent_data: "signals.py";
+    looks_at_local_sockets_from_an_offset: "peek_offset.py";
     groups_of_a_port: "reuseport.py";
     udp_sockets: "udp.py",
         except "4 default 100" because "UDP_ENCAP is not offered: there is no IPsec to hand packets to",

@@ -45,6 +45,9 @@ bitflags! {
 pub trait Wake: Send + Sync {
     /// `readiness` is all that the socket is ready for now.
     fn wake(&self, readiness: Readiness);
+
+    /// The peer announced urgent data (SIGURG).
+    fn urgent(&self) {}
 }
 
 /// An error of a socket's network, pending until an operation or SO_ERROR takes it.

@@ -41,6 +41,10 @@ pub const F_SETLKW: i32 = 7;
 pub const F_SETOWN: i32 = 8;
 /// F_GETOWN
 pub const F_GETOWN: i32 = 9;
+/// F_SETSIG
+pub const F_SETSIG: i32 = 10;
+/// F_GETSIG
+pub const F_GETSIG: i32 = 11;
 /// F_SETOWN_EX
 pub const F_SETOWN_EX: i32 = 15;
 /// F_GETOWN_EX

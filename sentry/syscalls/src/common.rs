@@ -157,6 +157,12 @@ pub fn blocking<T>(
         result => result,
     };
     let first = attempt();
+    if let Err(error) = &first
+        && events.contains(Events::OUT)
+        && (error.is(Errno::EAGAIN) || error.is(Errno::EINPROGRESS))
+    {
+        file.is_short();
+    }
     match &first {
         Err(e) if e.is(Errno::EAGAIN) && blocking => {}
         _ => return first,

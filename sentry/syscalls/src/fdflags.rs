@@ -15,10 +15,10 @@ use sentry_kernel::wait::Events;
 
 use crate::args::Fd;
 use crate::common::{any_file, file, nofile, wait_on};
-use crate::rows;
+use crate::{owner, rows};
 
 rows! {
-    fcntl = 72 partial "leases, directory notification and F_SETSIG answer EINVAL";
+    fcntl = 72 partial "leases and directory notification answer EINVAL; O_ASYNC is of sockets and pipes";
     flock = 73 full;
 }
 
@@ -37,22 +37,24 @@ fn fcntl(task: &CurrentTask, fd: Fd, command: i32, arg: u64) -> Result<u64> {
             task.fds().set_on_exec(fd.0, on_exec).map(|()| 0)
         }
         F_GETFL => Ok(u64::from(any_file(task, fd)?.flags().bits())),
-        F_SETFL => set_flags(task, &*file(task, fd)?, arg as u32),
+        F_SETFL => set_flags(task, fd, arg as u32),
         F_GETLK | F_OFD_GETLK => query_lock(task, fd, command, UserPtr::new(arg)),
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => {
             set_lock(task, fd, command, UserPtr::new(arg))
         }
-        F_GETOWN => Ok(i64::from(file(task, fd)?.owner()) as u64),
-        F_SETOWN => {
-            file(task, fd)?.set_owner(arg as i32);
-            Ok(0)
+        F_GETOWN => Ok(i64::from(owner::number(task, &*file(task, fd)?)) as u64),
+        F_SETOWN => owner::set_number(task, &*file(task, fd)?, arg as i32).map(|()| 0),
+        F_SETOWN_EX => {
+            let file = file(task, fd)?;
+            let [kind, id] = task.mm().read_obj(UserPtr::new(arg))?;
+            owner::set(task, &file, kind, id).map(|()| 0)
         }
-        F_SETOWN_EX => set_owner(task, fd, UserPtr::new(arg)),
         F_GETOWN_EX => {
-            let owner = file(task, fd)?.owner();
-            let kind = if owner < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
-            task.mm().write_obj(UserPtr::new(arg), &[kind, owner.wrapping_abs()]).map(|()| 0)
+            let told = owner::kind_and_number(task, &*file(task, fd)?);
+            task.mm().write_obj(UserPtr::new(arg), &told).map(|()| 0)
         }
+        F_GETSIG => Ok(file(task, fd)?.owner().signal.map_or(0, |signal| signal.number()) as u64),
+        F_SETSIG => owner::set_signal(task, &*file(task, fd)?, arg).map(|()| 0),
         F_GETPIPE_SZ => {
             let file = file(task, fd)?;
             let end = PipeEnd::of(&**file.ops()).ok_or(Errno::EBADF)?;
@@ -87,7 +89,8 @@ fn duplicate(task: &CurrentTask, fd: Fd, min: u64, on_exec: OnExec) -> Result<u6
     Ok(task.fds().install_from(min, file, on_exec, nofile(task))? as u64)
 }
 
-fn set_flags(task: &CurrentTask, file: &FileDescription, flags: u32) -> Result<u64> {
+fn set_flags(task: &CurrentTask, fd: Fd, flags: u32) -> Result<u64> {
+    let file = file(task, fd)?;
     let flags = OpenFlags::from_bits_truncate(flags);
     if flags.contains(OpenFlags::NOATIME)
         && !file.flags().contains(OpenFlags::NOATIME)
@@ -95,29 +98,12 @@ fn set_flags(task: &CurrentTask, file: &FileDescription, flags: u32) -> Result<u
     {
         return Err(Errno::EPERM.into());
     }
-    if flags.contains(OpenFlags::ASYNC) {
-        // Linux keeps the flag also where a file sends no SIGIO, as none does here; so it is told, not refused.
-        task.kernel().unsupported("O_ASYNC: SIGIO from files that become ready");
+    // Linux drops the flag in silence where a kind of file cannot signal.
+    if (flags ^ file.flags()).contains(OpenFlags::ASYNC) && file.can_signal() {
+        let fd = flags.contains(OpenFlags::ASYNC).then_some(fd.0);
+        file.set_asynchronous(task.kernel(), fd);
     }
     file.set_flags(flags);
-    Ok(0)
-}
-
-/// F_SETOWN_EX: `struct f_owner_ex`, a kind and a number. Errors: EINVAL, ESRCH.
-fn set_owner(task: &CurrentTask, fd: Fd, at: UserPtr<[i32; 2]>) -> Result<u64> {
-    let file = file(task, fd)?;
-    let [kind, id] = task.mm().read_obj(at)?;
-    let number = u32::try_from(id).map_err(|_| Errno::ESRCH)?;
-    let pids = task.kernel().pids();
-    let (owner, exists) = match kind {
-        F_OWNER_TID | F_OWNER_PID => (id, pids.task(number).is_some()),
-        F_OWNER_PGRP => (-id, pids.process_group(number).is_some()),
-        _ => return Err(Errno::EINVAL.into()),
-    };
-    if id != 0 && !exists {
-        return Err(Errno::ESRCH.into());
-    }
-    file.set_owner(owner);
     Ok(0)
 }
 

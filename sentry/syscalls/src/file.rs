@@ -2,11 +2,12 @@
 
 use sentry_abi::fcntl::{CLOSE_RANGE_CLOEXEC, CLOSE_RANGE_UNSHARE};
 use sentry_abi::ioctl::{FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE};
+use sentry_abi::socket::{FIOGETOWN, FIOSETOWN, SIOCGPGRP, SIOCSPGRP};
 use sentry_abi::stat::{self as abi, OpenHow as RawHow};
 use sentry_abi::{Errno, UserAddr, UserPtr};
 use sentry_kernel::Result;
 use sentry_kernel::file::pipe::PipeEnd;
-use sentry_kernel::file::{FileDescription, OnExec};
+use sentry_kernel::file::{FileDescription, FileKind, OnExec};
 use sentry_kernel::task::CurrentTask;
 use sentry_kernel::vfs::{self, DirRef, FileType, LookupFlags, OpenFlags, OpenHow};
 use sentry_kernel::wait::Events;
@@ -15,7 +16,7 @@ use crate::args::Fd;
 use crate::common::{
     Devices, any_file, dir_ref, file, install, nofile, read_path, resolve_cx, wait_on,
 };
-use crate::rows;
+use crate::{owner, rows};
 
 rows! {
     open = 2 full;
@@ -189,8 +190,16 @@ fn ioctl(task: &CurrentTask, fd: Fd, request: u32, arg: UserAddr) -> Result<u64>
     match request {
         FIOCLEX => task.fds().set_on_exec(fd.0, OnExec::Close).map(|()| 0),
         FIONCLEX => task.fds().set_on_exec(fd.0, OnExec::Keep).map(|()| 0),
-        FIONBIO => set_flag(task, &file, OpenFlags::NONBLOCK, arg),
-        FIOASYNC => set_flag(task, &file, OpenFlags::ASYNC, arg),
+        FIONBIO => set_nonblocking(task, &file, arg),
+        FIOASYNC => set_asynchronous(task, &file, fd, arg),
+        FIOSETOWN | SIOCSPGRP if matches!(file.ops().kind(), FileKind::Socket(_)) => {
+            let number = task.mm().read_obj(UserPtr::new(arg.0))?;
+            owner::set_number(task, &file, number).map(|()| 0)
+        }
+        FIOGETOWN | SIOCGPGRP if matches!(file.ops().kind(), FileKind::Socket(_)) => {
+            let number = owner::number(task, &file);
+            task.mm().write_obj(UserPtr::new(arg.0), &number).map(|()| 0)
+        }
         FIONREAD => readable(task, &file, arg),
         FIOQSIZE if file.path().is_some_and(|p| has_size(p.file_type())) => {
             let size = file.attributes()?.size as i64;
@@ -205,16 +214,28 @@ fn has_size(file_type: FileType) -> bool {
     matches!(file_type, FileType::Regular | FileType::Directory)
 }
 
-fn set_flag(
+fn set_nonblocking(task: &CurrentTask, file: &FileDescription, arg: UserAddr) -> Result<u64> {
+    let on = task.mm().read_obj(UserPtr::<i32>::new(arg.0))? != 0;
+    let mut flags = file.flags();
+    flags.set(OpenFlags::NONBLOCK, on);
+    file.set_flags(flags);
+    Ok(0)
+}
+
+/// FIOASYNC. Errors: ENOTTY where a kind of file cannot signal.
+fn set_asynchronous(
     task: &CurrentTask,
     file: &FileDescription,
-    flag: OpenFlags,
+    fd: Fd,
     arg: UserAddr,
 ) -> Result<u64> {
     let on = task.mm().read_obj(UserPtr::<i32>::new(arg.0))? != 0;
-    let mut flags = file.flags();
-    flags.set(flag, on);
-    file.set_flags(flags);
+    if on != file.flags().contains(OpenFlags::ASYNC) {
+        if !file.can_signal() {
+            return Err(Errno::ENOTTY.into());
+        }
+        file.set_asynchronous(task.kernel(), on.then_some(fd.0));
+    }
     Ok(0)
 }
 

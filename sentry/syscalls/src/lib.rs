@@ -23,6 +23,7 @@ mod futex;
 mod ipc;
 mod mm;
 mod mount;
+mod owner;
 mod pipe;
 mod poll;
 mod process;

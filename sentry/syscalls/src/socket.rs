@@ -134,6 +134,8 @@ fn connect(task: &CurrentTask, fd: Fd, addr: UserAddr, len: i32) -> Result<()> {
     // Linux copies the address before it asks what the descriptor is (__sys_connect).
     let address = read_address(task, addr, len)?;
     let socket = socket_of(&file)?;
+    // That the connection is there is news of room, for who hears of it by a signal.
+    file.is_short();
     let first = socket.connect(task, &address);
     let waits = match &first {
         Err(e) => e.is(Errno::EINPROGRESS) || e.is(Errno::EALREADY) || e.is(Errno::EAGAIN),

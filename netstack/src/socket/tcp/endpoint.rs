@@ -315,6 +315,10 @@ impl TcpEndpoint {
         let readiness = inner.readiness();
         let wake = core::mem::take(&mut inner.news) || readiness != inner.told;
         inner.told = readiness;
+        let urgent = match &mut inner.role {
+            Role::Stream(connection) => connection.take_urgent_news(),
+            _ => false,
+        };
         drop(inner);
         if let Some(parent) = opened_fast.and_then(|parent| parent.upgrade()) {
             parent.end_fast();
@@ -322,9 +326,12 @@ impl TcpEndpoint {
         if let Some(parent) = orphaned_child {
             parent.handshake_failed();
         }
-        if wake {
+        if wake || urgent {
             let waker = self.waker.lock().clone();
             if let Some(waker) = waker {
+                if urgent {
+                    waker.urgent();
+                }
                 waker.wake(readiness);
             }
         }

@@ -301,6 +301,11 @@ impl Connection {
         self.tcb.receive.run(offset, self.urgent_place())
     }
 
+    /// Whether the peer announced urgent data since this was asked last (SIGURG).
+    pub fn take_urgent_news(&mut self) -> bool {
+        core::mem::take(&mut self.tcb.receive.urgent_news)
+    }
+
     /// The urgent byte (MSG_OOB); [`Take::Peek`] leaves it.
     pub fn urgent(&mut self, take: Take) -> Result<u8, NoUrgent> {
         if self.tcb.settings.oob_inline {

@@ -175,6 +175,8 @@ pub struct Receiver {
     pub bytes_received: u64,
     /// Urgent data.
     pub urgent: Urgent,
+    /// The peer announced urgent data, and nobody was told yet.
+    pub urgent_news: bool,
     acking: Acking,
     sizing: RightSizing,
     /// How far the program has read.
@@ -205,6 +207,7 @@ impl Receiver {
             ack_due: AckDue::No,
             bytes_received: 0,
             urgent: Urgent::default(),
+            urgent_news: false,
             acking: Acking::new(now),
             sizing: RightSizing::new(now),
             read: Seq(0),
@@ -277,14 +280,8 @@ impl Receiver {
         self.urgent.arrived(seq, data.len(), |at| data.range(at, 1).first().first().copied())
     }
 
-    /// A segment at `seq` has an urgent pointer. Answers whether it is news.
-    pub fn announce_urgent(
-        &mut self,
-        now: Instant,
-        seq: Seq,
-        pointer: u16,
-        place: UrgentPlace,
-    ) -> bool {
+    /// A segment at `seq` has an urgent pointer.
+    pub fn announce_urgent(&mut self, now: Instant, seq: Seq, pointer: u16, place: UrgentPlace) {
         let before = self.urgent.mark();
         let news = self.urgent.announce(seq, pointer, self.read, self.nxt);
         // The byte of the mark before was not read and is no data: it would be with its mark gone.
@@ -292,7 +289,7 @@ impl Receiver {
         if orphan && place == UrgentPlace::Apart && !self.queue.is_empty() {
             self.consume(now, 1);
         }
-        news
+        self.urgent_news |= news;
     }
 
     /// Whether the peer's FIN was reached.

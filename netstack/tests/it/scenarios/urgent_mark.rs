@@ -2,13 +2,16 @@
 //! mark, and a later mark makes the earlier byte data again. The same steps were seen on Linux.
 
 use super::segments::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use netstack::buffer::Chain;
 use netstack::ip::Family;
 use netstack::link::fault::Faults;
 use netstack::sim::Sim;
 use netstack::socket::options::SocketOption;
 use netstack::socket::tcp::TcpSocket;
-use netstack::socket::{Readiness, RecvError, RecvFlags, SendFlags};
+use netstack::socket::{Readiness, RecvError, RecvFlags, SendFlags, Wake};
 use netstack::transport::tcp::Seq;
 use netstack::wire::tcp::Flags;
 
@@ -133,4 +136,41 @@ fn a_mark_ahead_of_the_data_is_awaited() {
     assert_eq!(take(&sim, &socket, RecvFlags::empty()), bytes("!"));
     assert_eq!(recv(&sim, &socket), bytes("cd"));
     assert_eq!(recv(&sim, &socket), bytes("ef"));
+}
+
+#[derive(Default)]
+struct Heard(AtomicUsize);
+
+impl Wake for Heard {
+    fn wake(&self, _: Readiness) {}
+
+    fn urgent(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn each_new_mark_is_told_once() {
+    let (mut sim, hosts) = Sim::pair(2, Faults::delay(MS));
+    let (a, b) = connected(&mut sim, hosts, Family::V4, 80);
+    let heard = Arc::new(Heard::default());
+    b.set_waker(heard.clone());
+    let mut told = |act: &dyn Fn(&Sim)| {
+        act(&sim);
+        sim.run_for(20 * MS);
+        heard.0.swap(0, Ordering::Relaxed)
+    };
+    assert_eq!(told(&|sim| drop(send(sim, &a, b"abc").unwrap())), 0);
+    assert_eq!(told(&|sim| urgent(sim, &a, b"d")), 1);
+    assert_eq!(told(&|sim| drop(send(sim, &a, b"efg").unwrap())), 0);
+    assert_eq!(told(&|sim| drop(recv(sim, &b).unwrap())), 0);
+    assert_eq!(told(&|sim| urgent(sim, &a, b"h")), 1);
+    // Of two marks on their way the later is the mark, and both are news.
+    assert_eq!(
+        told(&|sim| {
+            urgent(sim, &a, b"i");
+            urgent(sim, &a, b"j");
+        }),
+        2
+    );
 }

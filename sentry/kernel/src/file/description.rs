@@ -1,6 +1,6 @@
 //! A file description: what open(2) makes and descriptors share: the open file, its position, its status flags.
 
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use sentry_abi::Errno;
@@ -11,16 +11,16 @@ use crate::file::epoll::{EpollCore, ItemKey};
 use crate::file::locks::{FileLocks, LockOwner};
 use crate::file::nameless::anonymous_place;
 use crate::file::ops::{FileKind, FileOps, WriteAt};
+use crate::file::owner::{Notice, Of, Owner};
+use crate::file::pipe::PipeEnd;
 use crate::io::{Sink, Source};
+use crate::kernel::Kernel;
 use crate::sync::{Mutex, Rank};
 use crate::vfs::{Attributes, DirSink, FileType, OpenFlags, Path, Timespec, watch};
 
-/// The flags that fcntl(F_SETFL) changes.
-pub const SETTABLE_FLAGS: OpenFlags = OpenFlags::APPEND
-    .union(OpenFlags::NONBLOCK)
-    .union(OpenFlags::ASYNC)
-    .union(OpenFlags::DIRECT)
-    .union(OpenFlags::NOATIME);
+/// The flags that fcntl(F_SETFL) changes, besides O_ASYNC ([`FileDescription::set_asynchronous`]).
+pub const SETTABLE_FLAGS: OpenFlags =
+    OpenFlags::APPEND.union(OpenFlags::NONBLOCK).union(OpenFlags::DIRECT).union(OpenFlags::NOATIME);
 
 /// Where lseek(2) counts from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,8 +44,8 @@ pub struct FileDescription {
     path: Option<Path>,
     flags: AtomicU32,
     position: Mutex<u64>,
-    /// F_SETOWN: a pid, or a negated process group.
-    owner: AtomicI32,
+    /// Who is told of it by signals, once anybody was named.
+    notice: Mutex<Option<Arc<Notice>>>,
     /// Epoll instances that watch it, told when it goes away.
     watchers: Mutex<Vec<(Weak<EpollCore>, ItemKey)>>,
     /// Kept here as long as this description may hold a lock.
@@ -64,7 +64,7 @@ impl FileDescription {
             path,
             flags: AtomicU32::new(flags.bits()),
             position: Mutex::new(Rank::FILE_POSITION, 0),
-            owner: AtomicI32::new(0),
+            notice: Mutex::new(Rank::LEAF, None),
             watchers: Mutex::new(Rank::LEAF, Vec::new()),
             locks: Mutex::new(Rank::LEAF, None),
         })
@@ -92,8 +92,10 @@ impl FileDescription {
 
     /// Sets the flags that F_SETFL may change; others in `flags` are ignored, as Linux does.
     pub fn set_flags(&self, flags: OpenFlags) {
-        let kept = self.flags() - SETTABLE_FLAGS;
-        self.flags.store((kept | (flags & SETTABLE_FLAGS)).bits(), Ordering::Release);
+        let wanted = (flags & SETTABLE_FLAGS).bits();
+        let change = |bits: u32| Some(bits & !SETTABLE_FLAGS.bits() | wanted);
+        // The closure never refuses.
+        let _ = self.flags.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
     }
 
     /// True with O_NONBLOCK.
@@ -106,14 +108,52 @@ impl FileDescription {
         &self.position
     }
 
-    /// F_GETOWN
-    pub fn owner(&self) -> i32 {
-        self.owner.load(Ordering::Relaxed)
+    /// F_GETOWN, F_GETSIG: who is signalled, and how.
+    pub fn owner(&self) -> Owner {
+        let notice = self.notice.lock().clone();
+        notice.map(|notice| notice.owner()).unwrap_or_default()
     }
 
-    /// F_SETOWN
-    pub fn set_owner(&self, owner: i32) {
-        self.owner.store(owner, Ordering::Relaxed);
+    /// F_SETOWN, F_SETSIG. From then on the owner hears of urgent data.
+    pub fn edit_owner(&self, kernel: &Arc<Kernel>, edit: impl FnOnce(&mut Owner)) {
+        self.notice(kernel).edit_owner(edit);
+    }
+
+    /// Whether its kind of file tells of its readiness by signals (the `fasync` of Linux's file operations).
+    pub fn can_signal(&self) -> bool {
+        let signals = match self.ops.kind() {
+            FileKind::Socket(_) => true,
+            _ => PipeEnd::of(&*self.ops).is_some(),
+        };
+        signals && self.ops.wait_queue().is_some()
+    }
+
+    /// O_ASYNC on, by this descriptor, or off.
+    pub fn set_asynchronous(&self, kernel: &Arc<Kernel>, fd: Option<i32>) {
+        let flag = OpenFlags::ASYNC.bits();
+        match fd {
+            Some(_) => self.flags.fetch_or(flag, Ordering::AcqRel),
+            None => self.flags.fetch_and(!flag, Ordering::AcqRel),
+        };
+        self.notice(kernel).set_asynchronous(fd);
+    }
+
+    /// An operation found no room or goes on: an owner with O_ASYNC hears when there is some.
+    pub fn is_short(&self) {
+        if self.flags().contains(OpenFlags::ASYNC) {
+            let notice = self.notice.lock().clone();
+            notice.iter().for_each(|notice| notice.is_short());
+        }
+    }
+
+    /// The notice, which waits in the file's queues from now on.
+    fn notice(&self, kernel: &Arc<Kernel>) -> Arc<Notice> {
+        let of = if PipeEnd::of(&*self.ops).is_some() { Of::Pipe } else { Of::Socket };
+        let notice = self.notice.lock().get_or_insert_with(|| Notice::new(kernel, of)).clone();
+        if let Some(ready) = self.ops.wait_queue().filter(|_| self.can_signal()) {
+            notice.join(ready, self.ops.urgent_queue());
+        }
+        notice
     }
 
     /// What the file is.
@@ -331,6 +371,9 @@ impl FileDescription {
 
 impl Drop for FileDescription {
     fn drop(&mut self) {
+        if let (Some(notice), Some(ready)) = (self.notice.get_mut().take(), self.ops.wait_queue()) {
+            notice.leave(ready, self.ops.urgent_queue());
+        }
         let watchers = core::mem::take(self.watchers.get_mut());
         for (epoll, key) in watchers {
             if let Some(epoll) = epoll.upgrade() {

@@ -9,6 +9,7 @@ pub mod locks;
 pub mod memfd;
 pub mod nameless;
 pub mod ops;
+pub mod owner;
 pub mod pidfd;
 pub mod pipe;
 pub mod signalfd;

@@ -109,6 +109,11 @@ pub trait FileOps: Send + Sync {
         None
     }
 
+    /// Where those register who are told of urgent data (SIGURG); `None` where there is none.
+    fn urgent_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
     /// Device-specific control (ioctl(2)); FIONBIO, FIOCLEX and the like are done before. Returns the call's result. Errors: ENOTTY.
     fn ioctl(&self, task: &crate::task::CurrentTask, request: u32, arg: UserAddr) -> Result<u64> {
         let _ = (task, request, arg);

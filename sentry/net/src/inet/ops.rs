@@ -51,6 +51,10 @@ impl FileOps for InetSocket {
         Some(&self.waiters)
     }
 
+    fn urgent_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.urgent)
+    }
+
     fn ioctl(&self, task: &CurrentTask, request: u32, arg: UserAddr) -> Result<u64> {
         let queued = || -> Result<(usize, usize)> {
             match &self.endpoint {

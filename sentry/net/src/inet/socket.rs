@@ -32,6 +32,8 @@ pub struct InetSocket {
     /// When the message came that was taken last, by the wall clock in nanoseconds; 0 before the first one.
     pub(super) stamp_ns: AtomicI64,
     pub(super) waiters: WaitQueue,
+    /// Those who are told of urgent data.
+    pub(super) urgent: WaitQueue,
     pub(super) inode: Inode,
 }
 
@@ -42,6 +44,12 @@ impl Wake for Waker {
     fn wake(&self, readiness: Readiness) {
         if let Some(socket) = self.0.upgrade() {
             socket.waiters.notify(socket.shown(readiness));
+        }
+    }
+
+    fn urgent(&self) {
+        if let Some(socket) = self.0.upgrade() {
+            socket.urgent.notify(Events::PRI);
         }
     }
 }
@@ -111,6 +119,7 @@ impl InetSocket {
             sticky: Mutex::new(Rank::LEAF, Sticky::default()),
             stamp_ns: AtomicI64::new(0),
             waiters,
+            urgent: WaitQueue::new(),
             inode,
         });
         socket.endpoint.set_waker(Arc::new(Waker(Arc::downgrade(&socket))));

@@ -136,8 +136,12 @@ pub const ROWS: &[Row] = &[
         .live(peek_offset)
         .tells(|n| DatagramOption::PeekOffset(u32::try_from(n).ok()).into())
         .inert(Sorts::TCP)
-        .only(Sorts::TCP.union(Sorts::UDP), Errno::EOPNOTSUPP, Errno::EOPNOTSUPP)
-        .partial("streams and UDP only: others peek from the start, and refuse it"),
+        .only(
+            Sorts::TCP.union(Sorts::UDP).union(Sorts::UNIX),
+            Errno::EOPNOTSUPP,
+            Errno::EOPNOTSUPP,
+        )
+        .note("of streams, UDP and local sockets, as on Linux"),
     flag("SO_NOFCS", SO_NOFCS, INT).note("stored; as on Linux only packet sockets on a device with the feature act on it"),
     flag("SO_LOCK_FILTER", SO_LOCK_FILTER, INT).note("on sockets that take no filter there is nothing to lock"),
     flag("SO_SELECT_ERR_QUEUE", SO_SELECT_ERR_QUEUE, INT),

@@ -100,6 +100,8 @@ pub struct Message {
     pub data: Vec<u8>,
     /// How many of them are consumed.
     pub taken: usize,
+    /// Whether it is empty and was looked at (Linux's skb->peeked): the next look passes it.
+    pub peeked: bool,
     /// Who sent it.
     pub from: Name,
     /// With which identity.
@@ -174,6 +176,21 @@ impl Queue {
         } else {
             self.messages.push_back(message);
         }
+    }
+
+    /// The message that a look from `offset` bytes on sees, and where in it the look begins (Linux's
+    /// __skb_try_recv_from_queue).
+    pub fn at_offset(&mut self, mut offset: usize) -> Option<(&Message, usize)> {
+        for message in &mut self.messages {
+            let len = message.rest().len();
+            if offset >= len && (offset > 0 || message.peeked) {
+                offset -= len;
+                continue;
+            }
+            message.peeked |= len == 0;
+            return Some((message, offset));
+        }
+        None
     }
 
     /// Looks at the message number `index`.

@@ -298,7 +298,8 @@ impl UnixSocket {
                 state.error = Some(Errno::ECONNRESET);
             }
         }
-        self.waiters.notify(Events::EVERY);
+        let failed = if reset { Events::ERR } else { Events::empty() };
+        self.waiters.notify(READABLE | WRITABLE | Events::RDHUP | Events::HUP | failed);
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 use sentry_abi::socket::{
-    MSG_CTRUNC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, UCred,
+    MSG_CTRUNC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PEEK, MSG_TRUNC, SO_PEEK_OFF, SOL_SOCKET,
+    UCred,
 };
 use sentry_kernel::Result;
 use sentry_kernel::file::FileDescription;
@@ -81,7 +82,14 @@ impl UnixSocket {
             };
             let n = data.len();
             let rights = rights.take().unwrap_or_default();
-            let message = Message { data, taken: 0, from: from.clone(), cred: out.cred, rights };
+            let message = Message {
+                data,
+                taken: 0,
+                peeked: false,
+                from: from.clone(),
+                cred: out.cred,
+                rights,
+            };
             peer.state.lock().queue.push_stream(message);
             peer.waiters.notify(Events::IN | Events::RDNORM);
             total += n;
@@ -159,7 +167,7 @@ impl UnixSocket {
         if data.len() < len {
             return Err(Errno::EFAULT.into());
         }
-        let message = Message { data, taken: 0, from, cred: out.cred, rights };
+        let message = Message { data, taken: 0, peeked: false, from, cred: out.cred, rights };
         target.state.lock().queue.push(message);
         target.waiters.notify(Events::IN | Events::RDNORM);
         Ok(len)
@@ -267,6 +275,7 @@ impl UnixSocket {
                 sender.get_or_insert((message.cred, message.from.clone()));
             }
             received.len += n;
+            self.move_peek_offset(|offset| offset.saturating_sub(n));
             let all = message.rest().is_empty();
             self.state.lock().queue.finish(n, (!all).then_some(message));
             if let Err(error) = wrote {
@@ -308,6 +317,7 @@ impl UnixSocket {
         let full = message.rest().len();
         let wrote = if full == 0 { Ok(0) } else { dst.write(message.rest()) };
         self.state.lock().queue.finish(full, None);
+        self.move_peek_offset(|offset| offset.saturating_sub(full));
         let files = message.rights.take();
         let n = match wrote {
             Ok(n) => n,
@@ -325,40 +335,87 @@ impl UnixSocket {
         (Ok(received), Vec::new())
     }
 
+    /// SO_PEEK_OFF: where the next look begins; None while it is off.
+    fn peek_offset(&self) -> Option<usize> {
+        let offset = self.options.number(SOL_SOCKET, SO_PEEK_OFF)?;
+        usize::try_from(offset).ok()
+    }
+
+    /// A look moves the offset on, a read back.
+    fn move_peek_offset(&self, change: impl FnOnce(usize) -> usize) {
+        if let Some(offset) = self.peek_offset() {
+            let offset = change(offset).min(i32::MAX as usize);
+            self.options.put(SOL_SOCKET, SO_PEEK_OFF, offset as i64);
+        }
+    }
+
     /// Looks without consuming; files are duplicated.
     fn peek(&self, dst: &mut dyn Sink, flags: u32) -> Result<Received> {
-        let mut index = 0;
-        let mut received = Received::default();
+        let looked = match self.kind {
+            Kind::Stream => self.peek_stream(dst)?,
+            _ => self.peek_datagram(dst, flags)?,
+        };
+        let Some((received, n)) = looked else { return self.nothing_to_read(flags) };
+        self.move_peek_offset(|offset| offset.saturating_add(n));
+        Ok(received)
+    }
+
+    /// The datagram at the offset, from there on, and how many bytes of it were looked at.
+    fn peek_datagram(&self, dst: &mut dyn Sink, flags: u32) -> Result<Option<(Received, usize)>> {
+        let offset = self.peek_offset();
+        let mut state = self.state.lock();
+        let found = match offset {
+            Some(offset) => state.queue.at_offset(offset),
+            None => state.queue.get(0).map(|message| (message, 0)),
+        };
+        let Some((message, skip)) = found else { return Ok(None) };
+        let data = message.rest().get(skip..).unwrap_or_default().to_vec();
+        let (cred, from) = (message.cred, message.from.clone());
+        let files = message.rights.files().to_vec();
+        drop(state);
+        let n = if data.is_empty() { 0 } else { dst.write(&data)? };
+        let mut received = datagram_result(n, data.len(), flags);
+        received.from = from.encode_sender();
+        received.control = self.control(cred, files);
+        Ok(Some((received, n)))
+    }
+
+    /// Bytes of a stream from the offset on: over several messages, but never past one with files.
+    fn peek_stream(&self, dst: &mut dyn Sink) -> Result<Option<(Received, usize)>> {
+        let mut skip = self.peek_offset().unwrap_or(0);
+        let mut received: Option<Received> = None;
         let mut total = 0;
-        loop {
+        for index in 0.. {
             let copy = {
                 let state = self.state.lock();
-                state
-                    .queue
-                    .get(index)
-                    .map(|m| (m.rest().to_vec(), m.cred, m.from.clone(), m.rights.files().to_vec()))
+                let message = state.queue.get(index);
+                message.map(|message| {
+                    let rest = message.rest();
+                    let data = rest.get(skip..).unwrap_or_default().to_vec();
+                    let files = message.rights.files().to_vec();
+                    (rest.len(), data, message.cred, message.from.clone(), files)
+                })
             };
-            let Some((data, cred, from, files)) = copy else {
-                return if index == 0 { self.nothing_to_read(flags) } else { Ok(received) };
-            };
+            let Some((len, data, cred, from, files)) = copy else { break };
+            if len > 0 && data.is_empty() {
+                skip -= len;
+                continue;
+            }
+            skip = 0;
             let n = if data.is_empty() { 0 } else { dst.write(&data)? };
             total += n;
             let has_files = !files.is_empty();
-            if index == 0 {
-                received = datagram_result(n, data.len(), flags);
-                received.from = from.encode_sender();
-                received.control = self.control(cred, files);
-            }
-            if self.kind != Kind::Stream {
-                return Ok(received);
-            }
-            received.len = total;
-            received.flags = 0;
-            index += 1;
+            let first = received.get_or_insert_with(|| Received {
+                from: from.encode_sender(),
+                control: self.control(cred, files),
+                ..Received::default()
+            });
+            first.len = total;
             if has_files || dst.room() == 0 || n < data.len() {
-                return Ok(received);
+                break;
             }
         }
+        Ok(received.map(|received| (received, total)))
     }
 
     /// Bytes for FIONREAD: the first datagram, all of what keeps an order.
