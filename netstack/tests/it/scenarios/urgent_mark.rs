@@ -160,9 +160,9 @@ fn each_new_mark_is_told_once() {
         sim.run_for(20 * MS);
         heard.0.swap(0, Ordering::Relaxed)
     };
-    assert_eq!(told(&|sim| drop(send(sim, &a, b"abc").unwrap())), 0);
+    assert_eq!(told(&|sim| assert_eq!(send(sim, &a, b"abc").unwrap(), 3)), 0);
     assert_eq!(told(&|sim| urgent(sim, &a, b"d")), 1);
-    assert_eq!(told(&|sim| drop(send(sim, &a, b"efg").unwrap())), 0);
+    assert_eq!(told(&|sim| assert_eq!(send(sim, &a, b"efg").unwrap(), 3)), 0);
     assert_eq!(told(&|sim| drop(recv(sim, &b).unwrap())), 0);
     assert_eq!(told(&|sim| urgent(sim, &a, b"h")), 1);
     // Of two marks on their way the later is the mark, and both are news.
