@@ -132,3 +132,69 @@ fn replay_plays_either_side_of_a_refused_call_and_keeps_what_was_played() {
     assert!(text(&nobody.stderr).contains("nobody of that address"));
     assert_eq!(trace(&["replay", &file, "--as", "10.0.0"]).status.code(), Some(125));
 }
+
+const SCRIPT: &str = "
+0   socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0  bind(3, ..., ...) = 0
++0  listen(3, 1) = 0
++0  < S 0:0(0) win 65535 <mss 1000>
++0  > S. 0:0(0) ack 1 <...>
+";
+
+#[test]
+fn a_script_passes_fails_or_cannot_be_run() {
+    let folder = Scratch::new();
+    let file = |name: &str, text: &str| {
+        let path = folder.file(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    };
+    let right = file("right.pkt", SCRIPT);
+    let kept = folder.file("kept.pcapng");
+    let told = trace(&["script", "-v", "--write", &kept, &right]);
+    let out = text(&told.stdout);
+    assert_eq!(told.status.code(), Some(0), "{out}{}", text(&told.stderr));
+    assert!(out.contains("0.000000 > S. 0:0(0) ack 1 win 64240 <mss 1460>"), "{out}");
+    assert!(out.ends_with("right.pkt: passed\n"), "{out}");
+    let shown = trace(&["info", &kept]);
+    assert!(text(&shown.stdout).contains("192.0.2.1:40000"), "{}", text(&shown.stdout));
+
+    let wrong =
+        file("wrong.pkt", &SCRIPT.replace("> S. 0:0(0) ack 1 <...>", "> S. 0:0(0) ack 2 <...>"));
+    let told = trace(&["script", &wrong]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(
+        text(&told.stdout).contains("line 6: the acknowledgment number"),
+        "{}",
+        text(&told.stdout)
+    );
+
+    let broken = file("broken.pkt", "0 socket(");
+    let told = trace(&["script", &broken]);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(text(&told.stderr).contains("line 1: column 10: expected"), "{}", text(&told.stderr));
+}
+
+#[test]
+fn a_folder_of_scripts_is_a_test_run() {
+    let folder = Scratch::new();
+    let scripts = folder.file("scripts");
+    std::fs::create_dir(&scripts).expect("a folder");
+    std::fs::write(format!("{scripts}/a.pkt"), SCRIPT).expect("a file");
+    let report = folder.file("report.xml");
+    let told = trace(&["check", &scripts]);
+    assert_eq!(
+        (told.status.code(), text(&told.stdout)),
+        (Some(0), "1 passed, 0 failed\n".to_owned())
+    );
+    std::fs::write(format!("{scripts}/b.pkt"), SCRIPT.replace("= 3", "= -1 EPERM"))
+        .expect("a file");
+    let told = trace(&["check", "--junit", &report, &scripts]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(text(&told.stdout).ends_with("\n1 passed, 1 failed\n"), "{}", text(&told.stdout));
+    let xml = std::fs::read_to_string(&report).expect("the report");
+    assert!(xml.contains("tests=\"2\" failures=\"1\" errors=\"0\""), "{xml}");
+    let empty = folder.file("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    assert_eq!(trace(&["check", &empty]).status.code(), Some(2));
+}

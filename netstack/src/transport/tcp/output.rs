@@ -124,7 +124,8 @@ impl Connection {
     fn data_segment(&mut self, now: Instant, out: Outgoing) -> Segment {
         let mut flags = Flags::empty();
         // A train ends with PSH, too, as Linux's do: a receiver that joins segments need not wait for more.
-        flags.set(Flags::PSH, out.push || out.payload.len() > self.tcb.send.mss);
+        let is_train = !out.retransmission && out.payload.len() > self.tcb.send.mss;
+        flags.set(Flags::PSH, out.push || is_train);
         flags.set(Flags::FIN, out.fin);
         let fresh = !out.retransmission && !out.payload.is_empty();
         if fresh && self.tells_reduced() {

@@ -40,16 +40,19 @@ impl Sender {
     /// Takes an acknowledgment that is neither too old nor beyond what was sent.
     pub fn on_ack(&mut self, now: Instant, rtt: &mut Rtt, ack: &Ack<'_>) -> AckOutcome {
         let advanced = ack.ack.since(self.una);
-        // RFC 5681 section 2: a duplicate has outstanding data, no data, no SYN or FIN, and the same window.
+        // As Linux's tcp_may_update_window: what neither acknowledges nor follows cannot shrink the window, but it may close it.
+        let updates = ack.ack >= self.una
+            && (advanced > 0
+                || self.wl1 < ack.seq
+                || self.wl1 == ack.seq && (ack.window > self.window || ack.window == 0));
+        // RFC 5681 section 2: a duplicate has outstanding data, no data, no SYN or FIN, and no news of the window.
         let duplicate = advanced == 0
             && ack.ack == self.una
             && ack.len == 0
             && !self.board.is_empty()
-            && ack.window == self.window;
-        // "If SND.WL1 < SEG.SEQ or (SND.WL1 = SEG.SEQ and SND.WL2 =< SEG.ACK), set SND.WND".
-        if ack.ack >= self.una && (self.wl1 < ack.seq || self.wl1 == ack.seq && self.wl2 <= ack.ack)
-        {
-            self.set_window(ack.seq, ack.ack, ack.window);
+            && !updates;
+        if updates {
+            self.set_window(ack.seq, ack.window);
         }
         self.probes = 0;
         if self.window > 0 {

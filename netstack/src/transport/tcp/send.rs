@@ -230,7 +230,6 @@ pub struct Sender {
     /// Payload bytes acknowledged.
     pub bytes_acked: u64,
     pub(super) wl1: Seq,
-    pub(super) wl2: Seq,
     pub(super) queue: Chain,
     pub(super) queue_start: Seq,
     pub(super) fin: Fin,
@@ -280,7 +279,6 @@ impl Sender {
             bytes_sent: 0,
             bytes_acked: 0,
             wl1: Seq(0),
-            wl2: Seq(0),
             queue: Chain::new(),
             queue_start: iss + 1,
             fin: Fin::Open,
@@ -439,13 +437,12 @@ impl Sender {
         self.rto_at = None;
         self.retries = 0;
         self.stalled_since = None;
-        self.set_window(seq, self.una, window);
+        self.set_window(seq, window);
     }
 
     /// Takes a window as RFC 9293 section 3.10.7.4 says.
-    pub fn set_window(&mut self, seq: Seq, ack: Seq, window: usize) {
+    pub fn set_window(&mut self, seq: Seq, window: usize) {
         self.wl1 = seq;
-        self.wl2 = ack;
         self.window = window;
         self.max_window = self.max_window.max(window);
     }

@@ -274,7 +274,7 @@ impl Tcb {
             }
         }
         // "The window field in a segment where the SYN bit is set must not be scaled" (RFC 7323 section 2.2).
-        self.send.set_window(syn.seq, syn.ack, usize::from(syn.window));
+        self.send.set_window(syn.seq, usize::from(syn.window));
         self.apply_limits(self.limits);
     }
 

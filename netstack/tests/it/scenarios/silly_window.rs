@@ -56,8 +56,11 @@ fn a_small_window_is_not_filled_until_the_timer_says_so() {
     syn.options.mss = Some(1460);
     let (ours, theirs, _) = hand.open(&mut sim, 4000, to, &syn);
     let socket = listener.accept(sim.now()).unwrap();
-    // The window was 8192: it shrinks to a few bytes before anything is sent.
-    let mut small = control(ours, theirs, Flags::ACK);
+    // The window was 8192: it shrinks to a few bytes with the first acknowledgment.
+    send(&sim, &socket, &[7; 1000]).unwrap();
+    sim.run_for(10 * MS);
+    assert!(!hand.heard().is_empty());
+    let mut small = control(ours, theirs + 1000usize, Flags::ACK);
     small.window = 100;
     hand.ask(&mut sim, 4000, to, &small);
     send(&sim, &socket, &[7; 5000]).unwrap();

@@ -101,7 +101,6 @@ impl Ours {
             | libc::MSG_OOB
             | libc::MSG_MORE
             | libc::MSG_NOSIGNAL
-            | libc::MSG_EOR
             | libc::MSG_FASTOPEN;
         check_flags(flags, known, "a send")?;
         let socket = match self.socket(handle) {
