@@ -13,6 +13,7 @@ pub mod packet;
 pub mod plot;
 pub mod replay;
 pub mod report;
+pub mod scenario;
 pub mod script;
 #[cfg(test)]
 mod testing;

@@ -20,6 +20,8 @@ pub struct Faults {
     pub jitter: Duration,
     /// How often a frame vanishes.
     pub loss_ppm: u32,
+    /// How many frames vanish in a row on average (Gilbert's model); 0 and 1 are independent losses.
+    pub loss_burst: u32,
     /// How often a frame comes twice.
     pub duplicate_ppm: u32,
     /// How often a frame is held back so that later ones overtake it.
@@ -94,13 +96,15 @@ pub struct Injector {
     last_due: Instant,
     // When the bottleneck is free.
     free_at: Instant,
+    // A burst of losses is under way.
+    losing: bool,
 }
 
 impl Injector {
     /// An injector of its own random sequence.
     pub fn new(faults: Faults, seed: &Seed, domain: u64) -> Injector {
         let rng = Rng::new(seed, 0x6661_756c ^ domain << 32);
-        Injector { faults, rng, last_due: Instant::ZERO, free_at: Instant::ZERO }
+        Injector { faults, rng, last_due: Instant::ZERO, free_at: Instant::ZERO, losing: false }
     }
 
     /// Changes what may happen from now on.
@@ -117,7 +121,10 @@ impl Injector {
     ) -> Fate {
         let faults = self.faults;
         // All dice are thrown for every frame, so that changing one probability leaves the others' outcomes.
-        let lost = self.rng.chance_ppm(faults.loss_ppm);
+        let lost = match faults.loss_burst {
+            0 | 1 => self.rng.chance_ppm(faults.loss_ppm),
+            _ => self.loses_in_bursts(),
+        };
         let twice = self.rng.chance_ppm(faults.duplicate_ppm);
         let late = self.rng.chance_ppm(faults.reorder_ppm);
         let corrupt = self.rng.chance_ppm(faults.corrupt_ppm);
@@ -151,6 +158,17 @@ impl Injector {
             _ if congested => Fate::Marked,
             _ => Fate::Delivered,
         }
+    }
+
+    /// Gilbert's model: two states, of which one loses everything. How long it lasts and how often it comes make the burst and the share.
+    fn loses_in_bursts(&mut self) -> bool {
+        let (loss, burst) = (u64::from(self.faults.loss_ppm), u64::from(self.faults.loss_burst));
+        let chance = match self.losing {
+            true => 1_000_000 - 1_000_000 / burst,
+            false => loss * 1_000_000 / 1_000_000_u64.saturating_sub(loss).max(1) / burst,
+        };
+        self.losing = self.rng.chance_ppm(chance.min(1_000_000) as u32);
+        self.losing
     }
 
     fn some_of(&mut self, duration: Duration) -> Duration {

@@ -4,7 +4,7 @@
 pub mod errno;
 mod info;
 mod sockopt;
-mod sysctl;
+pub mod sysctl;
 mod transfer;
 
 use std::collections::{HashMap, VecDeque};
