@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::scenario::Plan;
 use crate::script::{Script, Stop, System};
 
 /// A kind of case: the end of its files' names, and how one is run.
@@ -22,7 +23,10 @@ pub struct Kind {
 }
 
 /// All kinds.
-pub const KINDS: &[Kind] = &[Kind { extension: "pkt", name: "script", run: script }];
+pub const KINDS: &[Kind] = &[
+    Kind { extension: "pkt", name: "script", run: script },
+    Kind { extension: "toml", name: "scenario", run: scenario },
+];
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +161,23 @@ fn script(path: &Path, system: System) -> Verdict {
         Ok(()) => Verdict::Passed,
         Err(Stop::Failed(failure)) => Verdict::Failed(failure.to_string()),
         Err(other) => Verdict::Unreadable(other.to_string()),
+    }
+}
+
+/// Scenarios are played by our stack alone, whatever else is tested.
+fn scenario(path: &Path, _: System) -> Verdict {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return Verdict::Unreadable(error.to_string()),
+    };
+    let played = Plan::parse(&text).and_then(|plan| plan.play(plan.seed, None));
+    match played {
+        Ok(outcome) if outcome.passed() => Verdict::Passed,
+        Ok(outcome) => {
+            let complaints: Vec<String> = outcome.complaints().collect();
+            Verdict::Failed(format!("seed {}: {}", outcome.seed, complaints.join("\n")))
+        }
+        Err(error) => Verdict::Unreadable(error.to_string()),
     }
 }
 

@@ -1,18 +1,15 @@
-//! The folder of scripts over our stack.
+//! The folders of scripts and of scenarios over our stack.
 
 use std::path::Path;
 
 use pcap_tests::check::{self, Verdict};
 use pcap_tests::script::System;
 
-/// How many there are at the least: a folder that was not found must not pass.
-const LEAST: usize = 140;
-
-#[test]
-fn every_script_passes_on_the_stack() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
-    let files = check::find(&folder).expect("the folder of scripts");
-    assert!(files.len() >= LEAST, "only {} scripts", files.len());
+/// Runs a folder that has `least` cases at the least: one that was not found must not pass.
+fn all_pass(folder: &str, least: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = check::find(&folder).expect("the folder");
+    assert!(files.len() >= least, "only {} in {}", files.len(), folder.display());
     let mut told = Vec::new();
     let done = check::run(&files, System::Ours, 2, &mut |_| ());
     for one in done {
@@ -24,4 +21,14 @@ fn every_script_passes_on_the_stack() {
         }
     }
     assert!(told.is_empty(), "{} failed:\n{}", told.len(), told.join("\n"));
+}
+
+#[test]
+fn every_script_passes_on_the_stack() {
+    all_pass("scripts", 140);
+}
+
+#[test]
+fn every_scenario_comes_as_it_says() {
+    all_pass("scenarios", 30);
 }

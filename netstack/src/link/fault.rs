@@ -376,6 +376,16 @@ mod tests {
     }
 
     #[test]
+    fn losses_in_bursts_are_as_many_and_as_long_as_asked() {
+        let faults = Faults { loss_ppm: 20_000, loss_burst: 8, ..Faults::default() };
+        let fates = fates(faults, 400_000);
+        let lost = fates.iter().filter(|fate| **fate == Fate::Lost).count();
+        let bursts = fates.windows(2).filter(|pair| pair[0] != Fate::Lost && pair[1] == Fate::Lost);
+        let mean = lost as f64 / bursts.count() as f64;
+        assert!((6_000..10_000).contains(&lost) && (7.0..9.0).contains(&mean), "{lost}, {mean}");
+    }
+
+    #[test]
     fn faults_strike_about_as_often_as_asked() {
         let count = |fate| {
             let faults = Faults::lossy(Duration::from_millis(1));

@@ -7,9 +7,7 @@ use std::time::Duration;
 use netstack::ip::Family;
 use netstack::sim::{HostId, Sim};
 use netstack::socket::tcp::TcpSocket;
-use netstack::socket::{
-    How, Readiness, RecvError, RecvFlags, SendError, SendFlags, TcpOption,
-};
+use netstack::socket::{How, Readiness, RecvError, RecvFlags, SendError, SendFlags, TcpOption};
 use netstack::time::Instant;
 use netstack::transport::tcp::congestion;
 
@@ -27,7 +25,12 @@ const READ_EVERY: Duration = Duration::from_millis(5);
 
 /// The data of every stream, twice over: any part of it lies in one piece.
 static DATA: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    (0..2 * PERIOD).map(|at| { let at = at % PERIOD; (at ^ at >> 8 ^ 0x5a) as u8 }).collect()
+    (0..2 * PERIOD)
+        .map(|at| {
+            let at = at % PERIOD;
+            (at ^ at >> 8 ^ 0x5a) as u8
+        })
+        .collect()
 });
 
 /// The data from an offset on.
@@ -121,7 +124,10 @@ impl<'a> Running<'a> {
         if let Some(control) = &plan.congestion {
             let known = congestion::known(control.as_bytes());
             let known = known.ok_or_else(|| {
-                format!("flow {name}: congestion control {control} is not known; known: {}", congestion::AVAILABLE.join(", "))
+                format!(
+                    "flow {name}: congestion control {control} is not known; known: {}",
+                    congestion::AVAILABLE.join(", ")
+                )
             })?;
             let option = TcpOption::Congestion(known);
             listener.set_option(world.sim.now(), option).map_err(|error| wrong(&error))?;
@@ -183,7 +189,9 @@ impl<'a> Running<'a> {
     fn connect(&mut self, sim: &Sim) -> Result<(), String> {
         let now = sim.now();
         let client = sim.stack(self.from).tcp_socket(Family::of(self.target.ip()));
-        if let Some(known) = self.plan.congestion.as_ref().and_then(|name| congestion::known(name.as_bytes())) {
+        if let Some(known) =
+            self.plan.congestion.as_ref().and_then(|name| congestion::known(name.as_bytes()))
+        {
             let set = client.set_option(now, TcpOption::Congestion(known));
             set.map_err(|error| error.to_string())?;
         }
@@ -208,7 +216,11 @@ impl<'a> Running<'a> {
             let most = self.plan.read.map_or(u64::MAX, |rate| {
                 (rate.0 / 8.0 * now.since(pair.began).as_secs_f64()) as u64
             });
-            self.measured.note(now, &mut pair.heard, pair.request.receive(now, server, (most, &mut self.room))?);
+            self.measured.note(
+                now,
+                &mut pair.heard,
+                pair.request.receive(now, server, (most, &mut self.room))?,
+            );
             if pair.request.ended {
                 pair.answer.send(now, server)?;
             }
@@ -258,7 +270,8 @@ impl<'a> Running<'a> {
                 (None, _) => self.stuck(now),
             });
         }
-        let told = |what: &str, bound: String, value: String| format!("{what} {value}, expected {bound}");
+        let told =
+            |what: &str, bound: String, value: String| format!("{what} {value}, expected {bound}");
         let mut hold = |what: &str, broken: Option<(String, String)>| {
             complaints.extend(broken.map(|(bound, value)| told(what, bound, value)));
         };
@@ -337,9 +350,17 @@ impl Way {
             }
             match socket.recv(now, &mut &mut room[..may], RecvFlags::empty()) {
                 Ok(0) if self.received == self.wanted => self.ended = true,
-                Ok(0) => return Err(format!("the stream ended after {} of {} bytes", self.received, self.wanted)),
+                Ok(0) => {
+                    return Err(format!(
+                        "the stream ended after {} of {} bytes",
+                        self.received, self.wanted
+                    ));
+                }
                 Ok(n) if room[..n] != data(self.received)[..n] => {
-                    return Err(format!("other bytes came than were sent, near byte {}", self.received));
+                    return Err(format!(
+                        "other bytes came than were sent, near byte {}",
+                        self.received
+                    ));
                 }
                 Ok(n) => self.received += n as u64,
                 Err(RecvError::WouldBlock) => break,

@@ -3,18 +3,18 @@
 
 mod flow;
 mod plan;
+mod report;
 mod units;
 mod world;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use netstack::sim::{Captured, Recording, SegmentId};
+use netstack::sim::{Recording, SegmentId};
 use netstack::time::Instant;
 
 pub use flow::Measured;
 pub use plan::Plan;
-use units::Quantity;
 
 use flow::Running;
 use world::World;
@@ -53,8 +53,6 @@ pub struct Outcome {
     pub flows: Vec<FlowOutcome>,
     /// How much virtual time passed.
     pub took: Duration,
-    /// The names of the links.
-    pub links: Vec<String>,
 }
 
 impl Outcome {
@@ -71,8 +69,8 @@ impl Outcome {
     }
 }
 
-/// Takes every frame: the number of its link, and when and how it went.
-pub type Tape<'a> = &'a mut dyn FnMut(usize, Duration, &Captured);
+/// Takes every frame that was sent: the number of its link, when, its bytes.
+pub type Tape<'a> = &'a mut dyn FnMut(usize, Duration, &[u8]);
 
 impl Plan {
     /// Reads a scenario. Errors: with line and column, or what makes no sense.
@@ -80,6 +78,11 @@ impl Plan {
         let plan: Plan = toml::from_str(text)?;
         world::check(&plan).map_err(ScenarioError::Meaning)?;
         Ok(plan)
+    }
+
+    /// The names of its links, in order.
+    pub fn link_names(&self) -> impl Iterator<Item = String> {
+        self.link.iter().map(world::name_of)
     }
 
     /// Plays it. Errors: a host refuses a setting.
@@ -94,17 +97,20 @@ impl Plan {
         }
         self.run(&mut world, &mut flows, start);
         let now = world.sim.now();
-        let links: Vec<String> = self.link.iter().map(world::name_of).collect();
         if let Some(tape) = tape {
-            let numbers: BTreeMap<SegmentId, usize> =
-                world.links.iter().enumerate().map(|(number, link)| (link.segment, number)).collect();
+            let numbers: BTreeMap<SegmentId, usize> = world
+                .links
+                .iter()
+                .enumerate()
+                .map(|(number, link)| (link.segment, number))
+                .collect();
             for frame in world.sim.capture().frames() {
                 let number = numbers.get(&frame.segment).copied().unwrap_or_default();
-                tape(number, frame.at.since(start), frame);
+                tape(number, frame.at.since(start), &frame.bytes);
             }
         }
         let flows = flows.into_iter().map(|flow| flow.judge(now)).collect();
-        Ok(Outcome { seed, flows, took: now.since(start), links })
+        Ok(Outcome { seed, flows, took: now.since(start) })
     }
 
     fn run(&self, world: &mut World, flows: &mut [Running<'_>], start: Instant) {
@@ -125,7 +131,9 @@ impl Plan {
             }
         }
         if steps >= MOST_STEPS {
-            let told = format!("gave up after {MOST_STEPS} events; is there a link without rate and delay?");
+            let told = format!(
+                "gave up after {MOST_STEPS} events; is there a link without rate and delay?"
+            );
             flows.iter_mut().for_each(|flow| flow.fail(&told));
         }
     }

@@ -271,7 +271,10 @@ mod tests {
         for wrong in ["", "ms", "-1s", "1e400s", "20", "1.2.3s", "99999999999999999999h"] {
             assert_eq!(Span::read(wrong), None, "{wrong}");
         }
-        assert_eq!((Share::read("101%"), Rate::read("0Mbit"), Bytes::read("1PB")), (None, None, None));
+        assert_eq!(
+            (Share::read("101%"), Rate::read("0Mbit"), Bytes::read("1PB")),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netstack::ip::IpCidr;
+use netstack::ip::conf::ConfTarget;
 use netstack::ip::conf::Tunables;
 use netstack::ip::route::Route;
-use netstack::ip::IpCidr;
-use netstack::link::fault::{EcnFault, Faults};
 use netstack::link::NicId;
+use netstack::link::fault::{EcnFault, Faults};
 use netstack::sim::{HostId, SegmentId, Sim};
-use netstack::ip::conf::ConfTarget;
 use netstack::time::Instant;
 
 use super::plan::{Link, Outage, Plan, Version};
@@ -69,7 +69,9 @@ pub(super) fn check(plan: &Plan) -> Result<(), String> {
             return Err(format!("link {name}: an mtu is {LEAST_MTU} to {MOST_MTU}"));
         }
         if link.burst == 0 || link.burst > 1 && link.loss.0 >= 1.0 {
-            return Err(format!("link {name}: burst is a number of frames, with a loss below 100%"));
+            return Err(format!(
+                "link {name}: burst is a number of frames, with a loss below 100%"
+            ));
         }
         if link.down.iter().any(|outage| outage.from >= outage.until) {
             return Err(format!("link {name}: an outage ends before it begins"));

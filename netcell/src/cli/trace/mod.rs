@@ -9,6 +9,7 @@ mod plot;
 mod progress;
 mod replay;
 mod script;
+mod sim;
 mod tape;
 mod terms;
 
@@ -41,6 +42,7 @@ enum Verb {
     Replay(replay::ReplayArgs),
     Plot(plot::PlotArgs),
     Script(script::ScriptArgs),
+    Sim(sim::SimArgs),
     Check(check::CheckArgs),
 }
 
@@ -52,6 +54,7 @@ pub fn run(args: TraceArgs) -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Plot(args) => plot::run(&args),
         Verb::Script(args) => script::run(&args),
+        Verb::Sim(args) => sim::run(&args),
         Verb::Check(args) => check::run(&args),
     };
     match result {
