@@ -1,3 +1,5 @@
+//! Scenarios: what is expected, what is wrong with a file, and that one seed is one run.
+
 use super::*;
 
 /// A scenario with something said of its link, and something expected of its flow.
