@@ -112,6 +112,9 @@ pub struct Metrics {
     pub cwnd: u32,
     /// Whether acknowledgements are never delayed (`RTAX_QUICKACK`).
     pub quickack: bool,
+    /// The congestion control of its connections (`RTAX_CC_ALGO`): a name of
+    /// [`crate::transport::tcp::congestion::AVAILABLE`].
+    pub congctl: Option<&'static str>,
 }
 
 /// One way of a route: a neighbour or a link.

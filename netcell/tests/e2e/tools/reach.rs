@@ -199,3 +199,24 @@ fn iperf3_sends_datagrams_without_loss() {
          python3 -c 'import json; r = json.load(open(\"/tmp/iperf.json\")); print(r[\"end\"][\"sum\"][\"packets\"] > 50, r[\"end\"][\"sum\"][\"lost_packets\"], r.get(\"error\"))'; rm -f /tmp/iperf.json",
     );
 }
+
+#[test]
+fn connections_obey_what_ip_route_says_of_congestion_control_and_window() {
+    let program = r#"
+import socket
+for kind in (socket.AF_INET, socket.AF_INET6):
+    s = socket.socket(kind); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b'cubic')
+    s.connect(('10.9.0.1' if kind == socket.AF_INET else 'fd09::1', 8080))
+    print(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b'\0'), s.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP))
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1); print(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b'\0'), s.getsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP))
+"#;
+    let script = format!(
+        "t() {{ echo \"== $*\"; \"$@\" 2>&1; echo \"status $?\"; }}
+         until nc -z 10.9.0.1 8080; do sleep 0.05; done
+         t ip route add 10.9.0.1/32 dev eth0 congctl reno window 5000; t ip -6 route add fd09::1/128 dev eth0 congctl reno window 5000 metric 5
+         t ip route show 10.9.0.1; t ip -6 route show fd09::1; t ip route add 10.1.0.0/16 dev eth0 congctl nosuch; t ip -j route show 10.9.0.1
+         python3 -c '{}'",
+        program.replace('\'', "\"")
+    );
+    compare(&["exec socat TCP6-LISTEN:8080,fork,reuseaddr,ipv6only=0 SYSTEM:'cat'"], &script);
+}

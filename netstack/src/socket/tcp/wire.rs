@@ -100,6 +100,8 @@ pub(super) fn limits(route: &RouteInfo, ip: IpSettings) -> PathLimits {
             .then(|| Duration::from_millis(u64::from(metrics.rto_min_ms)).into()),
         first_window: told(metrics.initcwnd),
         first_offer: told(metrics.initrwnd),
+        most_offered: (metrics.window > 0).then_some(metrics.window),
+        congestion: metrics.congctl,
         quick_ack: metrics.quickack,
         ..PathLimits::new(mss, (route.max_gso as usize).min(gso_most))
     }

@@ -312,11 +312,20 @@ pub struct PathLimits {
     pub first_window: Option<u16>,
     /// The first receive window of the route in segments (RTAX_INITRWND).
     pub first_offer: Option<u16>,
+    /// The largest window that the route lets us offer (RTAX_WINDOW).
+    pub most_offered: Option<u32>,
+    /// The congestion control that the route wants (RTAX_CC_ALGO).
+    pub congestion: Option<&'static str>,
     /// Whether the route wants acknowledgments without delay (RTAX_QUICKACK).
     pub quick_ack: bool,
 }
 
 impl PathLimits {
+    /// The largest window to offer: the route's where the program sets none (tcp_connect_init).
+    pub fn clamp(&self, settings: &Settings) -> Option<usize> {
+        settings.window_clamp.or(self.most_offered.map(|most| most as usize))
+    }
+
     /// A path of which nothing else is known.
     pub const fn new(mss: usize, gso_max: usize) -> PathLimits {
         PathLimits {
@@ -326,6 +335,8 @@ impl PathLimits {
             rto_min: None,
             first_window: None,
             first_offer: None,
+            most_offered: None,
+            congestion: None,
             quick_ack: false,
         }
     }

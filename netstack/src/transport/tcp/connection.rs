@@ -194,7 +194,7 @@ impl Connection {
         if let Some(bytes) = tcb.settings.receive_buffer {
             tcb.receive.space.lock(bytes);
         }
-        tcb.receive.set_window_clamp(tcb.settings.window_clamp);
+        tcb.receive.set_window_clamp(tcb.limits.clamp(&tcb.settings));
         let wanted = tcb.settings.congestion.filter(|name| *name != tcb.send.congestion.name());
         if let Some(fresh) = wanted.and_then(congestion::by_name) {
             tcb.send.congestion.switch_to(fresh);

@@ -114,11 +114,16 @@ impl Tcb {
     pub fn new(
         now: Instant,
         config: Arc<TcpConfig>,
-        settings: Cow<Settings>,
+        mut settings: Cow<Settings>,
         secrets: Secrets,
         limits: PathLimits,
     ) -> Tcb {
-        let name = settings.congestion.unwrap_or(config.congestion);
+        // As on Linux the route's word is above the program's (tcp_ca_dst_init), which may change it later.
+        let own = settings.congestion;
+        if own.is_some() && limits.congestion.is_some() && own != limits.congestion {
+            settings.congestion = limits.congestion;
+        }
+        let name = limits.congestion.or(own).unwrap_or(config.congestion);
         let mss = limits.mss.max(least_mss(&config));
         let iss = Seq(secrets.iss);
         let mut send = Sender::new(now, iss, mss, congestion::Control::new(now, name, mss, iss));
@@ -135,7 +140,7 @@ impl Tcb {
             config.timestamps.then_some(Timestamping { offset, recent: 0, recent_at: now });
         let mut receive = Receiver::new(now, capacity, capacity_max);
         receive.space.locked = settings.receive_buffer.is_some();
-        receive.set_window_clamp(settings.window_clamp);
+        receive.set_window_clamp(limits.clamp(&settings));
         receive.mss_limit = mss;
         let mut tcb = Tcb {
             accounts: Accounts::new(now),

@@ -4,6 +4,10 @@
 use super::segments::*;
 use netstack::ip::Family;
 use netstack::ip::route::{Metrics, Route};
+use netstack::link::fault::Faults;
+use netstack::sim::Sim;
+use netstack::socket::options::TcpOption;
+use netstack::socket::tcp::TcpSocket;
 use netstack::transport::tcp::Seq;
 use netstack::wire::tcp::Flags;
 
@@ -57,5 +61,41 @@ fn connections_obey_the_metrics_of_their_route() {
         let waited = sim.now().since(before);
         let least = if told { 40 } else { 200 };
         assert!(waited >= MS * least && waited < MS * (least + 60), "{waited:?}");
+    }
+}
+
+/// The congestion control and the largest window of a route, of connections both ways, whatever the program chose before.
+#[test]
+fn connections_take_congestion_control_and_window_of_their_route() {
+    for told in [true, false] {
+        let (mut sim, hosts) = Sim::pair(4, Faults::delay(MS));
+        for (host, peer) in [(hosts[0], "10.0.0.2/32"), (hosts[1], "10.0.0.1/32")] {
+            let stack = sim.stack(host).clone();
+            let route = Route::new(peer.parse().unwrap(), None, stack.nics()[1].id);
+            let metrics = Metrics { congctl: Some("reno"), window: 5000, ..Metrics::default() };
+            if told {
+                stack.add_route(Route { metrics, ..route }).unwrap();
+            }
+        }
+        let listener = listen(&sim, hosts[1], "0.0.0.0:80", 4);
+        let client = sim.stack(hosts[0]).tcp_socket(Family::V4);
+        client.set_option(sim.now(), TcpOption::Congestion("bbr")).unwrap();
+        let _ = client.connect(sim.now(), at(Family::V4, 2, 80)).unwrap();
+        sim.run_for(20 * MS);
+        let server = listener.accept(sim.now()).unwrap();
+        let (ours, theirs) = if told { ("reno", "reno") } else { ("bbr", "cubic") };
+        let algorithm = |socket: &TcpSocket| socket.info().unwrap().congestion;
+        assert_eq!((algorithm(&client), algorithm(&server)), (ours, theirs));
+        // Another option changes neither; the program may choose anew.
+        client.set_option(sim.now(), TcpOption::NoDelay(true)).unwrap();
+        assert_eq!(algorithm(&client), ours);
+        client.set_option(sim.now(), TcpOption::Congestion("cubic")).unwrap();
+        assert_eq!(algorithm(&client), "cubic");
+        // No more is under way at once than the window lets, though it is read late.
+        send(&sim, &client, &[1; 40_000]).unwrap();
+        sim.run_for(200 * MS);
+        assert_eq!(server.queued().0, 40_000);
+        assert_eq!(client.info().unwrap().send_window <= 5000, told);
+        assert_eq!(server.info().unwrap().window_clamp == 5000, told);
     }
 }

@@ -137,7 +137,7 @@ const ROUTE: &[Row] = rows! {
     RTM_NEWADDR Partial "no IFA_ANYCAST, no IFA_TARGET_NETNSID", Some(route::addr::add), None;
     RTM_DELADDR Full "", Some(route::addr::remove), None;
     RTM_GETADDR Partial "dumps alone; no IFA_TARGET_NETNSID", None, Some(route::addr::all);
-    RTM_NEWROUTE Partial "all types, scopes, tables, metrics and ways; no encapsulation, no next-hop objects (RTA_NH_ID), no gateway of the other family, RTAX_FEATURES, RTAX_REORDERING and RTAX_CC_ALGO are EOPNOTSUPP", Some(route::routes::add), None;
+    RTM_NEWROUTE Partial "all types, scopes, tables, metrics and ways; no encapsulation, no next-hop objects (RTA_NH_ID), no gateway of the other family, RTAX_FEATURES, RTAX_REORDERING and a lock of RTAX_CC_ALGO are EOPNOTSUPP; RTAX_SSTHRESH, RTAX_CWND, RTAX_RTT and RTAX_RTTVAR are of the cache of metrics, which is not there", Some(route::routes::add), None;
     RTM_DELROUTE Partial "as RTM_NEWROUTE", Some(route::routes::remove), None;
     RTM_GETROUTE Partial "exceptions of paths (RTM_F_CLONED) are not listed", Some(route::way::one), Some(route::routes::all);
     RTM_NEWNEIGH Partial "no NTF_USE, NTF_EXT_LEARNED, NTF_MANAGED", Some(route::neigh::add), None;

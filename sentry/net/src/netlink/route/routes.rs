@@ -10,6 +10,7 @@ use netstack::ip::route::{
 use netstack::link::{NicId, NicKind};
 use netstack::stack::{RouteError, Stack};
 use netstack::time::Instant;
+use netstack::transport::tcp::congestion;
 use sentry_abi::Errno;
 use sentry_abi::netlink::*;
 use sentry_abi::socket::{AF_INET, AF_INET6};
@@ -67,12 +68,16 @@ pub fn put_metrics(message: &mut Message, metrics: &Metrics) {
     if *metrics == Metrics::default() {
         return;
     }
-    let nest = message.nest(RTA_METRICS | NLA_F_NESTED);
+    // Without NLA_F_NESTED, as Linux sends it: older tools look for the bare number.
+    let nest = message.nest(RTA_METRICS);
     for (kind, value) in metric_rows(metrics).into_iter().filter(|(_, value)| *value != 0) {
         message.number(kind, value);
     }
     if metrics.quickack {
         message.number(RTAX_QUICKACK, 1);
+    }
+    if let Some(name) = metrics.congctl {
+        message.string(RTAX_CC_ALGO, name);
     }
     message.end(nest);
 }
@@ -351,6 +356,9 @@ fn metrics(attributes: &Attributes<'_>) -> Result<Metrics, Refusal> {
     for attribute in inside.iter() {
         let number = attribute.number();
         match attribute.kind {
+            RTAX_LOCK if number & (1 << RTAX_CC_ALGO) != 0 => {
+                return Err(Refusal::new(Errno::EOPNOTSUPP, "Lock is not supported").at(attribute));
+            }
             RTAX_LOCK => metrics.mtu_locked = number & (1 << RTAX_MTU) != 0,
             // fib_metrics.c: no more than a packet can have.
             RTAX_MTU => metrics.mtu = number.min(65_535 - 15),
@@ -366,7 +374,12 @@ fn metrics(attributes: &Attributes<'_>) -> Result<Metrics, Refusal> {
             RTAX_CWND => metrics.cwnd = number,
             RTAX_QUICKACK => metrics.quickack = number != 0,
             0 => {}
-            RTAX_REORDERING | RTAX_FEATURES | RTAX_CC_ALGO => {
+            RTAX_CC_ALGO => {
+                let known = congestion::known(attribute.text());
+                let unknown = || Refusal::new(Errno::EINVAL, "Unknown tcp congestion algorithm");
+                metrics.congctl = Some(known.ok_or_else(unknown)?);
+            }
+            RTAX_REORDERING | RTAX_FEATURES => {
                 return Err(
                     Refusal::new(Errno::EOPNOTSUPP, "Metric is not supported").at(attribute)
                 );
