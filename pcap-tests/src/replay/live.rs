@@ -49,12 +49,12 @@ pub struct Live {
     isn: Option<u32>,
     /// What the stack has sent up to, as a distance from its initial number.
     sent: u32,
-    /// What the program has still to write, up to which recorded number it was taken, and whether it closes after that.
+    /// What the program has still to write, up to which recorded number it was taken, and after which it closes.
     to_write: VecDeque<u8>,
     taken: Option<u32>,
+    fin: Option<u32>,
     /// Bytes behind others that were not captured yet, by their distance from the first.
     ahead: BTreeMap<u32, Vec<u8>>,
-    closes: bool,
     resets: bool,
     held: VecDeque<Held>,
     /// The segment that acknowledged most, and what the stack was told of it.
@@ -79,8 +79,8 @@ impl Live {
             sent: 0,
             to_write: VecDeque::new(),
             taken: None,
+            fin: None,
             ahead: BTreeMap::new(),
-            closes: false,
             resets: false,
             held: VecDeque::new(),
             furthest: None,
@@ -157,7 +157,10 @@ impl Live {
         } else if distance <= 0 {
             self.take(&bytes, distance.unsigned_abs());
         }
-        self.closes |= tcp.flags & FIN != 0;
+        // A capture may have the end before what stands before it.
+        if tcp.flags & FIN != 0 {
+            self.fin = Some(data.wrapping_add(tcp.payload_len));
+        }
     }
 
     fn first_byte(&self) -> u32 {
@@ -207,8 +210,8 @@ impl Live {
                 _ => break,
             }
         }
-        if self.closes && self.to_write.is_empty() {
-            self.closes = false;
+        if self.fin.is_some() && self.fin == self.taken && self.to_write.is_empty() {
+            self.fin = None;
             // One that is gone already cannot be closed any more.
             let _ = socket.shutdown(now, How::Write);
         }

@@ -111,27 +111,64 @@ fn a_replay_is_the_same_twice() {
 fn another_answer_of_the_stack_is_told() {
     // A record in which our side sent one segment twice though nothing was lost.
     let [file, _] = recorded(3, Faults::default(), Family::V4, 5000);
-    let mut reader = Reader::new(std::io::Cursor::new(file)).expect("a capture");
     let mut forged = Vec::new();
     pcapng::section(&mut forged, "test").expect("memory");
     pcapng::interface(&mut forged, "a", 1).expect("memory");
     let mut repeated = false;
-    while let Some(frame) = reader.next().expect("a frame") {
-        let packet = Packet::of(&frame).expect("a packet");
-        let carries = matches!(packet.body, Body::Tcp(tcp) if tcp.payload_len > 0);
+    for (time, frame) in frames(file) {
+        let carries = frame[26..30] == [10, 0, 0, 1] && frame.len() > 100;
         let times = if carries && !std::mem::replace(&mut repeated, carries) { 2 } else { 1 };
         for n in 0..times {
-            let mut bytes = frame.bytes.to_vec();
+            let mut bytes = frame.clone();
             // Another identification: it was sent, not captured, twice.
             bytes[19] ^= n;
-            let at = frame.time.as_nanos() as u64 + u64::from(n) * 1000;
-            pcapng::packet(&mut forged, 0, at, Way::Outbound, &bytes).expect("memory");
+            pcapng::packet(&mut forged, 0, time + u64::from(n) * 1000, Way::Outbound, &bytes)
+                .expect("memory");
         }
     }
     let (outcome, _) = played(&forged, "10.0.0.1");
     let verdict = compare::compare(&outcome.recorded, &outcome.replayed, &Terms::default());
     let aspects: Vec<_> = verdict.differences.iter().map(|d| d.aspect).collect();
     assert_eq!(aspects, [compare::Aspect::Retransmissions]);
+}
+
+/// The frames of a capture, with their times.
+fn frames(file: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
+    let mut reader = Reader::new(std::io::Cursor::new(file)).expect("a capture");
+    let mut frames = Vec::new();
+    while let Some(frame) = reader.next().expect("a frame") {
+        frames.push((frame.time.as_nanos() as u64, frame.bytes.to_vec()));
+    }
+    frames
+}
+
+#[test]
+fn an_end_that_was_captured_before_the_last_bytes_comes_after_them() {
+    let [file, _] = recorded(3, Faults::default(), Family::V4, 5000);
+    let mut frames = frames(file);
+    // Of the client, IPv4 without options: its flags, and whether it carries anything.
+    let of_client = |bytes: &[u8]| bytes[26..30] == [10, 0, 0, 1] && bytes[23] == 6;
+    let is_fin = |bytes: &[u8]| of_client(bytes) && bytes[47] & 1 != 0;
+    let carries =
+        |bytes: &[u8]| of_client(bytes) && bytes[17] as usize + bytes[16] as usize * 256 > 60;
+    let last = frames.iter().rposition(|(_, bytes)| carries(bytes)).expect("data");
+    let fin = frames.iter().position(|(_, bytes)| is_fin(bytes)).expect("an end");
+    assert!(last < fin);
+    let (_, bytes) = frames.remove(fin);
+    frames.insert(last, (frames[last].0, bytes));
+    let mut moved = Vec::new();
+    pcapng::section(&mut moved, "test").expect("memory");
+    pcapng::interface(&mut moved, "a", 1).expect("memory");
+    for (at, bytes) in frames {
+        pcapng::packet(&mut moved, 0, at, Way::Outbound, &bytes).expect("memory");
+    }
+    let (outcome, _) = played(&moved, "10.0.0.1");
+    let verdict = compare::compare(&outcome.recorded, &outcome.replayed, &Terms::default());
+    assert_eq!(verdict.compared, 1);
+    let told = verdict.differences.iter();
+    // What is out of order looks as if something had been sent again.
+    let found: Vec<_> = told.filter(|d| d.aspect != compare::Aspect::Retransmissions).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]
