@@ -101,11 +101,14 @@ struct Plan {
     /// The largest segment that it offered to take, by family.
     mss: BTreeMap<bool, u16>,
     left_out: Vec<(u64, &'static str)>,
+    /// Calls that our side never answered, and not later, either: the stack would.
+    silent: BTreeSet<Ends>,
 }
 
 impl Plan {
     fn of(reader: &mut Reader, roles: &[Role]) -> Self {
         let (mut plan, mut summary) = (Self::default(), Summary::new(usize::MAX));
+        let mut answered = BTreeSet::new();
         // What cannot be read is told by the second pass.
         let _ = summary.read(reader);
         for flow in summary.flows() {
@@ -113,6 +116,9 @@ impl Plan {
             else {
                 continue;
             };
+            let ends = (flow.ends[side], flow.ends[1 - side]);
+            let unanswered = flow.opening() == Opening::Unanswered && side == 1;
+            if unanswered { &mut plan.silent } else { &mut answered }.insert(ends);
             let why = match (flow.protocol, flow.opening()) {
                 (Protocol::Udp | Protocol::Echo, _) => Some("only TCP is replayed"),
                 (_, Opening::Midstream | Opening::None) => {
@@ -147,6 +153,7 @@ impl Plan {
                 plan.mss.entry(flow.ends[0].0.is_ipv6()).or_insert(mss);
             }
         }
+        plan.silent.retain(|ends| !answered.contains(ends));
         plan
     }
 
@@ -332,6 +339,9 @@ impl<'a> Player<'a> {
     /// A segment of the other side: it is fed to the stack, as soon as it can have been sent.
     fn theirs(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) {
         let ends = (tcp.dst, tcp.src);
+        if self.plan.silent.contains(&ends) {
+            return;
+        }
         if tcp.flags & (SYN | ACK) == SYN
             && self.live.get(&ends).is_none_or(|l| !l.is_caller() && l.is_succeeded_by(tcp))
         {

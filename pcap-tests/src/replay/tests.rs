@@ -172,6 +172,20 @@ fn an_end_that_was_captured_before_the_last_bytes_comes_after_them() {
 }
 
 #[test]
+fn a_call_that_our_side_never_answered_is_left_out() {
+    let [file, _] = recorded(3, Faults::default(), Family::V4, 5000);
+    let mut calls = Vec::new();
+    pcapng::section(&mut calls, "test").expect("memory");
+    pcapng::interface(&mut calls, "a", 1).expect("memory");
+    for (at, bytes) in frames(file).into_iter().filter(|(_, bytes)| bytes.get(47) == Some(&2)) {
+        pcapng::packet(&mut calls, 0, at, Way::Outbound, &bytes).expect("memory");
+    }
+    let (outcome, sent) = played(&calls, "10.0.0.2");
+    assert_eq!((outcome.recorded.flow_count(), sent), (0, vec![]));
+    assert_eq!(outcome.left_out, [(1, "its SYN was not answered in the record")]);
+}
+
+#[test]
 fn flows_without_a_beginning_are_left_out_and_roles_are_read() {
     let [file, _] = recorded(3, Faults::default(), Family::V4, 5000);
     let (outcome, _) = played(&file, "192.0.2.7");
