@@ -9,6 +9,7 @@ mod linux;
 mod ours;
 mod script;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use linux::Linux;
@@ -161,20 +162,37 @@ fn seeds() -> u64 {
     }
 }
 
-fn compare(first_seed: u64, breaches: &mut Vec<String>) {
+/// Where scripts end otherwise than on Linux: the seed, who played, and what differs.
+fn differences(first_seed: u64) -> BTreeMap<(u64, &'static str), String> {
     let scripts: Vec<Script> = (0..ABREAST)
         .map(|n| Script::new(first_seed + n, ADDRESSES, 20_000 + 3 * n as u16))
         .collect();
     let expected = play([linux(0), linux(1)], &scripts);
+    let mut found = BTreeMap::new();
     for (arrangement, ends) in [
         ("our client, Linux's server", [ours(0), linux(1)]),
         ("Linux's client, our server", [linux(0), ours(1)]),
         ("our client, our server", [ours(0), ours(1)]),
     ] {
-        for ((script, expected), found) in scripts.iter().zip(&expected).zip(play(ends, &scripts)) {
-            if let Some(text) = difference(expected, &found) {
-                breaches.push(format!("seed {}, {arrangement}:\n{text}", script.seed));
+        for ((script, expected), played) in scripts.iter().zip(&expected).zip(play(ends, &scripts))
+        {
+            if let Some(text) = difference(expected, &played) {
+                found.insert((script.seed, arrangement), text);
             }
+        }
+    }
+    found
+}
+
+fn compare(first_seed: u64, breaches: &mut Vec<String>) {
+    let once = differences(first_seed);
+    if once.is_empty() {
+        return;
+    }
+    // A kernel's thread that was held up lets Linux, too, answer otherwise once.
+    for ((seed, arrangement), text) in differences(first_seed) {
+        if once.contains_key(&(seed, arrangement)) {
+            breaches.push(format!("seed {seed}, {arrangement}:\n{text}"));
         }
     }
 }
