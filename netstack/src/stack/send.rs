@@ -11,7 +11,7 @@ use super::packet::with_loopback_header;
 use super::topology::Topology;
 use crate::buffer::{Chain, ChecksumOffload, PacketBuffer, Step};
 use crate::ip::{
-    Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, RouteInfo, RouteQuery,
+    Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, PROTO_TCP, RouteInfo, RouteQuery,
     SourceFilter, Unmade,
 };
 use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
@@ -175,6 +175,10 @@ impl Stack {
         let stats = self.ip_stats(route.dst);
         stats.out_requests.inc();
         let train = packet.offload.gso.is_some();
+        if !train && meta.protocol != PROTO_TCP && !nic.is_loopback() {
+            // Messages are small: their sum costs little, and an ICMP error that quotes one then quotes it with its sum.
+            packet.complete_checksum();
+        }
         let header_len = match route.dst {
             IpAddr::V4(_) => ipv4::HEADER_LEN + meta.options.len(),
             IpAddr::V6(_) => ipv6::HEADER_LEN,
