@@ -2,7 +2,7 @@
 //!
 //! [`capture`] reads files, [`packet`] takes one frame apart and checks it, [`flows`] sums conversations up as an engineer would by hand, [`report`] tells it,
 //! [`compare`] says in what two captures differ, [`plot`] draws one connection,
-//! [`replay`] lets the stack play one side of a capture, [`script`] runs scripts in the language of packetdrill, [`check`] runs a folder.
+//! [`replay`] lets the stack play one side of a capture, [`script`] runs scripts in the language of packetdrill, [`scenario`] plays whole networks, [`check`] runs a folder of both.
 #![forbid(unsafe_code)]
 
 pub mod capture;
@@ -15,5 +15,6 @@ pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod script;
+mod sysctl;
 #[cfg(test)]
 mod testing;

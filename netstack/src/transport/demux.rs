@@ -66,7 +66,7 @@ pub enum Sharing {
 pub struct KeyInUse;
 
 struct Member {
-    id: NonZeroU64,
+    id: RegistrationId,
     endpoint: Arc<dyn Endpoint>,
     nic: Option<NicId>,
     sharing: Sharing,
@@ -76,22 +76,22 @@ struct Member {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registration {
     key: Key,
-    id: NonZeroU64,
+    id: RegistrationId,
 }
 
-/// The number of a registration, for who knows its key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The number of a registration, for who knows its key. Later ones are greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct RegistrationId(NonZeroU64);
 
 impl Registration {
     /// The registration of that number under a key.
     pub fn of(key: Key, id: RegistrationId) -> Registration {
-        Registration { key, id: id.0 }
+        Registration { key, id }
     }
 
     /// Its number.
     pub fn id(&self) -> RegistrationId {
-        RegistrationId(self.id)
+        self.id
     }
 
     /// The key that is registered.
@@ -187,7 +187,8 @@ impl Demux {
         nic: Option<NicId>,
         sharing: Sharing,
     ) -> Result<Registration, KeyInUse> {
-        let id = NonZeroU64::MIN.saturating_add(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let before = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let id = RegistrationId(NonZeroU64::MIN.saturating_add(before));
         let member = Member { id, endpoint, nic, sharing };
         match self.shard(&key).write().entry(key) {
             Slot::Vacant(slot) => {

@@ -99,7 +99,8 @@ struct Heap {
 
 impl Heap {
     fn push(&mut self, at: u64, target: Weak<dyn OnTimer>) {
-        // What is gone may have left an entry for a time that is far off (a keepalive): there are never more of them than of the others.
+        // What is gone may have left an entry for a time that is far off (a keepalive). Looked through whenever there are twice as
+        // many as were alive the last time: each push pays for two, and what is kept for nothing stays within that.
         if self.entries.len() >= FEW.max(2 * self.alive) {
             self.entries.retain(|Reverse(entry)| entry.target.strong_count() > 0);
             self.alive = self.entries.len();

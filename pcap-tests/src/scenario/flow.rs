@@ -71,6 +71,14 @@ impl Measured {
     pub fn retransmitted(&self) -> f64 {
         if self.sent == 0 { 0.0 } else { self.sent_again as f64 / self.sent as f64 }
     }
+
+    /// Something came to a program, or nothing.
+    fn note(&mut self, now: Instant, heard: &mut Instant, came: bool) {
+        if came {
+            self.pause = self.pause.max(now.since(*heard));
+            *heard = now;
+        }
+    }
 }
 
 /// One direction of a connection.
@@ -303,16 +311,6 @@ impl<'a> Running<'a> {
 fn broken<Q: Quantity>(bound: Option<Bound<Q>>, value: Option<Q>) -> Option<(String, String)> {
     let (bound, value) = (bound?, value?);
     (!bound.holds(value)).then(|| (bound.to_string(), value.show()))
-}
-
-impl Measured {
-    /// Something came to a program, or nothing.
-    fn note(&mut self, now: Instant, heard: &mut Instant, came: bool) {
-        if came {
-            self.pause = self.pause.max(now.since(*heard));
-            *heard = now;
-        }
-    }
 }
 
 impl Way {

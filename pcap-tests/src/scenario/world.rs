@@ -13,7 +13,7 @@ use netstack::sim::{HostId, SegmentId, Sim};
 use netstack::time::Instant;
 
 use super::plan::{Link, Outage, Plan, Version};
-use crate::script;
+use crate::sysctl;
 
 /// More hosts on a link, links, or flows than this are a mistake.
 const MOST: usize = 200;
@@ -168,7 +168,7 @@ impl World {
             }
             for (name, value) in &host.sysctl {
                 let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
-                script::ours::sysctl::set(&stack, &path, &value.to_string())
+                sysctl::set(&stack, &path, &value.to_string())
                     .map_err(|error| format!("host {}: {error}", host.name))?;
             }
         }
@@ -231,7 +231,7 @@ impl World {
         self.links[link].hosts.iter().position(|at| *at == host).unwrap_or_default()
     }
 
-    /// The stack of a host.
+    /// A host by its name.
     pub(super) fn id(&self, name: &str) -> HostId {
         self.hosts[self.names[name]].id
     }

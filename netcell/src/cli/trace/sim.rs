@@ -1,16 +1,15 @@
 //! `netcell trace sim`: stacks, links and flows in virtual time.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use netstack_host::pcapng::{self, Way};
 use pcap_tests::scenario::{Outcome, Plan};
 
 use super::EXIT_DIFFERENT;
+use super::tape::Tape;
 
 /// Play a scenario: hosts, links with faults, flows, and what is expected of them, in virtual time.
 ///
@@ -86,31 +85,19 @@ pub fn run(args: &SimArgs) -> Result<u8> {
 fn play(plan: &Plan, seed: u64, folder: Option<&Path>) -> Result<Outcome> {
     let Some(folder) = folder else { return Ok(plan.play(seed, None)?) };
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let mut files = Vec::new();
-    for link in plan.link_names() {
-        let path = folder.join(format!("{}.pcapng", link.replace(['/', '\0'], "_")));
-        let told = || path.display().to_string();
-        let mut out = BufWriter::new(File::create(&path).with_context(told)?);
-        pcapng::section(&mut out, "netcell trace sim").with_context(told)?;
-        pcapng::interface(&mut out, &link, pcapng::LINKTYPE_ETHERNET).with_context(told)?;
-        files.push((path, out));
-    }
+    let file = |link: String| folder.join(format!("{}.pcapng", link.replace(['/', '\0'], "_")));
+    let paths: Vec<PathBuf> = plan.link_names().map(file).collect();
+    let links = plan.link_names().zip(&paths);
+    let tapes = links.map(|(link, path)| Tape::create_link(path, &link));
+    let mut tapes = tapes.collect::<Result<Vec<Tape<'_>>>>()?;
     let mut failure = None;
-    let outcome = plan.play(
-        seed,
-        Some(&mut |link: usize, time: Duration, bytes: &[u8]| {
-            let Some((_, out)) = files.get_mut(link) else { return };
-            let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            if let Err(error) = pcapng::packet(out, 0, nanos, Way::Outbound, bytes) {
-                failure.get_or_insert(error);
-            }
-        }),
-    )?;
-    if let Some(error) = failure {
-        return Err(error).with_context(|| folder.display().to_string());
-    }
-    for (path, mut out) in files {
-        out.flush().with_context(|| path.display().to_string())?;
-    }
+    let mut tell = |link: usize, time: Duration, bytes: &[u8]| {
+        if let Some(Err(error)) = tapes.get_mut(link).map(|tape| tape.add(time, true, bytes)) {
+            failure.get_or_insert(error);
+        }
+    };
+    let outcome = plan.play(seed, Some(&mut tell))?;
+    failure.map_or(Ok(()), Err).with_context(|| folder.display().to_string())?;
+    tapes.into_iter().try_for_each(Tape::finish)?;
     Ok(outcome)
 }

@@ -20,19 +20,24 @@ pub struct Tape<'a> {
 impl<'a> Tape<'a> {
     /// For Ethernet frames.
     pub fn create(path: &'a Path) -> Result<Self> {
-        Self::of(path, pcapng::LINKTYPE_ETHERNET, "netcell trace replay")
+        Self::of(path, ("eth0", pcapng::LINKTYPE_ETHERNET), "netcell trace replay")
     }
 
     /// For packets without a link layer.
     pub fn create_raw(path: &'a Path) -> Result<Self> {
-        Self::of(path, LINKTYPE_RAW, "netcell trace script")
+        Self::of(path, ("eth0", LINKTYPE_RAW), "netcell trace script")
     }
 
-    fn of(path: &'a Path, link_type: u16, program: &str) -> Result<Self> {
+    /// For the Ethernet frames of a link of a scenario.
+    pub fn create_link(path: &'a Path, link: &str) -> Result<Self> {
+        Self::of(path, (link, pcapng::LINKTYPE_ETHERNET), "netcell trace sim")
+    }
+
+    fn of(path: &'a Path, (interface, kind): (&str, u16), program: &str) -> Result<Self> {
         let name = || path.display().to_string();
         let mut out = BufWriter::new(File::create(path).with_context(name)?);
         pcapng::section(&mut out, program).with_context(name)?;
-        pcapng::interface(&mut out, "eth0", link_type).with_context(name)?;
+        pcapng::interface(&mut out, interface, kind).with_context(name)?;
         Ok(Self { path, out })
     }
 

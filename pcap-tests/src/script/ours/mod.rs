@@ -4,7 +4,6 @@
 pub mod errno;
 mod info;
 mod sockopt;
-pub mod sysctl;
 mod transfer;
 
 use std::collections::{HashMap, VecDeque};
@@ -29,6 +28,7 @@ use super::kernel::{
     Handle, Happening, Kernel, KernelError, Nonblocking, Outcome, Returned, SystemCall,
 };
 use super::syntax::Settings;
+use crate::sysctl;
 
 /// The link-layer addresses of the stack, and of everybody else.
 const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];

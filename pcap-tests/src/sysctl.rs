@@ -1,4 +1,4 @@
-//! Settings of the stack by their paths below /proc/sys, as scripts set them.
+//! Settings of the stack by their paths below /proc/sys, as scripts and scenarios set them.
 
 use std::time::Duration;
 
