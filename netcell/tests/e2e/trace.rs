@@ -198,3 +198,44 @@ fn a_folder_of_scripts_is_a_test_run() {
     std::fs::create_dir(&empty).expect("a folder");
     assert_eq!(trace(&["check", &empty]).status.code(), Some(2));
 }
+
+const SCENARIO: &str = r#"
+title = "A second over a link that loses"
+[[link]]
+between = ["a", "b"]
+rate = "10Mbit"
+delay = "5ms"
+loss = "1%"
+[[flow]]
+from = "a"
+to = "b"
+bytes = "500kB"
+expect = { goodput = ">= 1Mbit" }
+"#;
+
+#[test]
+fn a_scenario_comes_as_expected_or_not_and_is_kept() {
+    let folder = Scratch::new();
+    let file = folder.file("a.toml");
+    std::fs::write(&file, SCENARIO).expect("a file");
+    let kept = folder.file("kept");
+    let told = trace(&["sim", &file, "--write", &kept]);
+    let out = text(&told.stdout);
+    assert_eq!(told.status.code(), Some(0), "{out}{}", text(&told.stderr));
+    assert!(out.starts_with("A second over a link that loses\n"), "{out}");
+    assert!(out.contains("500kB") && out.contains("as expected"), "{out}");
+    let shown = text(&trace(&["info", &format!("{kept}/a-b.pcapng")]).stdout);
+    assert!(shown.contains("10.1.0.1:") && shown.contains("10.1.0.2:5001"), "{shown}");
+
+    std::fs::write(&file, SCENARIO.replace(">= 1Mbit", ">= 11Mbit")).expect("a file");
+    let told = trace(&["sim", &file, "--seed", "7", "--runs", "2"]);
+    let out = text(&told.stdout);
+    assert_eq!(told.status.code(), Some(1), "{out}");
+    assert!(out.contains("seed 7: a -> b: goodput ") && out.contains("--seed 7 --write"), "{out}");
+    assert!(out.ends_with("0 seeds passed, 2 failed\n"), "{out}");
+
+    std::fs::write(&file, SCENARIO.replace("rate", "rat")).expect("a file");
+    let told = trace(&["sim", &file]);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(text(&told.stderr).contains("unknown field `rat`"), "{}", text(&told.stderr));
+}
