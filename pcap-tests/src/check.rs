@@ -1,32 +1,42 @@
-//! A folder as a test run: every file of a kind that is known here is a case, cases run at the same time, and what came is told as lines
-//! and as JUnit XML.
+//! A folder as a test run: scripts, scenarios and goldens are cases, cases run at the same time, and what came is told as lines and as
+//! JUnit XML.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::golden::{self, Golden};
 use crate::scenario::Plan;
 use crate::script::{Script, Stop, System};
 
-/// A kind of case: the end of its files' names, and how one is run.
-pub struct Kind {
-    /// Without the point.
-    pub extension: &'static str,
-    /// In words.
-    pub name: &'static str,
-    run: fn(&Path, System) -> Verdict,
+/// What a folder may hold, in words.
+pub const KINDS: &str = "scripts (.pkt), scenarios (.toml), goldens (goldens.toml and captures)";
+
+/// Something to run.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its name in the folder of that file.
+    pub name: String,
+    kind: Kind,
 }
 
-/// All kinds.
-pub const KINDS: &[Kind] = &[
-    Kind { extension: "pkt", name: "script", run: script },
-    Kind { extension: "toml", name: "scenario", run: scenario },
-];
+#[derive(Clone, Debug)]
+enum Kind {
+    Script,
+    Scenario,
+    Golden(Arc<Golden>),
+    /// What is here cannot be run.
+    Broken(String),
+}
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,18 +49,11 @@ pub enum Verdict {
     Unreadable(String),
 }
 
-/// A file to run.
-#[derive(Clone, Copy)]
-struct Case<'a> {
-    path: &'a Path,
-    kind: &'static Kind,
-}
-
 /// A case that was run.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// Its file.
-    pub path: PathBuf,
+    /// Which.
+    pub case: Case,
     /// How it ended.
     pub verdict: Verdict,
     /// How long it took.
@@ -60,59 +63,110 @@ pub struct Done {
 /// Folders within each other, at most.
 const MAX_DEPTH: u32 = 32;
 
-/// The kind of a file.
-fn kind_of(path: &Path) -> Option<&'static Kind> {
-    let extension = path.extension()?.to_str()?;
-    KINDS.iter().find(|kind| kind.extension == extension)
+impl Case {
+    fn new(path: PathBuf, kind: Kind) -> Self {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Self { path, name: name.unwrap_or_default(), kind }
+    }
+
+    /// Its name with its folder.
+    pub fn full_name(&self) -> String {
+        self.path.with_file_name(&self.name).display().to_string()
+    }
+
+    /// The golden that it is.
+    pub fn golden(&self) -> Option<&Golden> {
+        match &self.kind {
+            Kind::Golden(golden) => Some(golden),
+            _ => None,
+        }
+    }
+
+    /// The cases of a file whose name tells what it is; a capture is of whom a manifest says it is.
+    fn of(path: &Path) -> Vec<Self> {
+        let is = |extension: &str| path.extension().is_some_and(|end| end == extension);
+        if path.file_name().is_some_and(|name| name == golden::MANIFEST) {
+            return Self::of_manifest(path);
+        }
+        let kind = match path {
+            _ if is("pkt") => Kind::Script,
+            _ if is("toml") => Kind::Scenario,
+            _ if golden::is_capture(path) => {
+                Kind::Broken(format!("no {} names this capture", golden::MANIFEST))
+            }
+            _ => return Vec::new(),
+        };
+        vec![Self::new(path.to_owned(), kind)]
+    }
+
+    fn of_manifest(path: &Path) -> Vec<Self> {
+        match Golden::manifest(path) {
+            Err(why) => vec![Self::new(path.to_owned(), Kind::Broken(why))],
+            Ok(goldens) => goldens.into_iter().map(Self::of_golden).collect(),
+        }
+    }
+
+    fn of_golden(golden: Golden) -> Self {
+        let (path, name) = (golden.file.clone(), golden.name());
+        Self { path, name, kind: Kind::Golden(Arc::new(golden)) }
+    }
 }
 
-/// The cases of a folder and of those in it, in order; a file is itself. Links to folders are not followed.
-pub fn find(root: &Path) -> io::Result<Vec<PathBuf>> {
-    if !root.is_dir() {
-        fs::metadata(root)?;
-        return Ok(vec![root.to_owned()]);
-    }
+/// The cases of a folder and of those in it, in order; a file is itself, and a capture what the manifest beside it says of it. Links to
+/// folders are not followed.
+pub fn find(root: &Path) -> io::Result<Vec<Case>> {
     let mut found = Vec::new();
-    collect(root, 0, &mut found)?;
-    found.sort();
+    if root.is_dir() {
+        collect(root, 0, &mut found)?;
+    } else {
+        fs::metadata(root)?;
+        found = Case::of(root);
+        let beside = root.with_file_name(golden::MANIFEST);
+        if golden::is_capture(root) && beside.is_file() {
+            found.extend(Case::of_manifest(&beside));
+            found.retain(|case| case.path == root || case.path == beside);
+        }
+        if found.is_empty() {
+            let why = "no kind of case has this end of its name".into();
+            found = vec![Case::new(root.to_owned(), Kind::Broken(why))];
+        }
+    }
+    let named: BTreeSet<PathBuf> =
+        found.iter().filter(|case| case.golden().is_some()).map(|case| case.path.clone()).collect();
+    found.retain(|case| case.golden().is_some() || !named.contains(&case.path));
+    found.sort_by_key(Case::full_name);
     Ok(found)
 }
 
-fn collect(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) -> io::Result<()> {
+fn collect(folder: &Path, depth: u32, found: &mut Vec<Case>) -> io::Result<()> {
     if depth == MAX_DEPTH {
         return Ok(());
     }
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let path = entry.path();
         if entry.file_type()?.is_dir() {
-            collect(&path, depth + 1, found)?;
-        } else if kind_of(&path).is_some() {
-            found.push(path);
+            collect(&entry.path(), depth + 1, found)?;
+        } else {
+            found.extend(Case::of(&entry.path()));
         }
     }
     Ok(())
 }
 
-/// Runs files over a kernel, so many at the same time; `tell` hears of each as it ends. The answer is in the order of the files.
-pub fn run(
-    files: &[PathBuf],
-    system: System,
-    jobs: usize,
-    tell: &mut dyn FnMut(&Done),
-) -> Vec<Done> {
+/// Runs cases over a kernel, so many at the same time; `tell` hears of each as it ends. The answer is in the order of the cases.
+pub fn run(cases: &[Case], system: System, jobs: usize, tell: &mut dyn FnMut(&Done)) -> Vec<Done> {
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
-    let mut done: Vec<(usize, Done)> = Vec::with_capacity(files.len());
+    let mut done: Vec<(usize, Done)> = Vec::with_capacity(cases.len());
     std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, files.len().max(1)) {
+        for _ in 0..jobs.clamp(1, cases.len().max(1)) {
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(path) = files.get(number) else { return };
+                    let Some(case) = cases.get(number) else { return };
                     // Who listens has gone only where this whole run was given up.
-                    if sender.send((number, run_one(path, system))).is_err() {
+                    if sender.send((number, run_one(case, system))).is_err() {
                         return;
                     }
                 }
@@ -128,18 +182,33 @@ pub fn run(
     done.into_iter().map(|(_, done)| done).collect()
 }
 
-fn run_one(path: &Path, system: System) -> Done {
+/// Rewrites the captures of goldens that failed in a run, and gives them with what came of it: whether it was rewritten, or why it could
+/// not be.
+pub fn update(done: &[Done]) -> Vec<(&Path, Result<bool, String>)> {
+    let failed = done.iter().filter(|one| matches!(one.verdict, Verdict::Failed(_)));
+    let files: BTreeSet<&Path> =
+        failed.filter_map(|one| one.case.golden()).map(|golden| golden.file.as_path()).collect();
+    let updated = files.into_iter().map(|file| {
+        let goldens: Vec<&Golden> =
+            done.iter().filter_map(|one| one.case.golden()).filter(|g| g.file == file).collect();
+        (file, golden::update(file, &goldens))
+    });
+    updated.collect()
+}
+
+fn run_one(case: &Case, system: System) -> Done {
     let begun = Instant::now();
-    let verdict = match kind_of(path) {
-        Some(kind) => verdict_of(Case { path, kind }, system),
-        None => Verdict::Unreadable("no kind of case has this end of its name".into()),
-    };
-    Done { path: path.to_owned(), verdict, took: begun.elapsed() }
+    Done { case: case.clone(), verdict: verdict_of(case, system), took: begun.elapsed() }
 }
 
 /// A panic of one case is that case's failure.
-fn verdict_of(case: Case<'_>, system: System) -> Verdict {
-    let ended = catch_unwind(AssertUnwindSafe(|| (case.kind.run)(case.path, system)));
+fn verdict_of(case: &Case, system: System) -> Verdict {
+    let ended = catch_unwind(AssertUnwindSafe(|| match &case.kind {
+        Kind::Script => script(&case.path, system),
+        Kind::Scenario => scenario(&case.path),
+        Kind::Golden(golden) => golden_plays(golden),
+        Kind::Broken(why) => Verdict::Unreadable(why.clone()),
+    }));
     ended.unwrap_or_else(|panic| {
         let told = panic.downcast_ref::<String>().map(String::as_str);
         let told = told.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("");
@@ -164,8 +233,21 @@ fn script(path: &Path, system: System) -> Verdict {
     }
 }
 
+/// A capture to which the stack is held.
+fn golden_plays(golden: &Golden) -> Verdict {
+    let played = match golden.replay() {
+        Ok(played) => played,
+        Err(error) => return Verdict::Unreadable(error.to_string()),
+    };
+    match golden.complaint(&played) {
+        Ok(None) => Verdict::Passed,
+        Ok(Some(complaint)) => Verdict::Failed(complaint),
+        Err(why) => Verdict::Unreadable(why),
+    }
+}
+
 /// Scenarios are played by our stack alone, whatever else is tested.
-fn scenario(path: &Path, _: System) -> Verdict {
+fn scenario(path: &Path) -> Verdict {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => return Verdict::Unreadable(error.to_string()),
@@ -181,7 +263,7 @@ fn scenario(path: &Path, _: System) -> Verdict {
     }
 }
 
-/// A run as JUnit XML: one suite, a case for each file, its folder as its class.
+/// A run as JUnit XML: one suite, a case for each of the run, its folder as its class.
 pub fn junit(suite: &str, done: &[Done]) -> String {
     let count = |is: fn(&Verdict) -> bool| done.iter().filter(|one| is(&one.verdict)).count();
     let took: Duration = done.iter().map(|one| one.took).sum();
@@ -197,13 +279,12 @@ pub fn junit(suite: &str, done: &[Done]) -> String {
         took.as_secs_f64()
     );
     for one in done {
-        let class = one.path.parent().map(|folder| folder.display().to_string());
-        let name = one.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let class = one.case.path.parent().map(|folder| folder.display().to_string());
         let _ = write!(
             out,
             "  <testcase classname=\"{}\" name=\"{}\" time=\"{:.3}\"",
             escaped(&class.unwrap_or_default()),
-            escaped(&name.unwrap_or_default()),
+            escaped(&one.case.name),
             one.took.as_secs_f64()
         );
         let _ = match &one.verdict {
@@ -258,12 +339,12 @@ mod tests {
         ] {
             fs::write(folder.join(name), text).expect("a file");
         }
-        let files = find(&folder).expect("the folder");
+        let cases = find(&folder).expect("the folder");
         let mut told = 0;
-        let done = run(&files, System::Ours, 2, &mut |_| told += 1);
+        let done = run(&cases, System::Ours, 2, &mut |_| told += 1);
         let names: Vec<String> = done
             .iter()
-            .map(|one| one.path.strip_prefix(&folder).expect("inside").display().to_string())
+            .map(|one| one.case.path.strip_prefix(&folder).expect("inside").display().to_string())
             .collect();
         let alone = find(&folder.join("d.txt")).expect("a file");
         let refused = run(&alone, System::Ours, 1, &mut |_| ());

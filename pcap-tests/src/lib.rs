@@ -2,13 +2,15 @@
 //!
 //! [`capture`] reads files, [`packet`] takes one frame apart and checks it, [`flows`] sums conversations up as an engineer would by hand, [`report`] tells it,
 //! [`compare`] says in what two captures differ, [`plot`] draws one connection,
-//! [`replay`] lets the stack play one side of a capture, [`script`] runs scripts in the language of packetdrill, [`scenario`] plays whole networks, [`check`] runs a folder of both.
+//! [`replay`] lets the stack play one side of a capture, [`script`] runs scripts in the language of packetdrill, [`scenario`] plays whole networks,
+//! [`golden`] holds the stack to captures, [`check`] runs a folder of all three.
 #![forbid(unsafe_code)]
 
 pub mod capture;
 pub mod check;
 pub mod compare;
 pub mod flows;
+pub mod golden;
 pub mod packet;
 pub mod plot;
 pub mod replay;

@@ -8,15 +8,15 @@ use pcap_tests::script::System;
 /// Runs a folder that has `least` cases at the least: one that was not found must not pass.
 fn all_pass(folder: &str, least: usize) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let files = check::find(&folder).expect("the folder");
-    assert!(files.len() >= least, "only {} in {}", files.len(), folder.display());
+    let cases = check::find(&folder).expect("the folder");
+    assert!(cases.len() >= least, "only {} in {}", cases.len(), folder.display());
     let mut told = Vec::new();
-    let done = check::run(&files, System::Ours, 2, &mut |_| ());
+    let done = check::run(&cases, System::Ours, 2, &mut |_| ());
     for one in done {
         match one.verdict {
             Verdict::Passed => {}
             Verdict::Failed(why) | Verdict::Unreadable(why) => {
-                told.push(format!("{}: {why}", one.path.display()));
+                told.push(format!("{}: {why}", one.case.full_name()));
             }
         }
     }

@@ -199,6 +199,32 @@ fn a_folder_of_scripts_is_a_test_run() {
     assert_eq!(trace(&["check", &empty]).status.code(), Some(2));
 }
 
+#[test]
+fn a_golden_that_differs_is_shown_and_rewritten() {
+    let folder = Scratch::new();
+    let goldens = folder.file("goldens");
+    std::fs::create_dir(&goldens).expect("a folder");
+    std::fs::write(format!("{goldens}/refused.pcap"), refused()).expect("a file");
+    let told = trace(&["check", &goldens]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(text(&told.stdout).contains("refused.pcap: cannot be run: no goldens.toml names"));
+    let manifest =
+        "[[golden]]\nfile = \"refused.pcap\"\nas = [\"10.0.0.1\"]\nshows = \"a refusal\"\n";
+    std::fs::write(format!("{goldens}/goldens.toml"), manifest).expect("a file");
+    // The record offers nothing in its SYN, and the stack a segment size at the least.
+    let told = trace(&["check", "--update", &goldens]);
+    let out = text(&told.stdout);
+    assert_eq!(told.status.code(), Some(1), "{}", text(&told.stderr));
+    assert!(out.contains("refused.pcap as 10.0.0.1: failed\nit shows: a refusal\n"), "{out}");
+    assert!(out.contains("the caller offers none; the other: the caller offers mss 1460"), "{out}");
+    assert!(out.ends_with("refused.pcap: rewritten\n0 passed, 1 failed, 1 rewritten\n"), "{out}");
+    let now = std::fs::read(format!("{goldens}/refused.pcap")).expect("the capture");
+    let told = trace(&["check", "--update", &goldens]);
+    let last = (told.status.code(), text(&told.stdout));
+    assert_eq!(last, (Some(0), "1 passed, 0 failed, 0 rewritten\n".to_owned()));
+    assert_eq!(std::fs::read(format!("{goldens}/refused.pcap")).expect("the capture"), now);
+}
+
 const SCENARIO: &str = r#"
 title = "A second over a link that loses"
 [[link]]

@@ -5,6 +5,7 @@ mod live;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -36,6 +37,15 @@ pub struct Role {
 impl Role {
     fn plays(&self, (host, port): Endpoint) -> bool {
         self.host == host && self.port.is_none_or(|only| only == port)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => std::net::SocketAddr::new(self.host, port).fmt(f),
+            None => self.host.fmt(f),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 mod flow;
 mod plan;
 mod report;
-mod units;
+pub(crate) mod units;
 mod world;
 
 use std::collections::BTreeMap;
