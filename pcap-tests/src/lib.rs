@@ -11,6 +11,7 @@ pub mod check;
 pub mod compare;
 pub mod flows;
 pub mod golden;
+pub mod namespace;
 pub mod packet;
 pub mod plot;
 pub mod replay;

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::capture::{ReadError, Reader};
+use crate::capture::Reader;
 use crate::compare::{self, Aspect, Terms};
-use crate::replay::{self, Outcome, Role};
+use crate::replay::{self, Outcome, ReplayError, Role, Settings};
 
 pub use update::update;
 
@@ -62,19 +62,19 @@ impl Golden {
     }
 
     /// Plays it. Errors: the file cannot be read.
-    pub fn replay(&self) -> Result<Played, ReadError> {
+    pub fn replay(&self) -> Result<Played, ReplayError> {
         self.replay_of(&Arc::from(fs::read(&self.file)?))
     }
 
     /// Plays a capture that stands for the file.
-    fn replay_of(&self, file: &Arc<[u8]>) -> Result<Played, ReadError> {
+    fn replay_of(&self, file: &Arc<[u8]>) -> Result<Played, ReplayError> {
         let open = || Reader::new(Cursor::new(Arc::clone(file)));
         let mut frames = Vec::new();
         let mut sink = |time: Duration, is_ours: bool, bytes: &[u8]| {
             frames.push((time, is_ours, bytes.to_vec()));
             Ok(())
         };
-        let outcome = replay::replay(&open, &self.roles, &mut sink)?;
+        let outcome = replay::replay(&open, &Settings::of(&self.roles), &mut sink)?;
         Ok(Played { outcome, frames })
     }
 

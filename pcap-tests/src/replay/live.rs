@@ -1,17 +1,12 @@
-//! One conversation under way: what its program does, and how recorded numbers are those of the stack.
+//! One conversation under way: what its program does, and how recorded numbers are those of the kernel.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use netstack::ip::Family;
-use netstack::socket::tcp::TcpSocket;
-use netstack::socket::{How, RecvFlags, SendFlags, SocketOption};
-use netstack::stack::Stack;
-use netstack::time::Instant;
-
+use super::kernel::{Handle, Kernel};
 use super::wire::{self, Keep, Mapping};
 use crate::capture::{Frame, LinkType};
+use crate::namespace::KernelError;
 use crate::packet::{ACK, Body, Endpoint, FIN, Packet, RST, SYN, Tcp, controls};
 
 /// Timestamps that are remembered on either side.
@@ -22,7 +17,6 @@ const MAX_HELD: usize = 10_000;
 const MAX_AHEAD: usize = 4096;
 /// Bytes missing from a capture at one place that are written all the same.
 const MAX_MISSING: u32 = 1 << 20;
-const READ: usize = 64 << 10;
 
 /// A recorded segment of the other side, kept until it can have been sent.
 #[derive(Clone)]
@@ -30,6 +24,8 @@ struct Held {
     bytes: Vec<u8>,
     link: LinkType,
     wire_len: u32,
+    /// Behind its last number.
+    end: u32,
     /// What it acknowledges in the record, where it does.
     ack: Option<u32>,
     /// Whether it brings nothing but an acknowledgment.
@@ -39,7 +35,7 @@ struct Held {
 /// A conversation.
 pub struct Live {
     is_caller: bool,
-    socket: Option<TcpSocket>,
+    socket: Option<Handle>,
     local: Endpoint,
     peer: Endpoint,
     /// The SYN that began it.
@@ -47,8 +43,12 @@ pub struct Live {
     /// Our initial sequence number in the record, and the stack's.
     recorded_isn: Option<u32>,
     isn: Option<u32>,
-    /// What the stack has sent up to, as a distance from its initial number.
+    /// What the stack has sent up to, as a distance from its initial number, and what it was given to send.
     sent: u32,
+    given: u32,
+    /// What the stack was sent up to and what it acknowledged, by the other side's numbers.
+    fed: Option<u32>,
+    acknowledged: Option<u32>,
     /// What the program has still to write, up to which recorded number it was taken, and after which it closes.
     to_write: VecDeque<u8>,
     taken: Option<u32>,
@@ -77,6 +77,9 @@ impl Live {
             recorded_isn: None,
             isn: None,
             sent: 0,
+            given: 1,
+            fed: None,
+            acknowledged: None,
             to_write: VecDeque::new(),
             taken: None,
             fin: None,
@@ -115,21 +118,27 @@ impl Live {
         self.first_seq != tcp.seq
     }
 
-    pub fn connect(&mut self, stack: &Arc<Stack>, now: Instant) -> Result<(), String> {
-        let family = if self.local.0.is_ipv4() { Family::V4 } else { Family::V6 };
-        let socket = stack.tcp_socket(family);
-        // Ports of the record may be in TIME-WAIT here.
-        let reuse = SocketOption::ReuseAddress(true);
-        socket.set_option(now, reuse).map_err(|e| e.to_string())?;
-        socket.bind(self.local.into()).map_err(|e| e.to_string())?;
-        let connected = socket.connect(now, self.peer.into());
-        self.socket = Some(socket);
-        connected.map(|_| ()).map_err(|e| e.to_string())
+    /// The program calls.
+    pub fn connect(&mut self, kernel: &mut dyn Kernel) -> Result<(), KernelError> {
+        self.socket = Some(kernel.connect(self.local.into(), self.peer.into())?);
+        Ok(())
+    }
+
+    /// Whether a connection of a listener can be its own.
+    pub fn is_without_socket(&self) -> bool {
+        self.socket.is_none() && !self.resets
     }
 
     /// Takes the connection that a listener made.
-    pub fn accepted(&mut self, socket: TcpSocket) {
-        self.socket.get_or_insert(socket);
+    pub fn accepted(&mut self, socket: Handle) {
+        self.socket = Some(socket);
+    }
+
+    /// Whether nothing is under way: all was acknowledged, both ways. Whatever timers still run, they show nothing soon.
+    pub fn is_at_rest(&self) -> bool {
+        let is_over = self.socket.is_none();
+        let is_heard = self.sent == self.told && self.sent == self.given;
+        is_over || self.held.is_empty() && is_heard && self.fed == self.acknowledged
     }
 
     /// Takes in a recorded segment of our side: what its program did.
@@ -194,43 +203,39 @@ impl Live {
     }
 
     /// Lets the program do what it did in the record, and read whatever there is.
-    pub fn act(&mut self, now: Instant) {
-        let Some(socket) = &self.socket else { return };
+    pub fn act(&mut self, kernel: &mut dyn Kernel, room: &mut [u8]) {
+        let Some(socket) = self.socket else { return };
         if self.resets {
-            socket.abort(now);
+            kernel.abort(socket);
             self.socket = None;
             return;
         }
-        let mut room = vec![0; if socket.unread() > 0 { READ } else { 1 }];
-        while socket.recv(now, &mut &mut room[..], RecvFlags::empty()).is_ok_and(|n| n > 0) {}
+        while kernel.receive(socket, room) > 0 {}
         while !self.to_write.is_empty() {
-            let mut source = self.to_write.as_slices().0;
-            match socket.send(now, &mut source, SendFlags::empty()) {
-                Ok(n) if n > 0 => drop(self.to_write.drain(..n)),
-                _ => break,
+            let taken = kernel.send(socket, self.to_write.as_slices().0);
+            if taken == 0 {
+                break;
             }
+            self.to_write.drain(..taken);
+            self.given = self.given.wrapping_add(taken as u32);
         }
         if self.fin.is_some() && self.fin == self.taken && self.to_write.is_empty() {
             self.fin = None;
-            // One that is gone already cannot be closed any more.
-            let _ = socket.shutdown(now, How::Write);
-        }
-    }
-
-    /// The replay is over.
-    pub fn end(&mut self, now: Instant) {
-        if let Some(socket) = self.socket.take() {
-            socket.abort(now);
+            self.given = self.given.wrapping_add(1);
+            kernel.shutdown(socket);
         }
     }
 
     /// Takes in a segment that the stack sent.
-    pub fn sent(&mut self, tcp: &Tcp<'_>, at: Instant) {
+    pub fn sent(&mut self, tcp: &Tcp<'_>, at: Duration) {
         if tcp.flags & SYN != 0 {
             self.isn = Some(tcp.seq);
         }
         if let Some((value, _)) = tcp.options.timestamps {
-            remember(&mut self.stamps, value, at.since(Instant::ZERO));
+            remember(&mut self.stamps, value, at);
+        }
+        if tcp.flags & ACK != 0 {
+            self.acknowledged = Some(tcp.ack);
         }
         let Some(isn) = self.isn.filter(|_| tcp.flags & RST == 0) else { return };
         let end = tcp.seq.wrapping_sub(isn).wrapping_add(tcp.payload_len);
@@ -253,6 +258,7 @@ impl Live {
             bytes: frame.bytes.to_vec(),
             link: frame.link,
             wire_len: frame.wire_len,
+            end: tcp.seq.wrapping_add(tcp.payload_len).wrapping_add(controls(tcp.flags)),
             ack: (tcp.flags & ACK != 0).then_some(tcp.ack),
             is_pure: tcp.payload_len == 0 && tcp.flags & (SYN | FIN | RST) == 0,
         });
@@ -272,6 +278,9 @@ impl Live {
             let held = self.held.pop_front()?;
             self.told = self.told.max(distance.unwrap_or(0).min(self.sent));
             if let Some(bytes) = self.mapped(&held, Keep::All) {
+                if self.fed.is_none_or(|fed| (held.end.wrapping_sub(fed) as i32) > 0) {
+                    self.fed = Some(held.end);
+                }
                 return Some(bytes);
             }
             self.lost += 1;

@@ -1,11 +1,15 @@
 //! Conversations of two stacks of ours, recorded and played again.
 
+use std::sync::Arc;
+
 use netstack::ip::Family;
 use netstack::link::fault::Faults;
 use netstack::link::{Tap, Tapped};
 use netstack::sim::Sim;
 use netstack::socket::{RecvFlags, SendFlags};
+use netstack::time::Instant;
 use netstack_host::pcapng::{self, Way};
+use parking_lot::Mutex;
 
 use super::*;
 use crate::compare::{self, Terms};
@@ -81,7 +85,8 @@ fn played(file: &[u8], role: &str) -> (Outcome, Vec<u8>) {
         sent.push(u8::from(is_ours));
         Ok(())
     };
-    let outcome = replay(&open, &[role.parse().expect("a role")], &mut sink).expect("a replay");
+    let settings = Settings::of(&[role.parse().expect("a role")]);
+    let outcome = replay(&open, &settings, &mut sink).expect("a replay");
     (outcome, sent)
 }
 

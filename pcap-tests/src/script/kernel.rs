@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use crate::namespace::KernelError;
+
 /// A socket of a kernel; not the descriptor of a script.
 pub type Handle = usize;
 
@@ -78,22 +80,6 @@ impl Default for Outcome {
     fn default() -> Self {
         Outcome::Value(0)
     }
-}
-
-/// Why a script cannot go on, other than that the kernel did otherwise.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// Something that this kernel cannot be asked for by a script.
-    #[error("{0}")]
-    Refused(String),
-    /// The machinery failed.
-    #[error("{what}: {source}")]
-    Host {
-        /// What was done.
-        what: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
-    },
 }
 
 /// What happened while time passed.

@@ -29,7 +29,7 @@ mod run;
 mod shell;
 pub mod syntax;
 mod verify;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

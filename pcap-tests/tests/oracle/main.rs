@@ -7,6 +7,7 @@ mod frames;
 mod internet;
 mod peers;
 mod probes;
+mod replay;
 mod scripts;
 
 use std::collections::BTreeMap;

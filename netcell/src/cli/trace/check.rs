@@ -9,7 +9,7 @@ use clap::Args;
 use pcap_tests::check::{self, Done, Verdict};
 
 use super::EXIT_DIFFERENT;
-use super::script::On;
+use super::on::On;
 
 /// Run all scripts, scenarios and goldens of a folder as a test: in parallel, with a summary, and a report for CI.
 ///

@@ -5,6 +5,7 @@
 mod check;
 mod diff;
 mod info;
+mod on;
 mod plot;
 mod progress;
 mod replay;

@@ -7,12 +7,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use pcap_tests::capture::Reader;
 use pcap_tests::compare;
-use pcap_tests::replay::{self, Role};
+use pcap_tests::replay::{self, Outcome, Role, Settings};
 
+use super::on::On;
 use super::tape::Tape;
 use super::terms::TermArgs;
 
-/// Let the stack play one side of a capture, in virtual time, and compare.
+/// Let the stack play one side of a capture, in virtual time, and compare. Or let Linux.
 ///
 /// What the other side sent is fed in when it was recorded. What the program on our side did (connect, write, close, reset)
 /// is read from the record. The stack's sequence numbers and timestamps are mapped onto the recorded ones.
@@ -21,6 +22,7 @@ use super::terms::TermArgs;
 Examples:
   netcell trace replay broken.pcapng --as 10.0.0.2:80          our stack as the server
   netcell trace replay broken.pcapng --as fd00::1 --strict acks
+  netcell trace replay broken.pcapng --as 10.0.0.2 --on linux  the same by the host's Linux (root, real time)
   netcell trace replay broken.pcapng --as 10.0.0.2 --write ours.pcapng && netcell trace plot ours.pcapng -o ours.svg
 
 Replayed are TCP connections whose beginning is in the capture. The exit status is 0 where the stack did what was recorded,
@@ -34,6 +36,12 @@ pub struct ReplayArgs {
     /// Keep what was played in this file
     #[arg(long, value_name = "OUT.pcapng")]
     write: Option<PathBuf>,
+    /// Whose kernel plays
+    #[arg(long, value_enum, default_value_t)]
+    on: On,
+    /// In real time: wait no longer than this for the next frame while something is under way, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = Settings::MAX_GAP.as_secs())]
+    max_gap: u64,
     #[command(flatten)]
     terms: TermArgs,
 }
@@ -46,7 +54,12 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
         None => Ok(()),
     };
     let open = || Reader::open(&args.file);
-    let outcome = replay::replay(&open, &args.roles, &mut sink).with_context(|| name.clone())?;
+    let settings = Settings {
+        system: args.on.into(),
+        max_gap: Duration::from_secs(args.max_gap),
+        ..Settings::of(&args.roles)
+    };
+    let outcome = replay::replay(&open, &settings, &mut sink).with_context(|| name.clone())?;
     if let Some(tape) = out {
         tape.finish()?;
     }
@@ -61,10 +74,23 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
         }
     }
     let status = super::told_verdict(&verdict, args.terms.quiet)?;
-    if !outcome.left_out.is_empty() && !args.terms.quiet {
-        eprintln!("netcell: {name}: {} flows were not replayed:", outcome.left_out.len());
-        outcome.left_out.iter().for_each(|(flow, why)| eprintln!("  flow {flow}: {why}"));
+    if !args.terms.quiet {
+        tell_rest(&name, &outcome);
     }
     // What could not be fed is no agreement.
     Ok(if outcome.notes.is_empty() { status } else { status.max(super::EXIT_DIFFERENT) })
+}
+
+/// What the verdict does not speak of.
+fn tell_rest(name: &str, outcome: &Outcome) {
+    if !outcome.left_out.is_empty() {
+        eprintln!("netcell: {name}: {} flows were not replayed:", outcome.left_out.len());
+        outcome.left_out.iter().for_each(|(flow, why)| eprintln!("  flow {flow}: {why}"));
+    }
+    let whiles =
+        ["while nothing was under way", "longer than --max-gap while something was under way"];
+    for ((count, sum), during) in outcome.shortened.iter().zip(whiles).filter(|((n, _), _)| *n > 0)
+    {
+        eprintln!("netcell: {name}: {count} gaps {during} were cut short, by {sum:.1?} in all");
+    }
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use pcap_tests::script::{Note, Script, Stop, System, Way};
 
+use super::on::On;
 use super::tape::Tape;
 use super::{EXIT_DIFFERENT, EXIT_UNREADABLE};
 
@@ -47,25 +48,6 @@ pub struct ScriptArgs {
     /// Keep the packets in this file (of one script)
     #[arg(long, value_name = "OUT.pcapng")]
     write: Option<PathBuf>,
-}
-
-/// Whose kernel.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum On {
-    /// The stack of netcell, in virtual time
-    #[default]
-    Stack,
-    /// The host's Linux in a network namespace of its own, in real time; needs root, iproute2 and python3
-    Linux,
-}
-
-impl From<On> for System {
-    fn from(on: On) -> System {
-        match on {
-            On::Stack => System::Ours,
-            On::Linux => System::Linux,
-        }
-    }
 }
 
 pub fn run(args: &ScriptArgs) -> Result<u8> {

@@ -1,0 +1,81 @@
+//! The kernel whose TCP plays one side of a capture, as the player sees it: it takes frames and calls, and lets time pass. Calls never wait.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::namespace::KernelError;
+
+/// A socket of the kernel.
+pub type Handle = usize;
+
+/// Why time stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The kernel may have sent something.
+    Sent,
+    /// The limit is reached.
+    Limit,
+}
+
+/// How a kernel's time passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// As fast as the machine computes.
+    Virtual,
+    /// As everybody's.
+    Real,
+}
+
+/// A kernel under test. Times count from the first frame of the capture.
+pub trait Kernel {
+    /// Takes an address as its own, with a way to everybody of its family.
+    fn add_address(&mut self, address: IpAddr) -> Result<(), KernelError>;
+
+    /// Knows where frames to this host go. It answers nothing.
+    fn add_peer(&mut self, peer: IpAddr) -> Result<(), KernelError>;
+
+    /// Sets a value below /proc/sys.
+    fn sysctl(&mut self, path: &str, value: &str) -> Result<(), KernelError>;
+
+    /// Offers no window beyond this many bytes, and the shift that goes with it.
+    fn limit_window(&mut self, bytes: u32) -> Result<(), KernelError>;
+
+    /// A listener.
+    fn listen(&mut self, at: SocketAddr) -> Result<Handle, KernelError>;
+
+    /// The next connection that a listener made, and whose it is.
+    fn accept(&mut self, listener: Handle) -> Option<(Handle, SocketAddr)>;
+
+    /// Begins a connection.
+    fn connect(&mut self, from: SocketAddr, to: SocketAddr) -> Result<Handle, KernelError>;
+
+    /// Writes; how many bytes were taken: 0 where there is no room, or no connection any more.
+    fn send(&mut self, socket: Handle, bytes: &[u8]) -> usize;
+
+    /// Reads; how many bytes came: 0 where there are none now, or none any more.
+    fn receive(&mut self, socket: Handle, room: &mut [u8]) -> usize;
+
+    /// Writes no more.
+    fn shutdown(&mut self, socket: Handle);
+
+    /// Ends the connection with a reset; the handle is gone.
+    fn abort(&mut self, socket: Handle);
+
+    /// An Ethernet frame arrives.
+    fn arrive(&mut self, frame: Vec<u8>) -> Result<(), KernelError>;
+
+    /// The frames that were sent since the last look, with their times.
+    fn sent(&mut self) -> Result<Vec<(Duration, Vec<u8>)>, KernelError>;
+
+    /// The time. It stands still except in [`Kernel::run`].
+    fn now(&self) -> Duration;
+
+    /// Lets time pass until something is sent, or until `limit`.
+    fn run(&mut self, limit: Duration) -> Result<Pause, KernelError>;
+
+    /// How its time passes.
+    fn clock(&self) -> Clock;
+
+    /// It becomes `to` without anything happening, where time is real.
+    fn jump(&mut self, to: Duration);
+}

@@ -1,0 +1,208 @@
+//! Linux as the kernel that plays: the host's, in a network namespace of its own, in real time. It needs root.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt,
+};
+
+use super::kernel::{Clock, Handle, Kernel, Pause};
+use crate::namespace::{self, KernelError, Namespace, THEIRS, clock, host, ip, is_ip};
+
+const DEVICE: &str = "replay0";
+/// The largest MTU that a TAP device takes.
+const MAX_MTU: u32 = 65_521;
+/// The neighbours over which everything leaves, and the prefixes that have a host of its own.
+const WAYS: [(&str, &str, u8); 2] = [("-4", "169.254.77.77", 32), ("-6", "fe80::7777", 128)];
+const BACKLOG: Backlog = Backlog::MAXCONN;
+
+enum Socket {
+    Listener(TcpListener),
+    Stream(TcpStream),
+}
+
+/// A namespace and the sockets in it. The thread that makes it moves into the namespace for good.
+pub struct Linux {
+    namespace: Namespace,
+    sockets: Vec<Option<Socket>>,
+    /// Handles that may be given again.
+    free: Vec<Handle>,
+    /// Families that have their way out.
+    attached: [bool; 2],
+    /// The largest window of a route.
+    window: Option<u32>,
+    /// The time, which stands still here while this machine works.
+    now: Duration,
+}
+
+impl Linux {
+    /// A fresh namespace with one device. Errors: missing rights, tools or the tun module.
+    pub fn new(mtu: u32) -> Result<Self, KernelError> {
+        let namespace = Namespace::enter(DEVICE, &[], mtu.min(MAX_MTU))?;
+        // What one connection learned of a host is nothing to the next: the capture may begin anywhere.
+        namespace::sysctl("net/ipv4/tcp_no_metrics_save", "1")?;
+        Ok(Self {
+            namespace,
+            sockets: Vec::new(),
+            free: Vec::new(),
+            attached: [false; 2],
+            window: None,
+            now: Duration::ZERO,
+        })
+    }
+
+    fn put(&mut self, socket: Socket) -> Handle {
+        let handle = self.free.pop().unwrap_or_else(|| {
+            self.sockets.push(None);
+            self.sockets.len() - 1
+        });
+        self.sockets[handle] = Some(socket);
+        handle
+    }
+
+    fn stream(&mut self, handle: Handle) -> Option<&mut TcpStream> {
+        match self.sockets.get_mut(handle)? {
+            Some(Socket::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+}
+
+/// A socket that does not wait, bound.
+fn fresh(address: SocketAddr) -> Result<OwnedFd, KernelError> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let made = socket::socket(family, SockType::Stream, flags, None).and_then(|made| {
+        // Ports of the record may be in TIME-WAIT here.
+        socket::setsockopt(&made, sockopt::ReuseAddr, &true)?;
+        socket::bind(made.as_raw_fd(), &SockaddrStorage::from(address))?;
+        Ok(made)
+    });
+    made.map_err(|errno| host("a socket")(errno.into()))
+}
+
+impl Kernel for Linux {
+    fn add_address(&mut self, address: IpAddr) -> Result<(), KernelError> {
+        let (family, gateway, prefix) = WAYS[usize::from(address.is_ipv6())];
+        ip(&format!("address add {address}/{prefix} dev {DEVICE}"))?;
+        if !std::mem::replace(&mut self.attached[usize::from(address.is_ipv6())], true) {
+            ip(&format!("neigh add {gateway} lladdr {THEIRS} dev {DEVICE} nud permanent"))?;
+            let window = self.window.map_or(String::new(), |window| format!(" window {window}"));
+            let way = format!("default via {gateway} dev {DEVICE} onlink{window}");
+            ip(&format!("{family} route add {way}"))?;
+            let gateway = gateway.parse().map_err(|_| KernelError::Refused(gateway.into()))?;
+            self.namespace.warm_up(gateway, address)?;
+        }
+        Ok(())
+    }
+
+    fn add_peer(&mut self, _peer: IpAddr) -> Result<(), KernelError> {
+        // All of them are behind the one neighbour.
+        Ok(())
+    }
+
+    fn sysctl(&mut self, path: &str, value: &str) -> Result<(), KernelError> {
+        namespace::sysctl(path, value)
+    }
+
+    fn limit_window(&mut self, bytes: u32) -> Result<(), KernelError> {
+        // The shift is that of tcp_rmem and of net.core.rmem_max, which belongs to the whole machine: routes limit both.
+        self.window = Some(bytes);
+        Ok(())
+    }
+
+    fn listen(&mut self, at: SocketAddr) -> Result<Handle, KernelError> {
+        let socket = fresh(at)?;
+        socket::listen(&socket, BACKLOG).map_err(|errno| host("to listen")(errno.into()))?;
+        Ok(self.put(Socket::Listener(socket.into())))
+    }
+
+    fn accept(&mut self, listener: Handle) -> Option<(Handle, SocketAddr)> {
+        let Some(Socket::Listener(listener)) = self.sockets.get(listener)? else { return None };
+        let (stream, peer) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((self.put(Socket::Stream(stream)), peer))
+    }
+
+    fn connect(&mut self, from: SocketAddr, to: SocketAddr) -> Result<Handle, KernelError> {
+        let socket = fresh(from)?;
+        match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => Ok(self.put(Socket::Stream(socket.into()))),
+            Err(errno) => Err(host("to connect")(errno.into())),
+        }
+    }
+
+    fn send(&mut self, socket: Handle, bytes: &[u8]) -> usize {
+        self.stream(socket).map_or(0, |stream| stream.write(bytes).unwrap_or(0))
+    }
+
+    fn receive(&mut self, socket: Handle, room: &mut [u8]) -> usize {
+        self.stream(socket).map_or(0, |stream| stream.read(room).unwrap_or(0))
+    }
+
+    fn shutdown(&mut self, socket: Handle) {
+        if let Some(stream) = self.stream(socket) {
+            // One that is gone already cannot be closed any more.
+            let _ = stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn abort(&mut self, socket: Handle) {
+        if let Some(gone) = self.sockets.get_mut(socket).and_then(Option::take) {
+            if let Socket::Stream(stream) = &gone {
+                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+                // Closing without it ends the connection, too.
+                let _ = socket::setsockopt(stream, sockopt::Linger, &at_once);
+            }
+            self.free.push(socket);
+        }
+    }
+
+    fn arrive(&mut self, frame: Vec<u8>) -> Result<(), KernelError> {
+        match is_ip(&frame) {
+            true => self.namespace.arrive(&frame[14..]),
+            false => Ok(()),
+        }
+    }
+
+    fn sent(&mut self) -> Result<Vec<(Duration, Vec<u8>)>, KernelError> {
+        let mut sent = Vec::new();
+        while let Some(frame) = self.namespace.frame()? {
+            sent.push((self.now, frame));
+        }
+        Ok(sent)
+    }
+
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn run(&mut self, limit: Duration) -> Result<Pause, KernelError> {
+        let limit = limit.max(self.now);
+        let begin = clock();
+        loop {
+            let passed = self.now + (clock() - begin);
+            if self.namespace.wait(limit.saturating_sub(passed), None)?.frame {
+                self.now = (self.now + (clock() - begin)).min(limit);
+                return Ok(Pause::Sent);
+            }
+            if passed >= limit {
+                self.now = limit;
+                return Ok(Pause::Limit);
+            }
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::Real
+    }
+
+    fn jump(&mut self, to: Duration) {
+        self.now = self.now.max(to);
+    }
+}
