@@ -26,7 +26,7 @@ pub fn text(name: &str, summary: &Summary, reader: &Reader, limits: Limits) -> S
     // A String takes whatever is written to it.
     let _ = writeln!(out, "{name}: {}", head(summary));
     let protocols: Vec<String> =
-        summary.protocols.iter().map(|(name, n)| format!("{name} {}", grouped(*n))).collect();
+        summary.protocols().iter().map(|(name, n)| format!("{name} {}", grouped(*n))).collect();
     if !protocols.is_empty() {
         let _ = writeln!(out, "{}", protocols.join("  "));
     }
@@ -72,9 +72,9 @@ fn table(head: &[&str], numbers: usize, rows: impl Iterator<Item = Vec<String>>)
 }
 
 fn hosts(out: &mut String, summary: &Summary, limit: usize) {
-    let mut hosts: Vec<_> = summary.hosts.iter().collect();
+    let mut hosts: Vec<_> = summary.hosts().into_iter().collect();
     hosts.sort_by_key(|(address, host)| {
-        (std::cmp::Reverse(host.sent_bytes + host.received_bytes), **address)
+        (std::cmp::Reverse(host.sent_bytes + host.received_bytes), *address)
     });
     if hosts.is_empty() || limit == 0 {
         return;
@@ -86,6 +86,14 @@ fn hosts(out: &mut String, summary: &Summary, limit: usize) {
     let head = ["host", "frames sent", "bytes sent", "frames received", "bytes received"];
     let _ = writeln!(out, "\n{}", table(&head, 1, rows));
     more(out, hosts.len() as u64, limit, "hosts");
+    if summary.of_other_hosts > 0 {
+        let count = grouped(summary.of_other_hosts);
+        let _ = writeln!(
+            out,
+            " ... beyond {} hosts {count} more ends of frames were not told apart",
+            grouped(hosts.len() as u64)
+        );
+    }
 }
 
 fn more(out: &mut String, all: u64, shown: usize, what: &str) {
@@ -96,8 +104,7 @@ fn more(out: &mut String, all: u64, shown: usize, what: &str) {
 
 fn largest(summary: &Summary, limit: usize) -> Vec<&Flow> {
     let mut flows = summary.flows();
-    let bytes = |flow: &Flow| flow.halves.iter().map(|half| half.payload_bytes).sum::<u64>();
-    flows.sort_by_key(|flow| std::cmp::Reverse(bytes(flow)));
+    flows.sort_by_key(|flow| std::cmp::Reverse(flow.payload_bytes()));
     flows.truncate(limit);
     flows.sort_by_key(|flow| flow.number);
     flows
@@ -155,6 +162,13 @@ fn flows(out: &mut String, summary: &Summary, limit: usize) {
     ];
     let _ = writeln!(out, "\n{}", table(&head, 6, rows));
     more(out, summary.flow_count(), limit, "flows");
+    if summary.put_aside > 0 {
+        let count = grouped(summary.put_aside);
+        let _ = writeln!(
+            out,
+            " ... too many were open at a time: {count} quiet ones were put aside, and count as others if they went on"
+        );
+    }
 }
 
 fn anomalies(out: &mut String, summary: &Summary) {
@@ -257,9 +271,11 @@ pub fn json(name: &str, summary: &Summary, reader: &Reader, limits: Limits) -> s
         "links": summary.links.iter().map(|link| link_name(*link)).collect::<Vec<_>>(),
         "cut": summary.cut,
         "vlan_tagged": summary.tagged,
-        "protocols": summary.protocols,
-        "hosts": summary.hosts,
+        "protocols": summary.protocols(),
+        "hosts": summary.hosts(),
+        "frames_of_other_hosts": summary.of_other_hosts,
         "flow_count": summary.flow_count(),
+        "flows_put_aside": summary.put_aside,
         "flows": flows,
         "anomalies": summary.anomalies,
         "unreadable": summary.faults.iter().map(|(frame, fault)| json!({"frame": frame, "why": fault.to_string()})).collect::<Vec<_>>(),

@@ -68,3 +68,16 @@ pub fn summed(segments: &[(u64, Segment)]) -> Summary {
     }
     summary
 }
+
+/// A pcap of raw IP with segments at milliseconds.
+pub fn pcap(segments: &[(u64, Segment)]) -> Vec<u8> {
+    let word = |n: u64| (n as u32).to_le_bytes();
+    let mut file = [0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 65_535, 101].map(word).concat();
+    for (ms, segment) in segments {
+        let bytes = bytes(segment);
+        let len = bytes.len() as u64;
+        file.extend([ms / 1000, ms % 1000 * 1000, len, len].map(word).concat());
+        file.extend(bytes);
+    }
+    file
+}

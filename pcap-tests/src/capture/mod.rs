@@ -88,14 +88,24 @@ pub struct Reader {
     skipped_count: u64,
     position: Arc<AtomicU64>,
     len: u64,
+    watcher: Option<Watcher>,
 }
+
+/// Told now and then how far a file is read: frames, bytes of the (compressed) file, its length (0 where it is unknown).
+pub type Watcher = Box<dyn FnMut(u64, u64, u64) + Send>;
+
+/// Frames between two calls of a watcher.
+const WATCHED: u64 = 65_536;
+/// What is read at once: it stays in the core's cache until it is parsed.
+const READ: usize = 128 << 10;
 
 /// Counts what was read of the (compressed) file, for a display of progress.
 struct Counting<R>(R, Arc<AtomicU64>);
 
 impl<R: Read> Read for Counting<R> {
     fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.0.read(room)?;
+        let len = room.len().min(READ);
+        let n = self.0.read(&mut room[..len])?;
         self.1.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
@@ -158,7 +168,13 @@ impl Reader {
             skipped_count: 0,
             position,
             len: 0,
+            watcher: None,
         })
+    }
+
+    /// Whom to tell now and then how far the file is read. It is dropped where the file ends.
+    pub fn watch(&mut self, watcher: Watcher) {
+        self.watcher = Some(watcher);
     }
 
     /// The next frame, or none at the end. After an error there is no more.
@@ -171,6 +187,9 @@ impl Reader {
                 }
                 Format::PcapNg(reader) => pcapng_step(reader, &mut self.bytes),
             };
+            if matches!(step, Err(_) | Ok(Step::End)) {
+                self.watcher = None;
+            }
             match step.map_err(|source| ended(source, self.number))? {
                 Step::End => return Ok(None),
                 Step::Other => {}
@@ -182,6 +201,7 @@ impl Reader {
                 }
                 Step::Frame(record) => {
                     self.number += 1;
+                    self.tell();
                     return Ok(Some(Frame {
                         number: self.number,
                         time: record.time,
@@ -205,9 +225,12 @@ impl Reader {
         self.skipped_count
     }
 
-    /// Bytes of the file read so far, and its length (0 where it is unknown).
-    pub fn progress(&self) -> (u64, u64) {
-        (self.position.load(Ordering::Relaxed), self.len)
+    fn tell(&mut self) {
+        if self.number.is_multiple_of(WATCHED)
+            && let Some(watcher) = &mut self.watcher
+        {
+            watcher(self.number, self.position.load(Ordering::Relaxed), self.len);
+        }
     }
 }
 

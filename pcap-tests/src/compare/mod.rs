@@ -4,13 +4,15 @@
 
 mod aspect;
 mod pairs;
+mod passing;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use aspect::Aspect;
+pub use passing::{Comparison, files};
 
-use crate::flows::{Flow, Protocol, Record, Step, Stream, Summary};
+use crate::flows::{Detail, Flow, More, Protocol, Record, Step, Stream, Summary, Unlike};
 use crate::packet::{ACK, FIN, PSH, RST, SYN, TcpOptions};
 
 /// What is compared, and how closely.
@@ -25,6 +27,14 @@ pub struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         Self { aspects: Aspect::DEFAULT.to_vec(), tolerance: Duration::from_millis(4) }
+    }
+}
+
+impl Terms {
+    /// What of each flow has to be kept for it.
+    pub fn detail(&self) -> Detail {
+        let strict = |aspect: &Aspect| !Aspect::DEFAULT.contains(aspect);
+        if self.aspects.iter().any(strict) { Detail::Steps } else { Detail::Digests }
     }
 }
 
@@ -59,6 +69,9 @@ impl fmt::Display for Difference {
     }
 }
 
+/// Differences that are told one by one.
+const MAX_TOLD: usize = 10_000;
+
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -66,20 +79,28 @@ pub struct Verdict {
     pub compared: u64,
     /// What is not alike, in the order of the flows.
     pub differences: Vec<Difference>,
+    /// Differences beyond the first ten thousand, which are only counted.
+    pub untold: u64,
 }
 
-/// Compares two summaries that were made by [`Summary::recording`].
-pub fn compare(one: &Summary, other: &Summary, terms: &Terms) -> Verdict {
-    let mut verdict = Verdict::default();
-    for pair in pairs::pair(&one.flows(), &other.flows()) {
+impl Verdict {
+    fn tell(&mut self, difference: Difference) {
+        match self.differences.len() < MAX_TOLD {
+            true => self.differences.push(difference),
+            false => self.untold += 1,
+        }
+    }
+
+    /// Compares two flows, or tells that there is but one.
+    fn pair(&mut self, pair: [Option<&Flow>; 2], terms: &Terms) {
         match pair {
             [Some(one), Some(other)] => {
-                verdict.compared += 1;
-                Pair { flows: [one, other], terms, found: &mut verdict.differences }.compare();
+                self.compared += 1;
+                Pair { flows: [one, other], terms, verdict: self }.compare();
             }
             [one, other] if terms.aspects.contains(&Aspect::Flows) => {
-                let Some(flow) = one.or(other) else { continue };
-                verdict.differences.push(Difference {
+                let Some(flow) = one.or(other) else { return };
+                self.tell(Difference {
                     aspect: Aspect::Flows,
                     flows: [one.map(|f| f.number), other.map(|f| f.number)],
                     name: name(flow),
@@ -89,6 +110,14 @@ pub fn compare(one: &Summary, other: &Summary, terms: &Terms) -> Verdict {
             }
             _ => {}
         }
+    }
+}
+
+/// Compares two summaries that were made by [`Summary::recording`].
+pub fn compare(one: &Summary, other: &Summary, terms: &Terms) -> Verdict {
+    let mut verdict = Verdict::default();
+    for pair in pairs::pair(&one.flows(), &other.flows()) {
+        verdict.pair(pair, terms);
     }
     verdict
 }
@@ -106,7 +135,7 @@ fn name(flow: &Flow) -> String {
 struct Pair<'a> {
     flows: [&'a Flow; 2],
     terms: &'a Terms,
-    found: &'a mut Vec<Difference>,
+    verdict: &'a mut Verdict,
 }
 
 const SIDES: [&str; 2] = ["the caller", "the called"];
@@ -128,6 +157,7 @@ impl<'a> Pair<'a> {
             self.steps(one, other);
         } else {
             self.messages(one, other);
+            self.more_messages(one, other);
         }
         let errors = |record: &Record| -> Vec<(u8, u8)> {
             record.icmp.iter().map(|(_, kind, code)| (*kind, *code)).collect()
@@ -142,13 +172,9 @@ impl<'a> Pair<'a> {
 
     fn tell(&mut self, aspect: Aspect, frames: [Option<u64>; 2], text: String) {
         if self.terms.aspects.contains(&aspect) {
-            self.found.push(Difference {
-                aspect,
-                flows: self.flows.map(|flow| Some(flow.number)),
-                name: name(self.flows[0]),
-                frames,
-                text,
-            });
+            let flows = self.flows.map(|flow| Some(flow.number));
+            let name = name(self.flows[0]);
+            self.verdict.tell(Difference { aspect, flows, name, frames, text });
         }
     }
 
@@ -167,7 +193,7 @@ impl<'a> Pair<'a> {
 
     fn equal<T: PartialEq + fmt::Debug>(&mut self, aspect: Aspect, values: [T; 2]) {
         let frames = match aspect {
-            Aspect::Ending => self.flows.map(|flow| last_control(flow.record.as_deref())),
+            Aspect::Ending => self.flows.map(|flow| flow.record.as_deref()?.last_control),
             _ => self.flows.map(|flow| Some(flow.first_frame)),
         };
         self.differ(aspect, frames, values, |value| format!("{value:?}"));
@@ -175,9 +201,7 @@ impl<'a> Pair<'a> {
 
     fn options(&mut self, one: &'a Record, other: &'a Record) {
         for (side, who) in SIDES.iter().enumerate() {
-            let frames = [one, other].map(|record| {
-                record.steps.iter().find(|s| s.side == side && s.flags & SYN != 0).map(|s| s.frame)
-            });
+            let frames = [one, other].map(|record| record.syn[side]);
             let options = [one, other].map(|record| record.options[side].map(Offered::of));
             self.differ(Aspect::Options, frames, options, |offered| match offered {
                 Some(offered) => format!("{who} offers {offered:?}"),
@@ -189,14 +213,10 @@ impl<'a> Pair<'a> {
     fn streams(&mut self, one: &'a Record, other: &'a Record) {
         for (side, who) in SIDES.iter().enumerate() {
             let streams: [&Stream; 2] = [&one.streams[side], &other.streams[side]];
-            let Some((from, to)) = streams[0].difference(streams[1]) else { continue };
-            let first_byte = |record: &Record| i64::from(record.options[side].is_some());
-            let frames = [one, other].map(|record| {
-                let at = from as i64 + first_byte(record);
-                let covers =
-                    |s: &&Step| s.side == side && s.seq <= at && at < s.seq + i64::from(s.len);
-                record.steps.iter().find(covers).map(|step| step.frame)
-            });
+            let Some(Unlike { bytes: (from, to), frames }) = streams[0].difference(streams[1])
+            else {
+                continue;
+            };
             let lens = streams.map(|stream| stream.len);
             let text = match lens[0] == lens[1] || from < lens[0].min(lens[1]) {
                 true => format!("what {who} sends differs between bytes {from} and {to}"),
@@ -210,11 +230,7 @@ impl<'a> Pair<'a> {
         for (side, who) in SIDES.iter().enumerate() {
             let values = self.flows.map(|flow| read(&flow.halves[side]));
             let frames = self.flows.map(|flow| match aspect {
-                Aspect::Retransmissions => flow
-                    .record
-                    .as_deref()
-                    .and_then(|r| r.steps.iter().find(|s| s.side == side && s.is_again))
-                    .map(|step| step.frame),
+                Aspect::Retransmissions => flow.record.as_deref().and_then(|r| r.again[side]),
                 _ => None,
             });
             self.differ(aspect, frames, values, |count| format!("{count} by {who}"));
@@ -283,6 +299,19 @@ impl<'a> Pair<'a> {
         }
     }
 
+    fn more_messages(&mut self, one: &'a Record, other: &'a Record) {
+        for (side, who) in SIDES.iter().enumerate() {
+            let more = [one, other].map(|record| &record.more[side]);
+            if !is_alike(more) {
+                let text = format!(
+                    "what {who} sends later differs: {} datagrams; the other: {}",
+                    more[0].count, more[1].count
+                );
+                self.tell(Aspect::Stream, more.map(|more| more.frame), text);
+            }
+        }
+    }
+
     fn messages(&mut self, one: &'a Record, other: &'a Record) {
         for (side, who) in SIDES.iter().enumerate() {
             let mut of = [one, other].map(|r| r.messages.iter().filter(move |m| m.side == side));
@@ -314,8 +343,10 @@ impl<'a> Pair<'a> {
     }
 }
 
-fn last_control(record: Option<&Record>) -> Option<u64> {
-    record?.steps.iter().rev().find(|s| s.flags & (FIN | RST) != 0).map(|step| step.frame)
+/// Whether datagrams that were not kept one by one are the same, as far as both were captured.
+fn is_alike([one, other]: [&More; 2]) -> bool {
+    let known = one.digest.is_some() && other.digest.is_some();
+    (one.count, one.lens) == (other.count, other.lens) && (!known || one.digest == other.digest)
 }
 
 /// A step as tcpdump writes it.

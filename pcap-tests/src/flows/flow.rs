@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::anomaly::Kind;
 use super::half::Half;
-use super::record::{self, Record, Step};
+use super::record::{self, Detail, Record, Step};
 use crate::capture::Frame;
-use crate::packet::{ACK, Endpoint, Ip, RST, SYN, Tcp};
+use crate::packet::{ACK, Endpoint, FIN, Ip, RST, SYN, Tcp};
 
 /// What the flow is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -81,7 +81,9 @@ pub struct Flow {
     pub handshake: Option<Duration>,
     #[serde(skip)]
     reset_by: Option<usize>,
-    /// Every step, where a comparison wants it.
+    #[serde(skip)]
+    detail: Detail,
+    /// What a comparison wants, where there is one.
     #[serde(skip)]
     pub record: Option<Box<Record>>,
 }
@@ -93,6 +95,7 @@ impl Flow {
         src: Endpoint,
         dst: Endpoint,
         frame: &Frame<'_>,
+        detail: Detail,
     ) -> Self {
         Self {
             number,
@@ -106,15 +109,29 @@ impl Flow {
             icmp_errors: 0,
             handshake: None,
             reset_by: None,
-            record: None,
+            detail,
+            record: (detail != Detail::Sums).then(Box::default),
         }
     }
 
+    /// Counts a frame.
+    pub(super) fn take(&mut self, frame: &Frame<'_>) {
+        self.frames += 1;
+        self.last = self.last.max(frame.time);
+    }
+
     /// A datagram or an echo.
-    pub(super) fn message(&mut self, src: Endpoint, payload_len: u32, payload: &[u8], frame: u64) {
+    pub(super) fn message(
+        &mut self,
+        src: Endpoint,
+        payload_len: u32,
+        payload: &[u8],
+        frame: &Frame<'_>,
+    ) {
+        self.take(frame);
         let side = record::side(&self.ends, src);
         if let Some(record) = &mut self.record {
-            record.message(frame, side, payload_len, payload);
+            record.message(frame.number, side, payload_len, payload);
         }
         let payload_len = u64::from(payload_len);
         let half = &mut self.halves[side];
@@ -186,13 +203,28 @@ impl Flow {
         self.keep(tcp, frame, side, scale.unwrap_or(0), is_again);
     }
 
-    /// Keeps the step, where a comparison wants it.
+    /// Keeps what a comparison wants of the segment.
     fn keep(&mut self, tcp: &Tcp<'_>, frame: &Frame<'_>, side: usize, scale: u8, is_again: bool) {
         let Some(record) = &mut self.record else { return };
         let (half, other) = (&self.halves[side], &self.halves[1 - side]);
         let seq = if half.origin().is_some() { half.relative(tcp.seq) } else { 0 };
+        if tcp.flags & SYN != 0 {
+            record.options[side].get_or_insert(tcp.options);
+            record.syn[side].get_or_insert(frame.number);
+        }
+        if tcp.flags & (FIN | RST) != 0 {
+            record.last_control = Some(frame.number);
+        }
+        if is_again {
+            record.again[side].get_or_insert(frame.number);
+        }
+        record.payload(side, frame.number, tcp, seq, half.syns > 0, half.fresh());
+        if self.detail != Detail::Steps {
+            return;
+        }
         let has_ack = tcp.flags & ACK != 0 && other.origin().is_some();
         let shift = if tcp.flags & SYN != 0 { 0 } else { scale.min(14) };
+        let blocks = tcp.options.sack().iter();
         record.steps.push(Step {
             frame: frame.number,
             time: frame.time.saturating_sub(self.start),
@@ -203,17 +235,16 @@ impl Flow {
             ack: if has_ack { other.relative(tcp.ack) } else { 0 },
             window: u64::from(tcp.window) << shift,
             is_again,
-            sack: tcp
-                .options
-                .sack()
-                .iter()
-                .map(|(from, to)| (other.relative(*from), other.relative(*to)))
-                .collect(),
+            sack: blocks.map(|(from, to)| (other.relative(*from), other.relative(*to))).collect(),
         });
-        if tcp.flags & SYN != 0 {
-            record.options[side].get_or_insert(tcp.options);
+    }
+
+    /// The flow is over: what only its next segment would want is given back.
+    pub(super) fn rest(&mut self) {
+        self.halves.iter_mut().for_each(Half::rest);
+        if let Some(record) = &mut self.record {
+            record.rest();
         }
-        record.payload(side, tcp, seq, half.syns > 0, half.fresh());
     }
 
     /// How it began.
@@ -242,6 +273,11 @@ impl Flow {
             ([false, false], None) => Ending::Open,
             (_, None) => Ending::HalfClosed,
         }
+    }
+
+    /// Bytes of payload of both sides, repeated ones included.
+    pub fn payload_bytes(&self) -> u64 {
+        self.halves.iter().map(|half| half.payload_bytes).sum()
     }
 
     /// How long it lasted.

@@ -135,6 +135,13 @@ impl Half {
         &self.state.fresh
     }
 
+    /// Gives back what only the next segment would want.
+    pub(super) fn rest(&mut self) {
+        self.state.holes = VecDeque::new();
+        self.state.in_flight = VecDeque::new();
+        self.state.fresh = Vec::new();
+    }
+
     /// A sequence number as a distance from the first.
     pub fn relative(&self, seq: u32) -> i64 {
         let State { origin, next, .. } = self.state;

@@ -6,15 +6,18 @@ mod half;
 mod record;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
+
+use netstack::rng::{KeyedState, SipKey};
 
 use serde::Serialize;
 
 pub use anomaly::{Anomalies, Kind};
 pub use flow::{Ending, Flow, Opening, Protocol};
 pub use half::{Half, Rtt};
-pub use record::{CHUNK, Message, Record, Step, Stream};
+pub use record::{CHUNK, Detail, Message, More, Record, Step, Stream, Unlike};
 
 use crate::capture::{Frame, LinkType, ReadError, Reader};
 use crate::packet::{self, Body, Endpoint, Icmp, Ip, Packet, Tcp};
@@ -22,21 +25,62 @@ use crate::packet::{self, Body, Endpoint, Icmp, Ip, Packet, Tcp};
 /// A flow without traffic for so long is finished: TIME-WAIT of an ended connection, or a quiet exchange of datagrams.
 const LINGER: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(300);
-/// Frames between two looks for finished flows.
-const SWEEP: u64 = 16_384;
+/// Frames between two looks at the clock, and time between two searches for finished flows.
+const SWEEP: u64 = 4096;
+const PAUSE: Duration = Duration::from_secs(10);
+/// Flows that are open at a time, or have just ended; of more the quietest are put aside: a scan of ports opens millions.
+const MAX_OPEN: usize = 1 << 18;
+/// Among fewer flows that are over, those to keep are not chosen.
+const MIN_DONE: usize = 1024;
 /// Faults that are told one by one.
 const MAX_FAULTS: usize = 100;
 /// Hosts that are counted apart.
 const MAX_HOSTS: usize = 65_536;
 
 /// What two endpoints share: the protocol and both of them, in order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Key(Protocol, Endpoint, Endpoint);
 
 impl Key {
     fn of(protocol: Protocol, one: Endpoint, other: Endpoint) -> Self {
         Self(protocol, one.min(other), one.max(other))
     }
+}
+
+/// In as few words as tell it apart: it is hashed for every frame.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut protocol = (self.0 as u64) << 56;
+        for (address, port) in [self.1, self.2] {
+            let low = match address {
+                IpAddr::V4(address) => u64::from(address.to_bits()),
+                IpAddr::V6(address) => {
+                    let bits = address.to_bits();
+                    state.write_u64((bits >> 64) as u64);
+                    state.write_u64(bits as u64);
+                    1 << 32
+                }
+            };
+            state.write_u64(protocol | low << 16 | u64::from(port));
+            protocol = 0;
+        }
+    }
+}
+
+/// Hashes that who writes a capture cannot foresee.
+fn keyed() -> KeyedState {
+    let word = |n: u64| RandomState::new().hash_one(n);
+    KeyedState::new(SipKey::new(word(0), word(1)))
+}
+
+/// Which flows are kept when they are over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    All,
+    /// Those with the most bytes.
+    Largest(usize),
+    /// The one with this number.
+    Only(u64),
 }
 
 /// What a host sent and received.
@@ -53,7 +97,6 @@ pub struct Host {
 }
 
 /// A capture summed up, one frame after the other.
-#[derive(Default)]
 pub struct Summary {
     /// Frames in all.
     pub frames: u64,
@@ -65,38 +108,75 @@ pub struct Summary {
     pub tagged: u64,
     /// Time of the first and the last frame.
     pub span: Option<(Duration, Duration)>,
-    /// Frames by protocol, by name.
-    pub protocols: BTreeMap<&'static str, u64>,
     /// The first hundred frames that could not be read, with why.
     pub faults: Vec<(u64, packet::Fault)>,
     /// What to look at.
     pub anomalies: Anomalies,
-    /// Hosts by address; the first 65,536.
-    pub hosts: BTreeMap<IpAddr, Host>,
     /// The link types of the file.
     pub links: Vec<LinkType>,
-    open: HashMap<Key, Box<Flow>>,
+    /// Flows that were put aside while they were open, since there were too many.
+    pub put_aside: u64,
+    /// Frames of hosts beyond those that are counted apart.
+    pub of_other_hosts: u64,
+    hosts: HashMap<IpAddr, Host, KeyedState>,
+    protocols: Vec<(&'static str, u64)>,
+    open: HashMap<Key, Box<Flow>, KeyedState>,
     done: Vec<Flow>,
-    /// Flows that are kept to be told; of more only these are counted.
-    max_flows: usize,
+    kept: Kept,
     flows: u64,
-    records: bool,
+    detail: Detail,
+    swept: Duration,
+    max_open: usize,
 }
 
 impl Summary {
-    /// An empty summary that keeps so many flows beside those that are open.
+    /// An empty summary that keeps so many flows beside those that are open: those with the most bytes.
     pub fn new(max_flows: usize) -> Self {
-        Self { max_flows, ..Self::default() }
+        Self::with(Kept::Largest(max_flows), Detail::Sums)
     }
 
-    /// An empty summary that keeps every flow with its steps, for a comparison.
+    /// An empty summary that keeps every flow with its steps, for a comparison of short captures.
     pub fn recording() -> Self {
-        Self { max_flows: usize::MAX, records: true, ..Self::default() }
+        Self::with(Kept::All, Detail::Steps)
+    }
+
+    /// An empty summary whose flows are taken by [`Summary::take_finished`] and [`Summary::take_all`].
+    pub fn passing(detail: Detail) -> Self {
+        Self::with(Kept::All, detail)
+    }
+
+    /// An empty summary that keeps one flow, by its number.
+    pub fn watching(number: u64, detail: Detail) -> Self {
+        Self::with(Kept::Only(number), detail)
+    }
+
+    fn with(kept: Kept, detail: Detail) -> Self {
+        Self {
+            frames: 0,
+            bytes: 0,
+            cut: 0,
+            tagged: 0,
+            span: None,
+            faults: Vec::new(),
+            anomalies: Anomalies::default(),
+            links: Vec::new(),
+            put_aside: 0,
+            of_other_hosts: 0,
+            hosts: HashMap::with_hasher(keyed()),
+            protocols: Vec::new(),
+            open: HashMap::with_hasher(keyed()),
+            done: Vec::new(),
+            kept,
+            flows: 0,
+            detail,
+            swept: Duration::ZERO,
+            max_open: MAX_OPEN,
+        }
     }
 
     /// Sums a capture up as far as it can be read; the error tells why not further.
     pub fn of(reader: &mut Reader) -> (Self, Option<ReadError>) {
-        let mut summary = Self::new(usize::MAX);
+        let mut summary = Self::with(Kept::All, Detail::Sums);
         let error = summary.read(reader);
         (summary, error)
     }
@@ -129,19 +209,36 @@ impl Summary {
             Ok(packet) => self.packet(frame, &packet),
             Err(fault) => {
                 self.anomalies.add(Kind::Malformed, frame.number);
-                *self.protocols.entry("unreadable").or_default() += 1;
+                self.protocol("unreadable");
                 if self.faults.len() < MAX_FAULTS {
                     self.faults.push((frame.number, fault));
                 }
             }
         }
         if self.frames.is_multiple_of(SWEEP) {
-            self.sweep(frame.time);
+            self.sweep();
         }
     }
 
+    fn protocol(&mut self, name: &'static str) {
+        match self.protocols.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => self.protocols.push((name, 1)),
+        }
+    }
+
+    /// Frames by protocol, by name.
+    pub fn protocols(&self) -> BTreeMap<&'static str, u64> {
+        self.protocols.iter().copied().collect()
+    }
+
+    /// Hosts by address; the first 65,536.
+    pub fn hosts(&self) -> BTreeMap<IpAddr, Host> {
+        self.hosts.iter().map(|(address, host)| (*address, *host)).collect()
+    }
+
     fn packet(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) {
-        *self.protocols.entry(protocol_name(packet)).or_default() += 1;
+        self.protocol(protocol_name(packet));
         self.tagged += u64::from(packet.vlan_tags > 0);
         if packet.bad_checksum.is_some() {
             self.anomalies.add(Kind::BadChecksum, frame.number);
@@ -161,7 +258,7 @@ impl Summary {
                 udp.src,
                 udp.payload_len,
                 udp.payload,
-                frame.number,
+                frame,
             ),
             Body::Icmp(icmp) => self.icmp(frame, ip.src, ip.dst, icmp),
             Body::Fragment => self.anomalies.add(Kind::Fragment, frame.number),
@@ -170,23 +267,33 @@ impl Summary {
     }
 
     fn host(&mut self, address: IpAddr, count: impl FnOnce(&mut Host)) {
-        if self.hosts.len() < MAX_HOSTS || self.hosts.contains_key(&address) {
+        if let Some(host) = self.hosts.get_mut(&address) {
+            count(host);
+        } else if self.hosts.len() < MAX_HOSTS {
             count(self.hosts.entry(address).or_default());
+        } else {
+            self.of_other_hosts += 1;
         }
     }
 
     fn tcp(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>) {
-        let key = Key::of(Protocol::Tcp, tcp.src, tcp.dst);
-        if self.open.get(&key).is_some_and(|flow| flow.is_succeeded_by(tcp))
-            && let Some(flow) = self.open.remove(&key)
-        {
-            self.finish(*flow);
-        }
         let anomalies = &mut std::mem::take(&mut self.anomalies);
         let mut tell = |kind| anomalies.add(kind, frame.number);
-        let flow = self.flow(frame, Protocol::Tcp, tcp.src, tcp.dst);
+        let mut flow = self.flow(frame, Protocol::Tcp, tcp.src, tcp.dst);
+        if flow.is_succeeded_by(tcp) {
+            flow = self.succeed(frame, tcp);
+        }
+        flow.take(frame);
         flow.segment(tcp, frame, ip, &mut tell);
         self.anomalies = std::mem::take(anomalies);
+    }
+
+    /// Another connection on the ports of one that is over.
+    fn succeed(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) -> &mut Flow {
+        if let Some(flow) = self.open.remove(&Key::of(Protocol::Tcp, tcp.src, tcp.dst)) {
+            self.finish(*flow);
+        }
+        self.flow(frame, Protocol::Tcp, tcp.src, tcp.dst)
     }
 
     fn icmp(&mut self, frame: &Frame<'_>, src: IpAddr, dst: IpAddr, icmp: &Icmp<'_>) {
@@ -200,7 +307,7 @@ impl Summary {
                 (src, id),
                 icmp.payload.len() as u32,
                 icmp.payload,
-                frame.number,
+                frame,
             );
         } else if error {
             self.anomalies.add(Kind::IcmpError, frame.number);
@@ -209,7 +316,7 @@ impl Summary {
                 if let Some(flow) = self.open.get_mut(&Key::of(protocol, one, other)) {
                     flow.icmp_errors += 1;
                     if let Some(record) = &mut flow.record {
-                        record.icmp.push((frame.number, icmp.kind, icmp.code));
+                        record.icmp_error(frame.number, icmp.kind, icmp.code);
                     }
                 }
             }
@@ -223,36 +330,87 @@ impl Summary {
         src: Endpoint,
         dst: Endpoint,
     ) -> &mut Flow {
-        let (flows, records) = (&mut self.flows, self.records);
-        let flow = self.open.entry(Key::of(protocol, src, dst)).or_insert_with(|| {
+        let (flows, detail, kept) = (&mut self.flows, self.detail, self.kept);
+        self.open.entry(Key::of(protocol, src, dst)).or_insert_with(|| {
             *flows += 1;
-            let mut flow = Box::new(Flow::new(*flows, protocol, src, dst, frame));
-            flow.record = records.then(Box::default);
-            flow
-        });
-        flow.frames += 1;
-        flow.last = flow.last.max(frame.time);
-        flow
+            let wanted = !matches!(kept, Kept::Only(number) if number != *flows);
+            let detail = if wanted { detail } else { Detail::Sums };
+            Box::new(Flow::new(*flows, protocol, src, dst, frame, detail))
+        })
     }
 
     /// Puts aside what is over, so that memory follows the open flows and not the file.
-    fn sweep(&mut self, now: Duration) {
-        let over = |flow: &Flow| {
-            let idle = now.saturating_sub(flow.last);
-            match flow.protocol {
-                Protocol::Tcp => flow.ending() != Ending::Open && idle > LINGER,
-                Protocol::Udp | Protocol::Echo => idle > QUIET,
-            }
-        };
+    fn sweep(&mut self) {
+        let now = self.span.map_or(Duration::ZERO, |(_, last)| last);
+        if now.saturating_sub(self.swept) >= PAUSE {
+            self.swept = now;
+            let over = |flow: &Flow| {
+                let idle = now.saturating_sub(flow.last);
+                match flow.protocol {
+                    Protocol::Tcp if flow.ending() != Ending::Open => idle > LINGER,
+                    Protocol::Tcp => idle > QUIET && flow.opening() == Opening::Unanswered,
+                    Protocol::Udp | Protocol::Echo => idle > QUIET,
+                }
+            };
+            self.put_away(over);
+        }
+        if self.open.len() > self.max_open {
+            self.make_room();
+        }
+    }
+
+    fn put_away(&mut self, mut over: impl FnMut(&Flow) -> bool) {
         let finished: Vec<Flow> =
             self.open.extract_if(|_, flow| over(flow)).map(|(_, flow)| *flow).collect();
         finished.into_iter().for_each(|flow| self.finish(flow));
     }
 
-    fn finish(&mut self, flow: Flow) {
-        if self.done.len() < self.max_flows {
-            self.done.push(flow);
+    /// Puts flows aside until a quarter of the room is free: first those that have ended, then the quietest.
+    fn make_room(&mut self) {
+        let rank = |flow: &Flow| {
+            let is_open = flow.protocol != Protocol::Tcp || flow.ending() == Ending::Open;
+            (is_open, flow.last, flow.number)
+        };
+        let mut ranks: Vec<_> = self.open.values().map(|flow| rank(flow)).collect();
+        let goes = ranks.len() - self.max_open / 4 * 3;
+        let (_, last, _) = ranks.select_nth_unstable(goes - 1);
+        let last = *last;
+        let mut put_aside = 0;
+        self.put_away(|flow| {
+            let is_over = rank(flow) <= last;
+            put_aside += u64::from(is_over && rank(flow).0);
+            is_over
+        });
+        self.put_aside += put_aside;
+    }
+
+    fn finish(&mut self, mut flow: Flow) {
+        flow.rest();
+        match self.kept {
+            Kept::Only(number) if number != flow.number => return,
+            _ => self.done.push(flow),
         }
+        if let Kept::Largest(max) = self.kept
+            && self.done.len() >= max.saturating_mul(2).max(MIN_DONE)
+        {
+            let rank = |flow: &Flow| (std::cmp::Reverse(flow.payload_bytes()), flow.number);
+            self.done.select_nth_unstable_by_key(max, rank);
+            self.done.truncate(max);
+            self.done.shrink_to(max * 2);
+        }
+    }
+
+    /// Hands out the flows that are over: the summary keeps them no longer.
+    pub fn take_finished(&mut self) -> Vec<Flow> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// The capture has ended: hands out the flows that are left, in the order in which they began.
+    pub fn take_all(&mut self) -> Vec<Flow> {
+        self.put_away(|_| true);
+        let mut flows = self.take_finished();
+        flows.sort_by_key(|flow| flow.number);
+        flows
     }
 
     /// All flows that were kept, in the order in which they began.

@@ -1,12 +1,29 @@
-//! What a comparison wants of a flow beside its sums: every step, and a digest of the bytes.
+//! What a comparison wants of a flow beside its sums: a digest of the bytes, and every step where it is strict.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::packet::{Endpoint, SYN, Tcp, TcpOptions};
 
-/// Bytes of one digest. A difference is located to this.
+/// Bytes of one digest of a small stream. A difference is located to this.
 pub const CHUNK: u64 = 256;
+/// Digests of one stream; of a longer one each covers more.
+const MAX_CHUNKS: usize = 1024;
+/// The same of a flow that has ended, and still waits for its like.
+const MAX_WAITING: usize = 128;
+/// Datagrams of a flow that are kept one by one; of more only a digest of all.
+const MAX_MESSAGES: usize = 4096;
+
+/// How much of a flow is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Sums alone.
+    #[default]
+    Sums,
+    /// Also digests of what was sent: no more than some kilobytes of a flow.
+    Digests,
+    /// Also every segment.
+    Steps,
+}
 
 /// A segment, with sequence numbers that count from the first one seen of each side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,63 +63,214 @@ pub struct Message {
     pub digest: Option<u64>,
 }
 
+/// Some of a stream's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Chunk {
+    /// Position in the stream, in chunks.
+    at: u64,
+    digest: u64,
+    /// Bytes that were captured.
+    known: u64,
+    /// The frame that brought the first of them.
+    frame: u64,
+}
+
 /// The bytes of one direction, digested in chunks. It does not matter in which order they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
-    /// Digest and number of known bytes of each chunk that has any: a sequence number that lies costs nothing.
-    chunks: BTreeMap<u64, (u64, u32)>,
+    /// Those that have any known bytes, in order: a sequence number that lies costs nothing.
+    chunks: Vec<Chunk>,
+    /// How often the size of a chunk was doubled.
+    doubled: u32,
     /// Behind the last byte.
     pub len: u64,
 }
 
+/// A range of bytes in which two streams differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unlike {
+    /// The first byte, and the one behind the last.
+    pub bytes: (u64, u64),
+    /// The frame of either stream that brought the first byte of the range which it has.
+    pub frames: [Option<u64>; 2],
+}
+
 impl Stream {
+    fn chunk(&self) -> u64 {
+        CHUNK << self.doubled
+    }
+
     /// Takes in bytes that stand at `at` and were not seen before; `known` of them were captured.
-    fn add(&mut self, at: u64, len: u64, known: &[u8]) {
+    fn add(&mut self, frame: u64, at: u64, len: u64, known: &[u8]) {
         self.len = self.len.max(at.saturating_add(len));
         let (mut position, mut known) = (at, known);
         while !known.is_empty() {
+            // Digests are sums over blocks of the smallest size.
             let left = CHUNK - position % CHUNK;
             let (piece, rest) = known.split_at(known.len().min(left as usize));
-            let chunk = self.chunks.entry(position / CHUNK).or_default();
-            for (position, byte) in (position..).zip(piece) {
-                chunk.0 = chunk.0.wrapping_add(mixed(position, *byte));
-            }
-            chunk.1 += piece.len() as u32;
+            let chunk = self.entry(position, frame);
+            chunk.digest = chunk.digest.wrapping_add(digest_of(position, piece));
+            chunk.known += piece.len() as u64;
             position = position.saturating_add(piece.len() as u64);
             known = rest;
         }
+        self.coarsen(MAX_CHUNKS);
     }
 
-    /// The first chunk that both know whole and that differs, as a range of bytes; or the first byte behind the shorter stream.
-    pub fn difference(&self, other: &Self) -> Option<(u64, u64)> {
-        let shorter = self.len.min(other.len);
-        let whole =
-            |from: u64, chunk: &(u64, u32), len: u64| u64::from(chunk.1) == CHUNK.min(len - from);
-        for (at, one) in &self.chunks {
-            let from = at * CHUNK;
-            let Some(two) = other.chunks.get(at) else { continue };
-            // The last chunk of the shorter stream holds more bytes in the other: only lengths tell.
-            let ends_alike = from + CHUNK <= shorter || self.len == other.len;
-            let known = whole(from, one, self.len) && whole(from, two, other.len);
-            if ends_alike && known && one.0 != two.0 {
-                return Some((from, (from + CHUNK).min(shorter)));
+    /// The chunk of a byte.
+    fn entry(&mut self, position: u64, frame: u64) -> &mut Chunk {
+        let at = position / self.chunk();
+        let place = match self.chunks.last() {
+            Some(last) if last.at == at => self.chunks.len() - 1,
+            Some(last) if last.at > at => self.chunks.partition_point(|chunk| chunk.at < at),
+            _ => self.chunks.len(),
+        };
+        if self.chunks.get(place).is_none_or(|chunk| chunk.at != at) {
+            self.chunks.insert(place, Chunk { at, digest: 0, known: 0, frame });
+        }
+        &mut self.chunks[place]
+    }
+
+    /// Doubles the size of chunks until there are no more than so many.
+    fn coarsen(&mut self, max: usize) {
+        while self.chunks.len() > max {
+            self.doubled += 1;
+            self.chunks.dedup_by(|next, chunk| {
+                let is_same = chunk.at / 2 == next.at / 2;
+                if is_same {
+                    chunk.digest = chunk.digest.wrapping_add(next.digest);
+                    chunk.known += next.known;
+                }
+                is_same
+            });
+            self.chunks.iter_mut().for_each(|chunk| chunk.at /= 2);
+        }
+    }
+
+    /// The same with chunks of another size.
+    fn doubled_to(&self, doubled: u32) -> Self {
+        let mut coarse = Self { len: self.len, doubled, chunks: Vec::new() };
+        for chunk in &self.chunks {
+            let at = chunk.at >> (doubled - self.doubled);
+            match coarse.chunks.last_mut().filter(|last| last.at == at) {
+                Some(last) => {
+                    last.digest = last.digest.wrapping_add(chunk.digest);
+                    last.known += chunk.known;
+                }
+                None => coarse.chunks.push(Chunk { at, ..*chunk }),
             }
         }
-        (self.len != other.len).then_some((shorter, self.len.max(other.len)))
+        coarse
+    }
+
+    /// The first chunk that both know whole and that differs; or the bytes behind the shorter stream.
+    pub fn difference(&self, other: &Self) -> Option<Unlike> {
+        if self.doubled != other.doubled {
+            let doubled = self.doubled.max(other.doubled);
+            return self.doubled_to(doubled).difference(&other.doubled_to(doubled));
+        }
+        let (size, shorter) = (self.chunk(), self.len.min(other.len));
+        let whole =
+            |from: u64, chunk: &Chunk, len: u64| chunk.known == size.min(len.saturating_sub(from));
+        let mut others = other.chunks.iter().peekable();
+        for one in &self.chunks {
+            let from = one.at.saturating_mul(size);
+            while others.next_if(|two| two.at < one.at).is_some() {}
+            let Some(two) = others.next_if(|two| two.at == one.at) else { continue };
+            // The last chunk of the shorter stream holds more bytes in the other: only lengths tell.
+            let ends_alike = from.saturating_add(size) <= shorter || self.len == other.len;
+            let known = whole(from, one, self.len) && whole(from, two, other.len);
+            if ends_alike && known && one.digest != two.digest {
+                let bytes = (from, from.saturating_add(size).min(shorter));
+                return Some(Unlike { bytes, frames: [Some(one.frame), Some(two.frame)] });
+            }
+        }
+        let bytes = (shorter, self.len.max(other.len));
+        let frames = [self, other].map(|stream| stream.frame_of(shorter));
+        (self.len != other.len).then_some(Unlike { bytes, frames })
+    }
+
+    /// The frame that brought a byte, as far as chunks tell.
+    fn frame_of(&self, byte: u64) -> Option<u64> {
+        let at = byte / self.chunk();
+        let found = self.chunks.binary_search_by_key(&at, |chunk| chunk.at).ok()?;
+        Some(self.chunks[found].frame).filter(|_| byte < self.len)
     }
 }
 
-/// A byte at a position as a number whose sums do not collide by chance (splitmix64).
-fn mixed(position: u64, byte: u8) -> u64 {
-    let mut x = (position << 8 | u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// A number for each place, whose sums do not collide by chance (splitmix64).
+const fn mixed(place: u64) -> u64 {
+    let mut x = place.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ x >> 31
 }
 
+/// A factor for each word of a block: odd, so that no single change gets lost.
+const FACTORS: [u64; CHUNK as usize / 4] = {
+    let mut factors = [0; CHUNK as usize / 4];
+    let mut at = 0;
+    while at < factors.len() {
+        factors[at] = mixed(at as u64) | 1;
+        at += 1;
+    }
+    factors
+};
+
+/// A digest of bytes that stand at a position and lie within one block of [`CHUNK`]: those of pieces add up to that of the whole.
+fn digest_of(position: u64, bytes: &[u8]) -> u64 {
+    let start = (position % CHUNK) as usize;
+    // Bytes before a whole word, as the word's higher ones; then words; then the lower bytes of the last.
+    let (head, rest) = bytes.split_at(bytes.len().min(start.wrapping_neg() % 4));
+    let mut sum = if head.is_empty() { 0 } else { word(start % 4, head, start / 4) };
+    let first = start.div_ceil(4);
+    let (words, tail) = rest.as_chunks::<4>();
+    for (bytes, factor) in words.iter().zip(&FACTORS[first..]) {
+        sum = sum.wrapping_add(u64::from(u32::from_le_bytes(*bytes)).wrapping_mul(*factor));
+    }
+    if !tail.is_empty() {
+        sum = sum.wrapping_add(word(0, tail, first + words.len()));
+    }
+    sum.wrapping_mul(mixed(position / CHUNK) | 1)
+}
+
+/// A part of a word, from a byte of it on.
+fn word(from: usize, bytes: &[u8], at: usize) -> u64 {
+    let mut whole = [0; 4];
+    whole[from..from + bytes.len()].copy_from_slice(bytes);
+    u64::from(u32::from_le_bytes(whole)).wrapping_mul(FACTORS[at])
+}
+
 /// A digest of a whole message.
 pub fn digest(bytes: &[u8]) -> u64 {
-    (0..).zip(bytes).fold(bytes.len() as u64, |sum, (at, byte)| sum.wrapping_add(mixed(at, *byte)))
+    let blocks = (0..).step_by(CHUNK as usize).zip(bytes.chunks(CHUNK as usize));
+    blocks.fold(bytes.len() as u64, |sum, (at, block)| sum.wrapping_add(digest_of(at, block)))
+}
+
+/// What is known of datagrams that are not kept one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub frame: Option<u64>,
+    /// A digest of their lengths in their order.
+    pub lens: u64,
+    /// A digest of their bytes in their order, where all of them were captured.
+    pub digest: Option<u64>,
+}
+
+impl More {
+    fn add(&mut self, message: Message) {
+        self.frame.get_or_insert(message.frame);
+        let factor = mixed(self.count) | 1;
+        let before = if self.count == 0 { Some(0) } else { self.digest };
+        self.digest = before
+            .zip(message.digest)
+            .map(|(sum, digest)| sum.wrapping_add(digest.wrapping_mul(factor)));
+        self.lens = self.lens.wrapping_add(u64::from(message.len).wrapping_mul(factor));
+        self.count += 1;
+    }
 }
 
 /// A flow as a comparison wants it.
@@ -110,13 +278,21 @@ pub fn digest(bytes: &[u8]) -> u64 {
 pub struct Record {
     /// Segments in the order of the capture.
     pub steps: Vec<Step>,
-    /// Datagrams in the order of the capture.
+    /// Datagrams in the order of the capture; the first 4,096.
     pub messages: Vec<Message>,
+    /// The other datagrams of both sides.
+    pub more: [More; 2],
     /// The bytes of both sides.
     pub streams: [Stream; 2],
     /// Options of the SYNs.
     pub options: [Option<TcpOptions>; 2],
-    /// ICMP errors about the flow: frame, type, code.
+    /// The frames with the first SYN of both sides.
+    pub syn: [Option<u64>; 2],
+    /// The first frames that were sent again.
+    pub again: [Option<u64>; 2],
+    /// The last frame with FIN or RST.
+    pub last_control: Option<u64>,
+    /// ICMP errors about the flow: frame, type, code; the first 4,096.
     pub icmp: Vec<(u64, u8, u8)>,
 }
 
@@ -125,6 +301,7 @@ impl Record {
     pub(super) fn payload(
         &mut self,
         side: usize,
+        frame: u64,
         tcp: &Tcp<'_>,
         seq: i64,
         has_syn: bool,
@@ -143,14 +320,35 @@ impl Record {
             let known = tcp.payload.get(skip..).unwrap_or_default();
             let len = (to - from) as u64;
             let known = &known[..known.len().min(usize::try_from(len).unwrap_or(usize::MAX))];
-            self.streams[side].add(at, len, known);
+            self.streams[side].add(frame, at, len, known);
         }
     }
 
     /// Takes a datagram in.
     pub(super) fn message(&mut self, frame: u64, side: usize, len: u32, payload: &[u8]) {
         let digest = (payload.len() == len as usize).then(|| digest(payload));
-        self.messages.push(Message { frame, side, len, digest });
+        let message = Message { frame, side, len, digest };
+        match self.messages.len() < MAX_MESSAGES {
+            true => self.messages.push(message),
+            false => self.more[side].add(message),
+        }
+    }
+
+    /// An ICMP error about the flow.
+    pub(super) fn icmp_error(&mut self, frame: u64, kind: u8, code: u8) {
+        if self.icmp.len() < MAX_MESSAGES {
+            self.icmp.push((frame, kind, code));
+        }
+    }
+
+    /// The flow is over, and may wait long for its like: less is kept of it.
+    pub fn rest(&mut self) {
+        self.streams.iter_mut().for_each(|stream| {
+            stream.coarsen(MAX_WAITING);
+            stream.chunks.shrink_to_fit();
+        });
+        self.messages.shrink_to_fit();
+        self.steps.shrink_to_fit();
     }
 }
 
@@ -165,32 +363,82 @@ mod tests {
 
     fn stream(pieces: &[(u64, &[u8])]) -> Stream {
         let mut stream = Stream::default();
-        pieces.iter().for_each(|(at, bytes)| stream.add(*at, bytes.len() as u64, bytes));
+        pieces.iter().for_each(|(at, bytes)| stream.add(*at, *at, bytes.len() as u64, bytes));
         stream
+    }
+
+    fn range(one: &Stream, other: &Stream) -> Option<(u64, u64)> {
+        one.difference(other).map(|unlike| unlike.bytes)
     }
 
     #[test]
     fn order_does_not_matter_and_a_changed_byte_is_located() {
         let bytes: Vec<u8> = (0..1000_u32).map(|n| (n % 251) as u8).collect();
         let whole = stream(&[(0, &bytes)]);
+        for cut in 0..bytes.len() {
+            let pieces = [(cut as u64, &bytes[cut..]), (0, &bytes[..cut])];
+            assert_eq!(range(&whole, &stream(&pieces)), None, "cut at {cut}");
+        }
         let pieces = stream(&[(600, &bytes[600..]), (0, &bytes[..300]), (300, &bytes[300..600])]);
-        assert_eq!(whole.difference(&pieces), None);
+        assert_eq!(range(&whole, &pieces), None);
         let mut changed = bytes.clone();
         changed[700] ^= 1;
-        assert_eq!(whole.difference(&stream(&[(0, &changed)])), Some((512, 768)));
+        assert_eq!(range(&whole, &stream(&[(0, &changed)])), Some((512, 768)));
         changed.swap(10, 11);
-        assert_eq!(whole.difference(&stream(&[(0, &changed)])), Some((0, 256)));
-        assert_eq!(whole.difference(&stream(&[(0, &bytes[..900])])), Some((900, 1000)));
+        assert_eq!(range(&whole, &stream(&[(0, &changed)])), Some((0, 256)));
+        assert_eq!(range(&whole, &stream(&[(0, &bytes[..900])])), Some((900, 1000)));
     }
 
     #[test]
     fn what_was_not_captured_is_not_compared() {
         let bytes = [7; 600];
         let mut cut = Stream::default();
-        cut.add(0, 600, &bytes[..100]);
+        cut.add(1, 0, 600, &bytes[..100]);
         assert_eq!(stream(&[(0, &bytes)]).difference(&cut), None);
         let mut absurd = Stream::default();
-        absurd.add(u64::MAX - 5, 10, &[1; 3]);
+        absurd.add(1, u64::MAX - 5, 10, &[1; 3]);
         assert_eq!(absurd.chunks.len(), 1);
+        assert!(absurd.difference(&stream(&[(0, &bytes)])).is_some());
+    }
+
+    #[test]
+    fn a_long_stream_takes_no_more_room_and_is_located_more_coarsely() {
+        let mut streams: [Stream; 2] = Default::default();
+        let bytes = [7; 1000];
+        for at in 0..5000 {
+            streams.iter_mut().for_each(|s| s.add(at, at * 1000, 1000, &bytes));
+        }
+        let mut other = streams[1].clone();
+        assert!(other.chunks.len() <= MAX_CHUNKS);
+        other.coarsen(MAX_WAITING);
+        assert_eq!(range(&streams[0], &other), None);
+        let mut changed = bytes;
+        changed[999] ^= 0x80;
+        for stream in [&mut streams[0], &mut other] {
+            stream.add(9000, 5_000_000, 1000, &bytes);
+            stream.add(9001, 5_001_000, 1000, &bytes);
+        }
+        streams[1].add(9000, 5_000_000, 1000, &changed);
+        streams[1].add(9001, 5_001_000, 1000, &bytes);
+        for same in [&streams[0], &other] {
+            let Unlike { bytes: (from, to), frames } =
+                same.difference(&streams[1]).expect("a changed byte");
+            assert!(from <= 5_000_999 && 5_000_999 < to && to - from <= 5_002_000 / 64);
+            assert!(frames.iter().all(|frame| frame.is_some_and(|n| n <= 9000)), "{frames:?}");
+        }
+    }
+
+    #[test]
+    fn datagrams_beyond_those_that_are_kept_count_in_their_order() {
+        let said = |last: [&[u8]; 2]| {
+            let mut record = Record::default();
+            (0..MAX_MESSAGES as u64).for_each(|n| record.message(n, 0, 1, &[1]));
+            last.iter().for_each(|bytes| record.message(9, 0, bytes.len() as u32, bytes));
+            assert_eq!(record.messages.len(), MAX_MESSAGES);
+            record.more[0]
+        };
+        assert_eq!(said([b"ab", b"cd"]), said([b"ab", b"cd"]));
+        assert_ne!(said([b"ab", b"cd"]).digest, said([b"cd", b"ab"]).digest);
+        assert_ne!(said([b"ab", b"c"]).lens, said([b"a", b"bc"]).lens);
     }
 }

@@ -129,19 +129,15 @@ fn a_frame_that_was_captured_twice_counts_once() {
     assert_eq!(summary.anomalies.0[&Kind::DuplicateFrame].frames, [2]);
 }
 
-#[test]
-fn finished_flows_are_put_aside_and_counted() {
-    let mut summary = Summary::new(10);
-    let syn = bytes(&segment(true, SYN, 1, 0, 0));
-    let rst = bytes(&segment(false, RST | ACK, 0, 2, 0));
-    let mut number = 0;
-    for port in 0..SWEEP as u16 * 2 {
-        for (frame, at) in [(&syn, 20), (&rst, 22)] {
-            let mut frame = frame.clone();
+/// A capture of connections that are refused a second apart, each with its port; some clients send a little before.
+fn refusals(summary: &mut Summary, ports: std::ops::Range<u16>, sends: &[u16]) {
+    for port in ports {
+        let call = segment(true, SYN, 1, 0, if sends.contains(&port) { 90 } else { 0 });
+        for (number, segment, at) in [(1, call, 20), (2, segment(false, RST | ACK, 0, 2, 0), 22)] {
+            let mut frame = bytes(&segment);
             frame[at..at + 2].copy_from_slice(&port.to_be_bytes());
-            number += 1;
             summary.add(&Frame {
-                number,
+                number: u64::from(port) * 2 + number,
                 time: Duration::from_secs(u64::from(port)),
                 interface: 0,
                 link: LinkType::RawIp,
@@ -150,7 +146,52 @@ fn finished_flows_are_put_aside_and_counted() {
             });
         }
     }
-    assert_eq!(summary.flow_count(), SWEEP * 2);
+}
+
+#[test]
+fn finished_flows_are_put_aside_and_those_with_the_most_bytes_are_kept() {
+    let mut summary = Summary::new(10);
+    refusals(&mut summary, 0..20_000, &[7, 9000]);
+    assert_eq!(summary.flow_count(), 20_000);
     assert!(summary.open.len() as u64 <= SWEEP, "{} flows are kept open", summary.open.len());
-    assert_eq!(summary.done.len(), 10);
+    assert!(summary.done.len() <= MIN_DONE, "{} flows are kept", summary.done.len());
+    let ports: Vec<u16> = summary.flows().iter().map(|flow| flow.ends[0].1).collect();
+    assert!(ports.contains(&7) && ports.contains(&9000), "{ports:?}");
+}
+
+#[test]
+fn where_too_many_are_open_the_quietest_are_put_aside_and_told() {
+    let mut summary = Summary::new(10);
+    summary.max_open = 1000;
+    let mut frame = bytes(&segment(true, ACK, 1, 1, 10));
+    for number in 1..=20_000_u64 {
+        // One speaks on and on.
+        let port = if number % 2 == 0 { 7 } else { number as u16 };
+        frame[20..22].copy_from_slice(&port.to_be_bytes());
+        summary.add(&Frame {
+            number,
+            time: Duration::from_micros(number),
+            interface: 0,
+            link: LinkType::RawIp,
+            wire_len: frame.len() as u32,
+            bytes: &frame,
+        });
+        assert!(summary.open.len() as u64 <= 1000 + SWEEP);
+    }
+    let lost = 20_000 / 2 - (summary.open.len() - 1) as u64;
+    assert_eq!(summary.put_aside, lost);
+    let talker =
+        summary.open.values().find(|flow| flow.ends[0].1 == 7).expect("it was never quiet");
+    assert_eq!(talker.frames, 10_000);
+}
+
+#[test]
+fn one_flow_is_watched_and_the_others_are_forgotten() {
+    let mut summary = Summary::watching(3, Detail::Steps);
+    refusals(&mut summary, 0..9000, &[]);
+    assert!(summary.done.len() == 1 && summary.flow_count() == 9000);
+    let flows = summary.flows();
+    let steps = |flow: &Flow| flow.record.as_ref().map(|record| record.steps.len());
+    let found: Vec<_> = flows.iter().filter_map(|flow| Some((flow.number, steps(flow)?))).collect();
+    assert_eq!(found, [(3, 2)]);
 }

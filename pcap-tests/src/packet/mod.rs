@@ -424,18 +424,33 @@ fn icmp<'a>(message: Layer<'a>, what: &'static str) -> Result<Icmp<'a>, Fault> {
 
 /// The one's complement sum of RFC 1071 over `bytes` and a start, folded to 16 bits.
 pub(crate) fn sum(bytes: &[u8], start: u32) -> u32 {
-    let mut total = u64::from(start);
-    let (words, rest) = bytes.as_chunks::<4>();
+    // The sum does not depend on the byte order, but that its bytes are swapped (RFC 1071, 2 B); halves of words add up apart.
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (mut low, mut high) = (0_u64, 0_u64);
     for word in words {
-        total += u64::from(u32::from_be_bytes(*word));
+        let word = u64::from_ne_bytes(*word);
+        low += word & 0xffff_ffff;
+        high += word >> 32;
     }
+    let native = fold(fold_words(low) + fold_words(high));
+    let mut total = u64::from(start) + u64::from(u16::from_be(native as u16));
     for pair in rest.chunks(2) {
         total += u64::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
     }
+    fold(total) as u32
+}
+
+/// Two halves of 32 bits, added.
+fn fold_words(total: u64) -> u64 {
+    (total & 0xffff_ffff) + (total >> 32)
+}
+
+/// Down to 16 bits, with all carries.
+fn fold(mut total: u64) -> u64 {
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
     }
-    total as u32
+    total
 }
 
 #[cfg(test)]

@@ -83,3 +83,17 @@ fn ip_within_ip_is_read_to_a_depth() {
     let packet = dissect(LinkType::RawIp, &deep, deep.len()).expect("tunnels");
     assert_eq!((packet.tunnels, packet.body), (MAX_TUNNELS, Body::Ip));
 }
+
+#[test]
+fn the_sum_is_that_of_16_bit_words_at_any_length() {
+    let bytes: Vec<u8> = (0..2000_u32).map(|n| (n * n >> 3) as u8 | 0xc0).collect();
+    for len in (0..70).chain([1459, 1460, 2000]) {
+        let words = bytes[..len].chunks(2);
+        let mut total = 0xabcd_u32;
+        for word in words {
+            total += u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0));
+            total = (total & 0xffff) + (total >> 16);
+        }
+        assert_eq!(sum(&bytes[..len], 0xabcd), total, "{len} bytes");
+    }
+}

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use pcap_tests::compare;
 
+use super::progress;
 use super::terms::TermArgs;
 
 /// Compare two captures by what they mean.
@@ -31,7 +32,12 @@ pub struct DiffArgs {
 }
 
 pub fn run(args: &DiffArgs) -> Result<u8> {
-    let [one, other] = [&args.a, &args.b].map(|file| super::recorded(file));
-    let verdict = compare::compare(&one?, &other?, &args.terms.terms());
+    let files = [&args.a, &args.b];
+    let open = |file: &PathBuf| progress::open(file).with_context(|| file.display().to_string());
+    let mut readers = [open(&args.a)?, open(&args.b)?];
+    let (verdict, summaries, ends) = compare::files(&mut readers, &args.terms.terms());
+    for (((file, reader), summary), end) in files.iter().zip(&readers).zip(&summaries).zip(ends) {
+        super::told_end(file, reader, summary, end)?;
+    }
     super::told_verdict(&verdict, args.terms.quiet)
 }

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pcap_tests::capture::Reader;
-use pcap_tests::flows::Summary;
+use pcap_tests::flows::{Detail, Summary};
 use pcap_tests::report::{self, Limits};
 
-use super::progress::Progress;
+use super::progress;
 
 /// Tell what a capture holds: hosts, flows, and what to look at, with frame numbers.
 #[derive(Args, Debug)]
@@ -39,9 +38,6 @@ pub struct InfoArgs {
     flows: usize,
 }
 
-/// Flows that have ended and are kept in memory.
-const KEPT: usize = 100_000;
-
 pub fn run(args: &InfoArgs) -> Result<u8> {
     let mut status = 0;
     for file in &args.files {
@@ -58,18 +54,12 @@ pub fn run(args: &InfoArgs) -> Result<u8> {
 
 fn one(file: &Path, args: &InfoArgs) -> Result<()> {
     let name = file.display().to_string();
-    let mut reader = Reader::open(file).with_context(|| name.clone())?;
-    let mut summary = Summary::new(KEPT);
-    let mut progress = Progress::new();
-    let end = loop {
-        match reader.next() {
-            Ok(Some(frame)) => summary.add(&frame),
-            Ok(None) => break None,
-            Err(error) => break Some(error),
-        }
-        progress.tick(&reader);
+    let mut reader = progress::open(file).with_context(|| name.clone())?;
+    let mut summary = match args.flow {
+        Some(number) => Summary::watching(number, Detail::Sums),
+        None => Summary::new(args.flows),
     };
-    drop(progress);
+    let end = summary.read(&mut reader);
     match end {
         Some(error) if summary.frames == 0 => return Err(error).context(name),
         Some(error) => {

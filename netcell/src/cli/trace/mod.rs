@@ -72,22 +72,23 @@ fn is_closed(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
-/// A capture summed up with every step. One that ends early is used as far as it goes, and told.
-fn recorded(file: &Path) -> anyhow::Result<Summary> {
-    let name = || file.display().to_string();
-    let mut reader = Reader::open(file).with_context(name)?;
-    let mut summary = Summary::recording();
-    match summary.read(&mut reader) {
-        Some(error) if summary.frames == 0 => return Err(error).with_context(name),
-        Some(error) => {
-            eprintln!("netcell: {}: {}; what stands before it is used", name(), told(error))
-        }
+/// Tells how the reading of a capture ended. One that ends early is used as far as it goes; one of which nothing could be read is an error.
+fn told_end(
+    file: &Path,
+    reader: &Reader,
+    summary: &Summary,
+    end: Option<ReadError>,
+) -> anyhow::Result<()> {
+    let name = file.display();
+    match end {
+        Some(error) if summary.frames == 0 => return Err(error).context(name.to_string()),
+        Some(error) => eprintln!("netcell: {name}: {}; what stands before it is used", told(error)),
         None => {}
     }
     if reader.skipped_count() > 0 {
-        eprintln!("netcell: {}: {} records were passed over", name(), reader.skipped_count());
+        eprintln!("netcell: {name}: {} records were passed over", reader.skipped_count());
     }
-    Ok(summary)
+    Ok(())
 }
 
 /// An error with what caused it, in one line.
@@ -97,7 +98,7 @@ fn told(error: ReadError) -> String {
 
 /// Prints what a comparison found and gives the exit status.
 fn told_verdict(verdict: &Verdict, quiet: bool) -> anyhow::Result<u8> {
-    let (flows, found) = (verdict.compared, verdict.differences.len());
+    let (flows, found) = (verdict.compared, verdict.differences.len() as u64 + verdict.untold);
     if !quiet {
         let mut out = std::io::stdout().lock();
         let told = verdict.differences.iter().try_for_each(|found| writeln!(out, "{found}"));

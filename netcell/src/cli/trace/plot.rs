@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use pcap_tests::flows::{Detail, Summary};
 use pcap_tests::plot;
+
+use super::progress;
 
 /// Draw a connection: the time-sequence graph, round trips, rate and bytes in flight.
 #[derive(Args, Debug)]
@@ -56,7 +59,10 @@ pub fn run(args: &PlotArgs) -> Result<u8> {
         from: seconds(args.from)?,
         to: args.to.map(seconds).transpose()?,
     };
-    let summary = super::recorded(&args.file)?;
+    let mut reader = progress::open(&args.file).with_context(|| name.clone())?;
+    let mut summary = Summary::watching(args.flow, Detail::Steps);
+    let end = summary.read(&mut reader);
+    super::told_end(&args.file, &reader, &summary, end)?;
     let Some(flow) = summary.flows().into_iter().find(|flow| flow.number == args.flow) else {
         bail!("{name}: no flow {}; there are {}", args.flow, summary.flow_count());
     };

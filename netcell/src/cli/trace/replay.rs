@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pcap_tests::capture::Reader;
 use pcap_tests::compare;
 use pcap_tests::replay::{self, Outcome, Role, Settings};
 
 use super::on::On;
+use super::progress;
 use super::tape::Tape;
 use super::terms::TermArgs;
 
@@ -53,7 +53,7 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
         Some(tape) => tape.add(time, is_ours, bytes),
         None => Ok(()),
     };
-    let open = || Reader::open(&args.file);
+    let open = || progress::open(&args.file);
     let settings = Settings {
         system: args.on.into(),
         max_gap: Duration::from_secs(args.max_gap),
