@@ -66,7 +66,7 @@ impl Talk {
         out.extend(self.next[side].to_be_bytes());
         let ack = if flags & ACK != 0 { self.next[1 - side] } else { 0 };
         out.extend(ack.to_be_bytes());
-        out.extend([((20 + options) / 4 << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        out.extend([(((20 + options) / 4) << 4) as u8, flags, 0xff, 0xff, 0, 0, 0, 0]);
         match flags & SYN {
             0 => out.extend([1, 1, 8, 10]),
             _ => out.extend([2, 4, 5, 0xb4, 4, 2, 8, 10]),

@@ -86,7 +86,7 @@ fn ip_within_ip_is_read_to_a_depth() {
 
 #[test]
 fn the_sum_is_that_of_16_bit_words_at_any_length() {
-    let bytes: Vec<u8> = (0..2000_u32).map(|n| (n * n >> 3) as u8 | 0xc0).collect();
+    let bytes: Vec<u8> = (0..2000_u32).map(|n| ((n * n) >> 3) as u8 | 0xc0).collect();
     for len in (0..70).chain([1459, 1460, 2000]) {
         let words = bytes[..len].chunks(2);
         let mut total = 0xabcd_u32;
