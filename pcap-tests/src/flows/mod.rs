@@ -194,6 +194,11 @@ impl Summary {
 
     /// Takes a frame in.
     pub fn add(&mut self, frame: &Frame<'_>) {
+        self.add_read(frame, &Packet::of(frame));
+    }
+
+    /// Takes in a frame that was taken apart before.
+    pub fn add_read(&mut self, frame: &Frame<'_>, packet: &Result<Packet<'_>, packet::Fault>) {
         self.frames += 1;
         self.bytes += u64::from(frame.wire_len);
         self.cut += u64::from((frame.bytes.len() as u64) < u64::from(frame.wire_len));
@@ -205,13 +210,13 @@ impl Summary {
         if !self.links.contains(&frame.link) {
             self.links.push(frame.link);
         }
-        match Packet::of(frame) {
-            Ok(packet) => self.packet(frame, &packet),
+        match packet {
+            Ok(packet) => self.packet(frame, packet),
             Err(fault) => {
                 self.anomalies.add(Kind::Malformed, frame.number);
                 self.protocol("unreadable");
                 if self.faults.len() < MAX_FAULTS {
-                    self.faults.push((frame.number, fault));
+                    self.faults.push((frame.number, *fault));
                 }
             }
         }
@@ -403,6 +408,18 @@ impl Summary {
     /// Hands out the flows that are over: the summary keeps them no longer.
     pub fn take_finished(&mut self) -> Vec<Flow> {
         std::mem::take(&mut self.done)
+    }
+
+    /// Whether a TCP connection between these is open, or has just ended.
+    pub fn has_open(&self, one: Endpoint, other: Endpoint) -> bool {
+        self.open.contains_key(&Key::of(Protocol::Tcp, one, other))
+    }
+
+    /// The TCP connection between these is over, if it looks like it or not.
+    pub fn end(&mut self, one: Endpoint, other: Endpoint) {
+        if let Some(flow) = self.open.remove(&Key::of(Protocol::Tcp, one, other)) {
+            self.finish(*flow);
+        }
     }
 
     /// The capture has ended: hands out the flows that are left, in the order in which they began.

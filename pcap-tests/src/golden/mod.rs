@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::Reader;
-use crate::compare::{self, Aspect, Terms};
+use crate::compare::{Aspect, Terms};
 use crate::replay::{self, Outcome, ReplayError, Role, Settings};
 
 pub use update::update;
@@ -69,22 +69,23 @@ impl Golden {
     /// Plays a capture that stands for the file.
     fn replay_of(&self, file: &Arc<[u8]>) -> Result<Played, ReplayError> {
         let open = || Reader::new(Cursor::new(Arc::clone(file)));
+        let settings = Settings { terms: self.terms.clone(), ..Settings::of(&self.roles) };
         let mut frames = Vec::new();
         let mut sink = |time: Duration, is_ours: bool, bytes: &[u8]| {
             frames.push((time, is_ours, bytes.to_vec()));
             Ok(())
         };
-        let outcome = replay::replay(&open, &Settings::of(&self.roles), &mut sink)?;
+        let outcome = replay::replay(&open, &settings, &mut sink)?;
         Ok(Played { outcome, frames })
     }
 
     /// What the stack did otherwise, told; none: it passes. Errors: it cannot be played at all.
     pub fn complaint(&self, played: &Played) -> Result<Option<String>, String> {
         let outcome = &played.outcome;
-        if outcome.recorded.flow_count() == 0 && outcome.left_out.is_empty() {
+        if outcome.flows == 0 && outcome.left_out.is_empty() {
             return Err("nobody whom the stack plays is in the capture".into());
         }
-        let verdict = compare::compare(&outcome.recorded, &outcome.replayed, &self.terms);
+        let verdict = &outcome.verdict;
         let mut told: Vec<String> = Vec::new();
         // A flow that is not played is not held to.
         if self.terms.aspects.contains(&Aspect::Flows) {

@@ -360,6 +360,13 @@ impl Live {
         found.or(self.stamps.front()).map_or(0, |(value, _)| *value)
     }
 
+    /// The conversation is over in the record: its program ends, too.
+    pub fn end(&mut self, kernel: &mut dyn Kernel) {
+        if let Some(socket) = self.socket.take() {
+            kernel.abort(socket);
+        }
+    }
+
     /// What the comparison does not say: segments that could never be fed.
     pub fn stuck(&self, (host, port): Endpoint, (peer, service): Endpoint) -> Option<String> {
         let name = format!("{host} port {port} and {peer} port {service}");

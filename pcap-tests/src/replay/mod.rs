@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::capture::{ReadError, Reader};
-use crate::flows::Summary;
+use crate::compare::{Terms, Verdict};
 use crate::namespace::KernelError;
 use crate::packet::Endpoint;
 use crate::script::System;
@@ -71,6 +71,8 @@ pub struct Settings {
     pub system: System,
     /// In real time: no longer is waited for the next frame while something is under way. What is at rest waits a second.
     pub max_gap: Duration,
+    /// What is compared.
+    pub terms: Terms,
 }
 
 impl Settings {
@@ -79,16 +81,17 @@ impl Settings {
 
     /// Our stack plays these.
     pub fn of(roles: &[Role]) -> Self {
-        Self { roles: roles.to_vec(), system: System::Ours, max_gap: Self::MAX_GAP }
+        let terms = Terms::default();
+        Self { roles: roles.to_vec(), system: System::Ours, max_gap: Self::MAX_GAP, terms }
     }
 }
 
 /// What a replay gave.
 pub struct Outcome {
-    /// The flows that were replayed, as recorded.
-    pub recorded: Summary,
-    /// The same as the kernel played them.
-    pub replayed: Summary,
+    /// Flows that were replayed.
+    pub flows: u64,
+    /// In what they differ from what was recorded. The second trace is what was played.
+    pub verdict: Verdict,
     /// Flows of ours that could not be replayed: number in the capture, why.
     pub left_out: Vec<(u64, &'static str)>,
     /// What the comparison does not show, although it is no agreement.

@@ -6,20 +6,32 @@ use std::time::Duration;
 use super::Role;
 use super::player::Ends;
 use crate::capture::Reader;
-use crate::flows::{Opening, Protocol, Summary};
+use crate::flows::{Detail, Flow, Opening, Protocol, Summary};
 use crate::packet::{Endpoint, TcpOptions};
+
+/// Frames between two looks for flows that are over.
+const STRIDE: u64 = 4096;
+
+/// What the first flow says that says anything, with its number.
+type First<T> = Option<(u64, T)>;
+
+fn first<T: Copy>(known: &mut First<T>, flow: &Flow, said: Option<T>) {
+    if let Some(said) = said
+        && known.is_none_or(|(number, _)| flow.number < number)
+    {
+        *known = Some((flow.number, said));
+    }
+}
 
 /// What has to be known before the first frame.
 #[derive(Default)]
 pub struct Plan {
     /// Endpoints of ours that accepted a connection, and when the first began.
     pub listens: BTreeMap<Endpoint, Duration>,
-    /// What the side that we play offered.
-    pub options: Option<TcpOptions>,
-    /// The shift of its windows.
-    pub window_scale: Option<u8>,
+    options: First<TcpOptions>,
+    window_scale: First<u8>,
     /// The largest segment that it offered to take, by family.
-    mss: BTreeMap<bool, u16>,
+    mss: BTreeMap<bool, First<u16>>,
     pub left_out: Vec<(u64, &'static str)>,
     /// Calls that our side never answered, and not later, either: the stack would.
     pub silent: BTreeSet<Ends>,
@@ -27,59 +39,75 @@ pub struct Plan {
 
 impl Plan {
     pub fn of(reader: &mut Reader, roles: &[Role]) -> Self {
-        let (mut plan, mut summary) = (Self::default(), Summary::new(usize::MAX));
+        let (mut plan, mut summary) = (Self::default(), Summary::passing(Detail::Sums));
         let mut answered = BTreeSet::new();
         // What cannot be read is told by the second pass.
-        let _ = summary.read(reader);
-        for flow in summary.flows() {
-            let Some(side) = (0..2).find(|side| roles.iter().any(|r| r.plays(flow.ends[*side])))
-            else {
-                continue;
-            };
-            let ends = (flow.ends[side], flow.ends[1 - side]);
-            let unanswered = flow.opening() == Opening::Unanswered && side == 1;
-            if unanswered { &mut plan.silent } else { &mut answered }.insert(ends);
-            let why = match (flow.protocol, flow.opening()) {
-                (Protocol::Udp | Protocol::Echo, _) => Some("only TCP is replayed"),
-                (_, Opening::Midstream | Opening::None) => {
-                    Some("its beginning is not in the capture")
-                }
-                (_, Opening::Unanswered) if side == 1 => {
-                    Some("its SYN was not answered in the record")
-                }
-                _ if roles.iter().any(|r| r.plays(flow.ends[1 - side])) => {
-                    Some("both sides are played")
-                }
-                _ => None,
-            };
-            if let Some(why) = why {
-                plan.left_out.push((flow.number, why));
-                continue;
-            }
-            let half = &flow.halves[side];
-            if side == 1 && half.syns > 0 {
-                plan.listens.entry(flow.ends[1]).or_insert(flow.start);
-            }
-            let other = flow.halves[1 - side].syn_options;
-            // An answer offers only what was offered.
-            let telling =
-                side == 0 || other.is_some_and(|o| o.timestamps.is_some() && o.sack_permitted);
-            if let Some(options) = half.syn_options.filter(|_| telling) {
-                plan.options.get_or_insert(options);
-            }
-            let shift = half.syn_options.and_then(|options| options.window_scale);
-            plan.window_scale = plan.window_scale.or(shift);
-            if let Some(mss) = half.syn_options.and_then(|options| options.mss) {
-                plan.mss.entry(flow.ends[0].0.is_ipv6()).or_insert(mss);
+        while let Ok(Some(frame)) = reader.next() {
+            summary.add(&frame);
+            if summary.frames.is_multiple_of(STRIDE) {
+                summary.take_finished().iter().for_each(|flow| {
+                    plan.flow(flow, roles, &mut answered);
+                });
             }
         }
+        summary.take_all().iter().for_each(|flow| plan.flow(flow, roles, &mut answered));
         plan.silent.retain(|ends| !answered.contains(ends));
+        plan.left_out.sort_unstable();
         plan
+    }
+
+    /// Takes in what a flow tells. They come in the order in which they ended.
+    fn flow(&mut self, flow: &Flow, roles: &[Role], answered: &mut BTreeSet<Ends>) {
+        let Some(side) = (0..2).find(|side| roles.iter().any(|r| r.plays(flow.ends[*side]))) else {
+            return;
+        };
+        let ends = (flow.ends[side], flow.ends[1 - side]);
+        let unanswered = flow.opening() == Opening::Unanswered && side == 1;
+        if unanswered { &mut self.silent } else { answered }.insert(ends);
+        let why = match (flow.protocol, flow.opening()) {
+            (Protocol::Udp | Protocol::Echo, _) => Some("only TCP is replayed"),
+            (_, Opening::Midstream | Opening::None) => Some("its beginning is not in the capture"),
+            (_, Opening::Unanswered) if side == 1 => Some("its SYN was not answered in the record"),
+            _ if roles.iter().any(|r| r.plays(flow.ends[1 - side])) => {
+                Some("both sides are played")
+            }
+            _ => None,
+        };
+        if let Some(why) = why {
+            self.left_out.push((flow.number, why));
+            return;
+        }
+        let half = &flow.halves[side];
+        if side == 1 && half.syns > 0 {
+            let from = self.listens.entry(flow.ends[1]).or_insert(flow.start);
+            *from = flow.start.min(*from);
+        }
+        let other = flow.halves[1 - side].syn_options;
+        // An answer offers only what was offered.
+        let telling =
+            side == 0 || other.is_some_and(|o| o.timestamps.is_some() && o.sack_permitted);
+        let Some(options) = half.syn_options else { return };
+        first(&mut self.options, flow, Some(options).filter(|_| telling));
+        first(&mut self.window_scale, flow, options.window_scale);
+        let is_v6 = flow.ends[0].0.is_ipv6();
+        first(self.mss.entry(is_v6).or_default(), flow, options.mss);
+    }
+
+    /// What the side that we play offered.
+    pub fn options(&self) -> Option<TcpOptions> {
+        self.options.map(|(_, options)| options)
+    }
+
+    /// The shift of its windows.
+    pub fn window_scale(&self) -> Option<u8> {
+        self.window_scale.map(|(_, shift)| shift)
     }
 
     /// The MTU behind the segment sizes that were offered.
     pub fn mtu(&self) -> u32 {
-        let of = |(v6, mss): (&bool, &u16)| u32::from(*mss) + if *v6 { 60 } else { 40 };
-        self.mss.iter().map(of).max().unwrap_or(1500).clamp(1280, 65_535)
+        let of = |(v6, mss): (&bool, &First<u16>)| {
+            mss.map(|(_, mss)| u32::from(mss) + if *v6 { 60 } else { 40 })
+        };
+        self.mss.iter().filter_map(of).max().unwrap_or(1500).clamp(1280, 65_535)
     }
 }

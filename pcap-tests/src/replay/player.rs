@@ -9,8 +9,9 @@ use super::live::Live;
 use super::plan::Plan;
 use super::{Outcome, ReplayError, Settings, Sink};
 use crate::capture::{Frame, LinkType};
+use crate::compare::Comparison;
 use crate::flows::Summary;
-use crate::packet::{ACK, Body, Endpoint, Packet, SYN, Tcp};
+use crate::packet::{ACK, Body, Endpoint, Fault, Packet, SYN, Tcp};
 
 /// Our endpoint and the other side's.
 pub type Ends = (Endpoint, Endpoint);
@@ -31,6 +32,7 @@ pub struct Player<'a> {
     sent: u64,
     recorded: Summary,
     replayed: Summary,
+    comparison: Comparison<'a>,
     notes: Vec<String>,
     shortened: [(u64, Duration); 2],
     /// Where programs read to.
@@ -44,6 +46,10 @@ const REST: Duration = Duration::from_secs(1);
 /// How late a kernel in real time may be with its last frames.
 const LATE: Duration = Duration::from_millis(20);
 const READ: usize = 64 << 10;
+/// Frames between two looks for conversations that are over.
+const STRIDE: u64 = 4096;
+/// Conversations of which is told that something could not be fed.
+const MAX_NOTES: usize = 1000;
 
 impl<'a> Player<'a> {
     /// Makes a kernel ready: what the side offered, and its addresses.
@@ -53,7 +59,7 @@ impl<'a> Player<'a> {
         kernel: &'a mut dyn Kernel,
         sink: Sink<'a>,
     ) -> Result<Self, ReplayError> {
-        if let Some(options) = plan.options {
+        if let Some(options) = plan.options() {
             let offers = [
                 ("net/ipv4/tcp_timestamps", options.timestamps.is_some()),
                 ("net/ipv4/tcp_sack", options.sack_permitted),
@@ -63,7 +69,7 @@ impl<'a> Player<'a> {
                 kernel.sysctl(path, if is_offered { "1" } else { "0" })?;
             }
         }
-        if let Some(shift) = plan.window_scale {
+        if let Some(shift) = plan.window_scale() {
             kernel.limit_window((1 << (16 + u32::from(shift.min(14)))) - 1)?;
         }
         let mut player = Self {
@@ -77,8 +83,9 @@ impl<'a> Player<'a> {
             work: Vec::new(),
             origin: None,
             sent: 0,
-            recorded: Summary::recording(),
-            replayed: Summary::recording(),
+            recorded: Summary::passing(settings.terms.detail()),
+            replayed: Summary::passing(settings.terms.detail()),
+            comparison: Comparison::new(&settings.terms),
             notes: Vec::new(),
             shortened: [(0, Duration::ZERO); 2],
             room: vec![0; READ],
@@ -110,17 +117,48 @@ impl<'a> Player<'a> {
         // A clock that lies by centuries would fire every timer of centuries.
         let at = frame.time.saturating_sub(origin);
         self.advance(at.min(self.kernel.now() + MAX_GAP))?;
-        let Ok(packet) = Packet::of(frame) else { return Ok(()) };
-        let (Body::Tcp(tcp), 0) = (packet.body, packet.tunnels) else {
-            return Ok(());
-        };
+        let packet = Packet::of(frame);
+        let Ok(Packet { body: Body::Tcp(tcp), tunnels: 0, .. }) = packet else { return Ok(()) };
         let plays = |end| self.settings.roles.iter().any(|role| role.plays(end));
         match (plays(tcp.src), plays(tcp.dst)) {
             (true, false) => self.ours(frame, &tcp),
             (false, true) => self.theirs(frame, &tcp),
             _ => return Ok(()),
         }
-        self.settle()
+        if !self.work.is_empty() {
+            self.recorded.add_read(frame, &packet);
+        }
+        self.settle()?;
+        if self.recorded.frames.is_multiple_of(STRIDE) {
+            self.compare_finished();
+        }
+        Ok(())
+    }
+
+    /// What is over in the record is compared and forgotten.
+    fn compare_finished(&mut self) {
+        for flow in self.recorded.take_finished() {
+            let [caller, called] = flow.ends;
+            // Another conversation of the same ports goes on.
+            if !self.recorded.has_open(caller, called) {
+                self.replayed.end(caller, called);
+                self.forget((caller, called));
+                self.forget((called, caller));
+            }
+            self.comparison.take(0, flow);
+        }
+        for flow in self.replayed.take_finished() {
+            self.comparison.take(1, flow);
+        }
+    }
+
+    fn forget(&mut self, ends: Ends) {
+        if let Some(mut live) = self.live.remove(&ends) {
+            if self.notes.len() < MAX_NOTES {
+                self.notes.extend(live.stuck(ends.0, ends.1));
+            }
+            live.end(self.kernel);
+        }
     }
 
     /// Lets time pass: every timer of the kernel fires when it is due. Real time passes only as long as that may show something.
@@ -166,7 +204,6 @@ impl<'a> Player<'a> {
             self.live.insert(ends, live);
         }
         if let Some(live) = self.live.get_mut(&ends) {
-            self.recorded.add(frame);
             live.recorded(tcp, frame.time);
             self.work.push(ends);
         }
@@ -186,7 +223,6 @@ impl<'a> Player<'a> {
             self.live.insert(ends, Live::called(tcp));
         }
         let Some(live) = self.live.get_mut(&ends) else { return };
-        self.recorded.add(frame);
         live.queue(frame, tcp);
         self.work.push(ends);
     }
@@ -203,7 +239,8 @@ impl<'a> Player<'a> {
     /// Feeds what waits for a conversation, up to what acknowledges bytes that the stack has not sent.
     fn release(&mut self, ends: Ends) -> Result<(), ReplayError> {
         while let Some(bytes) = self.live.get_mut(&ends).and_then(Live::next_to_feed) {
-            self.show(self.kernel.now(), false, &bytes)?;
+            let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
+            self.show((self.kernel.now(), false), &bytes, &packet)?;
             self.kernel.arrive(bytes)?;
             self.collect()?;
         }
@@ -238,27 +275,33 @@ impl<'a> Player<'a> {
     fn collect(&mut self) -> Result<(), ReplayError> {
         for (at, bytes) in self.kernel.sent()? {
             let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
-            let Ok(Packet { body: Body::Tcp(tcp), .. }) = packet else { continue };
+            let Ok(Packet { body: Body::Tcp(tcp), .. }) = &packet else { continue };
             if let Some(live) = self.live.get_mut(&(tcp.src, tcp.dst)) {
-                live.sent(&tcp, at);
+                live.sent(tcp, at);
                 self.work.push((tcp.src, tcp.dst));
-                self.show(at, true, &bytes)?;
+                self.show((at, true), &bytes, &packet)?;
             }
         }
         Ok(())
     }
 
-    fn show(&mut self, at: Duration, is_ours: bool, bytes: &[u8]) -> Result<(), ReplayError> {
+    fn show(
+        &mut self,
+        (at, is_ours): (Duration, bool),
+        bytes: &[u8],
+        packet: &Result<Packet<'_>, Fault>,
+    ) -> Result<(), ReplayError> {
         self.sent += 1;
         let time = at + self.origin.unwrap_or_default();
-        self.replayed.add(&Frame {
+        let frame = Frame {
             number: self.sent,
             time,
             interface: 0,
             link: LinkType::Ethernet,
             wire_len: bytes.len() as u32,
             bytes,
-        });
+        };
+        self.replayed.add_read(&frame, packet);
         Ok((self.sink)(time, is_ours, bytes)?)
     }
 
@@ -275,9 +318,12 @@ impl<'a> Player<'a> {
             .collect();
         stuck.sort();
         self.notes.extend(stuck);
+        self.compare_finished();
+        self.recorded.take_all().into_iter().for_each(|flow| self.comparison.take(0, flow));
+        self.replayed.take_all().into_iter().for_each(|flow| self.comparison.take(1, flow));
         Ok(Outcome {
-            recorded: self.recorded,
-            replayed: self.replayed,
+            flows: self.recorded.flow_count(),
+            verdict: self.comparison.finish(),
             left_out: self.plan.left_out.clone(),
             notes: self.notes,
             shortened: self.shortened,

@@ -12,7 +12,7 @@ use netstack_host::pcapng::{self, Way};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::compare::{self, Terms};
+use crate::compare::Aspect;
 
 /// What a host sends and receives, as a file.
 struct Tape(Mutex<Vec<u8>>);
@@ -100,7 +100,7 @@ fn what_our_stack_did_it_does_again_on_either_side() {
         for (file, role) in files.iter().zip([client, server]) {
             let (outcome, _) = played(file, role);
             assert_eq!((outcome.notes, outcome.left_out), (vec![], vec![]), "{role}");
-            let verdict = compare::compare(&outcome.recorded, &outcome.replayed, &Terms::default());
+            let verdict = outcome.verdict;
             assert_eq!((verdict.compared, verdict.differences), (1, vec![]), "{role}");
         }
     }
@@ -132,9 +132,9 @@ fn another_answer_of_the_stack_is_told() {
         }
     }
     let (outcome, _) = played(&forged, "10.0.0.1");
-    let verdict = compare::compare(&outcome.recorded, &outcome.replayed, &Terms::default());
+    let verdict = &outcome.verdict;
     let aspects: Vec<_> = verdict.differences.iter().map(|d| d.aspect).collect();
-    assert_eq!(aspects, [compare::Aspect::Retransmissions]);
+    assert_eq!(aspects, [Aspect::Retransmissions]);
 }
 
 /// The frames of a capture, with their times.
@@ -168,11 +168,11 @@ fn an_end_that_was_captured_before_the_last_bytes_comes_after_them() {
         pcapng::packet(&mut moved, 0, at, Way::Outbound, &bytes).expect("memory");
     }
     let (outcome, _) = played(&moved, "10.0.0.1");
-    let verdict = compare::compare(&outcome.recorded, &outcome.replayed, &Terms::default());
+    let verdict = &outcome.verdict;
     assert_eq!(verdict.compared, 1);
     let told = verdict.differences.iter();
     // What is out of order looks as if something had been sent again.
-    let found: Vec<_> = told.filter(|d| d.aspect != compare::Aspect::Retransmissions).collect();
+    let found: Vec<_> = told.filter(|d| d.aspect != Aspect::Retransmissions).collect();
     assert!(found.is_empty(), "{found:?}");
 }
 
@@ -186,7 +186,7 @@ fn a_call_that_our_side_never_answered_is_left_out() {
         pcapng::packet(&mut calls, 0, at, Way::Outbound, &bytes).expect("memory");
     }
     let (outcome, sent) = played(&calls, "10.0.0.2");
-    assert_eq!((outcome.recorded.flow_count(), sent), (0, vec![]));
+    assert_eq!((outcome.flows, sent), (0, vec![]));
     assert_eq!(outcome.left_out, [(1, "its SYN was not answered in the record")]);
 }
 
@@ -194,7 +194,7 @@ fn a_call_that_our_side_never_answered_is_left_out() {
 fn flows_without_a_beginning_are_left_out_and_roles_are_read() {
     let [file, _] = recorded(3, Faults::default(), Family::V4, 5000);
     let (outcome, _) = played(&file, "192.0.2.7");
-    assert_eq!(outcome.recorded.flow_count(), 0);
+    assert_eq!(outcome.flows, 0);
     for text in ["10.0.0.1", "10.0.0.1:80", "fd00::1", "[fd00::1]:80"] {
         assert!(text.parse::<Role>().is_ok(), "{text}");
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pcap_tests::compare;
 use pcap_tests::replay::{self, Outcome, Role, Settings};
 
 use super::on::On;
@@ -57,23 +56,23 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
     let settings = Settings {
         system: args.on.into(),
         max_gap: Duration::from_secs(args.max_gap),
+        terms: args.terms.terms(),
         ..Settings::of(&args.roles)
     };
     let outcome = replay::replay(&open, &settings, &mut sink).with_context(|| name.clone())?;
     if let Some(tape) = out {
         tape.finish()?;
     }
-    let verdict = compare::compare(&outcome.recorded, &outcome.replayed, &args.terms.terms());
     for note in &outcome.notes {
         eprintln!("netcell: {name}: {note}");
     }
-    if outcome.recorded.flow_count() == 0 {
+    if outcome.flows == 0 {
         match outcome.left_out.first() {
             Some((flow, why)) => bail!("{name}: nothing to replay: flow {flow}: {why}"),
             None => bail!("{name}: nobody of that address is in the capture"),
         }
     }
-    let status = super::told_verdict(&verdict, args.terms.quiet)?;
+    let status = super::told_verdict(&outcome.verdict, args.terms.quiet)?;
     if !args.terms.quiet {
         tell_rest(&name, &outcome);
     }
