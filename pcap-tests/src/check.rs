@@ -206,7 +206,7 @@ fn verdict_of(case: &Case, system: System) -> Verdict {
     let ended = catch_unwind(AssertUnwindSafe(|| match &case.kind {
         Kind::Script => script(&case.path, system),
         Kind::Scenario => scenario(&case.path),
-        Kind::Golden(golden) => golden_plays(golden),
+        Kind::Golden(golden) => golden_plays(golden, system),
         Kind::Broken(why) => Verdict::Unreadable(why.clone()),
     }));
     ended.unwrap_or_else(|panic| {
@@ -234,8 +234,8 @@ fn script(path: &Path, system: System) -> Verdict {
 }
 
 /// A capture to which the stack is held.
-fn golden_plays(golden: &Golden) -> Verdict {
-    let played = match golden.replay() {
+fn golden_plays(golden: &Golden, system: System) -> Verdict {
+    let played = match golden.replay(system) {
         Ok(played) => played,
         Err(error) => return Verdict::Unreadable(error.to_string()),
     };

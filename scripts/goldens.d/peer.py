@@ -42,6 +42,8 @@ class Peer:
     def socket(self, family):
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A namespace may be kept from it as its default; a socket of root is not.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
         for option in self.options:
             made.setsockopt(*option)
         return made

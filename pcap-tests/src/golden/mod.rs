@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::capture::Reader;
 use crate::compare::{Aspect, Terms};
 use crate::replay::{self, Outcome, ReplayError, Role, Settings};
+use crate::script::System;
 
 pub use update::update;
 
@@ -61,15 +62,16 @@ impl Golden {
         format!("{} as {}", file.unwrap_or_default(), roles.join(", "))
     }
 
-    /// Plays it. Errors: the file cannot be read.
-    pub fn replay(&self) -> Result<Played, ReplayError> {
-        self.replay_of(&Arc::from(fs::read(&self.file)?))
+    /// Plays it over a kernel. Errors: the file cannot be read, or the kernel not be had.
+    pub fn replay(&self, system: System) -> Result<Played, ReplayError> {
+        self.replay_of(&Arc::from(fs::read(&self.file)?), system)
     }
 
     /// Plays a capture that stands for the file.
-    fn replay_of(&self, file: &Arc<[u8]>) -> Result<Played, ReplayError> {
+    fn replay_of(&self, file: &Arc<[u8]>, system: System) -> Result<Played, ReplayError> {
         let open = || Reader::new(Cursor::new(Arc::clone(file)));
-        let settings = Settings { terms: self.terms.clone(), ..Settings::of(&self.roles) };
+        let terms = self.terms.clone();
+        let settings = Settings { system, terms, ..Settings::of(&self.roles) };
         let mut frames = Vec::new();
         let mut sink = |time: Duration, is_ours: bool, bytes: &[u8]| {
             frames.push((time, is_ours, bytes.to_vec()));

@@ -12,6 +12,7 @@ use netstack_host::pcapng::{self, Way};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::{Exchanged, Golden};
+use crate::script::System;
 
 /// Two sides of one capture, each played by the stack, may change it in turns; more often than that they contradict each other.
 const MAX_ROUNDS: usize = 4;
@@ -24,7 +25,8 @@ pub fn update(path: &Path, goldens: &[&Golden]) -> Result<bool, String> {
     for _ in 0..MAX_ROUNDS {
         let mut passed = true;
         for golden in goldens {
-            let played = golden.replay_of(&file).map_err(|error| error.to_string())?;
+            let played =
+                golden.replay_of(&file, System::Ours).map_err(|error| error.to_string())?;
             if golden.complaint(&played)?.is_none() {
                 continue;
             }

@@ -61,6 +61,10 @@ pub struct Live {
     furthest: Option<Held>,
     told: u32,
     lost: u64,
+    /// Up to which number the record has sent.
+    recorded_to: Option<u32>,
+    /// Segments that were sent again: in the record, and by the stack.
+    again: [u64; 2],
     /// Recorded stamps with their times, and the stack's with theirs.
     recorded_stamps: VecDeque<(u32, Duration)>,
     stamps: VecDeque<(u32, Duration)>,
@@ -89,6 +93,8 @@ impl Live {
             furthest: None,
             told: 0,
             lost: 0,
+            recorded_to: None,
+            again: [0; 2],
             recorded_stamps: VecDeque::new(),
             stamps: VecDeque::new(),
         }
@@ -145,6 +151,13 @@ impl Live {
     pub fn recorded(&mut self, tcp: &Tcp<'_>, time: Duration) {
         if let Some((value, _)) = tcp.options.timestamps {
             remember(&mut self.recorded_stamps, value, time);
+        }
+        let len = tcp.payload_len.wrapping_add(controls(tcp.flags));
+        if len > 0 && tcp.flags & RST == 0 {
+            let end = tcp.seq.wrapping_add(len);
+            let is_new = self.recorded_to.is_none_or(|to| (end.wrapping_sub(to) as i32) > 0);
+            self.recorded_to = if is_new { Some(end) } else { self.recorded_to };
+            self.again[0] += u64::from(!is_new);
         }
         if tcp.flags & SYN != 0 {
             self.recorded_isn = Some(tcp.seq);
@@ -242,7 +255,19 @@ impl Live {
         let end = end.wrapping_add(controls(tcp.flags));
         if (end.wrapping_sub(self.sent) as i32) > 0 {
             self.sent = end;
+        } else if tcp.payload_len + controls(tcp.flags) > 0 {
+            self.again[1] += 1;
         }
+    }
+
+    /// How many segments the record has sent again.
+    pub fn recorded_again(&self) -> u64 {
+        self.again[0]
+    }
+
+    /// Whether the record has sent something again that the stack has not.
+    pub fn is_behind(&self) -> bool {
+        self.again[1] < self.again[0]
     }
 
     /// Keeps a recorded segment of the other side.

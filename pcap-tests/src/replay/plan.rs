@@ -108,6 +108,8 @@ impl Plan {
         let of = |(v6, mss): (&bool, &First<u16>)| {
             mss.map(|(_, mss)| u32::from(mss) + if *v6 { 60 } else { 40 })
         };
-        self.mss.iter().filter_map(of).max().unwrap_or(1500).clamp(1280, 65_535)
+        // A program may have asked for small segments (TCP_MAXSEG); IPv6 wants links of 1,280 bytes.
+        let least = if self.mss.contains_key(&true) { 1280 } else { 296 };
+        self.mss.iter().filter_map(of).max().unwrap_or(1500).clamp(least, 65_535)
     }
 }

@@ -43,6 +43,8 @@ pub struct Player<'a> {
 const MAX_GAP: Duration = Duration::from_secs(3 * 3600);
 /// What is at rest shows nothing new after this.
 const REST: Duration = Duration::from_secs(1);
+/// A timer of the record fires no sooner than one of the kernel that is due so soon: clocks tick, and whoever captures is late.
+const TICK: Duration = Duration::from_millis(4);
 /// How late a kernel in real time may be with its last frames.
 const LATE: Duration = Duration::from_millis(20);
 const READ: usize = 64 << 10;
@@ -121,7 +123,14 @@ impl<'a> Player<'a> {
         let Ok(Packet { body: Body::Tcp(tcp), tunnels: 0, .. }) = packet else { return Ok(()) };
         let plays = |end| self.settings.roles.iter().any(|role| role.plays(end));
         match (plays(tcp.src), plays(tcp.dst)) {
-            (true, false) => self.ours(frame, &tcp),
+            (true, false) => {
+                let ends = (tcp.src, tcp.dst);
+                let before = self.live.get(&ends).map_or(0, Live::recorded_again);
+                self.ours(frame, &tcp);
+                if self.live.get(&ends).is_some_and(|live| live.recorded_again() > before) {
+                    self.catch_up(ends)?;
+                }
+            }
             (false, true) => self.theirs(frame, &tcp),
             _ => return Ok(()),
         }
@@ -207,6 +216,19 @@ impl<'a> Player<'a> {
             live.recorded(tcp, frame.time);
             self.work.push(ends);
         }
+    }
+
+    /// What was sent again in the record is sent again by the kernel before anything of the other side answers it, where it is due.
+    fn catch_up(&mut self, ends: Ends) -> Result<(), ReplayError> {
+        let late = if self.kernel.clock() == Clock::Real { LATE } else { TICK };
+        let limit = self.kernel.now() + late;
+        while self.live.get(&ends).is_some_and(Live::is_behind) {
+            match self.kernel.run(limit)? {
+                Pause::Sent => self.settle()?,
+                Pause::Limit => break,
+            }
+        }
+        Ok(())
     }
 
     /// A segment of the other side: it is fed to the stack, as soon as it can have been sent.

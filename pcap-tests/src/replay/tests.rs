@@ -177,6 +177,29 @@ fn an_end_that_was_captured_before_the_last_bytes_comes_after_them() {
 }
 
 #[test]
+fn whoever_captures_a_little_late_changes_no_retransmission() {
+    let [file, _] = recorded(3, Faults::default(), Family::V4, 5000);
+    let mut frames = frames(file).into_iter();
+    let (begin, syn) = frames.find(|(_, bytes)| bytes.get(47) == Some(&2)).expect("a SYN");
+    let mut late = Vec::new();
+    pcapng::section(&mut late, "test").expect("memory");
+    pcapng::interface(&mut late, "a", 1).expect("memory");
+    // The first SYN is lost, and seen 300 microseconds after it was sent; the second is answered at once.
+    let mut again = syn.clone();
+    again[19] ^= 1;
+    let second = begin + 1_000_000_000;
+    for (at, bytes) in [(begin + 300_000, syn), (second, again)] {
+        pcapng::packet(&mut late, 0, at, Way::Outbound, &bytes).expect("memory");
+    }
+    for (at, bytes) in frames {
+        let at = second + 100_000 + (at - begin);
+        pcapng::packet(&mut late, 0, at, Way::Outbound, &bytes).expect("memory");
+    }
+    let verdict = played(&late, "10.0.0.1").0.verdict;
+    assert_eq!((verdict.compared, verdict.differences), (1, vec![]));
+}
+
+#[test]
 fn a_call_that_our_side_never_answered_is_left_out() {
     let [file, _] = recorded(3, Faults::default(), Family::V4, 5000);
     let mut calls = Vec::new();

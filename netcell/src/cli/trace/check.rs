@@ -19,7 +19,7 @@ use super::on::On;
 Examples:
   netcell trace check tests/network
   netcell trace check tests/network --junit report.xml
-  netcell trace check --on linux tests/network     is it so on Linux? (root, real time; scripts)
+  netcell trace check --on linux tests/network     is it so on Linux? (root, real time)
   netcell trace check --update tests/network       goldens that differ are shown, then rewritten
 
 The last line is `N passed, N failed`, and with --update how many captures were rewritten. The exit status is 0 where all passed,

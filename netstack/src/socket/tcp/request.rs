@@ -260,7 +260,10 @@ impl TcpEndpoint {
             RequestDisposition::OutOfWindow(answer) | RequestDisposition::Stray(answer) => {
                 self.answer_stray(to.now, flow, answer);
             }
-            RequestDisposition::Repeat => self.repeat(to.now, key, &request),
+            RequestDisposition::Repeat => {
+                self.postpone(to.now, key, &request);
+                self.repeat(to.now, key, &request);
+            }
             RequestDisposition::Deferred => stats.tcp_ext.tcp_defer_accept_drop.inc(),
             RequestDisposition::End(answer) => {
                 stats.tcp.attempt_fails.inc();
@@ -290,6 +293,17 @@ impl TcpEndpoint {
             });
         }
         true
+    }
+
+    /// The wait for the next SYN-ACK begins anew, as on Linux where a SYN that came again was answered (tcp_check_req).
+    fn postpone(&self, now: Instant, key: FlowKey, request: &Request) {
+        let deadline = ListenQueue::<()>::deadline(now, request.retries);
+        let requests = &self.host.shared().tcp.requests;
+        let Role::Listener(queue) = &mut self.inner.lock().role else { return };
+        requests.with(&key, |request| request.deadline = deadline);
+        queue.postpone(now, key, request.retries, |flow, at| {
+            requests.with(flow, |request| request.deadline == at).unwrap_or(false)
+        });
     }
 
     /// Sends the SYN-ACK of a request again.

@@ -140,7 +140,11 @@ impl<T> ListenQueue<T> {
         if retries == 0 {
             self.young = self.young.saturating_sub(1);
         }
-        // Entries of ended requests never outnumber those of live ones by more than a constant.
+        self.forget_waits(waits);
+    }
+
+    /// Entries that count no more never outnumber the requests by more than a constant.
+    fn forget_waits(&mut self, waits: impl Fn(&FlowKey, Instant) -> bool) {
         for queue in &mut self.waits {
             if queue.len() > 2 * self.handshakes + SPARE_WAITS {
                 queue.retain(|wait| waits(&wait.flow, wait.at));
@@ -154,6 +158,18 @@ impl<T> ListenQueue<T> {
             self.young = self.young.saturating_sub(1);
         }
         self.schedule(now, flow, retries);
+    }
+
+    /// A request waits from now on for its next SYN-ACK, of which there were so many; what it waited for before counts no more.
+    pub fn postpone(
+        &mut self,
+        now: Instant,
+        flow: FlowKey,
+        retries: u8,
+        waits: impl Fn(&FlowKey, Instant) -> bool,
+    ) {
+        self.schedule(now, flow, retries);
+        self.forget_waits(waits);
     }
 
     fn schedule(&mut self, now: Instant, flow: FlowKey, retries: u8) {
@@ -346,6 +362,18 @@ mod tests {
         assert_eq!(queue.next_deadline(), Some(now + 2 * second));
         queue.repeat(now, flow(1), 200);
         assert_eq!(queue.drain_requests().len(), 2);
+    }
+
+    #[test]
+    fn waits_that_begin_anew_stay_few() {
+        let mut queue = ListenQueue::<()>::new(1, 100);
+        queue.begin(Instant::ZERO, flow(1));
+        for n in 1..10_000 {
+            let now = Instant::ZERO + Duration::from_nanos(n);
+            let latest = ListenQueue::<()>::deadline(now, 0);
+            queue.postpone(now, flow(1), 0, |_, at| at == latest);
+        }
+        assert!(queue.waits[0].len() <= SPARE_WAITS + 3, "{}", queue.waits[0].len());
     }
 
     #[test]
