@@ -69,7 +69,9 @@ fn recorded() -> (Vec<Exchanged>, String, String) {
 /// The second segment with data goes out twice, though nothing was lost.
 fn sent_twice(frames: &mut Vec<Exchanged>) {
     let carries: Vec<usize> = (0..frames.len()).filter(|at| frames[*at].2.len() > 1000).collect();
-    let twice = frames[carries[1]].clone();
+    let mut twice = frames[carries[1]].clone();
+    // Another identification: it was sent, not captured, twice.
+    twice.2[19] ^= 1;
     frames.insert(carries[1] + 1, twice);
 }
 

@@ -43,8 +43,8 @@ pub struct Player<'a> {
 const MAX_GAP: Duration = Duration::from_secs(3 * 3600);
 /// What is at rest shows nothing new after this.
 const REST: Duration = Duration::from_secs(1);
-/// A timer of the record fires no sooner than one of the kernel that is due so soon: clocks tick, and whoever captures is late.
-const TICK: Duration = Duration::from_millis(4);
+/// A timer of the record fires no sooner than one of the kernel that is due so soon: whoever captures is late.
+const TICK: Duration = Duration::from_millis(1);
 /// How late a kernel in real time may be with its last frames.
 const LATE: Duration = Duration::from_millis(20);
 const READ: usize = 64 << 10;
@@ -122,22 +122,26 @@ impl<'a> Player<'a> {
         let packet = Packet::of(frame);
         let Ok(Packet { body: Body::Tcp(tcp), tunnels: 0, .. }) = packet else { return Ok(()) };
         let plays = |end| self.settings.roles.iter().any(|role| role.plays(end));
-        match (plays(tcp.src), plays(tcp.dst)) {
+        let ends = (tcp.src, tcp.dst);
+        let is_again = match (plays(tcp.src), plays(tcp.dst)) {
             (true, false) => {
-                let ends = (tcp.src, tcp.dst);
                 let before = self.live.get(&ends).map_or(0, Live::recorded_again);
                 self.ours(frame, &tcp);
-                if self.live.get(&ends).is_some_and(|live| live.recorded_again() > before) {
-                    self.catch_up(ends)?;
-                }
+                self.live.get(&ends).is_some_and(|live| live.recorded_again() > before)
             }
-            (false, true) => self.theirs(frame, &tcp),
+            (false, true) => {
+                self.theirs(frame, &tcp);
+                false
+            }
             _ => return Ok(()),
-        }
+        };
         if !self.work.is_empty() {
             self.recorded.add_read(frame, &packet);
         }
         self.settle()?;
+        if is_again {
+            self.catch_up(ends)?;
+        }
         if self.recorded.frames.is_multiple_of(STRIDE) {
             self.compare_finished();
         }
