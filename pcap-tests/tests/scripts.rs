@@ -1,4 +1,4 @@
-//! The folders of scripts and of scenarios over our stack.
+//! The folders of scripts, of scenarios and of goldens over our stack.
 
 use std::path::Path;
 
@@ -31,4 +31,9 @@ fn every_script_passes_on_the_stack() {
 #[test]
 fn every_scenario_comes_as_it_says() {
     all_pass("scenarios", 30);
+}
+
+#[test]
+fn every_golden_is_done_again() {
+    all_pass("goldens", 250);
 }

@@ -9,6 +9,7 @@ Each namespace gets a TAP device `eth0`; the first is the caller's. A line on st
     drop caller data 3   the third segment with data that the caller sends is lost; `3-5` and `3,7` are several, `all` is every one
     twice called syn 1   the first SYN of the called arrives twice
     hold caller data 4 8 the fourth segment with data takes 8 ms longer
+    behind caller data 4 2    it arrives after the two frames that the caller sends next
     unreachable caller syn 1  it is lost, and an ICMP error says that the host cannot be reached
     small 1200           what is larger (in bytes of IP) is lost, and an ICMP error says so
 
@@ -87,9 +88,10 @@ class Rule:
 
     def __init__(self, words):
         self.action, self.side, self.kind, numbers = words[:4]
-        if self.action not in ("drop", "twice", "hold", "unreachable") or self.side not in SIDES:
+        if self.action not in ("drop", "twice", "hold", "behind", "unreachable") or self.side not in SIDES:
             sys.exit(f"link.py: no rule: {' '.join(words)}")
         self.by = float(words[4]) / 1000 if self.action == "hold" else 0.0
+        self.behind = int(words[4]) if self.action == "behind" else 0
         self.ranges = [[int(n) for n in part.split("-")] for part in numbers.split(",")] if numbers != "all" else [[1, 1 << 60]]
         self.seen = 0
 
@@ -117,7 +119,7 @@ def main():
     except PermissionError:
         pass
     print("ready", flush=True)
-    waiting, number = [], 0
+    waiting, number, held = [], 0, [[], []]
     while True:
         wait = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
         for device in select.select(devices, [], [], wait)[0]:
@@ -126,7 +128,9 @@ def main():
             found, at, copies, answer = kinds(frame), time.monotonic() + delay, 1, None
             for rule in rules:
                 if rule.takes(SIDES[side], found):
-                    copies = {"drop": 0, "twice": 2, "hold": copies, "unreachable": 0}[rule.action]
+                    copies = {"drop": 0, "twice": 2, "hold": copies, "behind": 0, "unreachable": 0}[rule.action]
+                    if rule.behind:
+                        held[side].append([rule.behind + 1, frame])
                     at += rule.by
                     answer = complaint(frame, 0) if rule.action == "unreachable" else None
             if small and found and len(frame) - 14 > small:
@@ -134,7 +138,11 @@ def main():
             if answer:
                 number += 1
                 heapq.heappush(waiting, (at, number, side, answer))
-            for _ in range(copies):
+            passed = [frame] * copies
+            for one in held[side] if found else []:
+                one[0] -= 1
+                passed += [one[1]] if one[0] == 0 else []
+            for frame in passed:
                 number += 1
                 heapq.heappush(waiting, (at, number, 1 - side, frame))
         while waiting and waiting[0][0] <= time.monotonic():
