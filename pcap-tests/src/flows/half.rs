@@ -59,6 +59,9 @@ pub struct Half {
     pub largest_payload: u32,
     /// The largest window, scaled, in bytes.
     pub largest_window: u64,
+    /// The largest window before the first that was closed, in bytes.
+    #[serde(skip)]
+    pub window_before_closed: Option<u64>,
     /// From data to its acknowledgment.
     pub rtt: Rtt,
     #[serde(skip)]
@@ -318,6 +321,7 @@ impl Half {
         self.largest_window = self.largest_window.max(window.unwrap_or(u64::from(tcp.window)));
         if tcp.window == 0 && tcp.flags & SYN == 0 {
             self.zero_windows += 1;
+            self.window_before_closed.get_or_insert(self.largest_window);
             tell(Kind::ZeroWindow);
         }
         let said = (tcp.ack, tcp.window);

@@ -1,4 +1,4 @@
-//! The kernel whose TCP plays one side of a capture, as the player sees it: it takes frames and calls, and lets time pass. Calls never wait.
+//! The kernel that plays one side of a capture, as the player sees it: it takes frames and calls, and lets time pass. Calls never wait.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -17,6 +17,17 @@ pub enum Pause {
     Limit,
 }
 
+/// What reading gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes.
+    Bytes(usize),
+    /// None now, or the connection is broken.
+    Nothing,
+    /// The other side closed, and all was read.
+    End,
+}
+
 /// How a kernel's time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
@@ -24,6 +35,11 @@ pub enum Clock {
     Virtual,
     /// As everybody's.
     Real,
+}
+
+/// SO_RCVBUF for a window: it is doubled, and an eighth of it is not offered when segments are full.
+pub fn buffer_for(window: u32) -> usize {
+    (window as usize).saturating_mul(4) / 7
 }
 
 /// A kernel under test. Times count from the first frame of the capture.
@@ -49,17 +65,29 @@ pub trait Kernel {
     /// Begins a connection.
     fn connect(&mut self, from: SocketAddr, to: SocketAddr) -> Result<Handle, KernelError>;
 
+    /// Gives a stream a receive buffer that offers about this window when it is empty, for good.
+    fn fix_window(&mut self, socket: Handle, bytes: u32);
+
     /// Writes; how many bytes were taken: 0 where there is no room, or no connection any more.
     fn send(&mut self, socket: Handle, bytes: &[u8]) -> usize;
 
-    /// Reads; how many bytes came: 0 where there are none now, or none any more.
-    fn receive(&mut self, socket: Handle, room: &mut [u8]) -> usize;
+    /// Reads: from a stream, or one datagram. An empty datagram is an end.
+    fn receive(&mut self, socket: Handle, room: &mut [u8]) -> Received;
 
     /// Writes no more.
     fn shutdown(&mut self, socket: Handle);
 
+    /// Lets go of a stream that both sides closed; the handle is gone.
+    fn close(&mut self, socket: Handle);
+
     /// Ends the connection with a reset; the handle is gone.
     fn abort(&mut self, socket: Handle);
+
+    /// A socket for datagrams, which may also be broadcast.
+    fn bind(&mut self, at: SocketAddr) -> Result<Handle, KernelError>;
+
+    /// Sends a datagram.
+    fn send_to(&mut self, socket: Handle, to: SocketAddr, bytes: &[u8]) -> Result<(), KernelError>;
 
     /// An Ethernet frame arrives.
     fn arrive(&mut self, frame: Vec<u8>) -> Result<(), KernelError>;

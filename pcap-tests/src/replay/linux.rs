@@ -1,7 +1,7 @@
 //! Linux as the kernel that plays: the host's, in a network namespace of its own, in real time. It needs root.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nix::sys::socket::{
     self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt,
 };
 
-use super::kernel::{Clock, Handle, Kernel, Pause};
+use super::kernel::{Clock, Handle, Kernel, Pause, Received, buffer_for};
 use crate::namespace::{self, KernelError, Namespace, THEIRS, clock, host, ip, is_ip};
 
 const DEVICE: &str = "replay0";
@@ -24,6 +24,7 @@ const BACKLOG: Backlog = Backlog::MAXCONN;
 enum Socket {
     Listener(TcpListener),
     Stream(TcpStream),
+    Datagrams(UdpSocket),
 }
 
 /// A namespace and the sockets in it. The thread that makes it moves into the namespace for good.
@@ -74,10 +75,10 @@ impl Linux {
 }
 
 /// A socket that does not wait, bound.
-fn fresh(address: SocketAddr) -> Result<OwnedFd, KernelError> {
+fn fresh(kind: SockType, address: SocketAddr) -> Result<OwnedFd, KernelError> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let made = socket::socket(family, SockType::Stream, flags, None).and_then(|made| {
+    let made = socket::socket(family, kind, flags, None).and_then(|made| {
         // Ports of the record may be in TIME-WAIT here.
         socket::setsockopt(&made, sockopt::ReuseAddr, &true)?;
         socket::bind(made.as_raw_fd(), &SockaddrStorage::from(address))?;
@@ -117,7 +118,7 @@ impl Kernel for Linux {
     }
 
     fn listen(&mut self, at: SocketAddr) -> Result<Handle, KernelError> {
-        let socket = fresh(at)?;
+        let socket = fresh(SockType::Stream, at)?;
         socket::listen(&socket, BACKLOG).map_err(|errno| host("to listen")(errno.into()))?;
         Ok(self.put(Socket::Listener(socket.into())))
     }
@@ -130,10 +131,17 @@ impl Kernel for Linux {
     }
 
     fn connect(&mut self, from: SocketAddr, to: SocketAddr) -> Result<Handle, KernelError> {
-        let socket = fresh(from)?;
+        let socket = fresh(SockType::Stream, from)?;
         match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(self.put(Socket::Stream(socket.into()))),
             Err(errno) => Err(host("to connect")(errno.into())),
+        }
+    }
+
+    fn fix_window(&mut self, socket: Handle, bytes: u32) {
+        if let Some(stream) = self.stream(socket) {
+            // The host may allow less: then the window is smaller.
+            let _ = socket::setsockopt(stream, sockopt::RcvBuf, &buffer_for(bytes));
         }
     }
 
@@ -141,14 +149,29 @@ impl Kernel for Linux {
         self.stream(socket).map_or(0, |stream| stream.write(bytes).unwrap_or(0))
     }
 
-    fn receive(&mut self, socket: Handle, room: &mut [u8]) -> usize {
-        self.stream(socket).map_or(0, |stream| stream.read(room).unwrap_or(0))
+    fn receive(&mut self, socket: Handle, room: &mut [u8]) -> Received {
+        let len = match self.sockets.get_mut(socket) {
+            Some(Some(Socket::Stream(stream))) => stream.read(room),
+            Some(Some(Socket::Datagrams(datagrams))) => datagrams.recv(room),
+            _ => return Received::Nothing,
+        };
+        match len {
+            Ok(0) => Received::End,
+            Ok(len) => Received::Bytes(len),
+            Err(_) => Received::Nothing,
+        }
     }
 
     fn shutdown(&mut self, socket: Handle) {
         if let Some(stream) = self.stream(socket) {
             // One that is gone already cannot be closed any more.
             let _ = stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, socket: Handle) {
+        if self.sockets.get_mut(socket).and_then(Option::take).is_some() {
+            self.free.push(socket);
         }
     }
 
@@ -161,6 +184,20 @@ impl Kernel for Linux {
             }
             self.free.push(socket);
         }
+    }
+
+    fn bind(&mut self, at: SocketAddr) -> Result<Handle, KernelError> {
+        let socket = fresh(SockType::Datagram, at)?;
+        let broadcast = socket::setsockopt(&socket, sockopt::Broadcast, &true);
+        broadcast.map_err(|errno| host("to broadcast")(errno.into()))?;
+        Ok(self.put(Socket::Datagrams(socket.into())))
+    }
+
+    fn send_to(&mut self, socket: Handle, to: SocketAddr, bytes: &[u8]) -> Result<(), KernelError> {
+        let Some(Some(Socket::Datagrams(from))) = self.sockets.get(socket) else { return Ok(()) };
+        // An error that was waiting is told to the first, which is not sent.
+        let sent = from.send_to(bytes, to).or_else(|_| from.send_to(bytes, to));
+        sent.map(|_| ()).map_err(host("to send"))
     }
 
     fn arrive(&mut self, frame: Vec<u8>) -> Result<(), KernelError> {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::kernel::{Handle, Kernel};
+use super::program::{App, Program};
+use super::reading::{Pace, Reading};
 use super::wire::{self, Keep, Mapping};
 use crate::capture::{Frame, LinkType};
 use crate::namespace::KernelError;
@@ -30,6 +32,19 @@ struct Held {
     ack: Option<u32>,
     /// Whether it brings nothing but an acknowledgment.
     is_pure: bool,
+    /// Whether it is an ICMP error about a segment.
+    is_error: bool,
+    /// Whether it ends the connection.
+    is_reset: bool,
+}
+
+/// The program of a conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind<'a> {
+    /// What it does.
+    pub app: &'a App,
+    /// When it reads, where that is read from the record.
+    pub pace: Pace,
 }
 
 /// A conversation.
@@ -56,6 +71,16 @@ pub struct Live {
     /// Bytes behind others that were not captured yet, by their distance from the first.
     ahead: BTreeMap<u32, Vec<u8>>,
     resets: bool,
+    /// The program, where it is none of the record.
+    program: Option<Program>,
+    /// When it read, by the windows of the record: the other side's first byte, and the shifts that either side offered.
+    reading: Reading,
+    peer_isn: Option<u32>,
+    shifts: [Option<u8>; 2],
+    /// Whether the program of the record has closed.
+    has_closed: bool,
+    /// Whether a reset came or went.
+    is_broken: bool,
     held: VecDeque<Held>,
     /// The segment that acknowledged most, and what the stack was told of it.
     furthest: Option<Held>,
@@ -71,7 +96,13 @@ pub struct Live {
 }
 
 impl Live {
-    fn new(is_caller: bool, local: Endpoint, peer: Endpoint, first_seq: u32) -> Self {
+    fn new(
+        is_caller: bool,
+        local: Endpoint,
+        peer: Endpoint,
+        first_seq: u32,
+        kind: Kind<'_>,
+    ) -> Self {
         Self {
             is_caller,
             socket: None,
@@ -89,6 +120,12 @@ impl Live {
             fin: None,
             ahead: BTreeMap::new(),
             resets: false,
+            program: Program::of(kind.app),
+            reading: Reading::new(kind.pace),
+            peer_isn: None,
+            shifts: [None; 2],
+            has_closed: false,
+            is_broken: false,
             held: VecDeque::new(),
             furthest: None,
             told: 0,
@@ -101,13 +138,13 @@ impl Live {
     }
 
     /// Our side sent this SYN.
-    pub fn calling(tcp: &Tcp<'_>) -> Self {
-        Self::new(true, tcp.src, tcp.dst, tcp.seq)
+    pub fn calling(tcp: &Tcp<'_>, kind: Kind<'_>) -> Self {
+        Self::new(true, tcp.src, tcp.dst, tcp.seq, kind)
     }
 
     /// The other side sent this SYN.
-    pub fn called(tcp: &Tcp<'_>) -> Self {
-        Self::new(false, tcp.dst, tcp.src, tcp.seq)
+    pub fn called(tcp: &Tcp<'_>, kind: Kind<'_>) -> Self {
+        Self::new(false, tcp.dst, tcp.src, tcp.seq, kind)
     }
 
     pub fn is_caller(&self) -> bool {
@@ -126,23 +163,27 @@ impl Live {
 
     /// The program calls.
     pub fn connect(&mut self, kernel: &mut dyn Kernel) -> Result<(), KernelError> {
-        self.socket = Some(kernel.connect(self.local.into(), self.peer.into())?);
+        let socket = kernel.connect(self.local.into(), self.peer.into())?;
+        self.accepted(kernel, socket);
         Ok(())
     }
 
     /// Whether a connection of a listener can be its own.
     pub fn is_without_socket(&self) -> bool {
-        self.socket.is_none() && !self.resets
+        self.socket.is_none() && !self.resets && !self.has_closed
     }
 
-    /// Takes the connection that a listener made.
-    pub fn accepted(&mut self, socket: Handle) {
+    /// Takes its connection.
+    pub fn accepted(&mut self, kernel: &mut dyn Kernel, socket: Handle) {
+        if let Some(window) = self.reading.window().filter(|_| self.program.is_none()) {
+            kernel.fix_window(socket, window);
+        }
         self.socket = Some(socket);
     }
 
     /// Whether nothing is under way: all was acknowledged, both ways. Whatever timers still run, they show nothing soon.
     pub fn is_at_rest(&self) -> bool {
-        let is_over = self.socket.is_none();
+        let is_over = self.is_broken || self.socket.is_none() && self.isn.is_none();
         let is_heard = self.sent == self.told && self.sent == self.given;
         is_over || self.held.is_empty() && is_heard && self.fed == self.acknowledged
     }
@@ -162,9 +203,14 @@ impl Live {
         if tcp.flags & SYN != 0 {
             self.recorded_isn = Some(tcp.seq);
             self.taken.get_or_insert(tcp.seq.wrapping_add(1));
+            self.shifts[0] = tcp.options.window_scale;
+        } else if let (true, Some(isn)) = (tcp.flags & ACK != 0, self.peer_isn) {
+            let shift = self.shifts[0].filter(|_| self.shifts[1].is_some()).unwrap_or(0).min(14);
+            let position = tcp.ack.wrapping_sub(isn).wrapping_sub(1);
+            self.reading.offered(position, u32::from(tcp.window) << shift);
         }
         if tcp.flags & RST != 0 {
-            self.resets = true;
+            self.resets = self.program.is_none();
             return;
         }
         let Some(taken) = self.taken else { return };
@@ -192,7 +238,9 @@ impl Live {
     /// The program wrote these bytes, of which the first `known` were taken before.
     fn take(&mut self, bytes: &[u8], known: u32) {
         let Some(new) = bytes.get(known as usize..) else { return };
-        self.to_write.extend(new);
+        if self.program.is_none() {
+            self.to_write.extend(new);
+        }
         self.taken = self.taken.map(|taken| taken.wrapping_add(new.len() as u32));
         let taken = self.taken.unwrap_or(0).wrapping_sub(self.first_byte());
         if let Some((at, bytes)) = self.ahead.first_key_value().map(|(at, b)| (*at, b.clone()))
@@ -215,15 +263,30 @@ impl Live {
         }
     }
 
-    /// Lets the program do what it did in the record, and read whatever there is.
-    pub fn act(&mut self, kernel: &mut dyn Kernel, room: &mut [u8]) {
-        let Some(socket) = self.socket else { return };
+    /// Lets the program act: what it did in the record, or what it is made for. Gives when it wants its next turn, whatever comes.
+    pub fn act(&mut self, kernel: &mut dyn Kernel, room: &mut [u8]) -> Option<Duration> {
+        let socket = self.socket?;
+        if let Some(program) = &mut self.program {
+            let turn = program.act(kernel, socket, room);
+            let given = turn.written as u32 + u32::from(turn.closed);
+            self.given = self.given.wrapping_add(given);
+            if turn.reset {
+                kernel.abort(socket);
+                self.socket = None;
+            }
+            return turn.wakes;
+        }
+        self.act_as_recorded(kernel, socket, room);
+        None
+    }
+
+    fn act_as_recorded(&mut self, kernel: &mut dyn Kernel, socket: Handle, room: &mut [u8]) {
         if self.resets {
             kernel.abort(socket);
             self.socket = None;
             return;
         }
-        while kernel.receive(socket, room) > 0 {}
+        self.reading.act(kernel, socket, room);
         while !self.to_write.is_empty() {
             let taken = kernel.send(socket, self.to_write.as_slices().0);
             if taken == 0 {
@@ -235,7 +298,19 @@ impl Live {
         if self.fin.is_some() && self.fin == self.taken && self.to_write.is_empty() {
             self.fin = None;
             self.given = self.given.wrapping_add(1);
+            self.has_closed = true;
             kernel.shutdown(socket);
+        }
+        if self.has_closed && self.reading.is_at_end {
+            kernel.close(socket);
+            self.socket = None;
+        }
+    }
+
+    /// It is over in the record, or another takes its place: its program ends, too.
+    pub fn end(self, kernel: &mut dyn Kernel) {
+        if let Some(socket) = self.socket {
+            kernel.abort(socket);
         }
     }
 
@@ -247,6 +322,7 @@ impl Live {
         if let Some((value, _)) = tcp.options.timestamps {
             remember(&mut self.stamps, value, at);
         }
+        self.is_broken |= tcp.flags & RST != 0;
         if tcp.flags & ACK != 0 {
             self.acknowledged = Some(tcp.ack);
         }
@@ -279,6 +355,10 @@ impl Live {
         if let (true, Some(_)) = (tcp.flags & ACK != 0, self.recorded_isn) {
             self.take_missing(tcp.ack.wrapping_sub(self.first_byte()));
         }
+        if tcp.flags & SYN != 0 {
+            self.peer_isn = Some(tcp.seq);
+            self.shifts[1] = tcp.options.window_scale;
+        }
         self.held.push_back(Held {
             bytes: frame.bytes.to_vec(),
             link: frame.link,
@@ -286,6 +366,26 @@ impl Live {
             end: tcp.seq.wrapping_add(tcp.payload_len).wrapping_add(controls(tcp.flags)),
             ack: (tcp.flags & ACK != 0).then_some(tcp.ack),
             is_pure: tcp.payload_len == 0 && tcp.flags & (SYN | FIN | RST) == 0,
+            is_error: false,
+            is_reset: tcp.flags & RST != 0,
+        });
+    }
+
+    /// Keeps an ICMP error about the segment that began with `seq`, until the kernel has sent that.
+    pub fn queue_error(&mut self, frame: &Frame<'_>, seq: u32) {
+        if self.held.len() == MAX_HELD {
+            self.lost += 1;
+            return;
+        }
+        self.held.push_back(Held {
+            bytes: frame.bytes.to_vec(),
+            link: frame.link,
+            wire_len: frame.wire_len,
+            end: self.fed.unwrap_or(0),
+            ack: Some(seq.wrapping_add(1)),
+            is_pure: false,
+            is_error: true,
+            is_reset: false,
         });
     }
 
@@ -295,20 +395,27 @@ impl Live {
         while let Some(held) = self.held.front() {
             let distance = self.acknowledged(held);
             if distance.is_some_and(|distance| self.is_unsent(distance)) {
-                self.keep_furthest();
-                if !self.held.front()?.is_pure {
+                if !self.held.front()?.is_error {
+                    self.keep_furthest();
+                }
+                // The answer of another program is not waited for.
+                if !self.held.front()?.is_pure && self.program.is_none() {
                     break;
                 }
             }
             let held = self.held.pop_front()?;
-            self.told = self.told.max(distance.unwrap_or(0).min(self.sent));
-            if let Some(bytes) = self.mapped(&held, Keep::All) {
+            let Some(bytes) = self.mapped(&held, Keep::All) else {
+                self.lost += 1;
+                continue;
+            };
+            if !held.is_error {
+                self.told = self.told.max(distance.unwrap_or(0).min(self.sent));
+                self.is_broken |= held.is_reset;
                 if self.fed.is_none_or(|fed| (held.end.wrapping_sub(fed) as i32) > 0) {
                     self.fed = Some(held.end);
                 }
-                return Some(bytes);
             }
-            self.lost += 1;
+            return Some(bytes);
         }
         let furthest = self.furthest.as_ref()?;
         let distance = self.acknowledged(furthest)?.min(self.sent);
@@ -357,11 +464,12 @@ impl Live {
             bytes: &held.bytes,
         };
         let packet = Packet::of(&frame).ok()?;
-        let (Some(ip), Body::Tcp(tcp)) = (packet.ip, packet.body) else { return None };
+        let ip = packet.ip?;
         let shift = match (self.isn, self.recorded_isn) {
             (Some(isn), Some(recorded)) => isn.wrapping_sub(recorded),
             _ => 0,
         };
+        let Body::Tcp(tcp) = packet.body else { return wire::message(&frame, &ip, Some(shift)) };
         let unsent = self.acknowledged(held).is_some_and(|distance| self.is_unsent(distance));
         let limit = self.isn.filter(|_| unsent).map(|isn| isn.wrapping_add(self.sent));
         let echo = tcp.options.timestamps.map(|(_, echo)| self.echo(echo));
@@ -383,13 +491,6 @@ impl Live {
         let mut sent = self.stamps.iter().rev();
         let found = sent.find(|(_, time)| time.saturating_sub(*begin) <= since);
         found.or(self.stamps.front()).map_or(0, |(value, _)| *value)
-    }
-
-    /// The conversation is over in the record: its program ends, too.
-    pub fn end(&mut self, kernel: &mut dyn Kernel) {
-        if let Some(socket) = self.socket.take() {
-            kernel.abort(socket);
-        }
     }
 
     /// What the comparison does not say: segments that could never be fed.

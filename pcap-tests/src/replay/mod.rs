@@ -5,9 +5,13 @@
 mod kernel;
 mod linux;
 mod live;
+mod messages;
 mod ours;
 mod plan;
 mod player;
+mod program;
+mod reading;
+mod script;
 mod wire;
 
 use std::fmt;
@@ -20,6 +24,9 @@ use crate::compare::{Terms, Verdict};
 use crate::namespace::KernelError;
 use crate::packet::Endpoint;
 use crate::script::System;
+pub use program::App;
+pub use script::Script;
+
 use kernel::Kernel;
 use plan::Plan;
 use player::Player;
@@ -73,6 +80,8 @@ pub struct Settings {
     pub max_gap: Duration,
     /// What is compared.
     pub terms: Terms,
+    /// What the programs of its connections do.
+    pub app: App,
 }
 
 impl Settings {
@@ -81,8 +90,13 @@ impl Settings {
 
     /// Our stack plays these.
     pub fn of(roles: &[Role]) -> Self {
-        let terms = Terms::default();
-        Self { roles: roles.to_vec(), system: System::Ours, max_gap: Self::MAX_GAP, terms }
+        Self {
+            roles: roles.to_vec(),
+            system: System::Ours,
+            max_gap: Self::MAX_GAP,
+            terms: Terms::default(),
+            app: App::Recorded,
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use netstack::ip::{Family, IpCidr, Route};
 use netstack::link::{Link, LinkError, MacAddr, NicId, NicKind};
 use netstack::rng::seed_from;
 use netstack::socket::tcp::TcpSocket;
-use netstack::socket::{How, RecvFlags, SendFlags, SocketOption};
+use netstack::socket::{Ancillary, How, RecvFlags, SendFlags, SocketOption, UdpSocket};
 use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::Instant;
 use parking_lot::Mutex;
 
-use super::kernel::{Clock, Handle, Kernel, Pause};
+use super::kernel::{Clock, Handle, Kernel, Pause, Received, buffer_for};
 use super::wire;
 use crate::namespace::KernelError;
 use crate::sysctl;
@@ -34,19 +34,28 @@ impl Link for Outbox {
     }
 }
 
+enum Socket {
+    Tcp(TcpSocket),
+    Udp(UdpSocket),
+}
+
 /// The stack and its sockets.
 pub struct Ours {
     stack: Arc<Stack>,
     nic: NicId,
     outbox: Arc<Outbox>,
     now: Instant,
-    sockets: Vec<Option<TcpSocket>>,
+    sockets: Vec<Option<Socket>>,
     /// Handles that may be given again.
     free: Vec<Handle>,
 }
 
 fn refused(error: impl ToString) -> KernelError {
     KernelError::Refused(error.to_string())
+}
+
+fn family(address: SocketAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
 }
 
 impl Ours {
@@ -66,7 +75,7 @@ impl Ours {
         Self { stack, nic, outbox, now, sockets: Vec::new(), free: Vec::new() }
     }
 
-    fn put(&mut self, socket: TcpSocket) -> Handle {
+    fn put(&mut self, socket: Socket) -> Handle {
         let handle = self.free.pop().unwrap_or_else(|| {
             self.sockets.push(None);
             self.sockets.len() - 1
@@ -76,12 +85,14 @@ impl Ours {
     }
 
     fn tcp(&self, handle: Handle) -> Option<&TcpSocket> {
-        self.sockets.get(handle)?.as_ref()
+        match self.sockets.get(handle)? {
+            Some(Socket::Tcp(tcp)) => Some(tcp),
+            _ => None,
+        }
     }
 
     fn fresh(&self, address: SocketAddr) -> Result<TcpSocket, KernelError> {
-        let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
-        let socket = self.stack.tcp_socket(family);
+        let socket = self.stack.tcp_socket(family(address));
         // Ports of the record may be in TIME-WAIT here.
         socket.set_option(self.now, SocketOption::ReuseAddress(true)).map_err(refused)?;
         socket.bind(address).map_err(refused)?;
@@ -90,6 +101,15 @@ impl Ours {
 
     fn since_start(at: Instant) -> Duration {
         at.since(Instant::ZERO + START)
+    }
+}
+
+impl Socket {
+    fn abort(&self, now: Instant) {
+        match self {
+            Self::Tcp(tcp) => tcp.abort(now),
+            Self::Udp(udp) => udp.abort(now),
+        }
     }
 }
 
@@ -127,7 +147,7 @@ impl Kernel for Ours {
     fn listen(&mut self, at: SocketAddr) -> Result<Handle, KernelError> {
         let socket = self.fresh(at)?;
         socket.listen(BACKLOG).map_err(refused)?;
-        Ok(self.put(socket))
+        Ok(self.put(Socket::Tcp(socket)))
     }
 
     fn accept(&mut self, listener: Handle) -> Option<(Handle, SocketAddr)> {
@@ -136,13 +156,21 @@ impl Kernel for Ours {
             socket.abort(self.now);
             return None;
         };
-        Some((self.put(socket), peer))
+        Some((self.put(Socket::Tcp(socket)), peer))
     }
 
     fn connect(&mut self, from: SocketAddr, to: SocketAddr) -> Result<Handle, KernelError> {
         let socket = self.fresh(from)?;
         socket.connect(self.now, to).map_err(refused)?;
-        Ok(self.put(socket))
+        Ok(self.put(Socket::Tcp(socket)))
+    }
+
+    fn fix_window(&mut self, socket: Handle, bytes: u32) {
+        if let Some(tcp) = self.tcp(socket) {
+            // A stream that is gone needs none.
+            let doubled = SocketOption::ReceiveBuffer(2 * buffer_for(bytes));
+            let _ = tcp.set_option(self.now, doubled);
+        }
     }
 
     fn send(&mut self, socket: Handle, mut bytes: &[u8]) -> usize {
@@ -150,9 +178,20 @@ impl Kernel for Ours {
         socket.send(self.now, &mut bytes, SendFlags::empty()).unwrap_or(0)
     }
 
-    fn receive(&mut self, socket: Handle, mut room: &mut [u8]) -> usize {
-        let Some(socket) = self.tcp(socket) else { return 0 };
-        socket.recv(self.now, &mut room, RecvFlags::empty()).unwrap_or(0)
+    fn receive(&mut self, socket: Handle, mut room: &mut [u8]) -> Received {
+        let flags = RecvFlags::empty();
+        let len = match self.sockets.get(socket) {
+            Some(Some(Socket::Tcp(tcp))) => tcp.recv(self.now, &mut room, flags),
+            Some(Some(Socket::Udp(udp))) => {
+                udp.recv_from(self.now, &mut room, flags).map(|received| received.len)
+            }
+            _ => return Received::Nothing,
+        };
+        match len {
+            Ok(0) => Received::End,
+            Ok(len) => Received::Bytes(len),
+            Err(_) => Received::Nothing,
+        }
     }
 
     fn shutdown(&mut self, socket: Handle) {
@@ -162,10 +201,41 @@ impl Kernel for Ours {
         }
     }
 
+    fn close(&mut self, socket: Handle) {
+        if let Some(Some(Socket::Tcp(gone))) = self.sockets.get_mut(socket).map(Option::take) {
+            gone.close(self.now);
+            self.free.push(socket);
+        }
+    }
+
     fn abort(&mut self, socket: Handle) {
         if let Some(gone) = self.sockets.get_mut(socket).and_then(Option::take) {
             gone.abort(self.now);
             self.free.push(socket);
+        }
+    }
+
+    fn bind(&mut self, at: SocketAddr) -> Result<Handle, KernelError> {
+        let socket = self.stack.udp_socket(family(at));
+        for option in [SocketOption::ReuseAddress(true), SocketOption::Broadcast(true)] {
+            socket.set_option(self.now, option.into()).map_err(refused)?;
+        }
+        socket.bind(at).map_err(refused)?;
+        Ok(self.put(Socket::Udp(socket)))
+    }
+
+    fn send_to(
+        &mut self,
+        socket: Handle,
+        to: SocketAddr,
+        mut bytes: &[u8],
+    ) -> Result<(), KernelError> {
+        let Some(Some(Socket::Udp(udp))) = self.sockets.get(socket) else { return Ok(()) };
+        let mut send = || udp.send_to(self.now, &mut bytes, Some(to), &Ancillary::default());
+        // An error that was waiting is told to the first, which is not sent.
+        match send().or_else(|_| send()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refused(error)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What has to be known of a capture before the first frame is played.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Role;
@@ -33,6 +34,12 @@ pub struct Plan {
     /// The largest segment that it offered to take, by family.
     mss: BTreeMap<bool, First<u16>>,
     pub left_out: Vec<(u64, &'static str)>,
+    /// Connections of ours whose program let its window close, with the largest window of each before that, in bytes.
+    pub slow: BTreeMap<Ends, u32>,
+    /// Endpoints of ours that took no datagram.
+    pub closed: BTreeSet<Endpoint>,
+    /// Echoes that our side never answered: our address, theirs, the identifier.
+    pub silent_echoes: BTreeSet<(IpAddr, IpAddr, u16)>,
     /// Calls that our side never answered, and not later, either: the stack would.
     pub silent: BTreeSet<Ends>,
 }
@@ -64,8 +71,18 @@ impl Plan {
         let ends = (flow.ends[side], flow.ends[1 - side]);
         let unanswered = flow.opening() == Opening::Unanswered && side == 1;
         if unanswered { &mut self.silent } else { answered }.insert(ends);
+        let is_silent = flow.halves[side].segments == 0;
+        if flow.protocol == Protocol::Udp && is_silent && flow.icmp_errors > 0 {
+            self.closed.insert(flow.ends[side]);
+        }
         let why = match (flow.protocol, flow.opening()) {
-            (Protocol::Udp | Protocol::Echo, _) => Some("only TCP is replayed"),
+            (Protocol::Echo, _) if side == 0 => Some("our side's echo requests are not played"),
+            (Protocol::Echo, _) if is_silent => {
+                let [(theirs, id), (ours, _)] = flow.ends;
+                self.silent_echoes.insert((ours, theirs, id));
+                Some("its echo requests were not answered in the record")
+            }
+            (Protocol::Udp | Protocol::Echo, _) => return,
             (_, Opening::Midstream | Opening::None) => Some("its beginning is not in the capture"),
             (_, Opening::Unanswered) if side == 1 => Some("its SYN was not answered in the record"),
             _ if roles.iter().any(|r| r.plays(flow.ends[1 - side])) => {
@@ -78,6 +95,11 @@ impl Plan {
             return;
         }
         let half = &flow.halves[side];
+        if let Some(window) = half.window_before_closed {
+            let window = u32::try_from(window).unwrap_or(u32::MAX);
+            let known = self.slow.entry(ends).or_default();
+            *known = window.max(*known);
+        }
         if side == 1 && half.syns > 0 {
             let from = self.listens.entry(flow.ends[1]).or_insert(flow.start);
             *from = flow.start.min(*from);

@@ -1,16 +1,18 @@
 //! The player: feeds the kernel what was recorded of the other side, and lets programs do what was recorded of theirs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::kernel::{Clock, Handle, Kernel, Pause};
-use super::live::Live;
+use super::live::{Kind, Live};
+use super::messages::is_group;
 use super::plan::Plan;
+use super::reading::Pace;
 use super::{Outcome, ReplayError, Settings, Sink};
 use crate::capture::{Frame, LinkType};
 use crate::compare::Comparison;
-use crate::flows::Summary;
+use crate::flows::{Protocol, Summary};
 use crate::packet::{ACK, Body, Endpoint, Fault, Packet, SYN, Tcp};
 
 /// Our endpoint and the other side's.
@@ -18,25 +20,32 @@ pub type Ends = (Endpoint, Endpoint);
 
 /// The kernel, the conversations under way and what came of them.
 pub struct Player<'a> {
-    settings: &'a Settings,
-    plan: &'a Plan,
-    kernel: &'a mut dyn Kernel,
+    pub(super) settings: &'a Settings,
+    pub(super) plan: &'a Plan,
+    pub(super) kernel: &'a mut dyn Kernel,
     sink: Sink<'a>,
     listeners: HashMap<Endpoint, Handle>,
+    /// Sockets for datagrams, and in which order they were opened.
+    pub(super) sockets: BTreeMap<Endpoint, Handle>,
+    pub(super) opened: VecDeque<Endpoint>,
+    /// Echoes that were asked of us: our address, theirs, the identifier.
+    pub(super) echoes: BTreeSet<(IpAddr, IpAddr, u16)>,
     neighbours: BTreeSet<IpAddr>,
-    live: HashMap<Ends, Live>,
+    pub(super) live: HashMap<Ends, Live>,
     /// Conversations in which something happened.
-    work: Vec<Ends>,
+    pub(super) work: Vec<Ends>,
+    /// When programs want their next turn, whatever comes.
+    wakes: BTreeSet<(Duration, Ends)>,
     /// Time of the first frame: the origin of the kernel's time.
     origin: Option<Duration>,
     sent: u64,
-    recorded: Summary,
+    pub(super) recorded: Summary,
     replayed: Summary,
     comparison: Comparison<'a>,
     notes: Vec<String>,
     shortened: [(u64, Duration); 2],
     /// Where programs read to.
-    room: Vec<u8>,
+    pub(super) room: Vec<u8>,
 }
 
 /// No more time than this passes between two frames.
@@ -50,7 +59,7 @@ const LATE: Duration = Duration::from_millis(20);
 const READ: usize = 64 << 10;
 /// Frames between two looks for conversations that are over.
 const STRIDE: u64 = 4096;
-/// Conversations of which is told that something could not be fed.
+/// Notes that are told.
 const MAX_NOTES: usize = 1000;
 
 impl<'a> Player<'a> {
@@ -80,9 +89,13 @@ impl<'a> Player<'a> {
             kernel,
             sink,
             listeners: HashMap::new(),
+            sockets: BTreeMap::new(),
+            opened: VecDeque::new(),
+            echoes: BTreeSet::new(),
             neighbours: BTreeSet::new(),
             live: HashMap::new(),
             work: Vec::new(),
+            wakes: BTreeSet::new(),
             origin: None,
             sent: 0,
             recorded: Summary::passing(settings.terms.detail()),
@@ -109,7 +122,9 @@ impl<'a> Player<'a> {
         }
         match self.kernel.listen(SocketAddr::from(endpoint)) {
             Ok(listener) => drop(self.listeners.insert(endpoint, listener)),
-            Err(why) => self.notes.push(format!("cannot listen on {endpoint:?}: {why}")),
+            Err(why) => {
+                self.note(format!("cannot listen on {} port {}: {why}", endpoint.0, endpoint.1))
+            }
         }
     }
 
@@ -120,26 +135,27 @@ impl<'a> Player<'a> {
         let at = frame.time.saturating_sub(origin);
         self.advance(at.min(self.kernel.now() + MAX_GAP))?;
         let packet = Packet::of(frame);
-        let Ok(Packet { body: Body::Tcp(tcp), tunnels: 0, .. }) = packet else { return Ok(()) };
-        let plays = |end| self.settings.roles.iter().any(|role| role.plays(end));
-        let ends = (tcp.src, tcp.dst);
-        let is_again = match (plays(tcp.src), plays(tcp.dst)) {
-            (true, false) => {
-                let before = self.live.get(&ends).map_or(0, Live::recorded_again);
-                self.ours(frame, &tcp);
-                self.live.get(&ends).is_some_and(|live| live.recorded_again() > before)
+        let Ok(read) = &packet else { return Ok(()) };
+        let mut again = None;
+        let is_played = match (read.ip, &read.body) {
+            _ if read.tunnels > 0 => false,
+            (_, Body::Tcp(tcp)) => {
+                match (self.plays(tcp.src), self.plays(tcp.dst)) {
+                    (true, false) => again = self.ours(frame, tcp),
+                    (false, true) => self.theirs(frame, tcp),
+                    _ => {}
+                }
+                !self.work.is_empty()
             }
-            (false, true) => {
-                self.theirs(frame, &tcp);
-                false
-            }
-            _ => return Ok(()),
+            (Some(ip), Body::Udp(udp)) => self.datagram(frame, &ip, udp)?,
+            (Some(ip), Body::Icmp(icmp)) => self.message(frame, &ip, icmp)?,
+            _ => false,
         };
-        if !self.work.is_empty() {
+        if is_played {
             self.recorded.add_read(frame, &packet);
         }
         self.settle()?;
-        if is_again {
+        if let Some(ends) = again {
             self.catch_up(ends)?;
         }
         if self.recorded.frames.is_multiple_of(STRIDE) {
@@ -152,6 +168,9 @@ impl<'a> Player<'a> {
     fn compare_finished(&mut self) {
         for flow in self.recorded.take_finished() {
             let [caller, called] = flow.ends;
+            if flow.protocol == Protocol::Echo {
+                self.echoes.remove(&(called.0, caller.0, caller.1));
+            }
             // Another conversation of the same ports goes on.
             if !self.recorded.has_open(caller, called) {
                 self.replayed.end(caller, called);
@@ -165,13 +184,17 @@ impl<'a> Player<'a> {
         }
     }
 
+    /// A conversation is over, or another takes its place.
     fn forget(&mut self, ends: Ends) {
-        if let Some(mut live) = self.live.remove(&ends) {
-            if self.notes.len() < MAX_NOTES {
-                self.notes.extend(live.stuck(ends.0, ends.1));
-            }
+        if let Some(live) = self.live.remove(&ends) {
+            live.stuck(ends.0, ends.1).into_iter().for_each(|text| self.note(text));
             live.end(self.kernel);
         }
+    }
+
+    /// Whether the kernel plays this end.
+    pub(super) fn plays(&self, end: Endpoint) -> bool {
+        self.settings.roles.iter().any(|role| role.plays(end))
     }
 
     /// Lets time pass: every timer of the kernel fires when it is due. Real time passes only as long as that may show something.
@@ -197,29 +220,38 @@ impl<'a> Player<'a> {
     }
 
     fn run(&mut self, to: Duration) -> Result<(), ReplayError> {
-        while self.kernel.run(to)? == Pause::Sent {
+        loop {
+            let wake = self.wakes.first().map(|(at, _)| *at).filter(|at| *at <= to);
+            match (self.kernel.run(wake.unwrap_or(to))?, wake) {
+                (Pause::Limit, None) => return Ok(()),
+                (Pause::Limit, Some(_)) => {
+                    self.work.extend(self.wakes.pop_first().map(|(_, ends)| ends))
+                }
+                (Pause::Sent, _) => {}
+            }
             self.settle()?;
         }
-        Ok(())
     }
 
-    /// A segment that our side sent in the record: what its program did.
-    fn ours(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) {
+    /// A segment that our side sent in the record: what its program did. Gives its conversation where it was sent again.
+    fn ours(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) -> Option<Ends> {
         let ends = (tcp.src, tcp.dst);
         if tcp.flags & (SYN | ACK) == SYN
             && self.live.get(&ends).is_none_or(|l| l.is_succeeded(tcp))
         {
             self.know(tcp.dst.0);
-            let mut live = Live::calling(tcp);
+            self.forget(ends);
+            let mut live = Live::calling(tcp, self.kind(&ends));
             if let Err(why) = live.connect(self.kernel) {
-                self.notes.push(format!("frame {}: cannot connect: {why}", frame.number));
+                self.note(format!("frame {}: cannot connect: {why}", frame.number));
             }
             self.live.insert(ends, live);
         }
-        if let Some(live) = self.live.get_mut(&ends) {
-            live.recorded(tcp, frame.time);
-            self.work.push(ends);
-        }
+        let live = self.live.get_mut(&ends)?;
+        let before = live.recorded_again();
+        live.recorded(tcp, frame.time);
+        self.work.push(ends);
+        (live.recorded_again() > before).then_some(ends)
     }
 
     /// What was sent again in the record is sent again by the kernel before anything of the other side answers it, where it is due.
@@ -246,29 +278,49 @@ impl<'a> Player<'a> {
         {
             self.know(tcp.src.0);
             self.listen(tcp.dst, frame.time);
-            self.live.insert(ends, Live::called(tcp));
+            self.forget(ends);
+            self.live.insert(ends, Live::called(tcp, self.kind(&ends)));
         }
         let Some(live) = self.live.get_mut(&ends) else { return };
         live.queue(frame, tcp);
         self.work.push(ends);
     }
 
+    fn kind(&self, ends: &Ends) -> Kind<'a> {
+        let slow = self.plan.slow.get(ends);
+        let pace = slow.map_or(Pace::AtOnce, |window| Pace::AsRecorded(*window));
+        Kind { app: &self.settings.app, pace }
+    }
+
     /// A neighbour that answers nothing: everything leaves by its link-layer address.
-    fn know(&mut self, peer: IpAddr) {
-        if self.neighbours.insert(peer)
+    pub(super) fn know(&mut self, peer: IpAddr) {
+        if !is_group(peer)
+            && self.neighbours.insert(peer)
             && let Err(error) = self.kernel.add_peer(peer)
         {
-            self.notes.push(format!("{peer}: {error}"));
+            self.note(format!("{peer}: {error}"));
         }
+    }
+
+    /// What the comparison does not show; the first thousand.
+    pub(super) fn note(&mut self, text: String) {
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(text);
+        }
+    }
+
+    /// Feeds a frame.
+    pub(super) fn feed(&mut self, bytes: Vec<u8>) -> Result<(), ReplayError> {
+        let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
+        self.show((self.kernel.now(), false), &bytes, &packet)?;
+        self.kernel.arrive(bytes)?;
+        self.collect()
     }
 
     /// Feeds what waits for a conversation, up to what acknowledges bytes that the stack has not sent.
     fn release(&mut self, ends: Ends) -> Result<(), ReplayError> {
         while let Some(bytes) = self.live.get_mut(&ends).and_then(Live::next_to_feed) {
-            let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
-            self.show((self.kernel.now(), false), &bytes, &packet)?;
-            self.kernel.arrive(bytes)?;
-            self.collect()?;
+            self.feed(bytes)?;
         }
         Ok(())
     }
@@ -279,7 +331,8 @@ impl<'a> Player<'a> {
         while let Some(ends) = self.work.pop() {
             self.accept(ends.0);
             if let Some(live) = self.live.get_mut(&ends) {
-                live.act(self.kernel, &mut self.room);
+                let wakes = live.act(self.kernel, &mut self.room);
+                self.wakes.extend(wakes.map(|at| (at, ends)));
             }
             self.release(ends)?;
             self.collect()?;
@@ -292,7 +345,7 @@ impl<'a> Player<'a> {
         let Some(listening) = self.listeners.get(&listener) else { return };
         while let Some((socket, peer)) = self.kernel.accept(*listening) {
             match self.live.get_mut(&(listener, (peer.ip(), peer.port()))) {
-                Some(live) if live.is_without_socket() => live.accepted(socket),
+                Some(live) if live.is_without_socket() => live.accepted(self.kernel, socket),
                 _ => self.kernel.abort(socket),
             }
         }
@@ -301,10 +354,21 @@ impl<'a> Player<'a> {
     fn collect(&mut self) -> Result<(), ReplayError> {
         for (at, bytes) in self.kernel.sent()? {
             let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
-            let Ok(Packet { body: Body::Tcp(tcp), .. }) = &packet else { continue };
-            if let Some(live) = self.live.get_mut(&(tcp.src, tcp.dst)) {
-                live.sent(tcp, at);
-                self.work.push((tcp.src, tcp.dst));
+            let Ok(Packet { ip: Some(ip), body, .. }) = &packet else { continue };
+            let is_compared = match body {
+                Body::Tcp(tcp) => match self.live.get_mut(&(tcp.src, tcp.dst)) {
+                    Some(live) => {
+                        live.sent(tcp, at);
+                        self.work.push((tcp.src, tcp.dst));
+                        true
+                    }
+                    None => false,
+                },
+                Body::Udp(udp) => self.sockets.contains_key(&udp.src),
+                Body::Icmp(icmp) => self.is_compared(ip, icmp),
+                _ => false,
+            };
+            if is_compared {
                 self.show((at, true), &bytes, &packet)?;
             }
         }

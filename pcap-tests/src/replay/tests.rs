@@ -12,7 +12,11 @@ use netstack_host::pcapng::{self, Way};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::capture::{Frame, LinkType};
 use crate::compare::Aspect;
+use crate::flows::{Ending, Summary};
+use crate::packet::{Body, SYN, dissect};
+use crate::script::wire::{self, Header};
 
 /// What a host sends and receives, as a file.
 struct Tape(Mutex<Vec<u8>>);
@@ -224,4 +228,198 @@ fn flows_without_a_beginning_are_left_out_and_roles_are_read() {
     for text in ["", "10.0.0", "10.0.0.1:99999", "host"] {
         assert!(text.parse::<Role>().is_err(), "{text}");
     }
+}
+
+/// Packets from their IP headers on, at milliseconds, as a file.
+fn raw(packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut file = Vec::new();
+    pcapng::section(&mut file, "test").expect("memory");
+    pcapng::interface(&mut file, "a", 101).expect("memory");
+    for (ms, bytes) in packets {
+        pcapng::packet(&mut file, 0, ms * 1_000_000, Way::Outbound, bytes).expect("memory");
+    }
+    file
+}
+
+/// From one host to another of a family.
+fn header(from: u8, to: u8, family: Family) -> Header {
+    let address = |host| match family {
+        Family::V4 => IpAddr::from([10, 0, 0, host]),
+        Family::V6 => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(host)]),
+    };
+    Header { from: address(from), to: address(to), tos: 0, ttl: 64 }
+}
+
+fn verdict(file: &[u8], role: &str) -> Verdict {
+    let (outcome, _) = played(file, role);
+    assert_eq!((outcome.notes, outcome.left_out), (vec![], vec![]), "{role}");
+    outcome.verdict
+}
+
+#[test]
+fn datagrams_are_sent_and_taken_and_a_closed_port_is_refused() {
+    for (family, unreachable, hosts) in [
+        (Family::V4, (3, 3), ["10.0.0.1", "10.0.0.2"]),
+        (Family::V6, (1, 4), ["fd00::1", "fd00::2"]),
+    ] {
+        let (up, down) = (header(1, 2, family), header(2, 1, family));
+        let refused = wire::udp(up, 5000, 9, b"anybody?");
+        let mut file = vec![
+            (0, wire::udp(up, 4000, 53, b"a question")),
+            (20, wire::udp(down, 53, 4000, b"an answer of more bytes")),
+            (30, refused.clone()),
+            (30, wire::icmp(down, unreachable, 0, &refused)),
+        ];
+        for role in hosts {
+            let verdict = verdict(&raw(&file), role);
+            assert_eq!((verdict.compared, verdict.differences), (2, vec![]), "{role}");
+        }
+        // A record in which the closed port says nothing.
+        file.remove(3);
+        file.push((40, wire::udp(down, 53, 4000, b"more")));
+        let verdict = verdict(&raw(&file), hosts[1]);
+        assert_eq!((verdict.compared, verdict.differences), (2, vec![]));
+    }
+}
+
+#[test]
+fn a_port_that_had_been_closed_is_told() {
+    let (up, down) = (header(1, 2, Family::V4), header(2, 1, Family::V4));
+    let late = wire::udp(down, 53, 4000, b"an answer");
+    let file = raw(&[
+        (0, wire::udp(up, 4000, 53, b"a question")),
+        (20, late.clone()),
+        (20, wire::icmp(up, (3, 3), 0, &late)),
+    ]);
+    let aspects: Vec<_> = verdict(&file, "10.0.0.1").differences.iter().map(|d| d.aspect).collect();
+    assert_eq!(aspects, [Aspect::Icmp]);
+}
+
+#[test]
+fn echoes_are_answered_with_what_they_brought() {
+    for (family, kinds, role) in
+        [(Family::V4, (8, 0), "10.0.0.2"), (Family::V6, (128, 129), "fd00::2")]
+    {
+        let (up, down) = (header(1, 2, family), header(2, 1, family));
+        let asked = (0, wire::icmp(up, (kinds.0, 0), 0x12_0001, b"some bytes"));
+        let file =
+            raw(&[asked.clone(), (1, wire::icmp(down, (kinds.1, 0), 0x12_0001, b"some bytes"))]);
+        let verdict = verdict(&file, role);
+        assert_eq!((verdict.compared, verdict.differences), (1, vec![]), "{role}");
+        let (outcome, sent) = played(&raw(&[asked]), role);
+        let why = "its echo requests were not answered in the record";
+        assert_eq!((outcome.left_out, sent), (vec![(1, why)], vec![]));
+    }
+}
+
+#[test]
+fn an_icmp_error_about_our_call_ends_it() {
+    let (up, down) = (header(1, 2, Family::V4), header(2, 1, Family::V4));
+    let mss = [2, 4, 5, 0xb4];
+    let syn = wire::Segment {
+        from: 4000,
+        to: 80,
+        seq: 77,
+        flags: SYN,
+        options: &mss,
+        ..Default::default()
+    };
+    let syn = wire::tcp(up, syn);
+    let refused = wire::icmp(down, (3, 3), 0, &syn[..28]);
+    let later = |ms| (ms, wire::udp(down, 53, 4000, b"time passes"));
+    // RFC 1122, 4.2.3.9: codes 2 to 4 are hard errors, and TCP should abort the connection.
+    let file = raw(&[(0, syn.clone()), (10, refused), later(8000)]);
+    let verdict_of = verdict(&file, "10.0.0.1");
+    assert_eq!((verdict_of.compared, verdict_of.differences), (2, vec![]));
+    // Without it the SYN goes out again.
+    let verdict_of = verdict(&raw(&[(0, syn), later(8000)]), "10.0.0.1");
+    let aspects: Vec<_> = verdict_of.differences.iter().map(|d| d.aspect).collect();
+    assert_eq!(aspects, [Aspect::Retransmissions]);
+}
+
+/// Bytes that the server sent when a program of its own was played, and how the connection ended.
+fn served(app: App) -> (u64, Ending) {
+    let delay = Faults { delay: Duration::from_millis(10), ..Faults::default() };
+    let [_, file] = recorded(3, delay, Family::V4, 5000);
+    let open = || Reader::new(std::io::Cursor::new(file.clone()));
+    let roles = ["10.0.0.2:80".parse().expect("a role")];
+    let settings = Settings { app, ..Settings::of(&roles) };
+    let mut played = Summary::new(usize::MAX);
+    let mut sink = |time, _: bool, bytes: &[u8]| {
+        let (link, wire_len) = (LinkType::Ethernet, bytes.len() as u32);
+        played.add(&Frame { number: played.frames + 1, time, interface: 0, link, wire_len, bytes });
+        Ok(())
+    };
+    replay(&open, &settings, &mut sink).expect("a replay");
+    let flows = played.flows();
+    let [flow] = &flows[..] else { panic!("{} flows", flows.len()) };
+    (flow.halves[1].unique_bytes, flow.ending())
+}
+
+#[test]
+fn programs_of_another_kind_are_played() {
+    // The client of the record did not read all that came, and reset.
+    assert_eq!(served(App::Discard), (0, Ending::ResetByOpener));
+    assert_eq!(served(App::Echo).0, 5000);
+    assert!(served(App::Chargen).0 > 5000);
+    let script = |text: &str| App::Script(Arc::new(text.parse().expect("a script")));
+    assert_eq!(served(script("read 5000\nwait 0.001\nwrite \"done\"\nread\nclose")).0, 4);
+    assert_eq!(served(script("read 10\nwrite 700\nreset")), (700, Ending::ResetByPeer));
+    // What is never sent is not waited for.
+    assert_eq!(served(script("read 5001\nread 1\nwrite 9")).0, 9);
+}
+
+#[test]
+fn a_program_that_does_not_read_closes_its_window_again() {
+    let (mut sim, [a, b]) =
+        Sim::pair(3, Faults { delay: Duration::from_millis(5), ..Faults::default() });
+    let tape = Tape::new();
+    sim.stack(b).add_tap(None, tape.clone());
+    let address = "10.0.0.2:80".parse().expect("an address");
+    let server = sim.stack(b).tcp_socket(Family::V4);
+    server.bind(address).expect("a port");
+    server.listen(8).expect("a listener");
+    let client = sim.stack(a).tcp_socket(Family::V4);
+    client.connect(sim.now(), address).expect("a connection");
+    sim.run_for(Duration::from_millis(100));
+    let accepted = server.accept(sim.now()).expect("a connection");
+    let bytes = vec![7; 300_000];
+    let mut sent = 0;
+    let mut got = 0;
+    let mut room = vec![0; 1 << 16];
+    for round in 0..200 {
+        let now = sim.now();
+        sent += client.send(now, &mut &bytes[sent..], SendFlags::empty()).unwrap_or(0);
+        // It thinks for two seconds, and again.
+        if round % 100 > 40 {
+            while let Ok(n @ 1..) = accepted.recv(now, &mut &mut room[..], RecvFlags::empty()) {
+                got += n;
+            }
+        }
+        sim.run_for(Duration::from_millis(50));
+    }
+    assert_eq!((sent, got), (bytes.len(), bytes.len()));
+    let file = std::mem::take(&mut *tape.0.lock());
+    let mut reader = Reader::new(std::io::Cursor::new(file.clone())).expect("a capture");
+    let (summary, _) = Summary::of(&mut reader);
+    assert!(summary.flows()[0].halves[1].zero_windows > 0, "the window was never closed");
+    // What the play shows on our side: acknowledgments with windows too small for a segment, and others.
+    let (mut closed, mut open) = (0, 0);
+    let mut sink = |_: Duration, is_ours: bool, bytes: &[u8]| {
+        let packet = dissect(LinkType::Ethernet, bytes, bytes.len()).expect("a packet");
+        let Body::Tcp(tcp) = packet.body else { return Ok(()) };
+        if is_ours && tcp.flags & SYN == 0 {
+            let is_closed = u32::from(tcp.window) << 7 < 1448;
+            *(if is_closed { &mut closed } else { &mut open }) += 1;
+        }
+        Ok(())
+    };
+    let open_file = || Reader::new(std::io::Cursor::new(file.clone()));
+    let roles = ["10.0.0.2".parse().expect("a role")];
+    let mut settings = Settings::of(&roles);
+    // Where the last byte of a window lies depends on how memory is counted.
+    settings.terms.aspects.retain(|aspect| *aspect != Aspect::ZeroWindow);
+    let outcome = replay(&open_file, &settings, &mut sink).expect("a replay");
+    assert_eq!((outcome.notes, outcome.verdict.differences), (vec![], vec![]));
+    assert!(closed > 0 && open > closed, "{closed} closed, {open} open");
 }

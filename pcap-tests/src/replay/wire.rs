@@ -8,6 +8,10 @@ pub const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// Link-layer address of everybody else.
 pub const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
+const ETHERNET: usize = 14;
+const TCP_HEADER: usize = 20;
+const ICMPV6: u8 = 58;
+
 /// What to put in place of what was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -41,56 +45,127 @@ impl Mapping {
     }
 }
 
+/// A recorded packet behind a fresh Ethernet header.
+struct Copied {
+    bytes: Vec<u8>,
+    /// Where the payload of IP begins.
+    begin: usize,
+}
+
+impl Copied {
+    /// Without the last `less` bytes. What the snapshot length cut is zeros. None where lengths do not allow it.
+    fn of(frame: &Frame<'_>, ip: &Ip, less: u32) -> Option<Self> {
+        let payload = frame.link.strip(frame.bytes).ok()?;
+        let len = ip.payload_len as usize;
+        let header_len = match payload.bytes.first()? >> 4 {
+            4 => usize::from(payload.bytes[0] & 15) * 4,
+            6 => {
+                let all = payload.bytes.get(4..6)?;
+                (40 + usize::from(u16::from_be_bytes([all[0], all[1]]))).checked_sub(len)?
+            }
+            _ => return None,
+        };
+        let total = header_len + len.checked_sub(less as usize)?;
+        // A packet that a device was to cut later may not say its length.
+        if total > usize::from(u16::MAX) || header_len > payload.bytes.len() {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(ETHERNET + total);
+        bytes.extend(OURS);
+        bytes.extend(THEIRS);
+        bytes.extend(payload.ether_type.to_be_bytes());
+        bytes.extend(&payload.bytes[..total.min(payload.bytes.len())]);
+        bytes.resize(ETHERNET + total, 0);
+        let begin = ETHERNET + header_len;
+        set_len(&mut bytes[ETHERNET..begin], total);
+        Some(Self { bytes, begin })
+    }
+
+    fn body(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.begin..]
+    }
+
+    /// Fills in the checksum `at` in the payload of IP, over its first `len` bytes; with the pseudo-header of a protocol, where there is one.
+    fn check(&mut self, at: usize, len: usize, protocol: Option<u8>) -> Option<u16> {
+        let (head, body) = self.bytes.split_at_mut(self.begin);
+        body.get_mut(at..at + 2)?.fill(0);
+        let addresses = match head[ETHERNET] >> 4 {
+            4 => &head[ETHERNET + 12..ETHERNET + 20],
+            _ => &head[ETHERNET + 8..ETHERNET + 40],
+        };
+        let pseudo =
+            protocol.map_or(0, |protocol| packet::sum(addresses, u32::from(protocol) + len as u32));
+        let check = !(packet::sum(body.get(..len)?, pseudo) as u16);
+        body[at..at + 2].copy_from_slice(&check.to_be_bytes());
+        Some(check)
+    }
+}
+
 /// An Ethernet frame with the recorded segment: acknowledgment, SACK blocks and echo mapped, the checksum right. Bytes that the snapshot
 /// length cut are zeros. None where lengths do not allow it.
 pub fn rebuilt(frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, mapping: Mapping) -> Option<Vec<u8>> {
-    let payload = frame.link.strip(frame.bytes).ok()?;
-    let segment_len = ip.payload_len as usize;
-    let header_len = match payload.bytes.first()? >> 4 {
-        4 => usize::from(payload.bytes[0] & 15) * 4,
-        6 => {
-            40 + usize::from(u16::from_be_bytes([payload.bytes[4], payload.bytes[5]])) - segment_len
-        }
-        _ => return None,
+    let (less, payload_len) = match mapping.keep {
+        Keep::All => (0, tcp.payload_len as usize),
+        Keep::Ack => (tcp.payload_len, 0),
     };
-    let segment_len = match mapping.keep {
-        Keep::All => segment_len,
-        Keep::Ack => segment_len.checked_sub(tcp.payload_len as usize)?,
-    };
-    let total = header_len + segment_len;
-    // A packet that a device was to cut later may not say its length.
-    if total > usize::from(u16::MAX) || header_len > payload.bytes.len() {
+    let mut copied = Copied::of(frame, ip, less)?;
+    let segment = copied.body();
+    if segment.len() < TCP_HEADER {
         return None;
     }
-    let mut out = Vec::with_capacity(14 + total);
-    out.extend(OURS);
-    out.extend(THEIRS);
-    out.extend(payload.ether_type.to_be_bytes());
-    out.extend(&payload.bytes[..total.min(payload.bytes.len())]);
-    out.resize(14 + total, 0);
-    let (head, segment) = out.split_at_mut(14 + header_len);
-    set_len(&mut head[14..], total);
-    let payload_len = match mapping.keep {
-        Keep::All => tcp.payload_len as usize,
-        Keep::Ack => {
-            segment[13] &= ACK as u8;
-            0
-        }
-    };
+    if mapping.keep == Keep::Ack {
+        segment[13] &= ACK as u8;
+    }
     if tcp.flags & ACK != 0 {
         segment[8..12].copy_from_slice(&mapping.ack(tcp.ack).to_be_bytes());
     }
-    let options_end = segment.len() - payload_len;
-    map_options(segment.get_mut(20..options_end)?, mapping);
-    segment[16..18].fill(0);
-    let addresses = match head[14] >> 4 {
-        4 => &head[26..34],
-        _ => &head[22..54],
+    let options_end = segment.len().checked_sub(payload_len)?;
+    map_options(segment.get_mut(TCP_HEADER..options_end)?, mapping);
+    let len = segment.len();
+    copied.check(16, len, Some(6))?;
+    Some(copied.bytes)
+}
+
+/// An Ethernet frame with the recorded datagram. A checksum that was there is right.
+pub fn datagram(frame: &Frame<'_>, ip: &Ip) -> Option<Vec<u8>> {
+    let mut copied = Copied::of(frame, ip, 0)?;
+    let header = copied.body().get(..8)?;
+    let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    // RFC 768: an all zero transmitted checksum value means that the transmitter generated no checksum.
+    if header[6..8] != [0, 0] && copied.check(6, len, Some(17))? == 0 {
+        copied.body()[6..8].fill(0xff);
+    }
+    Some(copied.bytes)
+}
+
+/// An Ethernet frame with the recorded ICMP message. In an error about a segment, `shift` is added to the quoted sequence number.
+pub fn message(frame: &Frame<'_>, ip: &Ip, shift: Option<u32>) -> Option<Vec<u8>> {
+    let mut copied = Copied::of(frame, ip, 0)?;
+    if let Some(shift) = shift {
+        let quoted = copied.body().get_mut(8..)?;
+        let mapped = quoted_seq(quoted)?.wrapping_add(shift);
+        let at = seq_at(quoted)?;
+        quoted.get_mut(at..at + 4)?.copy_from_slice(&mapped.to_be_bytes());
+    }
+    let len = copied.body().len();
+    copied.check(2, len, (ip.protocol == ICMPV6).then_some(ICMPV6))?;
+    Some(copied.bytes)
+}
+
+/// Where a quoted packet has the sequence number of TCP.
+fn seq_at(quoted: &[u8]) -> Option<usize> {
+    let header_len = match quoted.first()? >> 4 {
+        4 => usize::from(quoted[0] & 15) * 4,
+        _ => 40,
     };
-    let pseudo = packet::sum(addresses, 6 + segment.len() as u32);
-    let check = !(packet::sum(segment, pseudo) as u16);
-    segment[16..18].copy_from_slice(&check.to_be_bytes());
-    Some(out)
+    Some(header_len + 4)
+}
+
+/// The sequence number that an ICMP error quotes.
+pub fn quoted_seq(quoted: &[u8]) -> Option<u32> {
+    let at = seq_at(quoted)?;
+    let seq = quoted.get(at..at + 4)?;
+    Some(u32::from_be_bytes([seq[0], seq[1], seq[2], seq[3]]))
 }
 
 /// Gives an IP header its total length, and a checksum that is right.

@@ -1,16 +1,32 @@
 //! `netcell trace replay`: the stack plays one side of a capture.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pcap_tests::replay::{self, Outcome, Role, Settings};
+use pcap_tests::replay::{self, App, Outcome, Role, Script, Settings};
 
 use super::on::On;
 use super::progress;
 use super::tape::Tape;
 use super::terms::TermArgs;
+
+/// A program of connections by its name.
+fn app(name: &str) -> Result<App, String> {
+    match (name, name.strip_prefix("script:")) {
+        ("echo", _) => Ok(App::Echo),
+        ("discard", _) => Ok(App::Discard),
+        ("chargen", _) => Ok(App::Chargen),
+        (_, Some(file)) => {
+            let text = std::fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+            let script = text.parse::<Script>().map_err(|why| format!("{file}: {why}"))?;
+            Ok(App::Script(Arc::new(script)))
+        }
+        _ => Err("it is none of echo, discard, chargen, script:FILE".into()),
+    }
+}
 
 /// Let the stack play one side of a capture, in virtual time, and compare. Or let Linux.
 ///
@@ -22,9 +38,17 @@ Examples:
   netcell trace replay broken.pcapng --as 10.0.0.2:80          our stack as the server
   netcell trace replay broken.pcapng --as fd00::1 --strict acks
   netcell trace replay broken.pcapng --as 10.0.0.2 --on linux  the same by the host's Linux (root, real time)
+  netcell trace replay broken.pcapng --as 10.0.0.2:80 --app script:server.txt
   netcell trace replay broken.pcapng --as 10.0.0.2 --write ours.pcapng && netcell trace plot ours.pcapng -o ours.svg
 
-Replayed are TCP connections whose beginning is in the capture. The exit status is 0 where the stack did what was recorded,
+A script of --app has a line for each thing that the program does, one after the other:
+  read 100, read         reads so many bytes; until the other side has closed
+  write \"text\\r\\n\"      writes a text (also \\n \\t \\\\ \\\" \\x2a)
+  write 1000             writes so many bytes of a pattern
+  wait 0.5               seconds
+  close, reset           writes no more; ends the connection
+
+Replayed are TCP connections whose beginning is in the capture, datagrams, echoes that were asked of our side, and ICMP errors about all of them. The exit status is 0 where the stack did what was recorded,
 1 where it did otherwise, 2 where the capture cannot be read.")]
 pub struct ReplayArgs {
     /// pcap or pcapng, also compressed with gzip or zstd
@@ -35,6 +59,9 @@ pub struct ReplayArgs {
     /// Keep what was played in this file
     #[arg(long, value_name = "OUT.pcapng")]
     write: Option<PathBuf>,
+    /// What the programs of its connections do, where it is not what was recorded of them
+    #[arg(long, value_name = "echo|discard|chargen|script:FILE", value_parser = app)]
+    app: Option<App>,
     /// Whose kernel plays
     #[arg(long, value_enum, default_value_t)]
     on: On,
@@ -57,6 +84,7 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
         system: args.on.into(),
         max_gap: Duration::from_secs(args.max_gap),
         terms: args.terms.terms(),
+        app: args.app.clone().unwrap_or_default(),
         ..Settings::of(&args.roles)
     };
     let outcome = replay::replay(&open, &settings, &mut sink).with_context(|| name.clone())?;
