@@ -1,5 +1,6 @@
 //! Linux as the kernel that plays: the host's, in a network namespace of its own, in real time. It needs root.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -81,6 +82,8 @@ fn fresh(kind: SockType, address: SocketAddr) -> Result<OwnedFd, KernelError> {
     let made = socket::socket(family, kind, flags, None).and_then(|made| {
         // Ports of the record may be in TIME-WAIT here.
         socket::setsockopt(&made, sockopt::ReuseAddr, &true)?;
+        // As the stack has it; a namespace may be kept from it as its default, a socket of root is not.
+        let _ = socket::setsockopt(&made, sockopt::TcpCongestion, &OsString::from("cubic"));
         socket::bind(made.as_raw_fd(), &SockaddrStorage::from(address))?;
         Ok(made)
     });

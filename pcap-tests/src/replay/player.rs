@@ -54,6 +54,8 @@ const MAX_GAP: Duration = Duration::from_secs(3 * 3600);
 const REST: Duration = Duration::from_secs(1);
 /// A timer of the record fires no sooner than one of the kernel that is due so soon: whoever captures is late.
 const TICK: Duration = Duration::from_millis(1);
+/// How late a timer of Linux beyond a quarter of a second may fire: its wheel turns by 32 ms.
+const TIMER: Duration = Duration::from_millis(40);
 /// How late a kernel in real time may be with its last frames.
 const LATE: Duration = Duration::from_millis(20);
 const READ: usize = 64 << 10;
@@ -256,7 +258,7 @@ impl<'a> Player<'a> {
 
     /// What was sent again in the record is sent again by the kernel before anything of the other side answers it, where it is due.
     fn catch_up(&mut self, ends: Ends) -> Result<(), ReplayError> {
-        let late = if self.kernel.clock() == Clock::Real { LATE } else { TICK };
+        let late = if self.kernel.clock() == Clock::Real { TIMER } else { TICK };
         let limit = self.kernel.now() + late;
         while self.live.get(&ends).is_some_and(Live::is_behind) {
             match self.kernel.run(limit)? {

@@ -129,9 +129,10 @@ impl Acking {
         self.quick = 0;
     }
 
-    /// The window opens: the sender should hear of it.
+    /// The window opens: the sender should hear of it. As on Linux (tcp_grow_window) an odd number stays, so that what is acknowledged
+    /// while it opens is hardly counted.
     pub fn keep_quick(&mut self) {
-        self.quick = self.quick.max(1);
+        self.quick |= 1;
     }
 
     /// A sender in slow start or recovery waits for acknowledgments: at most half a window of them comes at once.

@@ -141,10 +141,12 @@ impl Control {
         reduction.delivered += sample.acked;
         let target = self.window.ssthresh;
         let allowed = if sample.in_flight > target {
-            // "Proportional Rate Reduction: sndcnt = CEIL(prr_delivered * ssthresh / RecoverFS) - prr_out".
+            // "Proportional Rate Reduction: sndcnt = CEIL(prr_delivered * ssthresh / RecoverFS) - prr_out", of whole
+            // segments, in which Linux counts.
+            let segment = self.window.mss.max(1);
             let share = (reduction.delivered as u128 * target as u128)
-                .div_ceil(reduction.prior.max(1) as u128);
-            (share as usize).saturating_sub(reduction.out)
+                .div_ceil(reduction.prior.max(1) as u128 * segment as u128);
+            (share as usize).saturating_mul(segment).saturating_sub(reduction.out)
         } else {
             // "PRR-SSRB: limit = MAX(prr_delivered - prr_out, DeliveredData) + MSS; attempt to catch up, as
             // permitted by limit"; Linux adds the segment only where the acknowledgment advanced without new losses.
