@@ -4,6 +4,7 @@
 
 mod differential;
 mod frames;
+mod goldens;
 mod internet;
 mod peers;
 mod probes;
