@@ -53,6 +53,7 @@ pub fn run(codes: &[Code]) -> Result<(), Stop> {
                 expected: code.map_or(String::new(), |code| code.text.trim().to_owned()),
                 came: why.to_owned(),
                 rule: None,
+                about: String::new(),
             })))
         }
         None => Err(refused("python3 ended before the assertions did".into())),

@@ -88,13 +88,16 @@ pub struct Failure {
     pub came: String,
     /// Where it is written how it should be.
     pub rule: Option<&'static str>,
+    /// What the script shows.
+    pub about: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "line {}: {}", self.line, self.what)?;
         write!(f, "\n  expected: {}\n  came:     {}", self.expected, self.came)?;
-        self.rule.map_or(Ok(()), |rule| write!(f, "\n  rule:     {rule}"))
+        self.rule.map_or(Ok(()), |rule| write!(f, "\n  rule:     {rule}"))?;
+        if self.about.is_empty() { Ok(()) } else { write!(f, "\n  script:   {}", self.about) }
     }
 }
 
@@ -145,6 +148,14 @@ impl System {
 }
 
 impl Stop {
+    /// With what the script shows.
+    fn of(mut self, script: &Script) -> Stop {
+        if let Stop::Failed(failure) = &mut self {
+            failure.about.clone_from(&script.about);
+        }
+        self
+    }
+
     fn refused(line: usize, error: KernelError) -> Stop {
         Stop::Refused { line, why: error.to_string() }
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 /// A script as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Script {
+    /// What it shows, and by which rule: the comment at its head.
+    pub about: String,
     /// The options at its head.
     pub settings: Settings,
     /// What happens, in order.

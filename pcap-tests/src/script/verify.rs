@@ -53,8 +53,10 @@ fn tcp(expected: &Tcp, found: &Tcp) -> Option<Difference> {
     if let Some(ports) = ports(expected.ports, found.ports) {
         return Some(ports);
     }
-    if expected.flags != found.flags {
-        return difference("the flags", flag_rule(expected.flags ^ found.flags));
+    // A segment of another length is pushed at other places: what is behind that is told first.
+    let flags = expected.flags ^ found.flags;
+    if flags & !PSH != 0 {
+        return difference("the flags", flag_rule(flags));
     }
     if expected.seq != found.seq {
         return difference("the sequence number", Some(sequence_rule(expected, found)));
@@ -64,6 +66,9 @@ fn tcp(expected: &Tcp, found: &Tcp) -> Option<Difference> {
             "the length",
             Some("RFC 9293 section 3.7: segment size, windows and the Nagle algorithm"),
         );
+    }
+    if flags != 0 {
+        return difference("the flags", flag_rule(flags));
     }
     if expected.ack.is_some() && expected.ack != found.ack {
         return difference(
@@ -106,13 +111,16 @@ fn sequence_rule(expected: &Tcp, found: &Tcp) -> &'static str {
 }
 
 fn option_difference(expected: &[TcpOption], found: &[TcpOption]) -> Option<Difference> {
-    let differing = expected.iter().zip(found).find(|(wanted, found)| wanted != found);
-    let first = match differing {
-        Some((wanted, _)) => Some(wanted),
-        None if expected.len() > found.len() => expected.get(found.len()),
-        None => found.get(expected.len()),
+    // What pads the options differs where they do.
+    let telling = |options: &[TcpOption]| -> Vec<TcpOption> {
+        let padding = |option: &&TcpOption| !matches!(option, TcpOption::Nop | TcpOption::End);
+        options.iter().filter(padding).cloned().collect()
     };
-    let rule = first.and_then(|option| {
+    let (wanted, came) = (telling(expected), telling(found));
+    let at = wanted.iter().zip(&came).position(|(wanted, came)| wanted != came);
+    let at = at.unwrap_or(wanted.len().min(came.len()));
+    let first = wanted.get(at).filter(|option| !came.contains(option)).or(came.get(at));
+    let rule = first.or(wanted.get(at)).and_then(|option| {
         Some(match option {
             TcpOption::Mss(_) => "RFC 9293 section 3.7.1: the MSS that is offered",
             TcpOption::WindowScale(_) => "RFC 7323 section 2: the window scale option",
@@ -130,16 +138,22 @@ fn option_difference(expected: &[TcpOption], found: &[TcpOption]) -> Option<Diff
         })
     });
     let told = |option: Option<&TcpOption>| option.map_or("none".into(), TcpOption::to_string);
-    let at = differing.map_or(expected.len().min(found.len()), |(wanted, _)| {
-        expected.iter().position(|option| option == wanted).unwrap_or(0)
-    });
-    let (wanted, came) = (told(expected.get(at)), told(found.get(at)));
-    difference(format!("option {}: expected {wanted}, found {came}", at + 1), rule)
+    if wanted == came {
+        return difference("how the options are padded", None);
+    }
+    let what = format!("expected {}, found {}", told(wanted.get(at)), told(came.get(at)));
+    difference(format!("option {}: {what}", at + 1), rule)
 }
 
 /// The rule that says when such a segment is sent.
 pub fn timing_rule(expected: &Packet) -> Option<&'static str> {
     let Body::Tcp(tcp) = &expected.body else { return None };
+    let sacks = |option: &TcpOption| matches!(option, TcpOption::Sack(_));
+    if tcp.options.iter().flatten().any(sacks) {
+        return Some(
+            "RFC 5681 section 4.2: what is out of order is acknowledged at once; RFC 2018",
+        );
+    }
     Some(match (tcp.flags & SYN != 0, tcp.len > 0 || tcp.flags & FIN != 0) {
         (true, _) => "RFC 6298 section 2.1: the first time-out is a second, and doubles",
         (false, true) => {
@@ -188,10 +202,11 @@ mod tests {
             ("P. 1:11(10) ack 6 <...>", "the acknowledgment number"),
             ("P. 1:11(10) ack 5 win 78 <...>", "the window"),
             ("P. 1:11(10) ack 5 urg 2 <...>", "the urgent pointer"),
-            ("P. 1:11(10) ack 5", "option 1: expected none, found nop"),
+            ("P. 1:11(10) ack 5", "option 1: expected none, found sack 9:10"),
+            ("P. 1:11(10) ack 5 <sack 9:10,nop,nop>", "how the options are padded"),
             (
                 "P. 1:11(10) ack 5 <nop,nop,sack 8:10>",
-                "option 3: expected sack 8:10, found sack 9:10",
+                "option 1: expected sack 8:10, found sack 9:10",
             ),
             ("udp (10)", "the protocol"),
         ] {

@@ -343,10 +343,13 @@ impl Receiver {
             || self.held() > self.space.capacity - self.space.capacity / 8
     }
 
-    /// RFC 9293 section 3.10.7.4, table 6, in Linux's form: a segment is acceptable that ends at or after what
-    /// was acknowledged and begins within the window or right at its edge.
+    /// RFC 9293 section 3.10.7.4, table 6, in Linux's form (tcp_sequence): a segment is acceptable that ends at or after
+    /// what was acknowledged and begins within the window or right at its edge. One whose data reaches beyond is taken
+    /// where nothing waits to be read, and as a whole.
     pub fn is_acceptable(&self, segment: &Segment) -> bool {
-        segment.end() >= self.acked && segment.seq <= self.edge.max(self.nxt)
+        let edge = self.edge.max(self.nxt);
+        let fits = segment.seq + segment.payload.len() <= edge || self.queue.is_empty();
+        segment.end() >= self.acked && segment.seq <= edge && fits
     }
 
     /// The window of a SYN; `mss` is what a segment of the peer will hold, of which the route lets us offer so many
@@ -442,9 +445,11 @@ impl Receiver {
             data.advance(old);
             start = self.nxt;
         }
-        let room = self.edge.max(self.nxt).since(start);
-        let mut cut = data.len() > room;
-        data.truncate(room);
+        // What begins within the window was found acceptable to its end; a closed window takes nothing.
+        let mut cut = start >= self.edge.max(self.nxt) && !data.is_empty();
+        if cut {
+            data.truncate(0);
+        }
         let gap = !self.odd.reassembly.is_empty() || self.waits_for_fin();
         if start == self.nxt && !data.is_empty() {
             cut |= self.fit(&mut data);

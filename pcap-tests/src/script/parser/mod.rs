@@ -34,7 +34,16 @@ pub fn parse(text: &str) -> Result<Script, SyntaxError> {
     if events.is_empty() {
         return Err(parser.error("nothing happens in this script"));
     }
-    Ok(Script { settings, events })
+    Ok(Script { about: about(text), settings, events })
+}
+
+/// The comment at the head of a script, in one line.
+fn about(text: &str) -> String {
+    let lines = text.trim_start().lines().map_while(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("//").or_else(|| line.strip_prefix('#')).map(str::trim)
+    });
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 struct Parser<'a> {

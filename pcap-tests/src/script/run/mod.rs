@@ -37,10 +37,8 @@ pub fn run(script: &Script, kernel: &mut dyn Kernel, watch: Watch<'_>) -> Result
         bound: script.settings.bind_port,
         codes: Vec::new(),
     };
-    for event in &script.events {
-        runner.play(event)?;
-    }
-    runner.finish()
+    let played = script.events.iter().try_for_each(|event| runner.play(event));
+    played.and_then(|()| runner.finish()).map_err(|stop| stop.of(script))
 }
 
 /// A call that blocks.
@@ -426,7 +424,8 @@ fn fail<T>(
     came: String,
     rule: Option<&'static str>,
 ) -> Result<T, Stop> {
-    Err(Stop::Failed(Box::new(Failure { line, what: what.to_owned(), expected, came, rule })))
+    let (what, about) = (what.to_owned(), String::new());
+    Err(Stop::Failed(Box::new(Failure { line, what, expected, came, rule, about })))
 }
 
 /// The value that a call is to return, and the number of its error.
