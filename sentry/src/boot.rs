@@ -1,11 +1,14 @@
 //! Boot: from a configuration to a running first program, and from its end to an exit status.
 
+use std::fs::File;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use netstack_host::capture::{Capture, CaptureError};
 use sentry_abi::Errno;
 use sentry_abi::signal::Signal;
 use sentry_abi::termios::WinSize;
@@ -21,10 +24,10 @@ use sentry_kernel::log::{Level, Log};
 use sentry_kernel::task::{InitArgs, ThreadGroup, WaitStatus};
 use sentry_kernel::time::Clock;
 use sentry_kernel::vfs::{FileType, OpenFlags, Timespec};
-use sentry_net::netns::{NetError, NetNamespace};
+use sentry_net::netns::{CaptureStart, NetError, NetNamespace};
 use sentry_syscalls::Syscalls;
 
-use crate::config::{Process, SandboxConfig, Stdio};
+use crate::config::{Network, Process, SandboxConfig, Stdio};
 use crate::host::{HostRandom, Logger, trace_to};
 use crate::registry::{self, Offer};
 use crate::tree::Tree;
@@ -53,6 +56,9 @@ pub enum BootError {
     /// The network.
     #[error(transparent)]
     Network(#[from] NetError),
+    /// The capture.
+    #[error(transparent)]
+    Capture(#[from] CaptureStart),
     /// The TAP device.
     #[error(transparent)]
     Tap(#[from] netstack_host::tap::TapError),
@@ -123,7 +129,16 @@ pub fn boot(config: SandboxConfig) -> Result<Sandbox, BootError> {
         hostname: config.hostname.clone(),
         cpus: config.cpus,
     });
+    let capture = match &config.network {
+        Network::Tap(tap) => tap.capture.clone(),
+        Network::Loopback => None,
+    };
     let net = network::make(config.network, clock)?;
+    if let Some(path) = capture {
+        let create = |source| CaptureError::Create { path: path.clone(), source };
+        let file = File::create(&path).map_err(|error| CaptureStart::from(create(error)))?;
+        net.capture((file, &path), &[], &kernel)?;
+    }
     let offer = registry::register(&kernel, &services, &net);
     let tree =
         Tree::of_image(&services, config.image).map_err(step("build the root file system"))?;
@@ -317,15 +332,48 @@ impl Sandbox {
             kernel: self.kernel.clone(),
             init: self.init.clone(),
             console: self.console.clone(),
+            net: self.net.clone(),
         }
     }
 }
 
 /// What the outside can do to a running sandbox.
+#[derive(Clone)]
 pub struct Remote {
     kernel: Arc<Kernel>,
     init: Arc<ThreadGroup>,
     console: Option<Arc<Terminal>>,
+    net: Arc<NetNamespace>,
+}
+
+/// A capture that was begun while the sandbox runs. It ends with this, or with the sandbox.
+pub struct RunningCapture {
+    net: Arc<NetNamespace>,
+    capture: Arc<Capture>,
+}
+
+impl RunningCapture {
+    /// Frames seen, and frames of those that were lost because the reader was too slow.
+    pub fn counts(&self) -> (u64, u64) {
+        self.capture.counts()
+    }
+
+    /// Whether no more frames come: the sandbox has ended, or the reader has gone.
+    pub fn is_over(&self) -> bool {
+        self.capture.is_over()
+    }
+
+    /// Ends it. Errors: what went wrong while it was written.
+    pub fn finish(&self) -> Result<(), CaptureError> {
+        self.net.end_capture(&self.capture)
+    }
+}
+
+impl Drop for RunningCapture {
+    fn drop(&mut self) {
+        // Whoever wants to know of errors has called it before.
+        let _ = self.finish();
+    }
 }
 
 impl Remote {
@@ -343,6 +391,19 @@ impl Remote {
         if let Some(console) = &self.console {
             console.set_window(win_size(size));
         }
+    }
+
+    /// Begins to write what passes the interfaces of these names (without names: all but loopback) onto a file or pipe that is
+    /// called `name`; after `limit` frames it is over.
+    pub fn capture(
+        &self,
+        (file, name): (OwnedFd, &Path),
+        nics: &[String],
+        limit: Option<u64>,
+    ) -> Result<RunningCapture, CaptureStart> {
+        let capture = self.net.capture((file.into(), name), nics, &self.kernel)?;
+        capture.stop_after(limit);
+        Ok(RunningCapture { net: self.net.clone(), capture })
     }
 
     /// Ends the sandbox at once.

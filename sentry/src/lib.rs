@@ -11,7 +11,7 @@ mod registry;
 mod tree;
 mod vdso;
 
-pub use boot::{BootError, Outcome, Remote, Sandbox, boot};
+pub use boot::{BootError, Outcome, Remote, RunningCapture, Sandbox, boot};
 pub use config::{
     Faults, Image, Network, Process, SandboxConfig, Stdio, TapNetwork, Volume, Writes,
 };

@@ -31,14 +31,8 @@ pub(crate) fn make(
         what: "read random bytes".into(),
         errno: sentry_abi::Errno::EIO,
     })?;
-    let mut config = NetConfig {
-        loopback: Loopback::Up,
-        nics: Vec::new(),
-        routes: Vec::new(),
-        seed,
-        capture: None,
-        clock,
-    };
+    let mut config =
+        NetConfig { loopback: Loopback::Up, nics: Vec::new(), routes: Vec::new(), seed, clock };
     if let Network::Tap(tap) = network {
         add_tap(&mut config, tap)?;
     }
@@ -87,7 +81,6 @@ fn add_tap(config: &mut NetConfig, network: TapNetwork) -> Result<(), BootError>
         addresses,
         mtu: MTU,
     });
-    config.capture = network.capture;
     Ok(())
 }
 

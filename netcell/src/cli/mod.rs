@@ -1,11 +1,16 @@
 //! The command line: a file per command, and the mapping of failures to exit statuses.
 
+mod capture;
+mod list;
 pub mod run;
 pub mod trace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+
+use crate::control;
 
 /// Our own failure, as the container tools have it.
 pub const EXIT_OURS: u8 = 125;
@@ -22,9 +27,26 @@ struct Cli {
     command: Command,
 }
 
+/// Where running sandboxes are known.
+#[derive(Args, Debug)]
+pub struct Root {
+    /// Folder of the running sandboxes [default: /run/netcell, without root $XDG_RUNTIME_DIR/netcell]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+impl Root {
+    /// The folder.
+    pub fn path(&self) -> PathBuf {
+        self.root.clone().unwrap_or_else(control::default_root)
+    }
+}
+
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(Box<run::RunArgs>),
+    List(list::ListArgs),
+    Capture(capture::CaptureArgs),
     Trace(trace::TraceArgs),
 }
 
@@ -41,6 +63,8 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Run(args) => run::run(*args),
+        Command::List(args) => list::run(&args),
+        Command::Capture(args) => capture::run(args),
         Command::Trace(args) => return trace::run(args),
     };
     match result {

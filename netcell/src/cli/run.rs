@@ -54,7 +54,12 @@ pub struct RunArgs {
     /// Host name inside
     #[arg(long, value_name = "NAME", default_value = "netcell")]
     pub hostname: String,
-    /// Write every frame to this pcapng file
+    #[command(flatten)]
+    pub root: super::Root,
+    /// Name of the sandbox for netcell list and capture; default: twelve hexadecimal digits
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Write every frame to this pcapng file, with direction and process
     #[arg(long, value_name = "FILE.pcapng")]
     pub capture: Option<PathBuf>,
     /// Faults injected on the link, such as loss=5%,reorder=5%,duplicate=1%,seed=7

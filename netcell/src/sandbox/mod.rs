@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use sentry::{
@@ -19,6 +20,7 @@ use sentry::{
 
 use crate::cli::run::{LogLevel, Net, RunArgs};
 use crate::cli::{EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND};
+use crate::control;
 
 /// The search path inside.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -32,6 +34,8 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let platform =
         (backend.start)(platform::BackendOptions::default()).context("cannot run programs here")?;
     let signals = signals::Source::new().context("cannot receive signals")?;
+    let folder = folder(&args)?;
+    let about = about(&args);
     let raw = terminal::RawMode::enter();
     let config = configure(args, platform)?;
     let sandbox = match sentry::boot(config) {
@@ -48,12 +52,49 @@ pub fn run(args: RunArgs) -> Result<u8> {
         }
     };
     signals.forward(sandbox.remote())?;
+    let control = match &folder {
+        None => None,
+        Some(folder) => {
+            let server = control::Server::start(folder, sandbox.remote())?;
+            folder.tell(&control::About { id: folder.id().to_owned(), ..about })?;
+            Some(server)
+        }
+    };
     let outcome = sandbox.wait();
+    if let Some(control) = control {
+        control.end();
+    }
+    drop(folder);
     drop(raw);
     match outcome {
         Outcome::Exited(status) => Ok(status),
         Outcome::Signaled(signal) => Ok(128u8.saturating_add(signal)),
         Outcome::Failed(why) => bail!("the sandbox failed: {why}"),
+    }
+}
+
+/// The folder by which others find this sandbox. Where there can be none, only a name that was asked for is missed.
+fn folder(args: &RunArgs) -> Result<Option<control::Folder>> {
+    match control::Folder::make(&args.root.path(), args.id.as_deref()) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(error) if args.id.is_some() => Err(error),
+        Err(error) => {
+            if args.log_level >= LogLevel::Info {
+                eprintln!("netcell: the sandbox will not be listed: {error:#}");
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// What this sandbox is, for those who list it.
+fn about(args: &RunArgs) -> control::About {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    control::About {
+        id: String::new(),
+        pid: std::process::id(),
+        command: args.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        created: since.as_secs(),
     }
 }
 

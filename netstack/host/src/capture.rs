@@ -47,18 +47,53 @@ pub enum CaptureError {
     Thread(io::Error),
 }
 
-struct Frame {
-    nic: NicId,
-    kind: NicKind,
-    way: Way,
+/// A frame that was captured.
+pub struct Frame {
+    /// On which interface.
+    pub nic: NicId,
+    /// Of which kind: Ethernet frames or bare IP packets.
+    pub kind: NicKind,
+    /// Which way it went.
+    pub direction: Direction,
     time_ns: u64,
-    bytes: Vec<u8>,
+    /// What [`Label::witness`] said when it passed.
+    pub witness: u32,
+    /// All of it.
+    pub bytes: Vec<u8>,
+}
+
+/// Says of a frame whose it is, for its comment.
+pub trait Label: Send {
+    /// Asked on the thread on which a frame passes: a number for the program that this thread runs, 0 for none.
+    fn witness() -> u32
+    where
+        Self: Sized;
+
+    /// What to write beside the frame, if anything is known. Asked on the writer's thread.
+    fn label(&mut self, frame: &Frame) -> Option<String>;
+}
+
+/// Says nothing.
+pub struct Unlabelled;
+
+impl Label for Unlabelled {
+    fn witness() -> u32 {
+        0
+    }
+
+    fn label(&mut self, _: &Frame) -> Option<String> {
+        None
+    }
 }
 
 #[derive(Default)]
 struct Counts {
     seen: AtomicU64,
-    dropped: AtomicU64,
+    /// Frames that are taken at most; 0 for any number.
+    limit: AtomicU64,
+    dropped: Mutex<HashMap<NicId, u64>>,
+    /// No more frames are wanted, or can be written.
+    closed: AtomicBool,
 }
 
 /// A running capture. Give it to `Stack::add_tap`; call [`Capture::finish`] at the end.
@@ -68,44 +103,62 @@ pub struct Capture {
     origin_ns: u64,
     queue: Mutex<Option<SyncSender<Frame>>>,
     counts: Arc<Counts>,
-    closed: AtomicBool,
+    witness: fn() -> u32,
     writer: Mutex<Option<JoinHandle<io::Result<()>>>>,
 }
 
 impl Capture {
-    /// Makes the file and starts the writer. `now` is the stack's time, from which wall-clock times are counted;
-    /// `names` tells what to call each interface.
-    pub fn start(
+    /// Makes the file and starts the writer; the rest as [`Capture::onto`].
+    pub fn start<L: Label + 'static>(
         path: &Path,
         now: Instant,
         names: HashMap<NicId, String>,
+        label: L,
     ) -> Result<Arc<Capture>, CaptureError> {
         let create = |source| CaptureError::Create { path: path.to_owned(), source };
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(create)?);
+        Self::onto(File::create(path).map_err(create)?, path, now, names, label)
+    }
+
+    /// Starts the writer onto a file or pipe that is called `path`. `now` is the stack's time, from which wall-clock times are
+    /// counted; `names` tells what to call each interface, `label` whose a frame is.
+    pub fn onto<L: Label + 'static>(
+        file: File,
+        path: &Path,
+        now: Instant,
+        names: HashMap<NicId, String>,
+        label: L,
+    ) -> Result<Arc<Capture>, CaptureError> {
+        let create = |source| CaptureError::Create { path: path.to_owned(), source };
+        let mut out = BufWriter::with_capacity(1 << 20, file);
         pcapng::section(&mut out, "netcell").and_then(|()| out.flush()).map_err(create)?;
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
         let (sender, receiver) = sync_channel(QUEUE_FRAMES);
         let counts = Arc::new(Counts::default());
-        let writer = Writer { out, names, interfaces: HashMap::new(), last_ns: 0 };
+        let label = Box::new(label);
+        let writer = Writer { out, names, label, interfaces: HashMap::new(), last_ns: 0 };
         let thread_counts = counts.clone();
         let thread = std::thread::Builder::new()
             .name("capture".into())
-            .spawn(move || writer.run(&receiver, &thread_counts))
+            .spawn(move || {
+                let result = writer.run(&receiver, &thread_counts);
+                thread_counts.closed.store(true, Ordering::Relaxed);
+                result
+            })
             .map_err(CaptureError::Thread)?;
         Ok(Arc::new(Capture {
             path: path.to_owned(),
             origin_ns: wall_ns.saturating_sub(now.nanos()),
             queue: Mutex::new(Some(sender)),
             counts,
-            closed: AtomicBool::new(false),
+            witness: L::witness,
             writer: Mutex::new(Some(thread)),
         }))
     }
 
     /// Writes what is left and closes the file. Errors: what went wrong while writing, at any time.
     pub fn finish(&self) -> Result<(), CaptureError> {
-        self.closed.store(true, Ordering::Relaxed);
+        self.counts.closed.store(true, Ordering::Relaxed);
         drop(self.queue.lock().take());
         let Some(thread) = self.writer.lock().take() else { return Ok(()) };
         let result = thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer panicked")));
@@ -114,7 +167,18 @@ impl Capture {
 
     /// Frames seen and frames lost so far.
     pub fn counts(&self) -> (u64, u64) {
-        (self.counts.seen.load(Ordering::Relaxed), self.counts.dropped.load(Ordering::Relaxed))
+        let dropped = self.counts.dropped.lock().values().sum();
+        (self.counts.seen.load(Ordering::Relaxed), dropped)
+    }
+
+    /// Takes no more than so many frames in all.
+    pub fn stop_after(&self, frames: Option<u64>) {
+        self.counts.limit.store(frames.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Whether no more frames come into it: it was finished, or its file takes no more.
+    pub fn is_over(&self) -> bool {
+        self.counts.closed.load(Ordering::Relaxed)
     }
 }
 
@@ -127,18 +191,20 @@ impl Drop for Capture {
 
 impl netstack::link::Tap for Capture {
     fn frame(&self, tapped: &Tapped<'_>) {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_over() {
+            return;
+        }
+        let limit = self.counts.limit.load(Ordering::Relaxed);
+        if limit > 0 && self.counts.seen.load(Ordering::Relaxed) >= limit {
+            self.counts.closed.store(true, Ordering::Relaxed);
             return;
         }
         self.counts.seen.fetch_add(1, Ordering::Relaxed);
-        let way = match tapped.direction {
-            Direction::Received => Way::Inbound,
-            Direction::Sent => Way::Outbound,
-        };
         let frame = Frame {
             nic: tapped.nic,
             kind: tapped.kind,
-            way,
+            direction: tapped.direction,
+            witness: (self.witness)(),
             time_ns: self.origin_ns.saturating_add(tapped.now.nanos()),
             bytes: tapped.frame.to_vec_complete(),
         };
@@ -146,7 +212,7 @@ impl netstack::link::Tap for Capture {
         if let Some(sender) = queue.as_ref()
             && let Err(TrySendError::Full(_)) = sender.try_send(frame)
         {
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            *self.counts.dropped.lock().entry(tapped.nic).or_default() += 1;
         }
     }
 }
@@ -154,6 +220,7 @@ impl netstack::link::Tap for Capture {
 struct Writer {
     out: BufWriter<File>,
     names: HashMap<NicId, String>,
+    label: Box<dyn Label>,
     /// Numbers of the interfaces in the file, with frames written.
     interfaces: HashMap<NicId, (u32, u64)>,
     last_ns: u64,
@@ -161,27 +228,29 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, frames: &Receiver<Frame>, counts: &Counts) -> io::Result<()> {
-        let mut unflushed = false;
+        // When the first frame was written that is not flushed yet.
+        let mut since: Option<std::time::Instant> = None;
         loop {
-            match frames.recv_timeout(FLUSH_EVERY) {
+            let left =
+                since.map_or(FLUSH_EVERY, |since| FLUSH_EVERY.saturating_sub(since.elapsed()));
+            match frames.recv_timeout(left) {
                 Ok(frame) => {
                     self.write(&frame)?;
-                    unflushed = true;
+                    since.get_or_insert_with(std::time::Instant::now);
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if std::mem::take(&mut unflushed) {
-                        self.out.flush()?;
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            if since.is_some_and(|since| since.elapsed() >= FLUSH_EVERY) {
+                self.out.flush()?;
+                since = None;
+            }
         }
-        let dropped = counts.dropped.load(Ordering::Relaxed);
-        let mut interfaces: Vec<_> = self.interfaces.values().copied().collect();
-        interfaces.sort_unstable();
-        for (number, written) in interfaces {
-            // Drops are counted for the capture as a whole and told with its first interface.
-            let lost = if number == 0 { dropped } else { 0 };
+        let dropped = counts.dropped.lock().clone();
+        let mut interfaces: Vec<_> = self.interfaces.iter().map(|(nic, at)| (*at, *nic)).collect();
+        interfaces.sort_unstable_by_key(|(at, _)| *at);
+        for ((number, written), nic) in interfaces {
+            let lost = dropped.get(&nic).copied().unwrap_or(0);
             pcapng::statistics(&mut self.out, number, self.last_ns, written + lost, lost)?;
         }
         self.out.flush()
@@ -206,7 +275,13 @@ impl Writer {
         }
         // Threads read the clock before they come to the wire: the order is that of the wire.
         self.last_ns = self.last_ns.max(frame.time_ns);
-        pcapng::packet(&mut self.out, number, self.last_ns, frame.way, &frame.bytes)
+        let way = match frame.direction {
+            Direction::Received => Way::Inbound,
+            Direction::Sent => Way::Outbound,
+        };
+        let label = self.label.label(frame);
+        let told = (&frame.bytes[..], label.as_deref());
+        pcapng::packet_with(&mut self.out, number, self.last_ns, way, told)
     }
 }
 
@@ -221,7 +296,7 @@ mod tests {
         let path =
             std::env::temp_dir().join(format!("netcell-capture-{}.pcapng", std::process::id()));
         let names = HashMap::from([(NicId(2), "tap0".to_string())]);
-        let capture = Capture::start(&path, Instant::from_secs(5), names).unwrap();
+        let capture = Capture::start(&path, Instant::from_secs(5), names, Unlabelled).unwrap();
         let packet = PacketBuffer::from_slice(&[0xab; 61]);
         // The second read the clock before the first.
         for (at, direction) in [(7, Direction::Received), (6, Direction::Sent)] {
@@ -255,8 +330,8 @@ mod tests {
 
     #[test]
     fn an_unwritable_file_is_told_before_the_start() {
-        let error =
-            Capture::start(Path::new("/nonexistent/x.pcapng"), Instant::ZERO, HashMap::new());
+        let path = Path::new("/nonexistent/x.pcapng");
+        let error = Capture::start(path, Instant::ZERO, HashMap::new(), Unlabelled);
         let text = error.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(text.contains("/nonexistent/x.pcapng"), "{text}");
     }

@@ -13,6 +13,7 @@ const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 
 const OPT_END: u16 = 0;
+const OPT_COMMENT: u16 = 1;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
 const SHB_USERAPPL: u16 = 4;
@@ -78,6 +79,17 @@ pub fn packet(
     way: Way,
     frame: &[u8],
 ) -> io::Result<()> {
+    packet_with(out, interface, time_ns, way, (frame, None))
+}
+
+/// One frame, with a comment where there is something to say.
+pub fn packet_with(
+    out: &mut dyn Write,
+    interface: u32,
+    time_ns: u64,
+    way: Way,
+    (frame, comment): (&[u8], Option<&str>),
+) -> io::Result<()> {
     let len = u32::try_from(frame.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut body = Vec::with_capacity(frame.len() + 44);
     body.extend_from_slice(&interface.to_le_bytes());
@@ -87,6 +99,9 @@ pub fn packet(
     body.extend_from_slice(&len.to_le_bytes());
     body.extend_from_slice(frame);
     body.resize(body.len().next_multiple_of(4), 0);
+    if let Some(comment) = comment {
+        option(&mut body, OPT_COMMENT, comment.as_bytes());
+    }
     option(&mut body, EPB_FLAGS, &(way as u32).to_le_bytes());
     option(&mut body, OPT_END, &[]);
     block(out, ENHANCED_PACKET, &body)

@@ -221,6 +221,15 @@ impl Stack {
         self.tapped.store(true, Ordering::Release);
     }
 
+    /// Shows no more frames to a tap.
+    pub fn remove_tap(&self, tap: &Arc<dyn Tap>) {
+        let mut taps = self.taps.write();
+        let mut left = Vec::clone(&taps);
+        left.retain(|(_, other)| !Arc::ptr_eq(other, tap));
+        self.tapped.store(!left.is_empty(), Ordering::Release);
+        *taps = Arc::new(left);
+    }
+
     /// Removes all taps.
     pub fn clear_taps(&self) {
         *self.taps.write() = Arc::default();

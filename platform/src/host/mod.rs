@@ -9,6 +9,7 @@ pub mod clock;
 pub mod dir;
 pub mod file;
 pub mod limits;
+pub mod packets;
 pub mod random;
 pub mod signals;
 pub mod terminal;

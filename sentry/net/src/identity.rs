@@ -41,19 +41,27 @@ pub fn is_process(task: &CurrentTask, pid: u32) -> bool {
 pub struct Inode {
     number: AtomicU64,
     uid: AtomicU32,
+    pid: AtomicU32,
 }
 
 impl Inode {
     /// The socket became a file of the task on this host thread.
     pub fn open(&self, id: u64) {
         self.number.store(id, Ordering::Relaxed);
-        let uid = task::current().map_or(0, |task| task.credentials().fsuid);
+        let task = task::current();
+        let uid = task.as_ref().map_or(0, |task| task.credentials().fsuid);
         self.uid.store(uid, Ordering::Relaxed);
+        self.pid.store(task.map_or(0, |task| task.pid()), Ordering::Relaxed);
     }
 
     /// The number that /proc/PID/fd shows.
     pub fn number(&self) -> u32 {
         self.number.load(Ordering::Relaxed) as u32
+    }
+
+    /// The process that made it, or accepted it; 0 before.
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
     }
 
     /// The owner.

@@ -8,6 +8,7 @@ pub mod inet;
 mod ioctl;
 pub mod netlink;
 pub mod netns;
+mod owners;
 pub mod packet;
 mod proc_counters;
 mod proc_groups;

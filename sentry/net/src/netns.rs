@@ -1,9 +1,10 @@
-//! A network namespace: a stack with its interfaces, the driver that feeds it, a capture, and the socket families over it.
+//! A network namespace: a stack with its interfaces, the driver that feeds it, captures, and the socket families over it.
 
 use core::net::IpAddr;
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -20,12 +21,14 @@ use netstack_host::tap::Tap;
 use parking_lot::Mutex;
 use sentry_abi::socket::SO_SNDBUF;
 use sentry_kernel::cred::Credentials;
+use sentry_kernel::kernel::Kernel;
 use sentry_kernel::socket::SocketFamily;
 use sentry_kernel::time::Clock;
 
 use crate::identity::Registry;
 use crate::inet::{InetFamily, InetSocket};
 use crate::netlink::{Bus, NetlinkFamily};
+use crate::owners::Owners;
 use crate::packet::{FrameSocket, PacketFamily};
 use crate::proc_net::{self, Generator};
 use crate::sockopt::common::BUFFER_DEFAULT;
@@ -92,8 +95,6 @@ pub struct NetConfig {
     pub routes: Vec<RouteSetup>,
     /// The secret behind the stack's keys and random numbers: 32 bytes from the host.
     pub seed: [u8; 32],
-    /// Where to write a capture of all interfaces but loopback.
-    pub capture: Option<PathBuf>,
     /// The kernel's clock, so that programs and packets see one time.
     pub clock: Arc<dyn Clock>,
 }
@@ -135,19 +136,27 @@ pub enum NetError {
         /// The name.
         name: String,
     },
-    /// The capture.
-    #[error(transparent)]
-    Capture(#[from] CaptureError),
     /// The driver's thread.
     #[error("cannot start the network driver: {0}")]
     Driver(#[source] io::Error),
+}
+
+/// Why a capture could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureStart {
+    /// An interface that is not there.
+    #[error("there is no interface {0:?}")]
+    NoSuchNic(String),
+    /// The file or the writer.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
 }
 
 /// A network namespace.
 pub struct NetNamespace {
     stack: Arc<Stack>,
     clock: Arc<dyn Clock>,
-    capture: Option<Arc<Capture>>,
+    captures: Mutex<Vec<Arc<Capture>>>,
     driver: Mutex<Option<Driver>>,
     /// Host devices by interface, kept open as long as the namespace.
     taps: Vec<Arc<Tap>>,
@@ -225,7 +234,7 @@ fn tell_time(stack: &Stack, clock: &dyn Clock) {
 }
 
 impl NetNamespace {
-    /// Makes the stack, its interfaces, addresses and routes, and starts the driver and the capture.
+    /// Makes the stack, its interfaces, addresses and routes, and starts the driver.
     pub fn new(config: NetConfig) -> Result<Arc<NetNamespace>, NetError> {
         let stack = Stack::new(Config::new(config.seed));
         if config.loopback == Loopback::Up {
@@ -267,17 +276,6 @@ impl NetNamespace {
         }
         let clock = config.clock;
         tell_time(&stack, &*clock);
-        let capture = match &config.capture {
-            None => None,
-            Some(path) => {
-                let of_nic = names.iter().map(|(name, id)| (*id, name.clone())).collect();
-                let capture = Capture::start(path, now_of(&*clock), of_nic)?;
-                for id in names.values() {
-                    stack.add_tap(Some(*id), capture.clone());
-                }
-                Some(capture)
-            }
-        };
         let taps = feeds.iter().map(|feed| feed.tap.clone()).collect();
         let driver_clock = clock.clone();
         let driver = Driver::start(stack.clone(), feeds, Arc::new(move || now_of(&*driver_clock)))
@@ -286,7 +284,7 @@ impl NetNamespace {
         Ok(Arc::new(NetNamespace {
             stack,
             clock,
-            capture,
+            captures: Mutex::default(),
             driver,
             taps,
             sockets: Registry::default(),
@@ -384,13 +382,48 @@ impl NetNamespace {
         }
     }
 
-    /// Ends it: stops the driver and completes the capture. Errors: the capture's.
+    /// Begins to write what passes the interfaces of these names onto a file or pipe that is called `path`; without names, what
+    /// passes all of them but loopback. `kernel` tells the names of programs.
+    pub fn capture(
+        self: &Arc<Self>,
+        (file, path): (File, &Path),
+        nics: &[String],
+        kernel: &Arc<Kernel>,
+    ) -> Result<Arc<Capture>, CaptureStart> {
+        let all: HashMap<NicId, String> =
+            self.stack.topology().nics().map(|nic| (nic.id, nic.name.to_string())).collect();
+        if let Some(unknown) = nics.iter().find(|name| all.values().all(|known| known != *name)) {
+            return Err(CaptureStart::NoSuchNic(unknown.clone()));
+        }
+        let wanted = |name: &String| match nics {
+            [] => name != "lo",
+            named => named.contains(name),
+        };
+        let label = Owners::new(self, kernel);
+        let capture = Capture::onto(file, path, self.now(), all.clone(), label)?;
+        for id in all.iter().filter(|(_, name)| wanted(name)).map(|(id, _)| *id) {
+            self.stack.add_tap(Some(id), capture.clone());
+        }
+        self.captures.lock().push(capture.clone());
+        Ok(capture)
+    }
+
+    /// Completes a capture before the namespace ends. Errors: what went wrong while it was written.
+    pub fn end_capture(&self, capture: &Arc<Capture>) -> Result<(), CaptureError> {
+        let tap: Arc<dyn netstack::link::Tap> = capture.clone();
+        self.stack.remove_tap(&tap);
+        self.captures.lock().retain(|other| !Arc::ptr_eq(other, capture));
+        capture.finish()
+    }
+
+    /// Ends it: stops the driver and completes the captures. Errors: those of the first capture that has any.
     pub fn stop(&self) -> Result<(), CaptureError> {
         drop(self.driver.lock().take());
         self.stack.clear_taps();
-        let result = self.capture.as_ref().map_or(Ok(()), |capture| capture.finish());
+        let captures = std::mem::take(&mut *self.captures.lock());
+        let results: Vec<_> = captures.iter().map(|capture| capture.finish()).collect();
         self.stack.shut_down();
-        result
+        results.into_iter().collect()
     }
 }
 

@@ -34,7 +34,7 @@ pub struct InetSocket {
     pub(super) waiters: WaitQueue,
     /// Those who are told of urgent data.
     pub(super) urgent: WaitQueue,
-    pub(super) inode: Inode,
+    pub(crate) inode: Inode,
 }
 
 /// Passes the stack's wake-ups to those who wait for a socket.

@@ -41,7 +41,6 @@ pub(crate) fn namespace() -> Arc<NetNamespace> {
         nics: Vec::new(),
         routes: Vec::new(),
         seed: [9; 32],
-        capture: None,
         clock: Arc::new(HostClock(std::time::Instant::now())),
     })
     .unwrap()

@@ -46,7 +46,6 @@ pub(super) fn namespace() -> Arc<NetNamespace> {
         }],
         routes: Vec::new(),
         seed: [3; 32],
-        capture: None,
         clock: Arc::new(StillClock),
     })
     .unwrap()
