@@ -71,6 +71,7 @@ mod quick_ack_at_the_start;
 mod receiver_out_of_memory;
 mod redirect_followed;
 mod reordering_without_loss;
+mod repeated_syn_waits_anew;
 mod reuseport_balance;
 mod reverse_path_filter;
 mod route_change_reaches_sockets;

@@ -69,9 +69,11 @@ pub struct World<A, B> {
     pub b: B,
     pub faults: Faults,
     pub capture: Vec<Captured>,
+    /// Frames as the first node sends and receives them.
+    pub at_a: Vec<(Instant, Vec<u8>)>,
     /// Larger IPv4 packets are refused by a router on the way, which says so.
     pub router_mtu: Option<u16>,
-    /// Whether frames are kept in `capture`.
+    /// Whether frames are kept in `capture` and `at_a`.
     pub captures: bool,
     rng: Rng,
     flying: BinaryHeap<Flying>,
@@ -86,6 +88,7 @@ impl<A: Node, B: Node> World<A, B> {
             b,
             faults,
             capture: Vec::new(),
+            at_a: Vec::new(),
             captures: false,
             router_mtu: None,
             rng: Rng::new(&seed_from(seed), 77),
@@ -97,6 +100,9 @@ impl<A: Node, B: Node> World<A, B> {
     fn send(&mut self, from: usize, frame: Vec<u8>) {
         if self.captures {
             self.capture.push(Captured { at: self.now, from, frame: frame.clone() });
+            if from == 0 {
+                self.at_a.push((self.now, frame.clone()));
+            }
         }
         if let Some(mtu) = self.router_mtu.filter(|mtu| frame.len() > usize::from(*mtu) + 14) {
             self.order += 1;
@@ -143,6 +149,9 @@ impl<A: Node, B: Node> World<A, B> {
         self.now = self.now.max(next);
         while self.flying.peek().is_some_and(|Reverse(flying)| flying.0 <= self.now) {
             if let Some(Reverse((_, _, to, frame))) = self.flying.pop() {
+                if self.captures && to == 0 {
+                    self.at_a.push((self.now, frame.clone()));
+                }
                 match to {
                     0 => self.a.receive(self.now, frame),
                     _ => self.b.receive(self.now, frame),
