@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pcap_file::pcap::PcapReader;
@@ -43,6 +43,14 @@ pub enum ReadError {
     /// The file ends within a record.
     #[error("the file ends within the record after frame {after}")]
     Truncated {
+        /// The last whole frame.
+        after: u64,
+    },
+    /// A record that cannot be one: where the next begins is not known.
+    #[error(
+        "the record after frame {after} is longer than any can be: the rest of the file is not read"
+    )]
+    TooLong {
         /// The last whole frame.
         after: u64,
     },
@@ -87,6 +95,8 @@ pub struct Reader {
     skipped: Vec<Skipped>,
     skipped_count: u64,
     position: Arc<AtomicU64>,
+    /// Whether the parser was told that there is no more.
+    ended: Arc<AtomicBool>,
     len: u64,
     watcher: Option<Watcher>,
 }
@@ -107,6 +117,17 @@ impl<R: Read> Read for Counting<R> {
         let len = room.len().min(READ);
         let n = self.0.read(&mut room[..len])?;
         self.1.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// Remembers that its end was reached.
+struct Ending<R>(R, Arc<AtomicBool>);
+
+impl<R: Read> Read for Ending<R> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.0.read(room)?;
+        self.1.fetch_or(n == 0 && !room.is_empty(), Ordering::Relaxed);
         Ok(n)
     }
 }
@@ -143,6 +164,9 @@ impl Reader {
         let position = Arc::new(AtomicU64::new(0));
         let counting = Counting(source, Arc::clone(&position));
         let (magic, plain) = decompressed(Box::new(counting))?;
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let told_end = Arc::clone(&has_ended);
+        let plain: Source = Box::new(Ending(plain, has_ended));
         let malformed = |source| ended(source, 0);
         let format = match magic {
             [0x0a, 0x0d, 0x0d, 0x0a] => {
@@ -167,6 +191,7 @@ impl Reader {
             skipped: Vec::new(),
             skipped_count: 0,
             position,
+            ended: told_end,
             len: 0,
             watcher: None,
         })
@@ -190,7 +215,14 @@ impl Reader {
             if matches!(step, Err(_) | Ok(Step::End)) {
                 self.watcher = None;
             }
-            match step.map_err(|source| ended(source, self.number))? {
+            let step = step.map_err(|source| match ended(source, self.number) {
+                // The parser has as much of it as it can hold, and the file goes on.
+                ReadError::Truncated { after } if !self.ended.load(Ordering::Relaxed) => {
+                    ReadError::TooLong { after }
+                }
+                error => error,
+            });
+            match step? {
                 Step::End => return Ok(None),
                 Step::Other => {}
                 Step::Damaged(reason) => {

@@ -1,6 +1,7 @@
 //! The picture of a connection that an engineer would draw by hand: the time-sequence graph of one direction, its round trips, its rate and what was in flight.
 
 mod axis;
+mod png;
 mod svg;
 
 use std::collections::VecDeque;
@@ -11,9 +12,29 @@ use crate::packet::{ACK, FIN, RST, SYN, controls};
 use axis::Axis;
 use svg::{Panel, Svg};
 
+pub use png::{PngError, png};
+
+/// Which picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Graph {
+    /// The time-sequence graph, and under it round trips, rate and bytes in flight.
+    #[default]
+    All,
+    /// Segments, acknowledgments, the window's edge, SACK blocks.
+    TimeSequence,
+    /// From data to its acknowledgment.
+    Rtt,
+    /// Acknowledged bytes a second.
+    Throughput,
+    /// Bytes in flight under the window that the other side offers.
+    Window,
+}
+
 /// What is drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// Which picture.
+    pub graph: Graph,
     /// The side whose bytes are drawn: 0 that began, 1 the other; none: the one that sent more.
     pub side: Option<usize>,
     /// From this time of the flow on, and up to that; none: to its end.
@@ -37,11 +58,13 @@ struct Series {
     marks: Vec<(f64, f64, char)>,
     /// Time and milliseconds of round trips.
     rtt: Vec<(f64, f64)>,
-    /// Time and bytes in flight.
+    /// Time and bytes in flight, and the window that the other side offers.
     flight: Vec<(f64, f64)>,
+    window: Vec<(f64, f64)>,
 }
 
 const WIDTH: f64 = 1100.0;
+const HEIGHT: f64 = 800.0;
 const COLOURS: [(&str, &str); 6] = [
     ("sent", "#1f4e9c"),
     ("sent again", "#d62728"),
@@ -61,15 +84,61 @@ pub fn svg(flow: &Flow, options: Options) -> Option<String> {
     let (from, until) = (options.from.as_secs_f64(), to.as_secs_f64().max(1e-6));
     let time = Axis::new(from, until.max(from + 1e-6), 10);
 
-    let mut out = Svg::new(WIDTH, 800.0);
+    let mut out = Svg::new(WIDTH, HEIGHT);
     let [caller, called] = flow.ends.map(|(address, port)| format!("{address} port {port}"));
     let (source, sink) = if side == 0 { (&caller, &called) } else { (&called, &caller) };
     out.title(&format!("{source} \u{2192} {sink}"), &subtitle(flow, side));
-    out.legend(&COLOURS);
-    sequence(&mut out, &series, &time);
-    round_trips(&mut out, &series, &time);
-    rate(&mut out, &series, &time);
+    let at = |top: f64, height: f64| Place { top, height, time: &time };
+    let whole = at(90.0, 650.0);
+    let [sent, again, acknowledged, window, sack, flight] = COLOURS;
+    let bottom = match options.graph {
+        Graph::All => {
+            out.legend(&COLOURS);
+            sequence(&mut out, &series, at(90.0, 400.0));
+            round_trips(&mut out, &series, at(520.0, 90.0));
+            rate(&mut out, &series, at(640.0, 110.0));
+            at(640.0, 110.0)
+        }
+        Graph::TimeSequence => {
+            out.legend(&[sent, again, acknowledged, window, sack]);
+            sequence(&mut out, &series, whole);
+            whole
+        }
+        Graph::Rtt => {
+            round_trips(&mut out, &series, whole);
+            whole
+        }
+        Graph::Throughput => {
+            throughput(&mut out, &series, whole);
+            whole
+        }
+        Graph::Window => {
+            out.legend(&[flight, window]);
+            in_flight(&mut out, &series, whole);
+            whole
+        }
+    };
+    out.times(&time, bottom.top + bottom.height);
     Some(out.finish())
+}
+
+/// Where a panel stands, and its times.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    top: f64,
+    height: f64,
+    time: &'a Axis,
+}
+
+impl<'a> Place<'a> {
+    fn panel(self, y: &'a Axis) -> Panel<'a> {
+        Panel { top: self.top, height: self.height, x: self.time, y }
+    }
+
+    /// So many labels of values as have room.
+    fn labels(&self) -> u32 {
+        (self.height / 45.0).clamp(3.0, 12.0) as u32
+    }
 }
 
 fn subtitle(flow: &Flow, side: usize) -> String {
@@ -84,15 +153,15 @@ fn subtitle(flow: &Flow, side: usize) -> String {
     )
 }
 
-fn sequence(out: &mut Svg, series: &Series, time: &Axis) {
+fn sequence(out: &mut Svg, series: &Series, place: Place<'_>) {
     let spans = series.sent.iter().chain(&series.again).chain(&series.sacked);
     let top = spans.map(|(_, _, end)| *end).chain(series.acked.iter().map(|(_, n)| *n));
     let top = top.fold(1.0, f64::max);
     // A window of megabytes would press a small stream into a line.
     let edge = series.edge.iter().map(|(_, edge)| *edge).fold(top, f64::max).min(top * 1.25);
-    let bytes = Axis::new(0.0, edge, 8);
-    let panel = Panel { top: 90.0, height: 400.0, x: time, y: &bytes };
-    out.frame(&panel, "bytes", false);
+    let bytes = Axis::new(0.0, edge, place.labels());
+    let panel = place.panel(&bytes);
+    out.frame(&panel, "bytes");
     out.steps(&panel, &series.edge, COLOURS[3].1, 1.0);
     out.steps(&panel, &series.acked, COLOURS[2].1, 1.4);
     out.bars(&panel, &series.sacked, COLOURS[4].1, 1.0);
@@ -101,35 +170,56 @@ fn sequence(out: &mut Svg, series: &Series, time: &Axis) {
     series.marks.iter().for_each(|(t, n, letter)| out.letter(&panel, *t, *n, *letter));
 }
 
-fn round_trips(out: &mut Svg, series: &Series, time: &Axis) {
-    let top = series.rtt.iter().map(|(_, ms)| *ms).fold(0.001, f64::max);
-    let millis = Axis::new(0.0, top * 1.05, 4);
-    let panel = Panel { top: 520.0, height: 90.0, x: time, y: &millis };
-    out.frame(&panel, "RTT, ms", false);
+fn round_trips(out: &mut Svg, series: &Series, place: Place<'_>) {
+    let millis = Axis::new(0.0, top(&series.rtt, 1e-3), place.labels());
+    let panel = place.panel(&millis);
+    out.frame(&panel, "RTT, ms");
     out.dots(&panel, &series.rtt, COLOURS[2].1);
 }
 
-/// Acknowledged bytes a hundredth of the time, as Mbit/s, and bytes in flight on the same picture's right axis.
-fn rate(out: &mut Svg, series: &Series, time: &Axis) {
+/// Above the highest value.
+fn top(values: &[(f64, f64)], least: f64) -> f64 {
+    values.iter().map(|(_, value)| *value).fold(least, f64::max) * 1.05
+}
+
+/// Acknowledged bytes a hundredth of the time, as Mbit/s; and how long that is.
+fn rates(series: &Series, time: &Axis) -> (Vec<(f64, f64)>, f64) {
     let width = (time.to - time.from) / 100.0;
     let mut bins = vec![0.0; 100];
     for pair in series.acked.windows(2) {
         let at = ((pair[1].0 - time.from) / width) as usize;
         bins[at.min(99)] += (pair[1].1 - pair[0].1).max(0.0);
     }
-    let rates: Vec<(f64, f64)> = bins
-        .iter()
-        .enumerate()
-        .map(|(at, bytes)| (time.from + at as f64 * width, bytes * 8e-6 / width))
-        .collect();
-    let top = |values: &[(f64, f64)]| values.iter().map(|(_, v)| *v).fold(1e-6, f64::max) * 1.05;
-    let (mbits, bytes) = (Axis::new(0.0, top(&rates), 4), Axis::new(0.0, top(&series.flight), 4));
-    let panel = Panel { top: 640.0, height: 110.0, x: time, y: &mbits };
-    out.frame(&panel, "Mbit/s", true);
+    let rates = bins.iter().enumerate();
+    let rates = rates.map(|(at, bytes)| (time.from + at as f64 * width, bytes * 8e-6 / width));
+    (rates.collect(), width)
+}
+
+fn throughput(out: &mut Svg, series: &Series, place: Place<'_>) {
+    let (rates, width) = rates(series, place.time);
+    let mbits = Axis::new(0.0, top(&rates, 1e-6), place.labels());
+    let panel = place.panel(&mbits);
+    out.frame(&panel, "Mbit/s");
     out.area(&panel, &rates, width, COLOURS[0].1);
-    let flight = Panel { y: &bytes, ..panel };
-    out.steps(&flight, &series.flight, COLOURS[5].1, 1.0);
-    out.right_axis(&flight, "in flight");
+}
+
+/// The rate, and on the right axis what was in flight.
+fn rate(out: &mut Svg, series: &Series, place: Place<'_>) {
+    throughput(out, series, place);
+    let bytes = Axis::new(0.0, top(&series.flight, 1e-6), place.labels());
+    let panel = place.panel(&bytes);
+    out.steps(&panel, &series.flight, COLOURS[5].1, 1.0);
+    out.right_axis(&panel, "in flight");
+}
+
+/// What was in flight: where it comes near the window, the receiver slows the sender down; elsewhere its congestion window does.
+fn in_flight(out: &mut Svg, series: &Series, place: Place<'_>) {
+    let most = top(&series.flight, 1.0);
+    let bytes = Axis::new(0.0, top(&series.window, most).min(most * 4.0), place.labels());
+    let panel = place.panel(&bytes);
+    out.frame(&panel, "bytes");
+    out.steps(&panel, &series.window, COLOURS[3].1, 1.4);
+    out.steps(&panel, &series.flight, COLOURS[5].1, 1.2);
 }
 
 impl Series {
@@ -181,6 +271,7 @@ impl Series {
         } else if step.flags & ACK != 0 && step.flags & RST == 0 {
             self.acked.push((time, step.ack as f64));
             self.edge.push((time, (step.ack + step.window as i64) as f64));
+            self.window.push((time, step.window as f64));
             let blocks = step.sack.iter().map(|(from, to)| (time, *from as f64, *to as f64));
             self.sacked.extend(blocks);
         } else if step.flags & RST != 0 {
@@ -216,9 +307,15 @@ mod tests {
         assert_eq!(series.rtt, [(0.020, 20.0)]);
         assert_eq!(series.marks, [(0.0, 0.0, 'S')]);
         assert_eq!(series.flight.last(), Some(&(0.060, 0.0)));
-        let picture = svg(flows[0], Options { side: None, from: Duration::ZERO, to: None });
-        let picture = picture.expect("a picture");
-        assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
-        assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
+        assert_eq!(series.window[1], (0.060, 128_000.0));
+        for graph in [Graph::All, Graph::TimeSequence, Graph::Rtt, Graph::Throughput, Graph::Window]
+        {
+            let options = Options { graph, side: None, from: Duration::ZERO, to: None };
+            let picture = svg(flows[0], options).expect("a picture");
+            assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
+            assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
+            let bytes = png(&picture).expect("pixels");
+            assert_eq!(bytes[..8], *b"\x89PNG\r\n\x1a\n");
+        }
     }
 }

@@ -30,7 +30,7 @@ impl Svg {
         let _ = writeln!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
-             font-family=\"Helvetica,Arial,sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>"
+             font-family=\"DejaVu Sans,Helvetica,Arial,sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>"
         );
         Self { out, width }
     }
@@ -76,12 +76,21 @@ impl Svg {
                 "<rect x=\"{x:.1}\" y=\"62\" width=\"14\" height=\"10\" fill=\"{colour}\"/>"
             );
             self.text(x + 20.0, 71.5, "start", "fill=\"#333\"", name);
-            x += 44.0 + name.len() as f64 * 6.6;
+            x += 44.0 + name.len() as f64 * 7.4;
         }
     }
 
-    /// The panel's ground, grid and labels; `labels_time`: with the labels of the time axis.
-    pub fn frame(&mut self, panel: &Panel<'_>, name: &str, labels_time: bool) {
+    /// Labels of the time axis, under the lowest panel.
+    pub fn times(&mut self, axis: &Axis, bottom: f64) {
+        for (value, text) in axis.labels() {
+            let x = LEFT + axis.place(value) * (self.width - LEFT - RIGHT);
+            let more = "fill=\"#555\" font-size=\"11\"";
+            self.text(x, bottom + 15.0, "middle", more, &format!("{text} s"));
+        }
+    }
+
+    /// The panel's ground, grid and labels.
+    pub fn frame(&mut self, panel: &Panel<'_>, name: &str) {
         let (right, bottom) = (self.width - RIGHT, panel.top + panel.height);
         let _ = writeln!(
             self.out,
@@ -95,13 +104,9 @@ impl Svg {
             self.line(LEFT, y, right, y, "#e4e7eb", 1.0);
             self.text(LEFT - 6.0, y + 4.0, "end", "fill=\"#555\" font-size=\"11\"", &text);
         }
-        for (value, text) in panel.x.labels() {
+        for (value, _) in panel.x.labels() {
             let x = self.x(panel, value);
             self.line(x, panel.top, x, bottom, "#e4e7eb", 1.0);
-            if labels_time {
-                let more = "fill=\"#555\" font-size=\"11\"";
-                self.text(x, bottom + 15.0, "middle", more, &format!("{text} s"));
-            }
         }
         let middle = panel.top + panel.height / 2.0;
         let turned = format!("fill=\"#333\" transform=\"rotate(-90 20 {middle:.1})\"");

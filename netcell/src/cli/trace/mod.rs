@@ -22,10 +22,12 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use pcap_tests::capture::{ReadError, Reader};
 use pcap_tests::compare::Verdict;
-use pcap_tests::flows::Summary;
+use pcap_tests::flows::{Kind, Summary};
 
 /// Two traces are not alike.
 const EXIT_DIFFERENT: u8 = 1;
+/// Damaged records that are told one by one.
+const MAX_TOLD: usize = 10;
 /// What was asked for could not be read at all.
 const EXIT_UNREADABLE: u8 = 2;
 
@@ -85,8 +87,17 @@ fn told_end(
         Some(error) => eprintln!("netcell: {name}: {}; what stands before it is used", told(error)),
         None => {}
     }
-    if reader.skipped_count() > 0 {
-        eprintln!("netcell: {name}: {} records were passed over", reader.skipped_count());
+    for skipped in reader.skipped().iter().take(MAX_TOLD) {
+        eprintln!("netcell: {name}: passed over after frame {}: {}", skipped.after, skipped.reason);
+    }
+    if reader.skipped_count() > MAX_TOLD as u64 {
+        eprintln!("netcell: {name}: {} records were passed over in all", reader.skipped_count());
+    }
+    if let Some((frame, fault)) = summary.faults.first() {
+        let count = summary.anomalies.count(Kind::Malformed);
+        eprintln!(
+            "netcell: {name}: {count} frames cannot be read; the first is frame {frame}: {fault}"
+        );
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ Examples:
   netcell trace info t.pcapng                      which flows are there?
   netcell trace plot t.pcapng --flow 3 -o slow.svg
   netcell trace plot t.pcapng --flow 3 --from 1.5 --to 2 -o stall.svg
+  netcell trace plot t.pcapng --flow 3 --graph throughput -o rate.png
 
 Each segment is an upright bar from its first byte to its last: blue when sent first, red when sent again. The green line
 is what was acknowledged, the yellow one the edge of the window, purple bars are SACK blocks; S, F and R are SYN, FIN and RST.")]
@@ -35,9 +36,38 @@ pub struct PlotArgs {
     /// Seconds of the flow up to which is drawn
     #[arg(long, value_name = "S")]
     to: Option<f64>,
-    /// The picture: a file that ends in .svg
+    /// Which picture
+    #[arg(long, value_enum, default_value_t = Graph::All)]
+    graph: Graph,
+    /// The picture: a file that ends in .svg or .png
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Graph {
+    /// All of them in one
+    All,
+    /// Segments, acknowledgments, the window's edge, SACK blocks
+    TimeSequence,
+    /// Round trips
+    Rtt,
+    /// Acknowledged bytes a second
+    Throughput,
+    /// Bytes in flight under the offered window
+    Window,
+}
+
+impl From<Graph> for plot::Graph {
+    fn from(graph: Graph) -> Self {
+        match graph {
+            Graph::All => Self::All,
+            Graph::TimeSequence => Self::TimeSequence,
+            Graph::Rtt => Self::Rtt,
+            Graph::Throughput => Self::Throughput,
+            Graph::Window => Self::Window,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -48,13 +78,17 @@ enum Side {
 
 pub fn run(args: &PlotArgs) -> Result<u8> {
     let name = args.file.display().to_string();
-    if args.output.extension().is_none_or(|end| end != "svg") {
-        bail!("{}: pictures are SVG: give a name that ends in .svg", args.output.display());
-    }
+    let end = args.output.extension().and_then(|end| end.to_str());
+    let is_png = match end {
+        Some("svg") => false,
+        Some("png") => true,
+        _ => bail!("{}: give a name that ends in .svg or .png", args.output.display()),
+    };
     let seconds = |value: f64| {
         Duration::try_from_secs_f64(value).with_context(|| format!("{value} is no time in seconds"))
     };
     let options = plot::Options {
+        graph: args.graph.into(),
         side: args.side.map(|side| side as usize),
         from: seconds(args.from)?,
         to: args.to.map(seconds).transpose()?,
@@ -69,6 +103,7 @@ pub fn run(args: &PlotArgs) -> Result<u8> {
     let Some(picture) = plot::svg(flow, options) else {
         bail!("{name}: flow {} is no TCP connection", args.flow);
     };
+    let picture = if is_png { plot::png(&picture)? } else { picture.into_bytes() };
     std::fs::write(&args.output, picture).with_context(|| args.output.display().to_string())?;
     Ok(0)
 }
