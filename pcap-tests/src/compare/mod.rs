@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use aspect::Aspect;
 pub use passing::{Comparison, files};
 
-use crate::flows::{Detail, Flow, More, Protocol, Record, Step, Stream, Summary, Unlike};
+use crate::flows::{Detail, Ending, Flow, More, Protocol, Record, Step, Stream, Summary, Unlike};
 use crate::packet::{ACK, FIN, PSH, RST, SYN, TcpOptions};
 
 /// What is compared, and how closely.
@@ -91,12 +91,12 @@ impl Verdict {
         }
     }
 
-    /// Compares two flows, or tells that there is but one.
-    fn pair(&mut self, pair: [Option<&Flow>; 2], terms: &Terms) {
+    /// Compares two flows, or tells that there is but one. Of the `sides` that are false only what they say is compared, not how.
+    fn pair(&mut self, pair: [Option<&Flow>; 2], terms: &Terms, sides: [bool; 2]) {
         match pair {
             [Some(one), Some(other)] => {
                 self.compared += 1;
-                Pair { flows: [one, other], terms, verdict: self }.compare();
+                Pair { flows: [one, other], terms, sides, verdict: self }.compare();
             }
             [one, other] if terms.aspects.contains(&Aspect::Flows) => {
                 let Some(flow) = one.or(other) else { return };
@@ -117,7 +117,7 @@ impl Verdict {
 pub fn compare(one: &Summary, other: &Summary, terms: &Terms) -> Verdict {
     let mut verdict = Verdict::default();
     for pair in pairs::pair(&one.flows(), &other.flows()) {
-        verdict.pair(pair, terms);
+        verdict.pair(pair, terms, [true; 2]);
     }
     verdict
 }
@@ -135,12 +135,20 @@ fn name(flow: &Flow) -> String {
 struct Pair<'a> {
     flows: [&'a Flow; 2],
     terms: &'a Terms,
+    /// Whose ways are compared: the caller's, the called's.
+    sides: [bool; 2],
     verdict: &'a mut Verdict,
 }
 
 const SIDES: [&str; 2] = ["the caller", "the called"];
 
 impl<'a> Pair<'a> {
+    /// The sides whose ways are compared, and what they are called.
+    fn whose(&self) -> impl Iterator<Item = (usize, &'static str)> + use<> {
+        let sides = self.sides;
+        SIDES.into_iter().enumerate().filter(move |(side, _)| sides[*side])
+    }
+
     fn compare(&mut self) {
         let [Some(one), Some(other)]: [Option<&'a Record>; 2] =
             self.flows.map(|flow| flow.record.as_deref())
@@ -200,7 +208,7 @@ impl<'a> Pair<'a> {
     }
 
     fn options(&mut self, one: &'a Record, other: &'a Record) {
-        for (side, who) in SIDES.iter().enumerate() {
+        for (side, who) in self.whose() {
             let frames = [one, other].map(|record| record.syn[side]);
             let options = [one, other].map(|record| record.options[side].map(Offered::of));
             self.differ(Aspect::Options, frames, options, |offered| match offered {
@@ -218,6 +226,9 @@ impl<'a> Pair<'a> {
                 continue;
             };
             let lens = streams.map(|stream| stream.len);
+            if from == lens[0].min(lens[1]) && self.was_on_its_way(side, from) {
+                continue;
+            }
             let text = match lens[0] == lens[1] || from < lens[0].min(lens[1]) {
                 true => format!("what {who} sends differs between bytes {from} and {to}"),
                 false => format!("{who} sends {} bytes; the other: {}", lens[0], lens[1]),
@@ -226,8 +237,16 @@ impl<'a> Pair<'a> {
         }
     }
 
+    /// Whether what stands behind `from` was still on its way to the other side when that reset the connection, in both traces.
+    fn was_on_its_way(&self, side: usize, from: u64) -> bool {
+        let reset = if side == 0 { Ending::ResetByPeer } else { Ending::ResetByOpener };
+        let unheard =
+            |flow: &Flow| flow.ending() == reset && flow.halves[side].acked_bytes() <= from;
+        self.flows.into_iter().all(unheard)
+    }
+
     fn counts(&mut self, aspect: Aspect, read: fn(&crate::flows::Half) -> u64) {
-        for (side, who) in SIDES.iter().enumerate() {
+        for (side, who) in self.whose() {
             let values = self.flows.map(|flow| read(&flow.halves[side]));
             let frames = self.flows.map(|flow| match aspect {
                 Aspect::Retransmissions => flow.record.as_deref().and_then(|r| r.again[side]),
@@ -239,7 +258,7 @@ impl<'a> Pair<'a> {
 
     /// The sequences of data, of acknowledgments, of windows, and their times: the first step that differs is told of each.
     fn steps(&mut self, one: &'a Record, other: &'a Record) {
-        for side in 0..2 {
+        for (side, _) in self.whose() {
             let carries =
                 |s: &&Step| s.side == side && (s.len > 0 || s.flags & (SYN | FIN | RST) != 0);
             let acknowledges = |s: &&Step| {

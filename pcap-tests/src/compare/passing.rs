@@ -14,9 +14,14 @@ const STRIDE: u64 = 4096;
 /// What has to be the same for two flows to be compared at once.
 type Name = (Protocol, [Endpoint; 2]);
 
+/// Whether the ways of an endpoint are compared.
+type Whose<'a> = Box<dyn Fn(Endpoint) -> bool + 'a>;
+
 /// A comparison under way.
 pub struct Comparison<'a> {
     terms: &'a Terms,
+    /// Whose ways are compared; none: everybody's.
+    whose: Option<Whose<'a>>,
     /// Flows of either trace that are over, without one of the same endpoints in the other yet.
     waiting: [HashMap<Name, VecDeque<Flow>>; 2],
     verdict: Verdict,
@@ -25,7 +30,21 @@ pub struct Comparison<'a> {
 impl<'a> Comparison<'a> {
     /// A comparison that has seen nothing.
     pub fn new(terms: &'a Terms) -> Self {
-        Self { terms, waiting: Default::default(), verdict: Verdict::default() }
+        Self { terms, whose: None, waiting: Default::default(), verdict: Verdict::default() }
+    }
+
+    /// One that compares the ways of these endpoints alone; of the others only what they say.
+    pub fn of(terms: &'a Terms, whose: impl Fn(Endpoint) -> bool + 'a) -> Self {
+        Self { whose: Some(Box::new(whose)), ..Self::new(terms) }
+    }
+
+    fn compare(&mut self, pair: [Option<&Flow>; 2]) {
+        let ends = pair.iter().flatten().next().map(|flow| flow.ends);
+        let sides = match (&self.whose, ends) {
+            (Some(whose), Some(ends)) => ends.map(whose),
+            _ => [true; 2],
+        };
+        self.verdict.pair(pair, self.terms, sides);
     }
 
     /// Takes in the next flow that is over, of the first trace (0) or the second. Those of the same endpoints come in their order.
@@ -40,21 +59,21 @@ impl<'a> Comparison<'a> {
             others.remove(&name);
         }
         let pair = if trace == 0 { [&flow, &other] } else { [&other, &flow] };
-        self.verdict.pair(pair.map(Some), self.terms);
+        self.compare(pair.map(Some));
     }
 
     /// Both traces have ended: what is left is paired by hosts and service.
-    pub fn finish(self) -> Verdict {
-        let Self { terms, waiting, mut verdict } = self;
-        let left = waiting.map(|flows| {
+    pub fn finish(mut self) -> Verdict {
+        let left = std::mem::take(&mut self.waiting).map(|flows| {
             let mut flows: Vec<Flow> = flows.into_values().flatten().collect();
             flows.sort_by_key(|flow| flow.number);
             flows
         });
         let [one, other] = left.each_ref().map(|flows| flows.iter().collect::<Vec<_>>());
         for pair in pairs::pair(&one, &other) {
-            verdict.pair(pair, terms);
+            self.compare(pair);
         }
+        let mut verdict = self.verdict;
         // In the order of the first trace; what only the second has comes last.
         let place = |found: &Difference| {
             let [one, other] = found.flows;

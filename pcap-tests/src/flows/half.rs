@@ -48,6 +48,9 @@ pub struct Half {
     pub fins: u64,
     /// RST segments.
     pub resets: u64,
+    /// Segments that stand in the capture once more, down to their IP identification.
+    #[serde(skip)]
+    pub duplicates: u64,
     /// Packets that a router marked (ECN: CE).
     pub marked: u64,
     /// SACK blocks.
@@ -152,11 +155,17 @@ impl Half {
         next + i64::from(seq.wrapping_sub(expected) as i32)
     }
 
+    /// Bytes that the other side acknowledged.
+    pub fn acked_bytes(&self) -> u64 {
+        u64::try_from(self.state.acked - i64::from(self.syns > 0)).unwrap_or(0)
+    }
+
     /// Whether this is the last segment once more, down to its IP identification (0 tells nothing).
     pub(super) fn is_duplicate(&mut self, tcp: &Tcp<'_>, id: u32) -> bool {
         let this = Some((id, tcp.seq, tcp.ack, tcp.flags, tcp.payload_len));
         let is_duplicate = id != 0 && self.state.last == this;
         self.state.last = this;
+        self.duplicates += u64::from(is_duplicate);
         is_duplicate
     }
 

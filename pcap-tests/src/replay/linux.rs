@@ -36,8 +36,6 @@ pub struct Linux {
     free: Vec<Handle>,
     /// Families that have their way out.
     attached: [bool; 2],
-    /// The largest window of a route.
-    window: Option<u32>,
     /// The time, which stands still here while this machine works.
     now: Duration,
 }
@@ -53,7 +51,6 @@ impl Linux {
             sockets: Vec::new(),
             free: Vec::new(),
             attached: [false; 2],
-            window: None,
             now: Duration::ZERO,
         })
     }
@@ -96,9 +93,7 @@ impl Kernel for Linux {
         ip(&format!("address add {address}/{prefix} dev {DEVICE}"))?;
         if !std::mem::replace(&mut self.attached[usize::from(address.is_ipv6())], true) {
             ip(&format!("neigh add {gateway} lladdr {THEIRS} dev {DEVICE} nud permanent"))?;
-            let window = self.window.map_or(String::new(), |window| format!(" window {window}"));
-            let way = format!("default via {gateway} dev {DEVICE} onlink{window}");
-            ip(&format!("{family} route add {way}"))?;
+            ip(&format!("{family} route add default via {gateway} dev {DEVICE} onlink"))?;
             let gateway = gateway.parse().map_err(|_| KernelError::Refused(gateway.into()))?;
             self.namespace.warm_up(gateway, address)?;
         }
@@ -116,7 +111,12 @@ impl Kernel for Linux {
 
     fn limit_window(&mut self, bytes: u32) -> Result<(), KernelError> {
         // The shift is that of tcp_rmem and of net.core.rmem_max, which belongs to the whole machine: routes limit both.
-        self.window = Some(bytes);
+        for ((family, gateway, _), is_attached) in WAYS.iter().zip(self.attached) {
+            if is_attached {
+                let way = format!("default via {gateway} dev {DEVICE} onlink window {bytes}");
+                ip(&format!("{family} route replace {way}"))?;
+            }
+        }
         Ok(())
     }
 

@@ -23,6 +23,8 @@ const MAX_MISSING: u32 = 1 << 20;
 /// A recorded segment of the other side, kept until it can have been sent.
 #[derive(Clone)]
 struct Held {
+    /// When it arrives at our side.
+    due: Duration,
     bytes: Vec<u8>,
     link: LinkType,
     wire_len: u32,
@@ -46,6 +48,9 @@ pub struct Kind<'a> {
     /// When it reads, where that is read from the record.
     pub pace: Pace,
 }
+
+/// A segment that was captured: its IP identification, numbers, flags and length.
+type Seen = (u32, u32, u32, u16, u32);
 
 /// A conversation.
 pub struct Live {
@@ -79,6 +84,8 @@ pub struct Live {
     shifts: [Option<u8>; 2],
     /// Whether the program of the record has closed.
     has_closed: bool,
+    /// Whether it is gone altogether, and reads no more.
+    is_gone: bool,
     /// Whether a reset came or went.
     is_broken: bool,
     held: VecDeque<Held>,
@@ -86,6 +93,8 @@ pub struct Live {
     furthest: Option<Held>,
     told: u32,
     lost: u64,
+    /// The last segment of either side: identification, numbers, flags, length.
+    last: [Option<Seen>; 2],
     /// Up to which number the record has sent.
     recorded_to: Option<u32>,
     /// Segments that were sent again: in the record, and by the stack.
@@ -125,11 +134,13 @@ impl Live {
             peer_isn: None,
             shifts: [None; 2],
             has_closed: false,
+            is_gone: false,
             is_broken: false,
             held: VecDeque::new(),
             furthest: None,
             told: 0,
             lost: 0,
+            last: [None; 2],
             recorded_to: None,
             again: [0; 2],
             recorded_stamps: VecDeque::new(),
@@ -210,7 +221,10 @@ impl Live {
             self.reading.offered(position, u32::from(tcp.window) << shift);
         }
         if tcp.flags & RST != 0 {
-            self.resets = self.program.is_none();
+            // Behind its FIN it is the kernel's answer to what came when the program was gone, and takes nothing back.
+            let is_gone = self.fin.is_some() || self.has_closed && self.sent != self.given;
+            self.is_gone |= is_gone;
+            self.resets = self.program.is_none() && !is_gone;
             return;
         }
         let Some(taken) = self.taken else { return };
@@ -301,7 +315,7 @@ impl Live {
             self.has_closed = true;
             kernel.shutdown(socket);
         }
-        if self.has_closed && self.reading.is_at_end {
+        if self.has_closed && (self.reading.is_at_end || self.is_gone) {
             kernel.close(socket);
             self.socket = None;
         }
@@ -336,6 +350,12 @@ impl Live {
         }
     }
 
+    /// Whether this is the last segment of a side (0: ours) once more, down to its IP identification (0 tells nothing).
+    pub fn is_captured_twice(&mut self, side: usize, id: u32, tcp: &Tcp<'_>) -> bool {
+        let this = Some((id, tcp.seq, tcp.ack, tcp.flags, tcp.payload_len));
+        id != 0 && std::mem::replace(&mut self.last[side], this) == this
+    }
+
     /// How many segments the record has sent again.
     pub fn recorded_again(&self) -> u64 {
         self.again[0]
@@ -347,7 +367,7 @@ impl Live {
     }
 
     /// Keeps a recorded segment of the other side.
-    pub fn queue(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) {
+    pub fn queue(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>, due: Duration) {
         if self.held.len() == MAX_HELD {
             self.lost += 1;
             return;
@@ -360,6 +380,7 @@ impl Live {
             self.shifts[1] = tcp.options.window_scale;
         }
         self.held.push_back(Held {
+            due,
             bytes: frame.bytes.to_vec(),
             link: frame.link,
             wire_len: frame.wire_len,
@@ -372,12 +393,13 @@ impl Live {
     }
 
     /// Keeps an ICMP error about the segment that began with `seq`, until the kernel has sent that.
-    pub fn queue_error(&mut self, frame: &Frame<'_>, seq: u32) {
+    pub fn queue_error(&mut self, frame: &Frame<'_>, seq: u32, due: Duration) {
         if self.held.len() == MAX_HELD {
             self.lost += 1;
             return;
         }
         self.held.push_back(Held {
+            due,
             bytes: frame.bytes.to_vec(),
             link: frame.link,
             wire_len: frame.wire_len,
@@ -389,10 +411,10 @@ impl Live {
         });
     }
 
-    /// The next segment to feed, mapped. The stack may have sent less than was recorded: then it is told that all of that came, and
+    /// The next segment to feed that has arrived, mapped. The stack may have sent less than was recorded: then it is told that all of that came, and
     /// again when it has sent more; what carries data waits, because it may be the answer.
-    pub fn next_to_feed(&mut self) -> Option<Vec<u8>> {
-        while let Some(held) = self.held.front() {
+    pub fn next_to_feed(&mut self, now: Duration) -> Option<Vec<u8>> {
+        while let Some(held) = self.held.front().filter(|held| held.due <= now) {
             let distance = self.acknowledged(held);
             if distance.is_some_and(|distance| self.is_unsent(distance)) {
                 if !self.held.front()?.is_error {
@@ -479,24 +501,28 @@ impl Live {
     /// Which stamp of the stack stands for a recorded one: the latest that was sent when that one was.
     fn echo(&self, recorded: u32) -> u32 {
         let at = self.recorded_stamps.iter().rposition(|(value, _)| *value == recorded);
-        let (Some(at), Some((_, first))) = (at, self.recorded_stamps.front()) else {
+        let Some(at) = at else {
             return if recorded == 0 {
                 0
             } else {
                 self.stamps.back().map_or(0, |(value, _)| *value)
             };
         };
-        let since = self.recorded_stamps[at].1.saturating_sub(*first);
-        let Some((_, begin)) = self.stamps.front() else { return 0 };
-        let mut sent = self.stamps.iter().rev();
-        let found = sent.find(|(_, time)| time.saturating_sub(*begin) <= since);
+        let when = self.recorded_stamps[at].1;
+        let found = self.stamps.iter().rev().find(|(_, time)| *time <= when);
         found.or(self.stamps.front()).map_or(0, |(value, _)| *value)
     }
 
-    /// What the comparison does not say: segments that could never be fed.
-    pub fn stuck(&self, (host, port): Endpoint, (peer, service): Endpoint) -> Option<String> {
+    /// What the comparison does not say: segments that had arrived and could not be fed.
+    pub fn stuck(
+        &self,
+        (host, port): Endpoint,
+        (peer, service): Endpoint,
+        now: Duration,
+    ) -> Option<String> {
         let name = format!("{host} port {port} and {peer} port {service}");
-        match (self.held.front().and_then(|held| held.ack), self.recorded_isn, self.lost) {
+        let first = self.held.front().filter(|held| held.due <= now);
+        match (first.and_then(|held| held.ack), self.recorded_isn, self.lost) {
             (Some(ack), Some(isn), _) => Some(format!(
                 "between {name} {} segments were not fed: the first acknowledges {} bytes, and the stack has sent {}",
                 self.held.len(),

@@ -138,8 +138,11 @@ impl Player<'_> {
         match quoted.protocol {
             TCP => {
                 let Some(seq) = wire::quoted_seq(icmp.payload) else { return Ok(false) };
+                let away = self.plan.away(ours.0);
+                let due = self.kernel.now().saturating_add(away);
                 let Some(live) = self.live.get_mut(&(ours, theirs)) else { return Ok(false) };
-                live.queue_error(frame, seq);
+                live.queue_error(frame, seq, due);
+                self.wakes.insert((due, (ours, theirs)));
                 self.work.push((ours, theirs));
                 self.know(ip.src);
                 Ok(true)

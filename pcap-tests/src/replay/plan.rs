@@ -10,6 +10,10 @@ use crate::capture::Reader;
 use crate::flows::{Detail, Flow, Opening, Protocol, Summary};
 use crate::packet::{Endpoint, TcpOptions};
 
+/// What takes longer than a first time-out (RFC 6298: one second) was no way, but a loss.
+const FARTHEST: Duration = Duration::from_secs(1);
+/// Who answers sooner was captured where it is.
+const NEAREST: Duration = Duration::from_millis(1);
 /// Frames between two looks for flows that are over.
 const STRIDE: u64 = 4096;
 
@@ -24,13 +28,43 @@ fn first<T: Copy>(known: &mut First<T>, flow: &Flow, said: Option<T>) {
     }
 }
 
+/// What a SYN offers besides its segment size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// RFC 7323, 3
+    pub timestamps: bool,
+    /// RFC 2018
+    pub sack: bool,
+    /// RFC 7323, 2: the shift of windows.
+    pub shift: Option<u8>,
+}
+
+impl Offer {
+    /// The shift of a kernel of which none is known.
+    const SHIFT: u8 = 7;
+
+    /// That of a SYN.
+    pub fn of(options: &TcpOptions) -> Self {
+        Self {
+            timestamps: options.timestamps.is_some(),
+            sack: options.sack_permitted,
+            shift: options.window_scale,
+        }
+    }
+}
+
 /// What has to be known before the first frame.
 #[derive(Default)]
 pub struct Plan {
     /// Endpoints of ours that accepted a connection, and when the first began.
     pub listens: BTreeMap<Endpoint, Duration>,
-    options: First<TcpOptions>,
+    /// Whether our side agreed to timestamps, SACK and window scaling when it was called, and to which shift.
+    timestamps: First<bool>,
+    sack: First<bool>,
+    window_scaling: First<bool>,
     window_scale: First<u8>,
+    /// How far our hosts were from the point of capture: there and back.
+    away: BTreeMap<IpAddr, Duration>,
     /// The largest segment that it offered to take, by family.
     mss: BTreeMap<bool, First<u16>>,
     pub left_out: Vec<(u64, &'static str)>,
@@ -40,6 +74,8 @@ pub struct Plan {
     pub closed: BTreeSet<Endpoint>,
     /// Echoes that our side never answered: our address, theirs, the identifier.
     pub silent_echoes: BTreeSet<(IpAddr, IpAddr, u16)>,
+    /// Whether frames stand twice in the capture: no host sends a packet twice with one identification.
+    pub is_captured_twice: bool,
     /// Calls that our side never answered, and not later, either: the stack would.
     pub silent: BTreeSet<Ends>,
 }
@@ -76,6 +112,7 @@ impl Plan {
             self.closed.insert(flow.ends[side]);
         }
         let why = match (flow.protocol, flow.opening()) {
+            _ if ends.0.0 == ends.1.0 => Some("a host talks to itself"),
             (Protocol::Echo, _) if side == 0 => Some("our side's echo requests are not played"),
             (Protocol::Echo, _) if is_silent => {
                 let [(theirs, id), (ours, _)] = flow.ends;
@@ -95,6 +132,7 @@ impl Plan {
             return;
         }
         let half = &flow.halves[side];
+        self.is_captured_twice |= half.duplicates > 0;
         if let Some(window) = half.window_before_closed {
             let window = u32::try_from(window).unwrap_or(u32::MAX);
             let known = self.slow.entry(ends).or_default();
@@ -105,24 +143,39 @@ impl Plan {
             *from = flow.start.min(*from);
         }
         let other = flow.halves[1 - side].syn_options;
-        // An answer offers only what was offered.
-        let telling =
-            side == 0 || other.is_some_and(|o| o.timestamps.is_some() && o.sack_permitted);
+        let rtt = flow.halves[1 - side].rtt;
+        if rtt.samples > 0 && rtt.min < FARTHEST {
+            let away = self.away.entry(ends.0.0).or_insert(rtt.min);
+            *away = rtt.min.min(*away);
+        }
         let Some(options) = half.syn_options else { return };
-        first(&mut self.options, flow, Some(options).filter(|_| telling));
-        first(&mut self.window_scale, flow, options.window_scale);
+        let mine = Offer::of(&options);
+        // An answer offers only what was offered. Where nobody called, calls tell.
+        let offered = if side == 0 { mine } else { Offer::of(&other.unwrap_or_default()) };
+        let said = |is_offered: bool, says: bool| Some(says).filter(|_| is_offered || side == 0);
+        first(&mut self.timestamps, flow, said(offered.timestamps, mine.timestamps));
+        first(&mut self.sack, flow, said(offered.sack, mine.sack));
+        let scaling = said(offered.shift.is_some(), mine.shift.is_some());
+        first(&mut self.window_scaling, flow, scaling);
+        first(&mut self.window_scale, flow, mine.shift);
         let is_v6 = flow.ends[0].0.is_ipv6();
         first(self.mss.entry(is_v6).or_default(), flow, options.mss);
     }
 
-    /// What the side that we play offered.
-    pub fn options(&self) -> Option<TcpOptions> {
-        self.options.map(|(_, options)| options)
+    /// How long after its capture a segment arrived at our host, and its answer was captured.
+    pub fn away(&self, host: IpAddr) -> Duration {
+        self.away.get(&host).copied().filter(|away| *away >= NEAREST).unwrap_or_default()
     }
 
-    /// The shift of its windows.
-    pub fn window_scale(&self) -> Option<u8> {
-        self.window_scale.map(|(_, shift)| shift)
+    /// What our side answers when it is called.
+    pub fn answer(&self) -> Offer {
+        let is = |said: First<bool>| said.is_none_or(|(_, is)| is);
+        let shift = self.window_scale.map_or(Offer::SHIFT, |(_, shift)| shift);
+        Offer {
+            timestamps: is(self.timestamps),
+            sack: is(self.sack),
+            shift: Some(shift).filter(|_| is(self.window_scaling)),
+        }
     }
 
     /// The MTU behind the segment sizes that were offered.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::kernel::{Clock, Handle, Kernel, Pause};
 use super::live::{Kind, Live};
 use super::messages::is_group;
-use super::plan::Plan;
+use super::plan::{Offer, Plan};
 use super::reading::Pace;
 use super::{Outcome, ReplayError, Settings, Sink};
 use crate::capture::{Frame, LinkType};
 use crate::compare::Comparison;
 use crate::flows::{Protocol, Summary};
+use crate::namespace::KernelError;
 use crate::packet::{ACK, Body, Endpoint, Fault, Packet, SYN, Tcp};
 
 /// Our endpoint and the other side's.
@@ -35,13 +36,17 @@ pub struct Player<'a> {
     /// Conversations in which something happened.
     pub(super) work: Vec<Ends>,
     /// When programs want their next turn, whatever comes.
-    wakes: BTreeSet<(Duration, Ends)>,
+    pub(super) wakes: BTreeSet<(Duration, Ends)>,
     /// Time of the first frame: the origin of the kernel's time.
     origin: Option<Duration>,
     sent: u64,
     pub(super) recorded: Summary,
     replayed: Summary,
     comparison: Comparison<'a>,
+    /// What the kernel offers now.
+    offer: Option<Offer>,
+    /// Whether the capture has ended: what the kernel still sends, nobody recorded.
+    is_over: bool,
     notes: Vec<String>,
     shortened: [(u64, Duration); 2],
     /// Where programs read to.
@@ -65,26 +70,13 @@ const STRIDE: u64 = 4096;
 const MAX_NOTES: usize = 1000;
 
 impl<'a> Player<'a> {
-    /// Makes a kernel ready: what the side offered, and its addresses.
+    /// Makes a kernel ready: gives it its addresses.
     pub fn new(
         settings: &'a Settings,
         plan: &'a Plan,
         kernel: &'a mut dyn Kernel,
         sink: Sink<'a>,
     ) -> Result<Self, ReplayError> {
-        if let Some(options) = plan.options() {
-            let offers = [
-                ("net/ipv4/tcp_timestamps", options.timestamps.is_some()),
-                ("net/ipv4/tcp_sack", options.sack_permitted),
-                ("net/ipv4/tcp_window_scaling", options.window_scale.is_some()),
-            ];
-            for (path, is_offered) in offers {
-                kernel.sysctl(path, if is_offered { "1" } else { "0" })?;
-            }
-        }
-        if let Some(shift) = plan.window_scale() {
-            kernel.limit_window((1 << (16 + u32::from(shift.min(14)))) - 1)?;
-        }
         let mut player = Self {
             settings,
             plan,
@@ -102,7 +94,11 @@ impl<'a> Player<'a> {
             sent: 0,
             recorded: Summary::passing(settings.terms.detail()),
             replayed: Summary::passing(settings.terms.detail()),
-            comparison: Comparison::new(&settings.terms),
+            comparison: Comparison::of(&settings.terms, |end| {
+                settings.roles.iter().any(|role| role.plays(end))
+            }),
+            offer: None,
+            is_over: false,
             notes: Vec::new(),
             shortened: [(0, Duration::ZERO); 2],
             room: vec![0; READ],
@@ -140,11 +136,12 @@ impl<'a> Player<'a> {
         let Ok(read) = &packet else { return Ok(()) };
         let mut again = None;
         let is_played = match (read.ip, &read.body) {
-            _ if read.tunnels > 0 => false,
-            (_, Body::Tcp(tcp)) => {
+            // What is sent to oneself never is on a device.
+            (Some(ip), _) if read.tunnels > 0 || ip.src == ip.dst => false,
+            (Some(ip), Body::Tcp(tcp)) => {
                 match (self.plays(tcp.src), self.plays(tcp.dst)) {
-                    (true, false) => again = self.ours(frame, tcp),
-                    (false, true) => self.theirs(frame, tcp),
+                    (true, false) => again = self.ours(frame, ip.id, tcp),
+                    (false, true) => self.theirs(frame, ip.id, tcp),
                     _ => {}
                 }
                 !self.work.is_empty()
@@ -189,7 +186,9 @@ impl<'a> Player<'a> {
     /// A conversation is over, or another takes its place.
     fn forget(&mut self, ends: Ends) {
         if let Some(live) = self.live.remove(&ends) {
-            live.stuck(ends.0, ends.1).into_iter().for_each(|text| self.note(text));
+            live.stuck(ends.0, ends.1, self.kernel.now())
+                .into_iter()
+                .for_each(|text| self.note(text));
             live.end(self.kernel);
         }
     }
@@ -236,7 +235,7 @@ impl<'a> Player<'a> {
     }
 
     /// A segment that our side sent in the record: what its program did. Gives its conversation where it was sent again.
-    fn ours(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) -> Option<Ends> {
+    fn ours(&mut self, frame: &Frame<'_>, id: u32, tcp: &Tcp<'_>) -> Option<Ends> {
         let ends = (tcp.src, tcp.dst);
         if tcp.flags & (SYN | ACK) == SYN
             && self.live.get(&ends).is_none_or(|l| l.is_succeeded(tcp))
@@ -244,14 +243,19 @@ impl<'a> Player<'a> {
             self.know(tcp.dst.0);
             self.forget(ends);
             let mut live = Live::calling(tcp, self.kind(&ends));
-            if let Err(why) = live.connect(self.kernel) {
+            let called =
+                self.offer(Offer::of(&tcp.options)).and_then(|()| live.connect(self.kernel));
+            if let Err(why) = called {
                 self.note(format!("frame {}: cannot connect: {why}", frame.number));
             }
             self.live.insert(ends, live);
         }
         let live = self.live.get_mut(&ends)?;
+        if self.plan.is_captured_twice && live.is_captured_twice(0, id, tcp) {
+            return None;
+        }
         let before = live.recorded_again();
-        live.recorded(tcp, frame.time);
+        live.recorded(tcp, frame.time.saturating_sub(self.origin.unwrap_or_default()));
         self.work.push(ends);
         (live.recorded_again() > before).then_some(ends)
     }
@@ -270,7 +274,7 @@ impl<'a> Player<'a> {
     }
 
     /// A segment of the other side: it is fed to the stack, as soon as it can have been sent.
-    fn theirs(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) {
+    fn theirs(&mut self, frame: &Frame<'_>, id: u32, tcp: &Tcp<'_>) {
         let ends = (tcp.dst, tcp.src);
         if self.plan.silent.contains(&ends) {
             return;
@@ -283,9 +287,35 @@ impl<'a> Player<'a> {
             self.forget(ends);
             self.live.insert(ends, Live::called(tcp, self.kind(&ends)));
         }
+        let away = self.plan.away(tcp.dst.0);
+        let due = self.kernel.now().saturating_add(away);
         let Some(live) = self.live.get_mut(&ends) else { return };
-        live.queue(frame, tcp);
+        if self.plan.is_captured_twice && live.is_captured_twice(1, id, tcp) {
+            return;
+        }
+        live.queue(frame, tcp, due);
         self.work.push(ends);
+        self.wakes.insert((due, ends));
+    }
+
+    /// The kernel offers this in its SYNs from now on.
+    fn offer(&mut self, offer: Offer) -> Result<(), KernelError> {
+        if self.offer == Some(offer) {
+            return Ok(());
+        }
+        self.offer = Some(offer);
+        let settings = [
+            ("net/ipv4/tcp_timestamps", offer.timestamps),
+            ("net/ipv4/tcp_sack", offer.sack),
+            ("net/ipv4/tcp_window_scaling", offer.shift.is_some()),
+        ];
+        for (path, is_offered) in settings {
+            self.kernel.sysctl(path, if is_offered { "1" } else { "0" })?;
+        }
+        match offer.shift {
+            Some(shift) => self.kernel.limit_window((1 << (16 + u32::from(shift.min(14)))) - 1),
+            None => Ok(()),
+        }
     }
 
     fn kind(&self, ends: &Ends) -> Kind<'a> {
@@ -314,6 +344,11 @@ impl<'a> Player<'a> {
     /// Feeds a frame.
     pub(super) fn feed(&mut self, bytes: Vec<u8>) -> Result<(), ReplayError> {
         let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
+        if let Ok(Packet { body: Body::Tcp(tcp), .. }) = &packet
+            && tcp.flags & (SYN | ACK) == SYN
+        {
+            self.offer(self.plan.answer())?;
+        }
         self.show((self.kernel.now(), false), &bytes, &packet)?;
         self.kernel.arrive(bytes)?;
         self.collect()
@@ -321,7 +356,8 @@ impl<'a> Player<'a> {
 
     /// Feeds what waits for a conversation, up to what acknowledges bytes that the stack has not sent.
     fn release(&mut self, ends: Ends) -> Result<(), ReplayError> {
-        while let Some(bytes) = self.live.get_mut(&ends).and_then(Live::next_to_feed) {
+        let now = if self.is_over { Duration::MAX } else { self.kernel.now() };
+        while let Some(bytes) = self.live.get_mut(&ends).and_then(|live| live.next_to_feed(now)) {
             self.feed(bytes)?;
         }
         Ok(())
@@ -354,7 +390,11 @@ impl<'a> Player<'a> {
     }
 
     fn collect(&mut self) -> Result<(), ReplayError> {
-        for (at, bytes) in self.kernel.sent()? {
+        let sent = self.kernel.sent()?;
+        if self.is_over {
+            return Ok(());
+        }
+        for (at, bytes) in sent {
             let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
             let Ok(Packet { ip: Some(ip), body, .. }) = &packet else { continue };
             let is_compared = match body {
@@ -385,9 +425,14 @@ impl<'a> Player<'a> {
     ) -> Result<(), ReplayError> {
         self.sent += 1;
         let time = at + self.origin.unwrap_or_default();
+        // Compared is what is seen at the point of capture.
+        let way = match packet {
+            Ok(Packet { ip: Some(ip), .. }) if !is_ours => self.plan.away(ip.dst),
+            _ => Duration::ZERO,
+        };
         let frame = Frame {
             number: self.sent,
-            time,
+            time: time.saturating_sub(way),
             interface: 0,
             link: LinkType::Ethernet,
             wire_len: bytes.len() as u32,
@@ -403,13 +448,18 @@ impl<'a> Player<'a> {
         if self.kernel.clock() == Clock::Real {
             self.run(self.kernel.now() + LATE)?;
         }
+        let now = self.kernel.now();
         let mut stuck: Vec<String> = self
             .live
             .iter()
-            .filter_map(|((ours, theirs), live)| live.stuck(*ours, *theirs))
+            .filter_map(|((ours, theirs), live)| live.stuck(*ours, *theirs, now))
             .collect();
         stuck.sort();
         self.notes.extend(stuck);
+        // What still was on its way to our side.
+        self.is_over = true;
+        self.work.extend(std::mem::take(&mut self.wakes).into_iter().map(|(_, ends)| ends));
+        self.settle()?;
         self.compare_finished();
         self.recorded.take_all().into_iter().for_each(|flow| self.comparison.take(0, flow));
         self.replayed.take_all().into_iter().for_each(|flow| self.comparison.take(1, flow));

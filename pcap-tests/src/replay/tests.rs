@@ -423,3 +423,35 @@ fn a_program_that_does_not_read_closes_its_window_again() {
     assert_eq!((outcome.notes, outcome.verdict.differences), (vec![], vec![]));
     assert!(closed > 0 && open > closed, "{closed} closed, {open} open");
 }
+
+#[test]
+fn a_capture_made_far_from_our_side_is_played_at_its_distance() {
+    // Recorded by the other side: everything of ours comes 20 ms after what it answers.
+    let delay = Faults { delay: Duration::from_millis(10), ..Faults::default() };
+    let [of_client, of_server] = recorded(3, delay, Family::V4, 1000);
+    for (file, role) in [(of_client, "10.0.0.2:80"), (of_server, "10.0.0.1")] {
+        let roles = [role.parse().expect("a role")];
+        let mut settings = Settings::of(&roles);
+        settings.terms.aspects = vec![Aspect::Stream, Aspect::Retransmissions, Aspect::Timing];
+        let open = || Reader::new(std::io::Cursor::new(file.clone()));
+        let outcome = replay(&open, &settings, &mut |_, _, _| Ok(())).expect("a replay");
+        assert_eq!((outcome.notes, outcome.verdict.differences), (vec![], vec![]), "{role}");
+    }
+}
+
+#[test]
+fn frames_that_were_captured_twice_come_once() {
+    let [file, _] = recorded(3, Faults::default(), Family::V4, 5000);
+    let mut twice = Vec::new();
+    pcapng::section(&mut twice, "test").expect("memory");
+    pcapng::interface(&mut twice, "a", 1).expect("memory");
+    for (number, (at, mut bytes)) in frames(file).into_iter().enumerate() {
+        // An identification of its own each.
+        bytes[18..20].copy_from_slice(&(number as u16 + 1).to_be_bytes());
+        for _ in 0..2 {
+            pcapng::packet(&mut twice, 0, at, Way::Outbound, &bytes).expect("memory");
+        }
+    }
+    let verdict = verdict(&twice, "10.0.0.2:80");
+    assert_eq!((verdict.compared, verdict.differences), (1, vec![]));
+}
