@@ -17,7 +17,7 @@ use serde::Deserialize;
 /// Replays that run at the same time: those over Linux mostly wait.
 const JOBS: usize = 6;
 /// A machine that does other things, too, may be late once, and again.
-const TRIES: usize = 4;
+const TRIES: usize = 8;
 
 /// What is compared: all but times and windows, which hang on when programs read and how a kernel counts its memory.
 const ASPECTS: [Aspect; 9] = [
