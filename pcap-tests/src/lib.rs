@@ -9,6 +9,7 @@
 pub mod capture;
 pub mod check;
 pub mod compare;
+mod device;
 pub mod flows;
 pub mod golden;
 pub mod namespace;

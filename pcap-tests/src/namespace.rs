@@ -9,20 +9,18 @@ use std::time::Duration;
 
 use netstack::buffer::PacketBuffer;
 use netstack::ip::IpCidr;
-use netstack::link::Link;
+use netstack::link::{Link, MacAddr};
 use netstack::time::Instant;
+use netstack::wire::ethernet::HEADER_LEN;
 use netstack_host::tap::{FrameRoom, Offloading, Tap, TapConfig};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
+use crate::device;
 use crate::script::wire::{self, Header};
 
-/// The link-layer address of everybody but Linux.
-pub const THEIRS: &str = "02:00:00:00:00:02";
-const THEIRS_BYTES: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const ETHERNET_HEADER: usize = 14;
 /// How long a fresh device may take until it answers.
 const WARM_UP: Duration = Duration::from_secs(20);
 /// How long an answer of a device that is there may take.
@@ -53,6 +51,11 @@ pub fn host(what: &'static str) -> impl FnOnce(io::Error) -> KernelError {
 pub fn clock() -> Duration {
     // The monotonic clock is always there.
     clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
+
+/// The link-layer address of everybody but Linux, as iproute2 wants it.
+pub fn theirs() -> MacAddr {
+    MacAddr(device::THEIRS)
 }
 
 /// Runs iproute2 with these words.
@@ -136,9 +139,7 @@ impl Namespace {
 
     /// The next packet that Linux sent, from its IP header on. None: there is none now, or a frame without IP.
     pub fn sent(&mut self) -> Result<Option<Vec<u8>>, KernelError> {
-        Ok(self
-            .frame()?
-            .and_then(|mut frame| is_ip(&frame).then(|| frame.split_off(ETHERNET_HEADER))))
+        Ok(self.frame()?.and_then(|mut frame| is_ip(&frame).then(|| frame.split_off(HEADER_LEN))))
     }
 
     /// The next frame that Linux sent.
@@ -151,7 +152,7 @@ impl Namespace {
     pub fn arrive(&mut self, packet: &[u8]) -> Result<(), KernelError> {
         let is_v4 = packet.first().is_none_or(|byte| byte >> 4 == 4);
         let ether_type = if is_v4 { [8, 0] } else { [0x86, 0xdd] };
-        let frame = [&self.mac[..], &THEIRS_BYTES, &ether_type, packet].concat();
+        let frame = [&self.mac[..], &device::THEIRS, &ether_type, packet].concat();
         let sent = self.tap.transmit(Instant::ZERO, &PacketBuffer::from_vec(frame));
         sent.map_err(|error| KernelError::Refused(format!("the device takes no packet: {error}")))
     }

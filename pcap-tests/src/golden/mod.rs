@@ -116,7 +116,7 @@ impl Golden {
 
 /// What a replay gave.
 pub struct Played {
-    /// Both sides of the comparison.
+    /// What the comparison gave, and what was not played.
     pub outcome: Outcome,
     /// Every frame that was exchanged.
     pub frames: Vec<Exchanged>,

@@ -28,6 +28,17 @@ pub enum Received {
     End,
 }
 
+impl Received {
+    /// What a call that does not wait returned.
+    pub fn of<E>(len: Result<usize, E>) -> Self {
+        match len {
+            Ok(0) => Self::End,
+            Ok(len) => Self::Bytes(len),
+            Err(_) => Self::Nothing,
+        }
+    }
+}
+
 /// How a kernel's time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {

@@ -13,7 +13,8 @@ use nix::sys::socket::{
 };
 
 use super::kernel::{Clock, Handle, Kernel, Pause, Received, buffer_for};
-use crate::namespace::{self, KernelError, Namespace, THEIRS, clock, host, ip, is_ip};
+use super::table::Table;
+use crate::namespace::{self, KernelError, Namespace, clock, host, ip, is_ip, theirs};
 
 const DEVICE: &str = "replay0";
 /// The largest MTU that a TAP device takes.
@@ -31,9 +32,7 @@ enum Socket {
 /// A namespace and the sockets in it. The thread that makes it moves into the namespace for good.
 pub struct Linux {
     namespace: Namespace,
-    sockets: Vec<Option<Socket>>,
-    /// Handles that may be given again.
-    free: Vec<Handle>,
+    sockets: Table<Socket>,
     /// Families that have their way out.
     attached: [bool; 2],
     /// The time, which stands still here while this machine works.
@@ -46,27 +45,12 @@ impl Linux {
         let namespace = Namespace::enter(DEVICE, &[], mtu.min(MAX_MTU))?;
         // What one connection learned of a host is nothing to the next: the capture may begin anywhere.
         namespace::sysctl("net/ipv4/tcp_no_metrics_save", "1")?;
-        Ok(Self {
-            namespace,
-            sockets: Vec::new(),
-            free: Vec::new(),
-            attached: [false; 2],
-            now: Duration::ZERO,
-        })
-    }
-
-    fn put(&mut self, socket: Socket) -> Handle {
-        let handle = self.free.pop().unwrap_or_else(|| {
-            self.sockets.push(None);
-            self.sockets.len() - 1
-        });
-        self.sockets[handle] = Some(socket);
-        handle
+        Ok(Self { namespace, sockets: Table::default(), attached: [false; 2], now: Duration::ZERO })
     }
 
     fn stream(&mut self, handle: Handle) -> Option<&mut TcpStream> {
         match self.sockets.get_mut(handle)? {
-            Some(Socket::Stream(stream)) => Some(stream),
+            Socket::Stream(stream) => Some(stream),
             _ => None,
         }
     }
@@ -92,7 +76,7 @@ impl Kernel for Linux {
         let (family, gateway, prefix) = WAYS[usize::from(address.is_ipv6())];
         ip(&format!("address add {address}/{prefix} dev {DEVICE}"))?;
         if !std::mem::replace(&mut self.attached[usize::from(address.is_ipv6())], true) {
-            ip(&format!("neigh add {gateway} lladdr {THEIRS} dev {DEVICE} nud permanent"))?;
+            ip(&format!("neigh add {gateway} lladdr {} dev {DEVICE} nud permanent", theirs()))?;
             ip(&format!("{family} route add default via {gateway} dev {DEVICE} onlink"))?;
             let gateway = gateway.parse().map_err(|_| KernelError::Refused(gateway.into()))?;
             self.namespace.warm_up(gateway, address)?;
@@ -123,20 +107,20 @@ impl Kernel for Linux {
     fn listen(&mut self, at: SocketAddr) -> Result<Handle, KernelError> {
         let socket = fresh(SockType::Stream, at)?;
         socket::listen(&socket, BACKLOG).map_err(|errno| host("to listen")(errno.into()))?;
-        Ok(self.put(Socket::Listener(socket.into())))
+        Ok(self.sockets.put(Socket::Listener(socket.into())))
     }
 
     fn accept(&mut self, listener: Handle) -> Option<(Handle, SocketAddr)> {
-        let Some(Socket::Listener(listener)) = self.sockets.get(listener)? else { return None };
+        let Socket::Listener(listener) = self.sockets.get(listener)? else { return None };
         let (stream, peer) = listener.accept().ok()?;
         stream.set_nonblocking(true).ok()?;
-        Some((self.put(Socket::Stream(stream)), peer))
+        Some((self.sockets.put(Socket::Stream(stream)), peer))
     }
 
     fn connect(&mut self, from: SocketAddr, to: SocketAddr) -> Result<Handle, KernelError> {
         let socket = fresh(SockType::Stream, from)?;
         match socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
-            Ok(()) | Err(Errno::EINPROGRESS) => Ok(self.put(Socket::Stream(socket.into()))),
+            Ok(()) | Err(Errno::EINPROGRESS) => Ok(self.sockets.put(Socket::Stream(socket.into()))),
             Err(errno) => Err(host("to connect")(errno.into())),
         }
     }
@@ -154,15 +138,11 @@ impl Kernel for Linux {
 
     fn receive(&mut self, socket: Handle, room: &mut [u8]) -> Received {
         let len = match self.sockets.get_mut(socket) {
-            Some(Some(Socket::Stream(stream))) => stream.read(room),
-            Some(Some(Socket::Datagrams(datagrams))) => datagrams.recv(room),
+            Some(Socket::Stream(stream)) => stream.read(room),
+            Some(Socket::Datagrams(datagrams)) => datagrams.recv(room),
             _ => return Received::Nothing,
         };
-        match len {
-            Ok(0) => Received::End,
-            Ok(len) => Received::Bytes(len),
-            Err(_) => Received::Nothing,
-        }
+        Received::of(len)
     }
 
     fn shutdown(&mut self, socket: Handle) {
@@ -173,19 +153,14 @@ impl Kernel for Linux {
     }
 
     fn close(&mut self, socket: Handle) {
-        if self.sockets.get_mut(socket).and_then(Option::take).is_some() {
-            self.free.push(socket);
-        }
+        drop(self.sockets.take(socket));
     }
 
     fn abort(&mut self, socket: Handle) {
-        if let Some(gone) = self.sockets.get_mut(socket).and_then(Option::take) {
-            if let Socket::Stream(stream) = &gone {
-                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-                // Closing without it ends the connection, too.
-                let _ = socket::setsockopt(stream, sockopt::Linger, &at_once);
-            }
-            self.free.push(socket);
+        if let Some(Socket::Stream(stream)) = self.sockets.take(socket) {
+            let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+            // Closing without it ends the connection, too.
+            let _ = socket::setsockopt(&stream, sockopt::Linger, &at_once);
         }
     }
 
@@ -193,11 +168,11 @@ impl Kernel for Linux {
         let socket = fresh(SockType::Datagram, at)?;
         let broadcast = socket::setsockopt(&socket, sockopt::Broadcast, &true);
         broadcast.map_err(|errno| host("to broadcast")(errno.into()))?;
-        Ok(self.put(Socket::Datagrams(socket.into())))
+        Ok(self.sockets.put(Socket::Datagrams(socket.into())))
     }
 
     fn send_to(&mut self, socket: Handle, to: SocketAddr, bytes: &[u8]) -> Result<(), KernelError> {
-        let Some(Some(Socket::Datagrams(from))) = self.sockets.get(socket) else { return Ok(()) };
+        let Some(Socket::Datagrams(from)) = self.sockets.get(socket) else { return Ok(()) };
         // An error that was waiting is told to the first, which is not sent.
         let sent = from.send_to(bytes, to).or_else(|_| from.send_to(bytes, to));
         sent.map(|_| ()).map_err(host("to send"))

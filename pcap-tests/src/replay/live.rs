@@ -40,6 +40,23 @@ struct Held {
     is_reset: bool,
 }
 
+impl Held {
+    /// A frame of which nothing is known but that it arrives.
+    fn of(frame: &Frame<'_>, due: Duration) -> Self {
+        Self {
+            due,
+            bytes: frame.bytes.to_vec(),
+            link: frame.link,
+            wire_len: frame.wire_len,
+            end: 0,
+            ack: None,
+            is_pure: false,
+            is_error: false,
+            is_reset: false,
+        }
+    }
+}
+
 /// The program of a conversation.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind<'a> {
@@ -380,15 +397,11 @@ impl Live {
             self.shifts[1] = tcp.options.window_scale;
         }
         self.held.push_back(Held {
-            due,
-            bytes: frame.bytes.to_vec(),
-            link: frame.link,
-            wire_len: frame.wire_len,
             end: tcp.seq.wrapping_add(tcp.payload_len).wrapping_add(controls(tcp.flags)),
             ack: (tcp.flags & ACK != 0).then_some(tcp.ack),
             is_pure: tcp.payload_len == 0 && tcp.flags & (SYN | FIN | RST) == 0,
-            is_error: false,
             is_reset: tcp.flags & RST != 0,
+            ..Held::of(frame, due)
         });
     }
 
@@ -398,17 +411,8 @@ impl Live {
             self.lost += 1;
             return;
         }
-        self.held.push_back(Held {
-            due,
-            bytes: frame.bytes.to_vec(),
-            link: frame.link,
-            wire_len: frame.wire_len,
-            end: self.fed.unwrap_or(0),
-            ack: Some(seq.wrapping_add(1)),
-            is_pure: false,
-            is_error: true,
-            is_reset: false,
-        });
+        let (end, ack) = (self.fed.unwrap_or(0), Some(seq.wrapping_add(1)));
+        self.held.push_back(Held { end, ack, is_error: true, ..Held::of(frame, due) });
     }
 
     /// The next segment to feed that has arrived, mapped. The stack may have sent less than was recorded: then it is told that all of that came, and

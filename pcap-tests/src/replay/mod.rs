@@ -12,6 +12,7 @@ mod player;
 mod program;
 mod reading;
 mod script;
+mod table;
 mod wire;
 
 use std::fmt;

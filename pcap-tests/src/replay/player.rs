@@ -295,7 +295,10 @@ impl<'a> Player<'a> {
         }
         live.queue(frame, tcp, due);
         self.work.push(ends);
-        self.wakes.insert((due, ends));
+        // What arrives now is fed in this turn.
+        if !away.is_zero() {
+            self.wakes.insert((due, ends));
+        }
     }
 
     /// The kernel offers this in its SYNs from now on.

@@ -1,12 +1,8 @@
 //! Recorded segments made anew for a stack whose sequence numbers and timestamps are others.
 
 use crate::capture::Frame;
+use crate::device::{OURS, THEIRS};
 use crate::packet::{self, ACK, Ip, Tcp};
-
-/// Link-layer address of the stack under test.
-pub const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// Link-layer address of everybody else.
-pub const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 const ETHERNET: usize = 14;
 const TCP_HEADER: usize = 20;

@@ -15,7 +15,7 @@ use super::kernel::{
     Handle, Happening, Kernel, KernelError, Nonblocking, Outcome, Returned, SystemCall,
 };
 use super::syntax::Settings;
-use crate::namespace::{self, Namespace, THEIRS, clock, host};
+use crate::namespace::{self, Namespace, clock, host, theirs};
 
 const DEVICE: &str = "script0";
 /// How far times may be off on a machine that does other things, too.
@@ -52,7 +52,8 @@ impl Linux {
         let addresses = [IpCidr::new(settings.local, prefix)];
         let mut namespace = Namespace::enter(DEVICE, &addresses, settings.mtu)?;
         let remote = settings.remote;
-        namespace::ip(&format!("neigh add {remote} lladdr {THEIRS} dev {DEVICE} nud permanent"))?;
+        let mac = theirs();
+        namespace::ip(&format!("neigh add {remote} lladdr {mac} dev {DEVICE} nud permanent"))?;
         let family = if remote.is_ipv4() { "-4" } else { "-6" };
         namespace::ip(&format!("{family} route add default dev {DEVICE}"))?;
         let mut program = Command::new("python3")

@@ -6,51 +6,33 @@ mod info;
 mod sockopt;
 mod transfer;
 
-use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::Duration;
 
-use netstack::buffer::PacketBuffer;
 use netstack::ip::conf::Tunables;
-use netstack::ip::{Family, IpCidr, Route};
-use netstack::link::{Link, LinkError, MacAddr, NicId, NicKind};
+use netstack::ip::{Family, IpCidr};
+use netstack::link::MacAddr;
 use netstack::rng::seed_from;
 use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{Connect, Readiness, UdpSocket};
-use netstack::stack::{Config, NicConfig, Stack};
+use netstack::stack::Config;
 use netstack::time::Instant;
+use netstack::wire::ethernet::HEADER_LEN;
 use nix::errno::Errno;
 use nix::libc;
-use parking_lot::Mutex;
 
 use super::kernel::{
     Handle, Happening, Kernel, KernelError, Nonblocking, Outcome, Returned, SystemCall,
 };
 use super::syntax::Settings;
+use crate::device::{self, Device};
+use crate::namespace::is_ip;
 use crate::sysctl;
 
-/// The link-layer addresses of the stack, and of everybody else.
-const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const ETHERNET_HEADER: usize = 14;
-/// The stack's clock at the beginning of a script: some of its timers look back.
-const START: Duration = Duration::from_secs(1000);
 /// The stack's random source: a script gives the same run each time.
 const SEED: u64 = 7;
 /// The prefix of the local address.
 const PREFIX: (u8, u8) = (16, 64);
-
-/// Keeps the frames that the stack sends.
-#[derive(Default)]
-struct Outbox(Mutex<VecDeque<(Instant, Vec<u8>)>>);
-
-impl Link for Outbox {
-    fn transmit(&self, now: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
-        self.0.lock().push_back((now, frame.to_vec_complete()));
-        Ok(())
-    }
-}
 
 enum Protocol {
     Tcp(TcpSocket),
@@ -88,9 +70,7 @@ enum Attempt {
 
 /// The stack behind an interface on which one neighbour answers for everybody.
 pub struct Ours {
-    stack: Arc<Stack>,
-    nic: NicId,
-    outbox: Arc<Outbox>,
+    device: Device,
     now: Instant,
     sockets: Vec<Option<Socket>>,
     running: Option<Running>,
@@ -100,28 +80,16 @@ pub struct Ours {
 impl Ours {
     /// A fresh stack with the addresses of a script.
     pub fn new(settings: &Settings) -> Ours {
-        let outbox = Arc::new(Outbox::default());
-        let stack =
-            Stack::new(Config { tunables: Tunables::quiet(), ..Config::new(seed_from(SEED)) });
-        let config = NicConfig {
-            name: "eth0".into(),
-            kind: NicKind::Ethernet,
-            mac: MacAddr(OURS),
-            mtu: settings.mtu,
-            link: outbox.clone(),
-        };
-        let nic = stack.add_nic(config).expect("the first interface of a stack");
-        let now = Instant::ZERO + START;
-        let (prefix, everywhere) = match settings.local {
-            IpAddr::V4(_) => (PREFIX.0, IpCidr::new(IpAddr::from([0; 4]), 0)),
-            IpAddr::V6(_) => (PREFIX.1, IpCidr::new(IpAddr::from([0; 16]), 0)),
-        };
-        // The parser has refused what is no host's address, so that a fresh stack takes all of these.
-        let _ = stack.add_address(nic, IpCidr::new(settings.local, prefix));
-        let _ = stack.add_route(Route::new(everywhere, None, nic));
-        let _ = stack.add_neighbour(now, nic, settings.remote, MacAddr(THEIRS));
-        let family = if settings.local.is_ipv4() { Family::V4 } else { Family::V6 };
-        Ours { stack, nic, outbox, now, sockets: Vec::new(), running: None, family }
+        let config = Config { tunables: Tunables::quiet(), ..Config::new(seed_from(SEED)) };
+        let device = Device::new(config, settings.mtu);
+        let now = device::at(Duration::ZERO);
+        let prefix = if settings.local.is_ipv4() { PREFIX.0 } else { PREFIX.1 };
+        // The parser has refused what is no host's address, so that a fresh stack takes both of these.
+        let _ = device.attach(IpCidr::new(settings.local, prefix));
+        let Device { stack, nic, .. } = &device;
+        let _ = stack.add_neighbour(now, *nic, settings.remote, MacAddr(device::THEIRS));
+        let family = device::family(settings.local);
+        Ours { device, now, sockets: Vec::new(), running: None, family }
     }
 
     fn socket(&self, handle: Handle) -> Result<&Socket, Errno> {
@@ -132,10 +100,6 @@ impl Ours {
         let options = HashMap::new();
         self.sockets.push(Some(Socket { protocol, blocks, timeouts: [None; 2], options }));
         self.sockets.len() as i64 - 1
-    }
-
-    fn since_start(&self, at: Instant) -> Duration {
-        at.since(Instant::ZERO + START)
     }
 
     /// Tries the call under way; what it returned, if it did.
@@ -151,7 +115,7 @@ impl Ours {
                 return Ok(None);
             }
         };
-        returned.at = self.since_start(self.now);
+        returned.at = device::since_start(self.now);
         Ok(Some(returned))
     }
 
@@ -270,10 +234,10 @@ impl Ours {
         let kind = kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
         let protocol = match (kind, protocol) {
             (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => {
-                Protocol::Tcp(self.stack.tcp_socket(family))
+                Protocol::Tcp(self.device.stack.tcp_socket(family))
             }
             (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => {
-                Protocol::Udp(self.stack.udp_socket(family))
+                Protocol::Udp(self.device.stack.udp_socket(family))
             }
             (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => return Ok(Err(Errno::EPROTONOSUPPORT)),
             _ => {
@@ -386,35 +350,32 @@ fn poll_bits(found: Readiness) -> i16 {
 
 impl Kernel for Ours {
     fn now(&mut self) -> Duration {
-        self.since_start(self.now)
+        device::since_start(self.now)
     }
 
     fn run(&mut self, limit: Duration) -> Result<Happening, KernelError> {
-        let limit = Instant::ZERO + START + limit;
+        let limit = device::at(limit);
         loop {
-            let sent = self.outbox.0.lock().pop_front();
-            if let Some((at, mut frame)) = sent {
+            if let Some((at, mut frame)) = self.device.sent() {
                 // ARP is the neighbour's affair; scripts speak of IP.
-                if matches!(frame.get(12..14), Some([8, 0] | [0x86, 0xdd])) {
-                    return Ok(Happening::Sent(
-                        self.since_start(at),
-                        frame.split_off(ETHERNET_HEADER),
-                    ));
+                if is_ip(&frame) {
+                    let packet = frame.split_off(HEADER_LEN);
+                    return Ok(Happening::Sent(device::since_start(at), packet));
                 }
                 continue;
             }
             if let Some(returned) = self.try_running()? {
                 return Ok(Happening::Returned(returned));
             }
-            if !self.outbox.0.lock().is_empty() {
+            if self.device.has_sent() {
                 continue;
             }
-            let timer = self.stack.next_deadline();
+            let timer = self.device.stack.next_deadline();
             let call = self.running.as_ref().and_then(|running| running.deadline);
             match timer.into_iter().chain(call).min().filter(|at| *at <= limit) {
                 Some(at) => {
                     self.now = self.now.max(at);
-                    self.stack.poll(self.now);
+                    self.device.stack.poll(self.now);
                 }
                 None => {
                     self.now = self.now.max(limit);
@@ -429,8 +390,8 @@ impl Kernel for Ours {
             Family::V4 => [8, 0],
             Family::V6 => [0x86, 0xdd],
         };
-        let frame = [&OURS[..], &THEIRS, &ether_type, packet].concat();
-        self.stack.handle_frame(self.now, self.nic, PacketBuffer::from_vec(frame));
+        let frame = [&device::OURS[..], &device::THEIRS, &ether_type, packet].concat();
+        self.device.arrive(self.now, frame);
         Ok(())
     }
 
@@ -442,7 +403,7 @@ impl Kernel for Ours {
     }
 
     fn sysctl(&mut self, path: &str, value: &str) -> Result<(), KernelError> {
-        sysctl::set(&self.stack, path, value).map_err(KernelError::Refused)
+        sysctl::set(&self.device.stack, path, value).map_err(KernelError::Refused)
     }
 
     fn tcp_info(&mut self, socket: Handle) -> Result<Vec<(String, i64)>, KernelError> {
@@ -466,6 +427,6 @@ impl Drop for Ours {
                 Protocol::Udp(udp) => udp.close(self.now),
             }
         }
-        self.stack.shut_down();
+        self.device.stack.shut_down();
     }
 }

@@ -1,0 +1,98 @@
+//! Our stack behind one Ethernet device, whose frames are kept until somebody looks: what scripts and replays run over.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netstack::buffer::PacketBuffer;
+use netstack::ip::{Family, IpCidr, Route};
+use netstack::link::{Link, LinkError, MacAddr, NicId, NicKind};
+use netstack::stack::{AddressError, Config, NicConfig, Stack};
+use netstack::time::Instant;
+use parking_lot::Mutex;
+
+/// Link-layer address of the stack under test.
+pub const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Link-layer address of everybody else.
+pub const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// The stack's clock at the beginning: some of its timers look back.
+const START: Duration = Duration::from_secs(1000);
+
+/// The stack's time, this long after the beginning.
+pub fn at(time: Duration) -> Instant {
+    Instant::ZERO + START + time
+}
+
+/// How long after the beginning a time of the stack's is.
+pub fn since_start(at: Instant) -> Duration {
+    at.since(Instant::ZERO + START)
+}
+
+/// The family of an address.
+pub fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+/// Keeps the frames that the stack sends, with their times.
+#[derive(Default)]
+struct Outbox(Mutex<VecDeque<(Instant, Vec<u8>)>>);
+
+impl Link for Outbox {
+    fn transmit(&self, now: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
+        self.0.lock().push_back((now, frame.to_vec_complete()));
+        Ok(())
+    }
+}
+
+/// A stack with its device.
+pub struct Device {
+    /// The stack.
+    pub stack: Arc<Stack>,
+    /// Its interface.
+    pub nic: NicId,
+    outbox: Arc<Outbox>,
+}
+
+impl Device {
+    /// A fresh stack.
+    pub fn new(config: Config, mtu: u32) -> Self {
+        let (stack, outbox) = (Stack::new(config), Arc::new(Outbox::default()));
+        let config = NicConfig {
+            name: "eth0".into(),
+            kind: NicKind::Ethernet,
+            mac: MacAddr(OURS),
+            mtu,
+            link: outbox.clone(),
+        };
+        let nic = stack.add_nic(config).expect("the first interface of a stack");
+        Self { stack, nic, outbox }
+    }
+
+    /// Gives the stack an address, and a way to everybody of its family. Errors: it is no host's.
+    pub fn attach(&self, address: IpCidr) -> Result<(), AddressError> {
+        self.stack.add_address(self.nic, address)?;
+        let everywhere = match address.address() {
+            IpAddr::V4(_) => IpCidr::new(IpAddr::from([0; 4]), 0),
+            IpAddr::V6(_) => IpCidr::new(IpAddr::from([0; 16]), 0),
+        };
+        // The second address of a family finds the route there.
+        let _ = self.stack.add_route(Route::new(everywhere, None, self.nic));
+        Ok(())
+    }
+
+    /// A frame arrives.
+    pub fn arrive(&self, now: Instant, frame: Vec<u8>) {
+        self.stack.handle_frame(now, self.nic, PacketBuffer::from_vec(frame));
+    }
+
+    /// The next frame that the stack sent, with its time.
+    pub fn sent(&self) -> Option<(Instant, Vec<u8>)> {
+        self.outbox.0.lock().pop_front()
+    }
+
+    /// Whether the stack has sent something that nobody took yet.
+    pub fn has_sent(&self) -> bool {
+        !self.outbox.0.lock().is_empty()
+    }
+}
