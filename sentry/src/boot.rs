@@ -1,6 +1,5 @@
 //! Boot: from a configuration to a running first program, and from its end to an exit status.
 
-use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netstack_host::capture::{Capture, CaptureError};
+use netstack_host::capture::{self, Capture, CaptureError};
 use sentry_abi::Errno;
 use sentry_abi::signal::Signal;
 use sentry_abi::termios::WinSize;
@@ -135,8 +134,7 @@ pub fn boot(config: SandboxConfig) -> Result<Sandbox, BootError> {
     };
     let net = network::make(config.network, clock)?;
     if let Some(path) = capture {
-        let create = |source| CaptureError::Create { path: path.clone(), source };
-        let file = File::create(&path).map_err(|error| CaptureStart::from(create(error)))?;
+        let file = capture::create(&path).map_err(CaptureStart::from)?;
         net.capture((file, &path), &[], &kernel)?;
     }
     let offer = registry::register(&kernel, &services, &net);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
+use platform::host::packets::Listener;
 use serde::{Deserialize, Serialize};
 
 use super::client::Connection;
@@ -39,6 +40,7 @@ pub struct About {
 pub struct Folder {
     path: PathBuf,
     id: String,
+    listener: Option<Listener>,
 }
 
 /// Where the folders are where nothing else is said: /run/netcell for root, else below XDG_RUNTIME_DIR.
@@ -90,8 +92,12 @@ impl Folder {
         }
         remove(&path)?;
         DirBuilder::new().mode(0o700).create(&path).with_context(told)?;
+        let mut folder = Self { path, id, listener: None };
+        // Before the lock is given back: who looks next finds somebody there.
+        let listener = Listener::new(&folder.path.join(SOCKET));
+        folder.listener = Some(listener.with_context(told)?);
         drop(lock);
-        Ok(Self { path, id })
+        Ok(folder)
     }
 
     /// Its name.
@@ -99,9 +105,9 @@ impl Folder {
         &self.id
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where others connect; the first time it is asked for.
+    pub fn take_listener(&mut self) -> Option<Listener> {
+        self.listener.take()
     }
 
     /// Writes what the sandbox is: from now on it is listed.

@@ -12,7 +12,6 @@ use nix::unistd::geteuid;
 use platform::host::packets::{Connection, Listener};
 use sentry::Remote;
 
-use super::folder::{Folder, SOCKET};
 use super::message::{Answer, Request, receive, send};
 
 /// How often a capture looks whether it is over.
@@ -26,11 +25,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to accept connections in a folder.
-    pub fn start(folder: &Folder, remote: Remote) -> Result<Self> {
-        let path = folder.path().join(SOCKET);
-        let listener =
-            Listener::new(&path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    /// Begins to accept connections.
+    pub fn start(listener: Listener, remote: Remote) -> Result<Self> {
         let talks: Arc<Mutex<Vec<JoinHandle<()>>>> = Arc::default();
         let all = talks.clone();
         let serve = move || {

@@ -34,7 +34,7 @@ pub fn run(args: RunArgs) -> Result<u8> {
     let platform =
         (backend.start)(platform::BackendOptions::default()).context("cannot run programs here")?;
     let signals = signals::Source::new().context("cannot receive signals")?;
-    let folder = folder(&args)?;
+    let mut folder = folder(&args)?;
     let about = about(&args);
     let raw = terminal::RawMode::enter();
     let config = configure(args, platform)?;
@@ -52,14 +52,12 @@ pub fn run(args: RunArgs) -> Result<u8> {
         }
     };
     signals.forward(sandbox.remote())?;
-    let control = match &folder {
-        None => None,
-        Some(folder) => {
-            let server = control::Server::start(folder, sandbox.remote())?;
-            folder.tell(&control::About { id: folder.id().to_owned(), ..about })?;
-            Some(server)
-        }
-    };
+    let listener = folder.as_mut().and_then(control::Folder::take_listener);
+    let control = listener.map(|listener| control::Server::start(listener, sandbox.remote()));
+    let control = control.transpose()?;
+    if let Some(folder) = &folder {
+        folder.tell(&control::About { id: folder.id().to_owned(), ..about })?;
+    }
     let outcome = sandbox.wait();
     if let Some(control) = control {
         control.end();

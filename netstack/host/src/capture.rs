@@ -96,6 +96,11 @@ struct Counts {
     closed: AtomicBool,
 }
 
+/// Makes the file of a capture.
+pub fn create(path: &Path) -> Result<File, CaptureError> {
+    File::create(path).map_err(|source| CaptureError::Create { path: path.to_owned(), source })
+}
+
 /// A running capture. Give it to `Stack::add_tap`; call [`Capture::finish`] at the end.
 pub struct Capture {
     path: PathBuf,
@@ -108,20 +113,9 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Makes the file and starts the writer; the rest as [`Capture::onto`].
-    pub fn start<L: Label + 'static>(
-        path: &Path,
-        now: Instant,
-        names: HashMap<NicId, String>,
-        label: L,
-    ) -> Result<Arc<Capture>, CaptureError> {
-        let create = |source| CaptureError::Create { path: path.to_owned(), source };
-        Self::onto(File::create(path).map_err(create)?, path, now, names, label)
-    }
-
     /// Starts the writer onto a file or pipe that is called `path`. `now` is the stack's time, from which wall-clock times are
     /// counted; `names` tells what to call each interface, `label` whose a frame is.
-    pub fn onto<L: Label + 'static>(
+    pub fn start<L: Label + 'static>(
         file: File,
         path: &Path,
         now: Instant,
@@ -296,7 +290,8 @@ mod tests {
         let path =
             std::env::temp_dir().join(format!("netcell-capture-{}.pcapng", std::process::id()));
         let names = HashMap::from([(NicId(2), "tap0".to_string())]);
-        let capture = Capture::start(&path, Instant::from_secs(5), names, Unlabelled).unwrap();
+        let (file, now) = (create(&path).unwrap(), Instant::from_secs(5));
+        let capture = Capture::start(file, &path, now, names, Unlabelled).unwrap();
         let packet = PacketBuffer::from_slice(&[0xab; 61]);
         // The second read the clock before the first.
         for (at, direction) in [(7, Direction::Received), (6, Direction::Sent)] {
@@ -330,8 +325,7 @@ mod tests {
 
     #[test]
     fn an_unwritable_file_is_told_before_the_start() {
-        let path = Path::new("/nonexistent/x.pcapng");
-        let error = Capture::start(path, Instant::ZERO, HashMap::new(), Unlabelled);
+        let error = create(Path::new("/nonexistent/x.pcapng"));
         let text = error.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(text.contains("/nonexistent/x.pcapng"), "{text}");
     }

@@ -400,7 +400,7 @@ impl NetNamespace {
             named => named.contains(name),
         };
         let label = Owners::new(self, kernel);
-        let capture = Capture::onto(file, path, self.now(), all.clone(), label)?;
+        let capture = Capture::start(file, path, self.now(), all.clone(), label)?;
         for id in all.iter().filter(|(_, name)| wanted(name)).map(|(id, _)| *id) {
             self.stack.add_tap(Some(id), capture.clone());
         }

@@ -18,10 +18,8 @@ use crate::netns::NetNamespace;
 
 /// Flows whose owner is remembered, so that the last frames of a connection have a name though its process is gone.
 const FLOWS: usize = 16_384;
-/// With more sockets than this the list is not made anew for each flow that is not in it,
-const MANY_SOCKETS: usize = 1000;
-/// but no more often than this.
-const LIST_EVERY: Duration = Duration::from_millis(50);
+/// The list of sockets is made anew for a flow that is not in it, no more often than this: a flood of strange packets costs no more.
+const LIST_EVERY: Duration = Duration::from_millis(5);
 
 /// What a frame has in common with its socket, from our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,12 +58,11 @@ impl Owners {
         found.or_else(|| self.sockets.get(&key(None))).copied()
     }
 
-    /// Lists the sockets anew, unless that was done a moment ago and takes long.
+    /// Lists the sockets anew, unless that was done a moment ago.
     fn list(&mut self) {
         let Some(net) = self.net.upgrade() else { return };
         let now = net.now();
-        let recent = self.listed_at.is_some_and(|at| now.since(at) < LIST_EVERY);
-        if recent && self.sockets.len() > MANY_SOCKETS {
+        if self.listed_at.is_some_and(|at| now.since(at) < LIST_EVERY) {
             return;
         }
         self.listed_at = Some(now);
