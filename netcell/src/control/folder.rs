@@ -161,6 +161,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_is_taken_from_the_moment_at_which_it_is_given() {
+        let root = std::env::temp_dir().join(format!("netcell-folder-{}", std::process::id()));
+        let first = Folder::make(&root, Some("x")).expect("a folder");
+        let again = Folder::make(&root, Some("x")).expect_err("the same name");
+        assert!(again.to_string().contains("runs already"), "{again}");
+        assert!(root.join("x").join(SOCKET).exists(), "the first one's socket is gone");
+        drop(first);
+        drop(Folder::make(&root, Some("x")).expect("a name that is free again"));
+        fs::remove_dir(&root).expect("an empty folder");
+    }
+
+    #[test]
     fn a_name_is_one_that_a_folder_may_have() {
         for good in ["a", "web-1", "0.2_x+y", &"x".repeat(64)] {
             assert!(check_id(good).is_ok(), "{good}");
