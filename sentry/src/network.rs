@@ -7,7 +7,8 @@ use std::time::Duration;
 use netstack::ip::IpCidr;
 use netstack::link::MacAddr;
 use netstack::link::fault::{FaultLink, Faults};
-use netstack_host::tap::{Offloading, Tap, TapConfig};
+use netstack_host::device::Offloading;
+use netstack_host::tap::{Tap, TapConfig};
 use sentry_kernel::time::Clock;
 use sentry_net::netns::{Loopback, NetConfig, NetNamespace, NicLink, NicSetup, RouteSetup};
 
@@ -71,7 +72,7 @@ fn add_tap(config: &mut NetConfig, network: TapNetwork) -> Result<(), BootError>
         offloading: if network.faults.is_some() { Offloading::None } else { Offloading::Full },
     })?;
     let link = match network.faults {
-        None => NicLink::Tap(tap),
+        None => NicLink::Device(tap),
         Some(faults) => with_faults(tap, faults),
     };
     config.nics.push(NicSetup {

@@ -16,7 +16,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 use parking_lot::Mutex;
 
-use crate::tap::{FrameRoom, Tap};
+use crate::device::{Device, FrameRoom, burst};
 
 /// "Sleeping without a deadline".
 const NEVER: u64 = u64::MAX;
@@ -32,10 +32,12 @@ pub struct Feed {
     /// The interface.
     pub nic: NicId,
     /// The device.
-    pub tap: Arc<Tap>,
+    pub device: Arc<dyn Device>,
 }
 
 struct Shared {
+    /// What is read now: a new list where a device comes or goes, so that the loop holds no lock while it waits.
+    feeds: Mutex<Arc<Vec<Feed>>>,
     event: EventFd,
     stop: AtomicBool,
     /// Until when the thread sleeps, in the stack's nanoseconds.
@@ -43,6 +45,13 @@ struct Shared {
 }
 
 impl Shared {
+    fn edit_feeds(&self, edit: impl FnOnce(&mut Vec<Feed>)) {
+        let mut feeds = self.feeds.lock();
+        let mut next = Vec::clone(&feeds);
+        edit(&mut next);
+        *feeds = Arc::new(next);
+    }
+
     fn wake(&self) {
         // It fails only where the counter is full, and then the thread wakes as well.
         let _ = self.event.write(1);
@@ -70,6 +79,7 @@ impl Driver {
         let event =
             EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let shared = Arc::new(Shared {
+            feeds: Mutex::new(Arc::new(feeds)),
             event,
             stop: AtomicBool::new(false),
             asleep_until: AtomicU64::new(AWAKE),
@@ -78,8 +88,20 @@ impl Driver {
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new()
             .name("net driver".into())
-            .spawn(move || Loop { stack, feeds, clock, shared: of_thread }.run())?;
+            .spawn(move || Loop { stack, clock, shared: of_thread }.run())?;
         Ok(Driver { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Feeds the stack from one more device.
+    pub fn attach(&self, feed: Feed) {
+        self.shared.edit_feeds(|feeds| feeds.push(feed));
+        self.shared.wake();
+    }
+
+    /// Feeds an interface no more.
+    pub fn detach(&self, nic: NicId) {
+        self.shared.edit_feeds(|feeds| feeds.retain(|feed| feed.nic != nic));
+        self.shared.wake();
     }
 
     /// Ends the loop and waits for its thread.
@@ -101,35 +123,30 @@ impl Drop for Driver {
 
 struct Loop {
     stack: Arc<Stack>,
-    feeds: Vec<Feed>,
     clock: Clock,
     shared: Arc<Shared>,
 }
 
 impl Loop {
-    fn run(mut self) {
+    fn run(self) {
         let mut room = FrameRoom::default();
         while !self.shared.stop.load(Ordering::SeqCst) {
             let now = (self.clock)();
             if self.stack.next_deadline().is_some_and(|deadline| deadline <= now) {
                 self.stack.poll(now);
             }
-            let ready = self.sleep();
-            let mut gone = Vec::new();
-            for (index, readable) in ready.into_iter().enumerate() {
-                if readable && self.receive(index, &mut room).is_err() {
-                    gone.push(index);
+            let feeds = self.shared.feeds.lock().clone();
+            for (feed, readable) in feeds.iter().zip(self.sleep(&feeds)) {
+                if readable && self.receive(feed, &mut room).is_err() {
+                    // The device was deleted under us: its interface stays and sends fail as on a link that is down.
+                    self.shared.edit_feeds(|feeds| feeds.retain(|other| other.nic != feed.nic));
                 }
-            }
-            for index in gone.into_iter().rev() {
-                // The device was deleted under us: its interface stays and sends fail as on a link that is down.
-                self.feeds.remove(index);
             }
         }
     }
 
     /// Waits for frames, the next deadline or a wake-up; tells which devices have frames.
-    fn sleep(&self) -> Vec<bool> {
+    fn sleep(&self, feeds: &[Feed]) -> Vec<bool> {
         let nanos = |deadline: Option<Instant>| deadline.map_or(NEVER, |at| at.nanos().max(1));
         let until = nanos(self.stack.next_deadline());
         self.shared.asleep_until.store(until, Ordering::SeqCst);
@@ -142,7 +159,7 @@ impl Loop {
             TimeSpec::new((ns / 1_000_000_000).min(3600) as i64, (ns % 1_000_000_000) as i64)
         });
         let mut fds = vec![PollFd::new(self.shared.event.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.feeds.iter().map(|feed| PollFd::new(feed.tap.as_fd(), PollFlags::POLLIN)));
+        fds.extend(feeds.iter().map(|feed| PollFd::new(feed.device.as_fd(), PollFlags::POLLIN)));
         // An error (EINTR) is like a wake-up for nothing.
         let _ = ppoll(&mut fds, timeout, None);
         self.shared.asleep_until.store(AWAKE, Ordering::SeqCst);
@@ -153,10 +170,9 @@ impl Loop {
     }
 
     /// Feeds the stack what a device has, up to a burst. Errors: the device is gone.
-    fn receive(&self, index: usize, room: &mut FrameRoom) -> io::Result<()> {
-        let Some(feed) = self.feeds.get(index) else { return Ok(()) };
+    fn receive(&self, feed: &Feed, room: &mut FrameRoom) -> io::Result<()> {
         let mut failed = None;
-        let mut frames = feed.tap.burst(room, &mut failed);
+        let mut frames = burst(&*feed.device, room, &mut failed);
         self.stack.handle_frames((self.clock)(), feed.nic, &mut frames);
         drop(frames);
         failed.map_or(Ok(()), Err)

@@ -2,63 +2,27 @@
 //!
 //! The device is made without TUNSETPERSIST, so it disappears when its descriptor is closed, however we end.
 
-use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::iter::once;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
-use netstack::buffer::{
-    Chain, ChecksumOffload, CwrOf, FreeSlab, Gso, GsoKind, PacketBuffer, SlabPool,
-};
+use netstack::buffer::{Chain, PacketBuffer};
 use netstack::ip::IpCidr;
 use netstack::link::{Capabilities, ChecksumSupport, Link, LinkError};
 use netstack::time::Instant;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::uio::{readv, writev};
-use nix::unistd::write;
+use nix::sys::uio::readv;
 
+use crate::device::{self, Device, FrameRoom, GSO_MAX, Offloading};
 use crate::rtnetlink::{RouteSocket, is_host_address};
+use crate::vnet;
 
 /// Where the kernel makes TAP devices.
 pub const CLONE_DEVICE: &str = "/dev/net/tun";
-/// struct virtio_net_hdr before each frame.
-const VNET_HEADER: usize = 10;
-/// Ethernet, IPv4 and TCP with timestamps: read apart, so that the payload of most large frames begins a slab. A slab holds
-/// the rest of the largest frame, which has 64 KiB of IP.
-const USUAL_HEADERS: usize = 14 + 20 + 32;
-/// Frames of one burst.
-const BURST_FRAMES: usize = 64;
-/// Bytes of one burst.
-const BURST_BYTES: usize = 256 << 10;
-/// Slabs that wait for their next use; after a stream that left more unread, up to four times as many.
-const IDLE_SLABS: usize = 8;
-/// The largest TCP payload of one frame: what an IPv4 packet holds with the longest headers.
-const GSO_MAX: u32 = 65_535 - 60 - 60;
-/// Pieces that one writev takes.
-const PIECES_MAX: usize = 512;
-/// Pieces of the usual large frame.
-const FEW_PIECES: usize = 8;
-/// Frames up to this size are written in one piece: to copy them costs less than to tell the kernel of pieces.
-const GATHERED: usize = 2048;
-
-thread_local! {
-    /// Where a small frame is gathered: one piece of memory a thread, which nobody has to zero.
-    static WHOLE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-const VIRTIO_NET_HDR_F_NEEDS_CSUM: u8 = 1;
-const VIRTIO_NET_HDR_F_DATA_VALID: u8 = 2;
-const VIRTIO_NET_HDR_GSO_NONE: u8 = 0;
-const VIRTIO_NET_HDR_GSO_TCPV4: u8 = 1;
-const VIRTIO_NET_HDR_GSO_TCPV6: u8 = 4;
-const VIRTIO_NET_HDR_GSO_UDP_L4: u8 = 5;
-const VIRTIO_NET_HDR_GSO_ECN: u8 = 0x80;
-
 const TUN_F_CSUM: libc::c_ulong = 1;
 const TUN_F_TSO4: libc::c_ulong = 2;
 const TUN_F_TSO6: libc::c_ulong = 4;
@@ -69,16 +33,6 @@ mod ioctl {
     //! The two ioctls of linux/if_tun.h.
     nix::ioctl_write_ptr_bad!(tun_set_iff, nix::libc::TUNSETIFF, nix::libc::ifreq);
     nix::ioctl_write_int_bad!(tun_set_offload, nix::libc::TUNSETOFFLOAD);
-}
-
-/// Whether the device computes checksums and cuts segments.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Offloading {
-    /// Frames are complete both ways.
-    None,
-    /// Partial checksums and TCP segmentation in both directions, through a virtio-net header.
-    #[default]
-    Full,
 }
 
 /// What device to make.
@@ -223,98 +177,6 @@ impl Tap {
     pub fn mtu(&self) -> u32 {
         self.mtu
     }
-
-    /// The descriptor to wait on.
-    pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    /// Reads one frame; `None` where there is none now. Errors: what the host answers (EBADFD when the device was deleted).
-    pub fn receive(&self, room: &mut FrameRoom) -> io::Result<Option<PacketBuffer>> {
-        let vnet = match self.offloading {
-            Offloading::None => 0,
-            Offloading::Full => VNET_HEADER,
-        };
-        let (head, slab) = (&mut room.head[VNET_HEADER - vnet..], &mut room.slab);
-        let mut pieces = [io::IoSliceMut::new(head), io::IoSliceMut::new(slab.room())];
-        let n = match readv(&self.file, &mut pieces) {
-            Ok(n) => n,
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        };
-        let mut payload = Chain::new();
-        if n > head.len() {
-            payload.push(slab.take_filled(n - head.len()));
-        }
-        let frame = head.get(vnet..n.min(head.len())).unwrap_or_default();
-        let mut packet = PacketBuffer::from_parts(frame, payload);
-        if let Some(header) = head.first_chunk().filter(|_| vnet > 0) {
-            read_vnet(header, &mut packet);
-        }
-        Ok(Some(packet))
-    }
-}
-
-impl Tap {
-    /// Writes a frame behind its virtio-net header.
-    fn write(&self, header: &[u8], frame: &PacketBuffer) -> nix::Result<usize> {
-        let pieces = || once(header).chain(frame.iter_slices()).filter(|piece| !piece.is_empty());
-        if header.len() + frame.len() <= GATHERED {
-            return WHOLE.with_borrow_mut(|whole| {
-                whole.clear();
-                pieces().for_each(|piece| whole.extend_from_slice(piece));
-                write(&self.file, whole)
-            });
-        }
-        let (mut few, mut count) = ([io::IoSlice::new(&[]); FEW_PIECES], 0);
-        for (piece, place) in pieces().zip(&mut few) {
-            (*place, count) = (io::IoSlice::new(piece), count + 1);
-        }
-        if pieces().nth(count).is_none() {
-            return writev(&self.file, &few[..count]);
-        }
-        if pieces().nth(PIECES_MAX).is_none() {
-            let all: Vec<_> = pieces().map(io::IoSlice::new).collect();
-            return writev(&self.file, &all);
-        }
-        let whole = [header, &frame.to_vec()].concat();
-        write(&self.file, &whole)
-    }
-
-    /// The frames that are there, up to a burst: as many large ones as stay in a core's cache until a program reads
-    /// them. After an error of the device there is none; `failed` then holds it.
-    pub fn burst<'a>(
-        &'a self,
-        room: &'a mut FrameRoom,
-        failed: &'a mut Option<io::Error>,
-    ) -> impl Iterator<Item = PacketBuffer> + 'a {
-        let (mut frames, mut bytes) = (0, 0);
-        std::iter::from_fn(move || {
-            if frames == BURST_FRAMES || bytes >= BURST_BYTES {
-                return None;
-            }
-            let frame = self.receive(room).unwrap_or_else(|error| {
-                *failed = Some(error);
-                None
-            })?;
-            frames += 1;
-            bytes += frame.len();
-            Some(frame)
-        })
-    }
-}
-
-/// Where frames are read to: headers apart from the payload, which stays where it was read.
-pub struct FrameRoom {
-    head: [u8; VNET_HEADER + USUAL_HEADERS],
-    slab: FreeSlab,
-}
-
-impl Default for FrameRoom {
-    fn default() -> FrameRoom {
-        let slab = SlabPool::new(IDLE_SLABS).take();
-        FrameRoom { head: [0; VNET_HEADER + USUAL_HEADERS], slab }
-    }
 }
 
 impl Drop for Tap {
@@ -388,79 +250,45 @@ fn set_offload(file: &File, name: &str) -> Result<bool, TapError> {
     result.map(|_| false).map_err(fail)
 }
 
-/// Notes what a virtio-net header says of a received frame.
-fn read_vnet(header: &[u8; VNET_HEADER], packet: &mut PacketBuffer) {
-    let [flags, gso_type, _, _, size_lo, size_hi, start_lo, start_hi, offset_lo, offset_hi] =
-        *header;
-    if flags & VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
-        // The host's own kernel left the sum to us because the frame never crossed a wire.
-        packet.offload.rx_verified = true;
-        packet.offload.checksum = ChecksumOffload::Partial {
-            start: u16::from_ne_bytes([start_lo, start_hi]),
-            offset: u16::from_ne_bytes([offset_lo, offset_hi]),
-        };
-    } else if flags & VIRTIO_NET_HDR_F_DATA_VALID != 0 {
-        packet.offload.rx_verified = true;
+impl Device for Tap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
-    if gso_type & VIRTIO_NET_HDR_GSO_ECN != 0 {
-        packet.offload.cwr = CwrOf::First;
-    }
-    let size = u16::from_ne_bytes([size_lo, size_hi]);
-    packet.offload.gso = match gso_type & !VIRTIO_NET_HDR_GSO_ECN {
-        VIRTIO_NET_HDR_GSO_TCPV4 => Some(Gso { kind: GsoKind::Tcp4, size }),
-        VIRTIO_NET_HDR_GSO_TCPV6 => Some(Gso { kind: GsoKind::Tcp6, size }),
-        VIRTIO_NET_HDR_GSO_UDP_L4 => Some(Gso { kind: GsoKind::Udp, size }),
-        _ => None,
-    };
-}
 
-/// The virtio-net header of a frame to send.
-fn vnet_header(frame: &PacketBuffer) -> [u8; VNET_HEADER] {
-    let mut header = [0; VNET_HEADER];
-    header[1] = VIRTIO_NET_HDR_GSO_NONE;
-    let ChecksumOffload::Partial { start, offset } = frame.offload.checksum else { return header };
-    header[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-    header[6..8].copy_from_slice(&start.to_ne_bytes());
-    header[8..10].copy_from_slice(&offset.to_ne_bytes());
-    if let Some(gso) = frame.offload.gso {
-        header[1] = match gso.kind {
-            GsoKind::Tcp4 => VIRTIO_NET_HDR_GSO_TCPV4,
-            GsoKind::Tcp6 => VIRTIO_NET_HDR_GSO_TCPV6,
-            GsoKind::Udp => VIRTIO_NET_HDR_GSO_UDP_L4,
+    fn receive(&self, room: &mut FrameRoom) -> io::Result<Option<PacketBuffer>> {
+        let vnet = match self.offloading {
+            Offloading::None => 0,
+            Offloading::Full => vnet::HEADER,
         };
-        if frame.offload.cwr == CwrOf::First {
-            header[1] |= VIRTIO_NET_HDR_GSO_ECN;
+        let (head, slab) = (&mut room.head[vnet::HEADER - vnet..], &mut room.slab);
+        let mut pieces = [io::IoSliceMut::new(head), io::IoSliceMut::new(slab.room())];
+        let n = match readv(&self.file, &mut pieces) {
+            Ok(n) => n,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+            // EBADFD when the device was deleted.
+            Err(errno) => return Err(errno.into()),
+        };
+        let mut payload = Chain::new();
+        if n > head.len() {
+            payload.push(slab.take_filled(n - head.len()));
         }
-        let transport = match gso.kind {
-            GsoKind::Udp => 8,
-            _ => {
-                let data_offset =
-                    frame.head().get(usize::from(start) + 12).copied().unwrap_or(0x50);
-                u16::from(data_offset >> 4) * 4
-            }
-        };
-        header[2..4].copy_from_slice(&start.saturating_add(transport).to_ne_bytes());
-        header[4..6].copy_from_slice(&gso.size.to_ne_bytes());
+        let frame = head.get(vnet..n.min(head.len())).unwrap_or_default();
+        let mut packet = PacketBuffer::from_parts(frame, payload);
+        if let Some(header) = head.first_chunk().filter(|_| vnet > 0) {
+            vnet::read(header, &mut packet);
+        }
+        Ok(Some(packet))
     }
-    header
 }
 
 impl Link for Tap {
     fn transmit(&self, _: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
-        let header = vnet_header(frame);
+        let header = vnet::header(frame);
         let header = match self.offloading {
             Offloading::Full => &header[..],
             Offloading::None => &[],
         };
-        loop {
-            return match self.write(header, frame) {
-                Ok(_) => Ok(()),
-                Err(Errno::EINTR) => continue,
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => Err(LinkError::Full),
-                Err(Errno::EINVAL | Errno::EMSGSIZE) => Err(LinkError::TooLarge),
-                Err(_) => Err(LinkError::Down),
-            };
-        }
+        device::transmit(&self.file, header, frame)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -484,17 +312,5 @@ mod tests {
             assert!(matches!(check_name(name), Err(TapError::BadName { .. })), "{name}");
         }
         assert!(check_name("netcell%d").is_ok());
-    }
-
-    #[test]
-    fn vnet_headers_round_trip_offloads() {
-        let mut frame = PacketBuffer::from_slice(&[0; 100]);
-        frame.offload.checksum = ChecksumOffload::Partial { start: 34, offset: 16 };
-        frame.offload.gso = Some(Gso { kind: GsoKind::Tcp6, size: 1400 });
-        let mut parsed = PacketBuffer::from_slice(&frame.to_vec());
-        read_vnet(&vnet_header(&frame), &mut parsed);
-        assert_eq!(parsed.offload.checksum, frame.offload.checksum);
-        assert_eq!(parsed.offload.gso, frame.offload.gso);
-        assert!(parsed.offload.rx_verified);
     }
 }

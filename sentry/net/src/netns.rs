@@ -16,8 +16,8 @@ use netstack::link::{Link, MacAddr, NicId, NicKind, NullLink};
 use netstack::stack::{AddressError, Config, NicConfig, NicError, RouteError, Stack};
 use netstack::time::Instant;
 use netstack_host::capture::{Capture, CaptureError};
+use netstack_host::device::Device;
 use netstack_host::driver::{Driver, Feed};
-use netstack_host::tap::Tap;
 use parking_lot::Mutex;
 use sentry_abi::socket::SO_SNDBUF;
 use sentry_kernel::cred::Credentials;
@@ -52,10 +52,10 @@ pub enum Loopback {
 /// What carries an interface's frames.
 #[derive(Clone)]
 pub enum NicLink {
-    /// A TAP device, which the namespace's driver reads.
-    Tap(Arc<Tap>),
-    /// A TAP device behind something that loses, delays or repeats frames on their way.
-    Wrapped(Arc<Tap>, Arc<dyn Link>),
+    /// A device of the host, which the namespace's driver reads.
+    Device(Arc<dyn Device>),
+    /// A device behind something that loses, delays or repeats frames on their way.
+    Wrapped(Arc<dyn Device>, Arc<dyn Link>),
     /// Anything that feeds the stack by itself.
     Other(Arc<dyn Link>),
 }
@@ -158,8 +158,6 @@ pub struct NetNamespace {
     clock: Arc<dyn Clock>,
     captures: Mutex<Vec<Arc<Capture>>>,
     driver: Mutex<Option<Driver>>,
-    /// Host devices by interface, kept open as long as the namespace.
-    taps: Vec<Arc<Tap>>,
     /// The internet sockets, for listings.
     sockets: Registry<InetSocket>,
     /// The local sockets, for listings.
@@ -253,13 +251,13 @@ impl NetNamespace {
         // `ip addr add … nodad`). What comes later follows the default again.
         let detections = edit_dad(&stack, 0);
         for nic in config.nics {
-            let (link, tap): (Arc<dyn Link>, _) = match nic.link {
-                NicLink::Tap(tap) => (tap.clone(), Some(tap)),
-                NicLink::Wrapped(tap, link) => (link, Some(tap)),
+            let (link, device): (Arc<dyn Link>, _) = match nic.link {
+                NicLink::Device(device) => (device.clone(), Some(device)),
+                NicLink::Wrapped(device, link) => (link, Some(device)),
                 NicLink::Other(link) => (link, None),
             };
             let id = add_nic(&stack, &nic.name, NicKind::Ethernet, nic.mac, nic.mtu, link)?;
-            feeds.extend(tap.map(|tap| Feed { nic: id, tap }));
+            feeds.extend(device.map(|device| Feed { nic: id, device }));
             for address in nic.addresses {
                 let name = nic.name.clone();
                 stack.add_address(id, address).map_err(|source| NetError::Address {
@@ -276,7 +274,6 @@ impl NetNamespace {
         }
         let clock = config.clock;
         tell_time(&stack, &*clock);
-        let taps = feeds.iter().map(|feed| feed.tap.clone()).collect();
         let driver_clock = clock.clone();
         let driver = Driver::start(stack.clone(), feeds, Arc::new(move || now_of(&*driver_clock)))
             .map_err(NetError::Driver)?;
@@ -286,7 +283,6 @@ impl NetNamespace {
             clock,
             captures: Mutex::default(),
             driver,
-            taps,
             sockets: Registry::default(),
             limits: Limits::default(),
             local_sockets: Registry::default(),
@@ -325,11 +321,6 @@ impl NetNamespace {
     pub fn wall_ns(&self, at: Instant) -> i64 {
         let ago = i64::try_from(self.now().nanos().saturating_sub(at.nanos())).unwrap_or(i64::MAX);
         self.clock.realtime_ns().saturating_sub(ago)
-    }
-
-    /// The host's devices that carry its interfaces.
-    pub fn taps(&self) -> &[Arc<Tap>] {
-        &self.taps
     }
 
     /// The socket families of the namespace, for the kernel's registry: unix, inet, inet6, netlink, packet.

@@ -10,7 +10,8 @@ use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{RecvError, RecvFlags, SendError, SendFlags};
 use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::Instant;
-use netstack_host::tap::{FrameRoom, Tap, TapConfig};
+use netstack_host::device::{Device, FrameRoom, burst};
+use netstack_host::tap::{Tap, TapConfig};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
@@ -67,7 +68,7 @@ impl Bed {
     pub fn pump(&mut self) -> usize {
         self.unheard = 0;
         let (now, mut failed) = (self.now(), None);
-        let mut frames = self.tap.burst(&mut self.room, &mut failed);
+        let mut frames = burst(&*self.tap, &mut self.room, &mut failed);
         let any = self.stack.handle_frames(now, self.nic, &mut frames);
         drop(frames);
         assert!(failed.is_none(), "the device: {failed:?}");

@@ -10,6 +10,7 @@ use netstack::wire::checksum::Checksum;
 use netstack::wire::ethernet::{Ethernet, HEADER_LEN, TYPE_IPV4};
 use netstack::wire::ipv4::{self, Ipv4};
 use netstack::wire::tcp::{Flags, Header};
+use netstack_host::device::Device;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, bind, send, setsockopt, socket,

@@ -20,8 +20,9 @@ use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::Instant;
 use netstack::transport::Host;
 use netstack::transport::tcp::{TcpConfig, congestion};
+use netstack_host::device::{Device, FrameRoom, Offloading};
 use netstack_host::driver::{Clock, Driver, Feed};
-use netstack_host::tap::{FrameRoom, Offloading, Tap, TapConfig};
+use netstack_host::tap::{Tap, TapConfig};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -358,7 +359,7 @@ impl Near {
         }
         let clock = clock();
         let driver =
-            Driver::start(stack.clone(), vec![Feed { nic, tap: tap.clone() }], clock.clone());
+            Driver::start(stack.clone(), vec![Feed { nic, device: tap.clone() }], clock.clone());
         Near { stack, clock, _driver: driver.expect("a driver") }
     }
 

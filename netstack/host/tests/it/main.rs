@@ -2,4 +2,5 @@
 //! disappears with it; without the privilege or the device the tests say so and end.
 
 mod interop;
+mod packet;
 mod tap;

@@ -1,4 +1,4 @@
-//! Ping, UDP and TCP both ways between the stack and the host's kernel.
+//! Ping, UDP and TCP both ways between the stack and the host's kernel, over a TAP device; `packet` has the same over a veth.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -14,43 +14,63 @@ use netstack::link::{Link, MacAddr, NicKind};
 use netstack::socket::{Readiness, RecvError, RecvFlags, SendError, SendFlags, Wake};
 use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::Instant;
+use netstack_host::device::{Device, Offloading};
 use netstack_host::driver::{Clock, Driver, Feed};
-use netstack_host::tap::{Offloading, Tap, TapConfig, TapError};
+use netstack_host::tap::{Tap, TapConfig, TapError};
 use nix::sched::{CloneFlags, unshare};
 
-const HOST4: &str = "10.77.0.1";
-const GUEST4: &str = "10.77.0.2";
-const HOST6: &str = "fd77::1";
-const GUEST6: &str = "fd77::2";
+pub const HOST4: &str = "10.77.0.1";
+pub const GUEST4: &str = "10.77.0.2";
+pub const HOST6: &str = "fd77::1";
+pub const GUEST6: &str = "fd77::2";
 /// Longer than any of these exchanges takes on a busy machine; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Bed {
-    stack: Arc<Stack>,
+pub struct Bed {
+    pub stack: Arc<Stack>,
     clock: Clock,
     _driver: Driver,
-    tap: Arc<Tap>,
+    pub made: Made,
+}
+
+/// A device whose other end has the host's addresses.
+pub struct Made {
+    pub device: Arc<dyn Device>,
+    pub name: String,
+    pub mac: MacAddr,
+    pub mtu: u32,
+}
+
+/// Makes the device of a test, in its namespace.
+pub type Maker = fn(Offloading) -> Made;
+/// Puts something around the device.
+pub type Wrap = fn(Arc<dyn Device>) -> Arc<dyn Link>;
+
+fn tap(offloading: Offloading) -> Made {
+    assert!(Path::new(netstack_host::tap::CLONE_DEVICE).exists(), "the tun module is not loaded");
+    let host_addresses = vec![cidr(HOST4, 24), cidr(HOST6, 64)];
+    let config = TapConfig { host_addresses, offloading, ..TapConfig::default() };
+    let tap = Tap::open(&config).unwrap();
+    let (name, mtu) = (tap.name().to_owned(), tap.mtu());
+    Made { device: tap, name, mac: MacAddr([2, 0, 0, 0, 0, 2]), mtu }
 }
 
 /// Runs a test on a thread in a new network namespace, which needs root.
-fn in_namespace(offloading: Offloading, test: impl FnOnce(Bed) + Send + 'static) {
-    over(offloading, |tap| tap, test);
+pub fn in_namespace(make: Maker, offloading: Offloading, test: impl FnOnce(Bed) + Send + 'static) {
+    over(make, offloading, |device| device, test);
 }
 
 /// The same with something around the device.
-fn over(
+pub fn over(
+    make: Maker,
     offloading: Offloading,
-    wrap: fn(Arc<Tap>) -> Arc<dyn Link>,
+    wrap: Wrap,
     test: impl FnOnce(Bed) + Send + 'static,
 ) {
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)
             .expect("a network namespace of our own: these tests need root");
-        assert!(
-            Path::new(netstack_host::tap::CLONE_DEVICE).exists(),
-            "the tun module is not loaded"
-        );
-        test(Bed::new(offloading, wrap));
+        test(Bed::new(make(offloading), wrap));
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
@@ -58,18 +78,14 @@ fn over(
 }
 
 impl Bed {
-    fn new(offloading: Offloading, wrap: fn(Arc<Tap>) -> Arc<dyn Link>) -> Bed {
-        let host_addresses = vec![cidr(HOST4, 24), cidr(HOST6, 64)];
-        let config = TapConfig { host_addresses, offloading, ..TapConfig::default() };
-        let tap = Tap::open(&config).unwrap();
+    fn new(made: Made, wrap: Wrap) -> Bed {
         let stack = Stack::new(Config::new([42; 32]));
-        let mac = MacAddr([2, 0, 0, 0, 0, 2]);
         let nic = NicConfig {
             name: "eth0".into(),
             kind: NicKind::Ethernet,
-            mac,
-            mtu: tap.mtu(),
-            link: wrap(tap.clone()),
+            mac: made.mac,
+            mtu: made.mtu,
+            link: wrap(made.device.clone()),
         };
         let nic = stack.add_nic(nic).unwrap();
         stack.add_address(nic, cidr(GUEST4, 24)).unwrap();
@@ -78,12 +94,12 @@ impl Bed {
         let clock: Clock = Arc::new(move || {
             Instant::from_nanos(u64::try_from(start.elapsed().as_nanos()).unwrap() + 1)
         });
-        let feeds = vec![Feed { nic, tap: tap.clone() }];
+        let feeds = vec![Feed { nic, device: made.device.clone() }];
         let driver = Driver::start(stack.clone(), feeds, clock.clone()).unwrap();
-        Bed { stack, clock, _driver: driver, tap }
+        Bed { stack, clock, _driver: driver, made }
     }
 
-    fn now(&self) -> Instant {
+    pub fn now(&self) -> Instant {
         (self.clock)()
     }
 }
@@ -133,7 +149,7 @@ pub fn pattern(len: usize) -> Vec<u8> {
 }
 
 /// The host pings the stack; `ping` runs in the calling thread's namespace.
-fn ping(address: &str) {
+pub fn ping(address: &str) {
     let output = Command::new("ping").args(["-c", "2", "-W", "10", address]).output();
     let output = output.expect("ping (Debian's iputils-ping)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -141,7 +157,7 @@ fn ping(address: &str) {
 
 #[test]
 fn the_host_pings_the_stack_over_both_families() {
-    in_namespace(Offloading::Full, |_bed| {
+    in_namespace(tap, Offloading::Full, |_bed| {
         ping(GUEST4);
         ping(GUEST6);
     });
@@ -149,7 +165,11 @@ fn the_host_pings_the_stack_over_both_families() {
 
 #[test]
 fn datagrams_of_many_sizes_go_both_ways() {
-    in_namespace(Offloading::Full, |bed| {
+    datagrams(tap);
+}
+
+pub fn datagrams(make: Maker) {
+    in_namespace(make, Offloading::Full, |bed| {
         for (host, guest) in [(HOST4, GUEST4), (HOST6, GUEST6)] {
             let theirs = UdpSocket::bind(at(host, 5000)).unwrap();
             theirs.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -218,8 +238,8 @@ fn receive_all(
     }
 }
 
-fn streams(offloading: Offloading, len: usize, wrap: fn(Arc<Tap>) -> Arc<dyn Link>) {
-    over(offloading, wrap, move |bed| {
+pub fn streams(make: Maker, offloading: Offloading, len: usize, wrap: Wrap) {
+    over(make, offloading, wrap, move |bed| {
         let data = pattern(len);
         for (host, guest) in [(HOST4, GUEST4), (HOST6, GUEST6)] {
             // We connect: the host echoes all.
@@ -271,17 +291,17 @@ fn streams(offloading: Offloading, len: usize, wrap: fn(Arc<Tap>) -> Arc<dyn Lin
 
 #[test]
 fn streams_go_both_ways_with_plain_frames() {
-    streams(Offloading::None, 1 << 20, |tap| tap);
+    streams(tap, Offloading::None, 1 << 20, |tap| tap);
 }
 
 #[test]
 fn streams_go_both_ways_with_offloads() {
-    streams(Offloading::Full, 8 << 20, |tap| tap);
+    streams(tap, Offloading::Full, 8 << 20, |tap| tap);
 }
 
 #[test]
 fn a_refused_port_is_told_at_once() {
-    in_namespace(Offloading::Full, |bed| {
+    in_namespace(tap, Offloading::Full, |bed| {
         let socket = bed.stack.tcp_socket(Family::V4);
         let (waker, ring) = bell();
         socket.set_waker(waker);
@@ -294,27 +314,27 @@ fn a_refused_port_is_told_at_once() {
 
 #[test]
 fn a_taken_address_and_a_name_in_use_are_told_and_the_device_goes_with_its_owner() {
-    in_namespace(Offloading::Full, |bed| {
+    in_namespace(tap, Offloading::Full, |bed| {
         let taken = TapConfig { host_addresses: vec![cidr(HOST4, 24)], ..TapConfig::default() };
         assert!(matches!(Tap::open(&taken), Err(TapError::AddressTaken { .. })));
-        let name = bed.tap.name().to_owned();
+        let name = bed.made.name.clone();
         let busy = TapConfig { name: name.clone(), ..TapConfig::default() };
         assert!(matches!(Tap::open(&busy), Err(TapError::Busy { .. })));
-        let Bed { stack, tap, _driver, .. } = bed;
+        let Bed { stack, made, _driver, .. } = bed;
         drop(_driver);
         stack.shut_down();
-        drop((stack, tap));
+        drop((stack, made));
         assert!(nix::net::if_::if_nametoindex(name.as_str()).is_err(), "{name} is still there");
     });
 }
 
 /// 5 % loss and reordering, 2 % duplication, both ways, from one seed.
-fn lossy(tap: Arc<Tap>) -> Arc<dyn Link> {
+pub fn lossy(device: Arc<dyn Device>) -> Arc<dyn Link> {
     let faults = Faults::lossy(Duration::ZERO);
-    Arc::new(FaultLink::new(tap, faults, faults, &[11; 32]))
+    Arc::new(FaultLink::new(device, faults, faults, &[11; 32]))
 }
 
 #[test]
 fn streams_arrive_whole_over_a_link_that_loses_reorders_and_repeats() {
-    streams(Offloading::None, 256 << 10, lossy);
+    streams(tap, Offloading::None, 256 << 10, lossy);
 }
