@@ -12,6 +12,7 @@ pub mod compare;
 mod device;
 pub mod flows;
 pub mod golden;
+mod keyed;
 pub mod namespace;
 pub mod packet;
 pub mod plot;

@@ -1,18 +1,27 @@
 //! Comparing while reading: two flows of the same endpoints are compared as soon as both are over, and forgotten. Memory follows the open flows.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use super::{Difference, Terms, Verdict, pairs};
 use crate::capture::{ReadError, Reader};
 use crate::flows::{Flow, Protocol, Summary};
+use crate::keyed::{self, Map};
 use crate::packet::Endpoint;
 
 /// Frames between two looks for flows that are over.
 const STRIDE: u64 = 4096;
 
 /// What has to be the same for two flows to be compared at once.
-type Name = (Protocol, [Endpoint; 2]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Name(Protocol, [Endpoint; 2]);
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        keyed::hash_ends(state, self.0 as u8, self.1.each_ref());
+    }
+}
 
 /// Whether the ways of an endpoint are compared.
 type Whose<'a> = Box<dyn Fn(Endpoint) -> bool + 'a>;
@@ -23,7 +32,7 @@ pub struct Comparison<'a> {
     /// Whose ways are compared; none: everybody's.
     whose: Option<Whose<'a>>,
     /// Flows of either trace that are over, without one of the same endpoints in the other yet.
-    waiting: [HashMap<Name, VecDeque<Flow>>; 2],
+    waiting: [Map<Name, VecDeque<Box<Flow>>>; 2],
     verdict: Verdict,
 }
 
@@ -48,8 +57,8 @@ impl<'a> Comparison<'a> {
     }
 
     /// Takes in the next flow that is over, of the first trace (0) or the second. Those of the same endpoints come in their order.
-    pub fn take(&mut self, trace: usize, flow: Flow) {
-        let name = (flow.protocol, flow.ends);
+    pub fn take(&mut self, trace: usize, flow: Box<Flow>) {
+        let name = Name(flow.protocol, flow.ends);
         let others = &mut self.waiting[1 - trace];
         let Some(other) = others.get_mut(&name).and_then(VecDeque::pop_front) else {
             self.waiting[trace].entry(name).or_default().push_back(flow);
@@ -59,17 +68,18 @@ impl<'a> Comparison<'a> {
             others.remove(&name);
         }
         let pair = if trace == 0 { [&flow, &other] } else { [&other, &flow] };
-        self.compare(pair.map(Some));
+        self.compare(pair.map(|flow| Some(flow.as_ref())));
     }
 
     /// Both traces have ended: what is left is paired by hosts and service.
     pub fn finish(mut self) -> Verdict {
         let left = std::mem::take(&mut self.waiting).map(|flows| {
-            let mut flows: Vec<Flow> = flows.into_values().flatten().collect();
+            let mut flows: Vec<Box<Flow>> = flows.into_values().flatten().collect();
             flows.sort_by_key(|flow| flow.number);
             flows
         });
-        let [one, other] = left.each_ref().map(|flows| flows.iter().collect::<Vec<_>>());
+        let [one, other] =
+            left.each_ref().map(|flows| flows.iter().map(Box::as_ref).collect::<Vec<_>>());
         for pair in pairs::pair(&one, &other) {
             self.compare(pair);
         }
@@ -178,7 +188,7 @@ mod tests {
         while let [Some(one), Some(other)] = flows.each_mut().map(Iterator::next) {
             comparison.take(1, other);
             comparison.take(0, one);
-            assert!(comparison.waiting.iter().all(HashMap::is_empty));
+            assert!(comparison.waiting.iter().all(Map::is_empty));
         }
         assert_eq!(comparison.finish().compared, 50);
     }

@@ -5,12 +5,10 @@ mod flow;
 mod half;
 mod record;
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
-
-use netstack::rng::{KeyedState, SipKey};
 
 use serde::Serialize;
 
@@ -20,6 +18,7 @@ pub use half::{Half, Rtt};
 pub use record::{CHUNK, Detail, Message, More, Record, Step, Stream, Unlike};
 
 use crate::capture::{Frame, LinkType, ReadError, Reader};
+use crate::keyed::{self, Map};
 use crate::packet::{self, Body, Endpoint, Icmp, Ip, Packet, Tcp};
 
 /// A flow without traffic for so long is finished: TIME-WAIT of an ended connection, or a quiet exchange of datagrams.
@@ -47,30 +46,10 @@ impl Key {
     }
 }
 
-/// In as few words as tell it apart: it is hashed for every frame.
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let mut protocol = (self.0 as u64) << 56;
-        for (address, port) in [self.1, self.2] {
-            let low = match address {
-                IpAddr::V4(address) => u64::from(address.to_bits()),
-                IpAddr::V6(address) => {
-                    let bits = address.to_bits();
-                    state.write_u64((bits >> 64) as u64);
-                    state.write_u64(bits as u64);
-                    1 << 32
-                }
-            };
-            state.write_u64(protocol | low << 16 | u64::from(port));
-            protocol = 0;
-        }
+        keyed::hash_ends(state, self.0 as u8, [&self.1, &self.2]);
     }
-}
-
-/// Hashes that who writes a capture cannot foresee.
-fn keyed() -> KeyedState {
-    let word = |n: u64| RandomState::new().hash_one(n);
-    KeyedState::new(SipKey::new(word(0), word(1)))
 }
 
 /// Which flows are kept when they are over.
@@ -118,10 +97,13 @@ pub struct Summary {
     pub put_aside: u64,
     /// Frames of hosts beyond those that are counted apart.
     pub of_other_hosts: u64,
-    hosts: HashMap<IpAddr, Host, KeyedState>,
+    /// None where only flows are wanted.
+    hosts: Option<Map<IpAddr, Host>>,
     protocols: Vec<(&'static str, u64)>,
-    open: HashMap<Key, Box<Flow>, KeyedState>,
-    done: Vec<Flow>,
+    /// Boxed, since they are moved about when they are over.
+    open: Map<Key, Box<Flow>>,
+    #[expect(clippy::vec_box)]
+    done: Vec<Box<Flow>>,
     kept: Kept,
     flows: u64,
     detail: Detail,
@@ -140,9 +122,9 @@ impl Summary {
         Self::with(Kept::All, Detail::Steps)
     }
 
-    /// An empty summary whose flows are taken by [`Summary::take_finished`] and [`Summary::take_all`].
+    /// An empty summary whose flows are taken by [`Summary::take_finished`] and [`Summary::take_all`]. It counts no hosts.
     pub fn passing(detail: Detail) -> Self {
-        Self::with(Kept::All, detail)
+        Self { hosts: None, ..Self::with(Kept::All, detail) }
     }
 
     /// An empty summary that keeps one flow, by its number.
@@ -162,9 +144,9 @@ impl Summary {
             links: Vec::new(),
             put_aside: 0,
             of_other_hosts: 0,
-            hosts: HashMap::with_hasher(keyed()),
+            hosts: Some(Map::default()),
             protocols: Vec::new(),
-            open: HashMap::with_hasher(keyed()),
+            open: Map::default(),
             done: Vec::new(),
             kept,
             flows: 0,
@@ -239,7 +221,7 @@ impl Summary {
 
     /// Hosts by address; the first 65,536.
     pub fn hosts(&self) -> BTreeMap<IpAddr, Host> {
-        self.hosts.iter().map(|(address, host)| (*address, *host)).collect()
+        self.hosts.iter().flatten().map(|(address, host)| (*address, *host)).collect()
     }
 
     fn packet(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) {
@@ -272,10 +254,11 @@ impl Summary {
     }
 
     fn host(&mut self, address: IpAddr, count: impl FnOnce(&mut Host)) {
-        if let Some(host) = self.hosts.get_mut(&address) {
+        let Some(hosts) = &mut self.hosts else { return };
+        if let Some(host) = hosts.get_mut(&address) {
             count(host);
-        } else if self.hosts.len() < MAX_HOSTS {
-            count(self.hosts.entry(address).or_default());
+        } else if hosts.len() < MAX_HOSTS {
+            count(hosts.entry(address).or_default());
         } else {
             self.of_other_hosts += 1;
         }
@@ -296,7 +279,7 @@ impl Summary {
     /// Another connection on the ports of one that is over.
     fn succeed(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) -> &mut Flow {
         if let Some(flow) = self.open.remove(&Key::of(Protocol::Tcp, tcp.src, tcp.dst)) {
-            self.finish(*flow);
+            self.finish(flow);
         }
         self.flow(frame, Protocol::Tcp, tcp.src, tcp.dst)
     }
@@ -365,8 +348,8 @@ impl Summary {
     }
 
     fn put_away(&mut self, mut over: impl FnMut(&Flow) -> bool) {
-        let finished: Vec<Flow> =
-            self.open.extract_if(|_, flow| over(flow)).map(|(_, flow)| *flow).collect();
+        let finished: Vec<Box<Flow>> =
+            self.open.extract_if(|_, flow| over(flow)).map(|(_, flow)| flow).collect();
         finished.into_iter().for_each(|flow| self.finish(flow));
     }
 
@@ -389,7 +372,7 @@ impl Summary {
         self.put_aside += put_aside;
     }
 
-    fn finish(&mut self, mut flow: Flow) {
+    fn finish(&mut self, mut flow: Box<Flow>) {
         flow.rest();
         match self.kept {
             Kept::Only(number) if number != flow.number => return,
@@ -399,14 +382,14 @@ impl Summary {
             && self.done.len() >= max.saturating_mul(2).max(MIN_DONE)
         {
             let rank = |flow: &Flow| (std::cmp::Reverse(flow.payload_bytes()), flow.number);
-            self.done.select_nth_unstable_by_key(max, rank);
+            self.done.select_nth_unstable_by_key(max, |flow| rank(flow));
             self.done.truncate(max);
             self.done.shrink_to(max * 2);
         }
     }
 
     /// Hands out the flows that are over: the summary keeps them no longer.
-    pub fn take_finished(&mut self) -> Vec<Flow> {
+    pub fn take_finished(&mut self) -> Vec<Box<Flow>> {
         std::mem::take(&mut self.done)
     }
 
@@ -418,12 +401,12 @@ impl Summary {
     /// The TCP connection between these is over, if it looks like it or not.
     pub fn end(&mut self, one: Endpoint, other: Endpoint) {
         if let Some(flow) = self.open.remove(&Key::of(Protocol::Tcp, one, other)) {
-            self.finish(*flow);
+            self.finish(flow);
         }
     }
 
     /// The capture has ended: hands out the flows that are left, in the order in which they began.
-    pub fn take_all(&mut self) -> Vec<Flow> {
+    pub fn take_all(&mut self) -> Vec<Box<Flow>> {
         self.put_away(|_| true);
         let mut flows = self.take_finished();
         flows.sort_by_key(|flow| flow.number);
@@ -433,7 +416,7 @@ impl Summary {
     /// All flows that were kept, in the order in which they began.
     pub fn flows(&self) -> Vec<&Flow> {
         let mut flows: Vec<&Flow> =
-            self.done.iter().chain(self.open.values().map(Box::as_ref)).collect();
+            self.done.iter().chain(self.open.values()).map(Box::as_ref).collect();
         flows.sort_by_key(|flow| flow.number);
         flows
     }

@@ -104,6 +104,7 @@ impl Stream {
     fn add(&mut self, frame: u64, at: u64, len: u64, known: &[u8]) {
         self.len = self.len.max(at.saturating_add(len));
         let (mut position, mut known) = (at, known);
+        self.chunks.reserve(known.len() / self.chunk() as usize + 1);
         while !known.is_empty() {
             // Digests are sums over blocks of the smallest size.
             let left = CHUNK - position % CHUNK;
@@ -345,10 +346,17 @@ impl Record {
     pub fn rest(&mut self) {
         self.streams.iter_mut().for_each(|stream| {
             stream.coarsen(MAX_WAITING);
-            stream.chunks.shrink_to_fit();
+            shrink(&mut stream.chunks);
         });
-        self.messages.shrink_to_fit();
-        self.steps.shrink_to_fit();
+        shrink(&mut self.messages);
+        shrink(&mut self.steps);
+    }
+}
+
+/// Gives back room where that is most of it.
+fn shrink<T>(list: &mut Vec<T>) {
+    if list.capacity() / 2 > list.len() {
+        list.shrink_to_fit();
     }
 }
 

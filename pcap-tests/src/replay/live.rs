@@ -1,15 +1,16 @@
 //! One conversation under way: what its program does, and how recorded numbers are those of the kernel.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::kernel::{Handle, Kernel};
 use super::program::{App, Program};
 use super::reading::{Pace, Reading};
-use super::wire::{self, Keep, Mapping};
-use crate::capture::{Frame, LinkType};
+use super::wire::{Mapping, Message, Segment, Sum};
+use crate::capture::Frame;
 use crate::namespace::KernelError;
-use crate::packet::{ACK, Body, Endpoint, FIN, Packet, RST, SYN, Tcp, controls};
+use crate::packet::{ACK, Endpoint, FIN, Ip, RST, SYN, Tcp, controls};
 
 /// Timestamps that are remembered on either side.
 const MAX_STAMPS: usize = 4096;
@@ -21,39 +22,30 @@ const MAX_AHEAD: usize = 4096;
 const MAX_MISSING: u32 = 1 << 20;
 
 /// A recorded segment of the other side, kept until it can have been sent.
-#[derive(Clone)]
 struct Held {
     /// When it arrives at our side.
     due: Duration,
-    bytes: Vec<u8>,
-    link: LinkType,
-    wire_len: u32,
+    what: What,
     /// Behind its last number.
     end: u32,
     /// What it acknowledges in the record, where it does.
     ack: Option<u32>,
     /// Whether it brings nothing but an acknowledgment.
     is_pure: bool,
-    /// Whether it is an ICMP error about a segment.
-    is_error: bool,
     /// Whether it ends the connection.
     is_reset: bool,
 }
 
+/// What is kept.
+enum What {
+    Segment(Segment),
+    /// An ICMP error about a segment.
+    Error(Message),
+}
+
 impl Held {
-    /// A frame of which nothing is known but that it arrives.
-    fn of(frame: &Frame<'_>, due: Duration) -> Self {
-        Self {
-            due,
-            bytes: frame.bytes.to_vec(),
-            link: frame.link,
-            wire_len: frame.wire_len,
-            end: 0,
-            ack: None,
-            is_pure: false,
-            is_error: false,
-            is_reset: false,
-        }
+    fn is_error(&self) -> bool {
+        matches!(self.what, What::Error(_))
     }
 }
 
@@ -106,8 +98,8 @@ pub struct Live {
     /// Whether a reset came or went.
     is_broken: bool,
     held: VecDeque<Held>,
-    /// The segment that acknowledged most, and what the stack was told of it.
-    furthest: Option<Held>,
+    /// The segment that acknowledged most, without its data, and what it acknowledges in the record; and what the stack was told of it.
+    furthest: Option<(Segment, u32)>,
     told: u32,
     lost: u64,
     /// The last segment of either side: identification, numbers, flags, length.
@@ -196,6 +188,11 @@ impl Live {
         Ok(())
     }
 
+    /// Our endpoint and the other side's.
+    pub fn ends(&self) -> (Endpoint, Endpoint) {
+        (self.local, self.peer)
+    }
+
     /// Whether a connection of a listener can be its own.
     pub fn is_without_socket(&self) -> bool {
         self.socket.is_none() && !self.resets && !self.has_closed
@@ -247,14 +244,11 @@ impl Live {
         let Some(taken) = self.taken else { return };
         // New bytes were written; those that were sent again had been.
         let data = tcp.seq.wrapping_add(u32::from(tcp.flags & SYN != 0));
-        let mut bytes = tcp.payload.to_vec();
-        // What the snapshot length cut was written, too.
-        bytes.resize(tcp.payload_len as usize, 0);
         let distance = data.wrapping_sub(taken) as i32;
         if distance > 0 && self.ahead.len() < MAX_AHEAD {
-            self.ahead.insert(data.wrapping_sub(self.first_byte()), bytes);
+            self.ahead.insert(data.wrapping_sub(self.first_byte()), whole(tcp).into_owned());
         } else if distance <= 0 {
-            self.take(&bytes, distance.unsigned_abs());
+            self.take(&whole(tcp), distance.unsigned_abs());
         }
         // A capture may have the end before what stands before it.
         if tcp.flags & FIN != 0 {
@@ -330,6 +324,8 @@ impl Live {
             self.fin = None;
             self.given = self.given.wrapping_add(1);
             self.has_closed = true;
+            // It writes no more, and stays for a while.
+            self.to_write = VecDeque::new();
             kernel.shutdown(socket);
         }
         if self.has_closed && (self.reading.is_at_end || self.is_gone) {
@@ -384,11 +380,13 @@ impl Live {
     }
 
     /// Keeps a recorded segment of the other side.
-    pub fn queue(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>, due: Duration) {
-        if self.held.len() == MAX_HELD {
-            self.lost += 1;
-            return;
-        }
+    pub fn queue(
+        &mut self,
+        frame: &Frame<'_>,
+        (ip, tcp): (&Ip, &Tcp<'_>),
+        sum: Sum,
+        due: Duration,
+    ) {
         if let (true, Some(_)) = (tcp.flags & ACK != 0, self.recorded_isn) {
             self.take_missing(tcp.ack.wrapping_sub(self.first_byte()));
         }
@@ -396,45 +394,58 @@ impl Live {
             self.peer_isn = Some(tcp.seq);
             self.shifts[1] = tcp.options.window_scale;
         }
-        self.held.push_back(Held {
+        let held = Segment::of(frame, ip, tcp, sum).map(|segment| Held {
+            due,
+            what: What::Segment(segment),
             end: tcp.seq.wrapping_add(tcp.payload_len).wrapping_add(controls(tcp.flags)),
             ack: (tcp.flags & ACK != 0).then_some(tcp.ack),
             is_pure: tcp.payload_len == 0 && tcp.flags & (SYN | FIN | RST) == 0,
             is_reset: tcp.flags & RST != 0,
-            ..Held::of(frame, due)
         });
+        self.hold(held);
+    }
+
+    /// Keeps what could be made of a frame, where there is room.
+    fn hold(&mut self, held: Option<Held>) {
+        match held.filter(|_| self.held.len() < MAX_HELD) {
+            Some(held) => self.held.push_back(held),
+            None => self.lost += 1,
+        }
     }
 
     /// Keeps an ICMP error about the segment that began with `seq`, until the kernel has sent that.
-    pub fn queue_error(&mut self, frame: &Frame<'_>, seq: u32, due: Duration) {
-        if self.held.len() == MAX_HELD {
-            self.lost += 1;
-            return;
-        }
-        let (end, ack) = (self.fed.unwrap_or(0), Some(seq.wrapping_add(1)));
-        self.held.push_back(Held { end, ack, is_error: true, ..Held::of(frame, due) });
+    pub fn queue_error(&mut self, frame: &Frame<'_>, ip: &Ip, seq: u32, due: Duration) {
+        let held = Message::of(frame, ip).map(|message| Held {
+            due,
+            what: What::Error(message),
+            end: self.fed.unwrap_or(0),
+            ack: Some(seq.wrapping_add(1)),
+            is_pure: false,
+            is_reset: false,
+        });
+        self.hold(held);
     }
 
     /// The next segment to feed that has arrived, mapped. The stack may have sent less than was recorded: then it is told that all of that came, and
     /// again when it has sent more; what carries data waits, because it may be the answer.
     pub fn next_to_feed(&mut self, now: Duration) -> Option<Vec<u8>> {
         while let Some(held) = self.held.front().filter(|held| held.due <= now) {
-            let distance = self.acknowledged(held);
+            let distance = self.acknowledged(held.ack);
             if distance.is_some_and(|distance| self.is_unsent(distance)) {
-                if !self.held.front()?.is_error {
-                    self.keep_furthest();
-                }
+                let waits = !held.is_pure && self.program.is_none();
+                self.keep_furthest();
                 // The answer of another program is not waited for.
-                if !self.held.front()?.is_pure && self.program.is_none() {
+                if waits {
                     break;
                 }
             }
             let held = self.held.pop_front()?;
-            let Some(bytes) = self.mapped(&held, Keep::All) else {
+            let (is_error, ack) = (held.is_error(), held.ack);
+            let Some(bytes) = self.mapped(held.what, ack) else {
                 self.lost += 1;
                 continue;
             };
-            if !held.is_error {
+            if !is_error {
                 self.told = self.told.max(distance.unwrap_or(0).min(self.sent));
                 self.is_broken |= held.is_reset;
                 if self.fed.is_none_or(|fed| (held.end.wrapping_sub(fed) as i32) > 0) {
@@ -443,22 +454,23 @@ impl Live {
             }
             return Some(bytes);
         }
-        let furthest = self.furthest.as_ref()?;
-        let distance = self.acknowledged(furthest)?.min(self.sent);
+        let (segment, ack) = self.furthest.as_ref()?;
+        let (ack, most) = (Some(*ack), self.acknowledged(Some(*ack))?);
+        let distance = most.min(self.sent);
         if distance <= self.told {
             return None;
         }
         self.told = distance;
-        let bytes = self.mapped(furthest, Keep::Ack);
-        if self.acknowledged(self.furthest.as_ref()?)? <= self.sent {
+        let bytes = self.mapped(What::Segment(segment.clone()), ack);
+        if most <= self.sent {
             self.furthest = None;
         }
         bytes
     }
 
     /// How much of our side's stream a recorded segment acknowledges, where the record has sent that.
-    fn acknowledged(&self, held: &Held) -> Option<u32> {
-        Some(held.ack?.wrapping_sub(self.recorded_isn?)).filter(|_| self.isn.is_some())
+    fn acknowledged(&self, ack: Option<u32>) -> Option<u32> {
+        Some(ack?.wrapping_sub(self.recorded_isn?)).filter(|_| self.isn.is_some())
     }
 
     fn is_unsent(&self, distance: u32) -> bool {
@@ -473,33 +485,30 @@ impl Live {
 
     /// Remembers the first segment that waits, where none acknowledges more.
     fn keep_furthest(&mut self) {
-        let Some(held) = self.held.front() else { return };
-        let of = |held| self.acknowledged(held).unwrap_or(0);
-        if self.furthest.as_ref().is_none_or(|furthest| of(held) > of(furthest)) {
-            self.furthest = Some(held.clone());
+        let Some(Held { what: What::Segment(segment), ack: Some(ack), .. }) = self.held.front()
+        else {
+            return;
+        };
+        let of = |ack| self.acknowledged(Some(ack)).unwrap_or(0);
+        if self.furthest.as_ref().is_none_or(|(_, furthest)| of(*ack) > of(*furthest)) {
+            self.furthest = Some((segment.clone().bare(), *ack));
         }
     }
 
-    fn mapped(&self, held: &Held, keep: Keep) -> Option<Vec<u8>> {
-        let frame = Frame {
-            number: 0,
-            time: Duration::ZERO,
-            interface: 0,
-            link: held.link,
-            wire_len: held.wire_len,
-            bytes: &held.bytes,
-        };
-        let packet = Packet::of(&frame).ok()?;
-        let ip = packet.ip?;
+    /// The frame to feed for what acknowledges `ack` in the record.
+    fn mapped(&self, what: What, ack: Option<u32>) -> Option<Vec<u8>> {
         let shift = match (self.isn, self.recorded_isn) {
             (Some(isn), Some(recorded)) => isn.wrapping_sub(recorded),
             _ => 0,
         };
-        let Body::Tcp(tcp) = packet.body else { return wire::message(&frame, &ip, Some(shift)) };
-        let unsent = self.acknowledged(held).is_some_and(|distance| self.is_unsent(distance));
+        let segment = match what {
+            What::Segment(segment) => segment,
+            What::Error(message) => return message.mapped(Some(shift)),
+        };
+        let unsent = self.acknowledged(ack).is_some_and(|distance| self.is_unsent(distance));
         let limit = self.isn.filter(|_| unsent).map(|isn| isn.wrapping_add(self.sent));
-        let echo = tcp.options.timestamps.map(|(_, echo)| self.echo(echo));
-        wire::rebuilt(&frame, &ip, &tcp, Mapping { shift, limit, echo, keep })
+        let echo = segment.echo().map(|echo| self.echo(echo));
+        segment.mapped(Mapping { shift, limit, echo })
     }
 
     /// Which stamp of the stack stands for a recorded one: the latest that was sent when that one was.
@@ -518,12 +527,8 @@ impl Live {
     }
 
     /// What the comparison does not say: segments that had arrived and could not be fed.
-    pub fn stuck(
-        &self,
-        (host, port): Endpoint,
-        (peer, service): Endpoint,
-        now: Duration,
-    ) -> Option<String> {
+    pub fn stuck(&self, now: Duration) -> Option<String> {
+        let ((host, port), (peer, service)) = self.ends();
         let name = format!("{host} port {port} and {peer} port {service}");
         let first = self.held.front().filter(|held| held.due <= now);
         match (first.and_then(|held| held.ack), self.recorded_isn, self.lost) {
@@ -539,6 +544,17 @@ impl Live {
             _ => None,
         }
     }
+}
+
+/// The payload; what the snapshot length cut was written, too, as zeros.
+fn whole<'a>(tcp: &Tcp<'a>) -> Cow<'a, [u8]> {
+    let len = tcp.payload_len as usize;
+    if tcp.payload.len() == len {
+        return Cow::Borrowed(tcp.payload);
+    }
+    let mut bytes = tcp.payload.to_vec();
+    bytes.resize(len, 0);
+    Cow::Owned(bytes)
 }
 
 /// A stamp with the time at which it came first.

@@ -125,7 +125,7 @@ impl Player<'_> {
     }
 
     fn feed_message(&mut self, frame: &Frame<'_>, ip: &Ip) -> Result<(), ReplayError> {
-        match wire::message(frame, ip, None) {
+        match wire::Message::of(frame, ip).and_then(|message| message.mapped(None)) {
             Some(bytes) => self.feed(bytes)?,
             None => self.note(format!("frame {} could not be fed", frame.number)),
         }
@@ -140,10 +140,11 @@ impl Player<'_> {
                 let Some(seq) = wire::quoted_seq(icmp.payload) else { return Ok(false) };
                 let away = self.plan.away(ours.0);
                 let due = self.kernel.now().saturating_add(away);
-                let Some(live) = self.live.get_mut(&(ours, theirs)) else { return Ok(false) };
-                live.queue_error(frame, seq, due);
-                self.wakes.insert((due, (ours, theirs)));
-                self.work.push((ours, theirs));
+                let Some(id) = self.live.find((ours, theirs)) else { return Ok(false) };
+                let Some(live) = self.live.get_mut(id) else { return Ok(false) };
+                live.queue_error(frame, ip, seq, due);
+                self.wakes.insert((due, id));
+                self.work.push(id);
                 self.know(ip.src);
                 Ok(true)
             }
@@ -159,7 +160,7 @@ impl Player<'_> {
     /// Whether an error that our side sent is about something that was fed.
     fn is_known(&self, icmp: &Icmp<'_>) -> bool {
         packet::quoted(icmp.payload).is_some_and(|(quoted, theirs, ours)| match quoted.protocol {
-            TCP => self.live.contains_key(&(ours, theirs)),
+            TCP => self.live.find((ours, theirs)).is_some(),
             _ => self.plays(ours),
         })
     }

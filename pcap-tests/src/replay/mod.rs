@@ -5,6 +5,7 @@
 mod kernel;
 mod linux;
 mod live;
+mod lives;
 mod messages;
 mod ours;
 mod plan;

@@ -1,20 +1,22 @@
 //! The player: feeds the kernel what was recorded of the other side, and lets programs do what was recorded of theirs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::kernel::{Clock, Handle, Kernel, Pause};
 use super::live::{Kind, Live};
+use super::lives::{LiveId, Lives};
 use super::messages::is_group;
 use super::plan::{Offer, Plan};
 use super::reading::Pace;
+use super::wire::Sum;
 use super::{Outcome, ReplayError, Settings, Sink};
 use crate::capture::{Frame, LinkType};
 use crate::compare::Comparison;
 use crate::flows::{Protocol, Summary};
 use crate::namespace::KernelError;
-use crate::packet::{ACK, Body, Endpoint, Fault, Packet, SYN, Tcp};
+use crate::packet::{ACK, Body, Endpoint, Fault, Ip, Packet, SYN, Tcp};
 
 /// Our endpoint and the other side's.
 pub type Ends = (Endpoint, Endpoint);
@@ -25,18 +27,18 @@ pub struct Player<'a> {
     pub(super) plan: &'a Plan,
     pub(super) kernel: &'a mut dyn Kernel,
     sink: Sink<'a>,
-    listeners: HashMap<Endpoint, Handle>,
+    listeners: BTreeMap<Endpoint, Handle>,
     /// Sockets for datagrams, and in which order they were opened.
     pub(super) sockets: BTreeMap<Endpoint, Handle>,
     pub(super) opened: VecDeque<Endpoint>,
     /// Echoes that were asked of us: our address, theirs, the identifier.
     pub(super) echoes: BTreeSet<(IpAddr, IpAddr, u16)>,
     neighbours: BTreeSet<IpAddr>,
-    pub(super) live: HashMap<Ends, Live>,
+    pub(super) live: Lives,
     /// Conversations in which something happened.
-    pub(super) work: Vec<Ends>,
+    pub(super) work: Vec<LiveId>,
     /// When programs want their next turn, whatever comes.
-    pub(super) wakes: BTreeSet<(Duration, Ends)>,
+    pub(super) wakes: BTreeSet<(Duration, LiveId)>,
     /// Time of the first frame: the origin of the kernel's time.
     origin: Option<Duration>,
     sent: u64,
@@ -82,12 +84,12 @@ impl<'a> Player<'a> {
             plan,
             kernel,
             sink,
-            listeners: HashMap::new(),
+            listeners: BTreeMap::new(),
             sockets: BTreeMap::new(),
             opened: VecDeque::new(),
             echoes: BTreeSet::new(),
             neighbours: BTreeSet::new(),
-            live: HashMap::new(),
+            live: Lives::default(),
             work: Vec::new(),
             wakes: BTreeSet::new(),
             origin: None,
@@ -141,7 +143,11 @@ impl<'a> Player<'a> {
             (Some(ip), Body::Tcp(tcp)) => {
                 match (self.plays(tcp.src), self.plays(tcp.dst)) {
                     (true, false) => again = self.ours(frame, ip.id, tcp),
-                    (false, true) => self.theirs(frame, ip.id, tcp),
+                    (false, true) => {
+                        let is_summed = !read.cut && read.bad_checksum.is_none();
+                        let sum = if is_summed { Sum::Right } else { Sum::Unknown };
+                        self.theirs(frame, (&ip, tcp), sum);
+                    }
                     _ => {}
                 }
                 !self.work.is_empty()
@@ -154,8 +160,8 @@ impl<'a> Player<'a> {
             self.recorded.add_read(frame, &packet);
         }
         self.settle()?;
-        if let Some(ends) = again {
-            self.catch_up(ends)?;
+        if let Some(id) = again {
+            self.catch_up(id)?;
         }
         if self.recorded.frames.is_multiple_of(STRIDE) {
             self.compare_finished();
@@ -185,10 +191,8 @@ impl<'a> Player<'a> {
 
     /// A conversation is over, or another takes its place.
     fn forget(&mut self, ends: Ends) {
-        if let Some(live) = self.live.remove(&ends) {
-            live.stuck(ends.0, ends.1, self.kernel.now())
-                .into_iter()
-                .for_each(|text| self.note(text));
+        if let Some(live) = self.live.take(ends) {
+            live.stuck(self.kernel.now()).into_iter().for_each(|text| self.note(text));
             live.end(self.kernel);
         }
     }
@@ -209,7 +213,7 @@ impl<'a> Player<'a> {
                     break;
                 }
                 self.run(until)?;
-                if is_busy == 1 || self.live.values().all(Live::is_at_rest) {
+                if is_busy == 1 || self.live.iter().all(Live::is_at_rest) {
                     let (count, sum) = &mut self.shortened[is_busy];
                     (*count, *sum) = (*count + 1, *sum + (to - until));
                     self.kernel.jump(to);
@@ -226,7 +230,7 @@ impl<'a> Player<'a> {
             match (self.kernel.run(wake.unwrap_or(to))?, wake) {
                 (Pause::Limit, None) => return Ok(()),
                 (Pause::Limit, Some(_)) => {
-                    self.work.extend(self.wakes.pop_first().map(|(_, ends)| ends))
+                    self.work.extend(self.wakes.pop_first().map(|(_, id)| id))
                 }
                 (Pause::Sent, _) => {}
             }
@@ -235,10 +239,11 @@ impl<'a> Player<'a> {
     }
 
     /// A segment that our side sent in the record: what its program did. Gives its conversation where it was sent again.
-    fn ours(&mut self, frame: &Frame<'_>, id: u32, tcp: &Tcp<'_>) -> Option<Ends> {
+    fn ours(&mut self, frame: &Frame<'_>, ip_id: u32, tcp: &Tcp<'_>) -> Option<LiveId> {
         let ends = (tcp.src, tcp.dst);
+        let mut found = self.live.find(ends);
         if tcp.flags & (SYN | ACK) == SYN
-            && self.live.get(&ends).is_none_or(|l| l.is_succeeded(tcp))
+            && found.and_then(|id| self.live.get(id)).is_none_or(|l| l.is_succeeded(tcp))
         {
             self.know(tcp.dst.0);
             self.forget(ends);
@@ -248,23 +253,24 @@ impl<'a> Player<'a> {
             if let Err(why) = called {
                 self.note(format!("frame {}: cannot connect: {why}", frame.number));
             }
-            self.live.insert(ends, live);
+            found = Some(self.live.put(live));
         }
-        let live = self.live.get_mut(&ends)?;
-        if self.plan.is_captured_twice && live.is_captured_twice(0, id, tcp) {
+        let id = found?;
+        let live = self.live.get_mut(id)?;
+        if self.plan.is_captured_twice && live.is_captured_twice(0, ip_id, tcp) {
             return None;
         }
         let before = live.recorded_again();
         live.recorded(tcp, frame.time.saturating_sub(self.origin.unwrap_or_default()));
-        self.work.push(ends);
-        (live.recorded_again() > before).then_some(ends)
+        self.work.push(id);
+        (live.recorded_again() > before).then_some(id)
     }
 
     /// What was sent again in the record is sent again by the kernel before anything of the other side answers it, where it is due.
-    fn catch_up(&mut self, ends: Ends) -> Result<(), ReplayError> {
+    fn catch_up(&mut self, id: LiveId) -> Result<(), ReplayError> {
         let late = if self.kernel.clock() == Clock::Real { TIMER } else { TICK };
         let limit = self.kernel.now() + late;
-        while self.live.get(&ends).is_some_and(Live::is_behind) {
+        while self.live.get(id).is_some_and(Live::is_behind) {
             match self.kernel.run(limit)? {
                 Pause::Sent => self.settle()?,
                 Pause::Limit => break,
@@ -274,30 +280,34 @@ impl<'a> Player<'a> {
     }
 
     /// A segment of the other side: it is fed to the stack, as soon as it can have been sent.
-    fn theirs(&mut self, frame: &Frame<'_>, id: u32, tcp: &Tcp<'_>) {
+    fn theirs(&mut self, frame: &Frame<'_>, (ip, tcp): (&Ip, &Tcp<'_>), sum: Sum) {
         let ends = (tcp.dst, tcp.src);
         if self.plan.silent.contains(&ends) {
             return;
         }
+        let mut found = self.live.find(ends);
+        let is_new = |live: &Live| !live.is_caller() && live.is_succeeded_by(tcp);
         if tcp.flags & (SYN | ACK) == SYN
-            && self.live.get(&ends).is_none_or(|l| !l.is_caller() && l.is_succeeded_by(tcp))
+            && found.and_then(|id| self.live.get(id)).is_none_or(is_new)
         {
             self.know(tcp.src.0);
             self.listen(tcp.dst, frame.time);
             self.forget(ends);
-            self.live.insert(ends, Live::called(tcp, self.kind(&ends)));
+            found = Some(self.live.put(Live::called(tcp, self.kind(&ends))));
         }
         let away = self.plan.away(tcp.dst.0);
         let due = self.kernel.now().saturating_add(away);
-        let Some(live) = self.live.get_mut(&ends) else { return };
-        if self.plan.is_captured_twice && live.is_captured_twice(1, id, tcp) {
+        let Some((id, live)) = found.and_then(|id| Some((id, self.live.get_mut(id)?))) else {
+            return;
+        };
+        if self.plan.is_captured_twice && live.is_captured_twice(1, ip.id, tcp) {
             return;
         }
-        live.queue(frame, tcp, due);
-        self.work.push(ends);
+        live.queue(frame, (ip, tcp), sum, due);
+        self.work.push(id);
         // What arrives now is fed in this turn.
         if !away.is_zero() {
-            self.wakes.insert((due, ends));
+            self.wakes.insert((due, id));
         }
     }
 
@@ -358,9 +368,9 @@ impl<'a> Player<'a> {
     }
 
     /// Feeds what waits for a conversation, up to what acknowledges bytes that the stack has not sent.
-    fn release(&mut self, ends: Ends) -> Result<(), ReplayError> {
+    fn release(&mut self, id: LiveId) -> Result<(), ReplayError> {
         let now = if self.is_over { Duration::MAX } else { self.kernel.now() };
-        while let Some(bytes) = self.live.get_mut(&ends).and_then(|live| live.next_to_feed(now)) {
+        while let Some(bytes) = self.live.get_mut(id).and_then(|live| live.next_to_feed(now)) {
             self.feed(bytes)?;
         }
         Ok(())
@@ -369,13 +379,16 @@ impl<'a> Player<'a> {
     /// Lets programs act and feeds what may come now, until nothing happens any more.
     fn settle(&mut self) -> Result<(), ReplayError> {
         self.collect()?;
-        while let Some(ends) = self.work.pop() {
-            self.accept(ends.0);
-            if let Some(live) = self.live.get_mut(&ends) {
-                let wakes = live.act(self.kernel, &mut self.room);
-                self.wakes.extend(wakes.map(|at| (at, ends)));
+        while let Some(id) = self.work.pop() {
+            let Some(live) = self.live.get(id) else { continue };
+            if live.is_without_socket() {
+                self.accept(live.ends().0);
             }
-            self.release(ends)?;
+            if let Some(live) = self.live.get_mut(id) {
+                let wakes = live.act(self.kernel, &mut self.room);
+                self.wakes.extend(wakes.map(|at| (at, id)));
+            }
+            self.release(id)?;
             self.collect()?;
         }
         Ok(())
@@ -385,7 +398,8 @@ impl<'a> Player<'a> {
     fn accept(&mut self, listener: Endpoint) {
         let Some(listening) = self.listeners.get(&listener) else { return };
         while let Some((socket, peer)) = self.kernel.accept(*listening) {
-            match self.live.get_mut(&(listener, (peer.ip(), peer.port()))) {
+            let found = self.live.find((listener, (peer.ip(), peer.port())));
+            match found.and_then(|id| self.live.get_mut(id)) {
                 Some(live) if live.is_without_socket() => live.accepted(self.kernel, socket),
                 _ => self.kernel.abort(socket),
             }
@@ -401,10 +415,10 @@ impl<'a> Player<'a> {
             let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
             let Ok(Packet { ip: Some(ip), body, .. }) = &packet else { continue };
             let is_compared = match body {
-                Body::Tcp(tcp) => match self.live.get_mut(&(tcp.src, tcp.dst)) {
-                    Some(live) => {
-                        live.sent(tcp, at);
-                        self.work.push((tcp.src, tcp.dst));
+                Body::Tcp(tcp) => match self.live.find((tcp.src, tcp.dst)) {
+                    Some(id) => {
+                        self.live.get_mut(id).into_iter().for_each(|live| live.sent(tcp, at));
+                        self.work.push(id);
                         true
                     }
                     None => false,
@@ -452,16 +466,12 @@ impl<'a> Player<'a> {
             self.run(self.kernel.now() + LATE)?;
         }
         let now = self.kernel.now();
-        let mut stuck: Vec<String> = self
-            .live
-            .iter()
-            .filter_map(|((ours, theirs), live)| live.stuck(*ours, *theirs, now))
-            .collect();
+        let mut stuck: Vec<String> = self.live.iter().filter_map(|live| live.stuck(now)).collect();
         stuck.sort();
         self.notes.extend(stuck);
         // What still was on its way to our side.
         self.is_over = true;
-        self.work.extend(std::mem::take(&mut self.wakes).into_iter().map(|(_, ends)| ends));
+        self.work.extend(std::mem::take(&mut self.wakes).into_iter().map(|(_, id)| id));
         self.settle()?;
         self.compare_finished();
         self.recorded.take_all().into_iter().for_each(|flow| self.comparison.take(0, flow));

@@ -6,6 +6,9 @@ use crate::packet::{self, ACK, Ip, Tcp};
 
 const ETHERNET: usize = 14;
 const TCP_HEADER: usize = 20;
+/// Where a segment has its checksum.
+const CHECK: usize = 16;
+const TCP: u8 = 6;
 const ICMPV6: u8 = 58;
 
 /// What to put in place of what was recorded.
@@ -17,17 +20,6 @@ pub struct Mapping {
     pub limit: Option<u32>,
     /// The echoed timestamp.
     pub echo: Option<u32>,
-    /// What of the segment is kept.
-    pub keep: Keep,
-}
-
-/// What of a segment is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// All of it.
-    All,
-    /// Its acknowledgment: no payload, no flag but ACK.
-    Ack,
 }
 
 impl Mapping {
@@ -42,6 +34,7 @@ impl Mapping {
 }
 
 /// A recorded packet behind a fresh Ethernet header.
+#[derive(Clone)]
 struct Copied {
     bytes: Vec<u8>,
     /// Where the payload of IP begins.
@@ -49,8 +42,8 @@ struct Copied {
 }
 
 impl Copied {
-    /// Without the last `less` bytes. What the snapshot length cut is zeros. None where lengths do not allow it.
-    fn of(frame: &Frame<'_>, ip: &Ip, less: u32) -> Option<Self> {
+    /// What the snapshot length cut is zeros. None where lengths do not allow it.
+    fn of(frame: &Frame<'_>, ip: &Ip) -> Option<Self> {
         let payload = frame.link.strip(frame.bytes).ok()?;
         let len = ip.payload_len as usize;
         let header_len = match payload.bytes.first()? >> 4 {
@@ -61,7 +54,7 @@ impl Copied {
             }
             _ => return None,
         };
-        let total = header_len + len.checked_sub(less as usize)?;
+        let total = header_len + len;
         // A packet that a device was to cut later may not say its length.
         if total > usize::from(u16::MAX) || header_len > payload.bytes.len() {
             return None;
@@ -72,9 +65,23 @@ impl Copied {
         bytes.extend(payload.ether_type.to_be_bytes());
         bytes.extend(&payload.bytes[..total.min(payload.bytes.len())]);
         bytes.resize(ETHERNET + total, 0);
-        let begin = ETHERNET + header_len;
-        set_len(&mut bytes[ETHERNET..begin], total);
-        Some(Self { bytes, begin })
+        let mut copied = Self { bytes, begin: ETHERNET + header_len };
+        copied.set_len();
+        Some(copied)
+    }
+
+    /// Gives the IP header its total length, and a checksum that is right.
+    fn set_len(&mut self) {
+        let total = self.bytes.len() - ETHERNET;
+        let header = &mut self.bytes[ETHERNET..self.begin];
+        if header[0] >> 4 == 6 {
+            header[4..6].copy_from_slice(&((total - 40) as u16).to_be_bytes());
+            return;
+        }
+        header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
+        header[10..12].fill(0);
+        let check = !(packet::sum(header, 0) as u16);
+        header[10..12].copy_from_slice(&check.to_be_bytes());
     }
 
     fn body(&mut self) -> &mut [u8] {
@@ -97,34 +104,83 @@ impl Copied {
     }
 }
 
-/// An Ethernet frame with the recorded segment: acknowledgment, SACK blocks and echo mapped, the checksum right. Bytes that the snapshot
-/// length cut are zeros. None where lengths do not allow it.
-pub fn rebuilt(frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, mapping: Mapping) -> Option<Vec<u8>> {
-    let (less, payload_len) = match mapping.keep {
-        Keep::All => (0, tcp.payload_len as usize),
-        Keep::Ack => (tcp.payload_len, 0),
-    };
-    let mut copied = Copied::of(frame, ip, less)?;
-    let segment = copied.body();
-    if segment.len() < TCP_HEADER {
-        return None;
+/// Whether a recorded checksum is known to be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// It is.
+    Right,
+    /// It is wrong, was filled in by the device, or covers bytes that were not captured.
+    Unknown,
+}
+
+/// A recorded segment in an Ethernet frame, until it is known which numbers of the stack stand for those of the record.
+#[derive(Clone)]
+pub struct Segment {
+    copied: Copied,
+    header_len: usize,
+    ack: Option<u32>,
+    echo: Option<u32>,
+    sum: Sum,
+}
+
+impl Segment {
+    /// None where lengths do not allow it.
+    pub fn of(frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, sum: Sum) -> Option<Self> {
+        let copied = Copied::of(frame, ip)?;
+        let header_len = ip.payload_len.checked_sub(tcp.payload_len)? as usize;
+        let is_whole = header_len >= TCP_HEADER && copied.begin + header_len <= copied.bytes.len();
+        is_whole.then_some(Self {
+            copied,
+            header_len,
+            ack: (tcp.flags & ACK != 0).then_some(tcp.ack),
+            echo: tcp.options.timestamps.map(|(_, echo)| echo),
+            sum,
+        })
     }
-    if mapping.keep == Keep::Ack {
-        segment[13] &= ACK as u8;
+
+    /// The echoed timestamp.
+    pub fn echo(&self) -> Option<u32> {
+        self.echo
     }
-    if tcp.flags & ACK != 0 {
-        segment[8..12].copy_from_slice(&mapping.ack(tcp.ack).to_be_bytes());
+
+    /// Its acknowledgment alone: no payload, no flag but ACK.
+    pub fn bare(mut self) -> Self {
+        self.copied.bytes.truncate(self.copied.begin + self.header_len);
+        self.copied.set_len();
+        self.copied.body()[13] &= ACK as u8;
+        self.sum = Sum::Unknown;
+        self
     }
-    let options_end = segment.len().checked_sub(payload_len)?;
-    map_options(segment.get_mut(TCP_HEADER..options_end)?, mapping);
-    let len = segment.len();
-    copied.check(16, len, Some(6))?;
-    Some(copied.bytes)
+
+    /// The frame: acknowledgment, SACK blocks and echo mapped, the checksum right. Bytes that the snapshot length cut are zeros.
+    pub fn mapped(mut self, mapping: Mapping) -> Option<Vec<u8>> {
+        let recorded = self.ack;
+        let header = self.copied.body().get_mut(..self.header_len)?;
+        let old = u16::from_be_bytes([header[CHECK], header[CHECK + 1]]);
+        let before = packet::sum(header, 0) as u16;
+        if let Some(ack) = recorded {
+            header[8..12].copy_from_slice(&mapping.ack(ack).to_be_bytes());
+        }
+        map_options(&mut header[TCP_HEADER..], mapping);
+        match self.sum {
+            Sum::Right => {
+                // RFC 1624, 3: HC' = ~(~HC + ~m + m'), with the whole header as m: the sum itself is in both, and cancels out.
+                let after = packet::sum(header, 0);
+                let sum = packet::sum(&(!before).to_be_bytes(), u32::from(!old) + after);
+                header[CHECK..CHECK + 2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+            }
+            Sum::Unknown => {
+                let len = self.copied.body().len();
+                self.copied.check(CHECK, len, Some(TCP))?;
+            }
+        }
+        Some(self.copied.bytes)
+    }
 }
 
 /// An Ethernet frame with the recorded datagram. A checksum that was there is right.
 pub fn datagram(frame: &Frame<'_>, ip: &Ip) -> Option<Vec<u8>> {
-    let mut copied = Copied::of(frame, ip, 0)?;
+    let mut copied = Copied::of(frame, ip)?;
     let header = copied.body().get(..8)?;
     let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     // RFC 768: an all zero transmitted checksum value means that the transmitter generated no checksum.
@@ -134,18 +190,31 @@ pub fn datagram(frame: &Frame<'_>, ip: &Ip) -> Option<Vec<u8>> {
     Some(copied.bytes)
 }
 
-/// An Ethernet frame with the recorded ICMP message. In an error about a segment, `shift` is added to the quoted sequence number.
-pub fn message(frame: &Frame<'_>, ip: &Ip, shift: Option<u32>) -> Option<Vec<u8>> {
-    let mut copied = Copied::of(frame, ip, 0)?;
-    if let Some(shift) = shift {
-        let quoted = copied.body().get_mut(8..)?;
-        let mapped = quoted_seq(quoted)?.wrapping_add(shift);
-        let at = seq_at(quoted)?;
-        quoted.get_mut(at..at + 4)?.copy_from_slice(&mapped.to_be_bytes());
+/// A recorded ICMP message in an Ethernet frame.
+#[derive(Clone)]
+pub struct Message {
+    copied: Copied,
+    protocol: u8,
+}
+
+impl Message {
+    /// None where lengths do not allow it.
+    pub fn of(frame: &Frame<'_>, ip: &Ip) -> Option<Self> {
+        Some(Self { copied: Copied::of(frame, ip)?, protocol: ip.protocol })
     }
-    let len = copied.body().len();
-    copied.check(2, len, (ip.protocol == ICMPV6).then_some(ICMPV6))?;
-    Some(copied.bytes)
+
+    /// The frame. In an error about a segment, `shift` is added to the quoted sequence number.
+    pub fn mapped(mut self, shift: Option<u32>) -> Option<Vec<u8>> {
+        if let Some(shift) = shift {
+            let quoted = self.copied.body().get_mut(8..)?;
+            let mapped = quoted_seq(quoted)?.wrapping_add(shift);
+            let at = seq_at(quoted)?;
+            quoted.get_mut(at..at + 4)?.copy_from_slice(&mapped.to_be_bytes());
+        }
+        let len = self.copied.body().len();
+        self.copied.check(2, len, (self.protocol == ICMPV6).then_some(ICMPV6))?;
+        Some(self.copied.bytes)
+    }
 }
 
 /// Where a quoted packet has the sequence number of TCP.
@@ -162,18 +231,6 @@ pub fn quoted_seq(quoted: &[u8]) -> Option<u32> {
     let at = seq_at(quoted)?;
     let seq = quoted.get(at..at + 4)?;
     Some(u32::from_be_bytes([seq[0], seq[1], seq[2], seq[3]]))
-}
-
-/// Gives an IP header its total length, and a checksum that is right.
-fn set_len(header: &mut [u8], total: usize) {
-    if header[0] >> 4 == 6 {
-        header[4..6].copy_from_slice(&((total - 40) as u16).to_be_bytes());
-        return;
-    }
-    header[2..4].copy_from_slice(&(total as u16).to_be_bytes());
-    header[10..12].fill(0);
-    let check = !(packet::sum(header, 0) as u16);
-    header[10..12].copy_from_slice(&check.to_be_bytes());
 }
 
 fn map_options(mut options: &mut [u8], mapping: Mapping) {
@@ -220,25 +277,38 @@ mod tests {
         recorded.options =
             &[1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 6, 1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 5, 0];
         let bytes = bytes(&recorded);
-        let frame = Frame {
+        let frame = |link, bytes| Frame {
             number: 1,
             time: Duration::ZERO,
             interface: 0,
-            link: LinkType::RawIp,
-            wire_len: bytes.len() as u32,
-            bytes: &bytes,
+            link,
+            wire_len: u32::try_from(<[u8]>::len(bytes)).expect("a short frame"),
+            bytes,
         };
-        let packet = Packet::of(&frame).expect("a packet");
-        let (Some(ip), Body::Tcp(tcp)) = (packet.ip, packet.body) else { panic!("no TCP") };
-        let mapping = Mapping { shift: 7000, limit: None, echo: Some(99), keep: Keep::All };
-        let out = rebuilt(&frame, &ip, &tcp, mapping).expect("a frame");
+        let read = |frame: &Frame<'_>, sum| {
+            let packet = Packet::of(frame).expect("a packet");
+            let (Some(ip), Body::Tcp(tcp)) = (packet.ip, packet.body) else { panic!("no TCP") };
+            Segment::of(frame, &ip, &tcp, sum).expect("a segment")
+        };
+        let same = Mapping { shift: 0, limit: None, echo: None };
+        let bytes =
+            read(&frame(LinkType::RawIp, &bytes), Sum::Unknown).mapped(same).expect("a frame");
+        let made = |sum| read(&frame(LinkType::Ethernet, &bytes), sum);
+        let Ok(Packet { body: Body::Tcp(tcp), bad_checksum: None, .. }) =
+            dissect(LinkType::Ethernet, &bytes, bytes.len())
+        else {
+            panic!("no TCP, or a checksum is wrong")
+        };
+        let mapping = Mapping { shift: 7000, limit: None, echo: Some(99) };
+        let out = made(Sum::Unknown).mapped(mapping).expect("a frame");
+        assert_eq!(made(Sum::Right).mapped(mapping).expect("a frame"), out);
         let again = dissect(LinkType::Ethernet, &out, out.len()).expect("a packet");
         let Body::Tcp(mapped) = again.body else { panic!("no TCP") };
         assert_eq!((mapped.seq, mapped.ack, mapped.payload), (500, 8000, tcp.payload));
         assert_eq!(mapped.options.timestamps, Some((5, 99)));
         assert_eq!(mapped.options.sack(), [(0x400 + 7000, 0x500 + 7000)]);
         let limited = Mapping { limit: Some(7900), ..mapping };
-        let out = rebuilt(&frame, &ip, &tcp, limited).expect("a frame");
+        let out = made(Sum::Right).mapped(limited).expect("a frame");
         let Ok(Packet { body: Body::Tcp(mapped), .. }) =
             dissect(LinkType::Ethernet, &out, out.len())
         else {
@@ -246,8 +316,7 @@ mod tests {
         };
         assert_eq!((mapped.ack, mapped.options.sack()), (7900, &[][..]));
         assert!(!mapped.options.malformed);
-        let bare = Mapping { keep: Keep::Ack, ..mapping };
-        let out = rebuilt(&frame, &ip, &tcp, bare).expect("a frame");
+        let out = made(Sum::Right).bare().mapped(mapping).expect("a frame");
         let Ok(Packet { body: Body::Tcp(mapped), bad_checksum: None, .. }) =
             dissect(LinkType::Ethernet, &out, out.len())
         else {
