@@ -10,11 +10,14 @@ use serde_json::{Map, Value};
 
 use crate::error::{CniError, Code};
 use crate::names;
+use crate::netlink::Mac;
 use crate::result::{CniResult, Dns};
 use crate::version::Version;
 
 /// Where hand-off files are where the configuration does not say.
 const HANDOFF_DIR: &str = "/run/netcell/cni";
+/// The bridge where the configuration names none.
+const BRIDGE: &str = "netcell0";
 /// The capability by which containerd gives a pod's annotations.
 const POD_ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 /// The annotation by which a pod chooses `packet` or `tap`.
@@ -219,6 +222,7 @@ pub(crate) struct Settings {
     bridge: Option<String>,
     /// MTU of the interface in bytes.
     pub(crate) mtu: Option<u32>,
+    /// Give the bridge the gateway's address, and let the node pass packets on.
     is_gateway: bool,
     /// Give the pod a default route through the bridge.
     pub(crate) is_default_gateway: bool,
@@ -244,6 +248,16 @@ impl Settings {
         self.handoff_dir.clone().unwrap_or_else(|| HANDOFF_DIR.into())
     }
 
+    /// Name of the bridge.
+    pub(crate) fn bridge(&self) -> &str {
+        self.bridge.as_deref().unwrap_or(BRIDGE)
+    }
+
+    /// Whether the bridge has the gateway's address.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.is_gateway || self.is_default_gateway
+    }
+
     fn check(&self, given: impl Fn(&str) -> bool) -> Result<(), CniError> {
         let invalid = |msg: String| Err(CniError::new(Code::InvalidConfig, msg));
         let misplaced = match self.mode {
@@ -259,6 +273,12 @@ impl Settings {
         }
         if let Some(policy) = self.policy.as_ref().filter(|policy| !is_policy(policy)) {
             return invalid(format!("\"policy\" is no reference: {policy:?}"));
+        }
+        if !names::is_ifname(self.bridge()) {
+            return invalid(format!("\"bridge\" is no name of a link: {:?}", self.bridge()));
+        }
+        if self.mode.is_main() && self.ipam.is_none() {
+            return invalid(format!("mode {:?} needs \"ipam\"", self.mode));
         }
         let bad_type = |ipam: &Ipam| ipam.kind.is_empty() || ipam.kind.contains(['/', '\0']);
         if self.ipam.as_ref().is_some_and(bad_type) {
@@ -279,7 +299,7 @@ fn is_policy(policy: &str) -> bool {
 #[serde(default)]
 pub(crate) struct RuntimeConfig {
     /// Hardware address that the interface shall have.
-    pub(crate) mac: Option<String>,
+    mac: Option<String>,
     /// Addresses that the pod shall have; IPAM gives them.
     pub(crate) ips: Vec<IpNet>,
     #[serde(rename = "portmappings")]
@@ -292,6 +312,10 @@ pub(crate) struct RuntimeConfig {
 
 impl RuntimeConfig {
     fn check(&self) -> Result<(), CniError> {
+        if let Some(why) = self.mac.as_ref().and_then(|mac| mac.parse::<Mac>().err()) {
+            let msg = "invalid \"runtimeConfig.mac\"";
+            return Err(CniError::new(Code::InvalidConfig, msg).because(why));
+        }
         match self.annotations.get(MODE_ANNOTATION).map(String::as_str) {
             None | Some("packet" | "tap") => {}
             Some(other) => {
@@ -308,12 +332,22 @@ impl RuntimeConfig {
         }
     }
 
+    /// The hardware address that is wanted.
+    pub(crate) fn mac(&self) -> Option<Mac> {
+        self.mac.as_ref().and_then(|mac| mac.parse().ok())
+    }
+
     /// Whether the pod's frames go over a TAP device beside its interface: the pod's annotation before the configuration.
     pub(crate) fn wants_tap(&self, settings: &Settings) -> bool {
         match self.annotations.get(MODE_ANNOTATION) {
             Some(mode) => mode == "tap",
             None => settings.mode == Mode::Tap,
         }
+    }
+
+    /// Whether the pod's annotation wants AF_PACKET.
+    pub(crate) fn insists_on_packet(&self) -> bool {
+        self.annotations.get(MODE_ANNOTATION).is_some_and(|mode| mode == "packet")
     }
 
     /// The policy that is referred to: the pod's annotation before the configuration.

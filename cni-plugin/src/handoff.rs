@@ -2,13 +2,14 @@
 //!
 //! `DIR/CONTAINER ID/IFNAME.json`, mode 0600 in a folder of mode 0700. It is written whole or not at all.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Bandwidth;
@@ -33,6 +34,9 @@ pub(crate) struct Handoff {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pod: Option<String>,
     pub(crate) mode: Carrier,
+    /// The device of mode `tap`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tap: Option<Tap>,
     pub(crate) mac: String,
     /// In bytes.
     pub(crate) mtu: u32,
@@ -54,6 +58,17 @@ pub(crate) struct Handoff {
 pub(crate) enum Carrier {
     /// AF_PACKET on the interface itself.
     Packet,
+    /// A TAP device that waits for the runtime to open it.
+    Tap,
+}
+
+/// A TAP device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct Tap {
+    pub(crate) name: String,
+    /// Path of the namespace that it is in; none for the node's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) netns: Option<String>,
 }
 
 /// An address of the interface.
@@ -108,6 +123,11 @@ fn is_false(it: &bool) -> bool {
 pub(crate) struct Head {
     pub(crate) network: String,
     pub(crate) netns: String,
+}
+
+/// Held while what several pods share is looked at and changed: bridges, the table of rules.
+pub(crate) struct Lock {
+    _file: Flock<File>,
 }
 
 /// The folder of all hand-off files.
@@ -180,6 +200,21 @@ impl Folder {
             }
         }
         Ok(found)
+    }
+
+    /// Waits for the lock that all calls with this folder share.
+    pub(crate) fn lock(&self) -> Result<Lock, CniError> {
+        // No container id begins with a dot.
+        let path = self.0.join(".lock");
+        let open = || {
+            make_folder(&self.0)?;
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600).open(&path)
+        };
+        let file = open().map_err(|e| failed("open", &path, &e))?;
+        let locked = Flock::lock(file, FlockArg::LockExclusive);
+        let file = locked.map_err(|(_, errno)| failed("lock", &path, &errno.into()))?;
+        Ok(Lock { _file: file })
     }
 
     /// Makes the folder where it is absent: whether ADD could write.

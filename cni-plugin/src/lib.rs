@@ -8,15 +8,20 @@
     reason = "names of links and changes of rtnetlink wait for the modes that make interfaces"
 )]
 
+mod attach;
 mod call;
 mod config;
 mod error;
 mod handoff;
+mod ipam;
 mod names;
 mod netlink;
 mod netns;
+mod nft;
+mod program;
 mod result;
 mod survey;
+mod undo;
 mod verbs;
 mod version;
 

@@ -27,6 +27,9 @@ pub(crate) fn is_ifname(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':'))
 }
 
+/// First word of our links' aliases.
+const ALIAS: &str = "netcell-cni";
+
 /// What one attachment is called on the host: links, comments of rules. It says nothing about who attached, so that it is short.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct AttachmentKey {
@@ -49,6 +52,20 @@ impl AttachmentKey {
     /// A TAP device.
     pub(crate) fn tap(&self) -> String {
         format!("nct{:012x}", self.attachment & 0xffff_ffff_ffff)
+    }
+
+    /// What our links say about themselves (`ip link`): whose they are, so that no other one is removed by a chance of its name.
+    pub(crate) fn alias(&self, container_id: &str, ifname: &str) -> String {
+        format!("{ALIAS} {} {container_id} {ifname}", self.network_comment())
+    }
+
+    /// The container id and the name of the interface of an alias of this network.
+    pub(crate) fn of_alias<'a>(&self, alias: &'a str) -> Option<(&'a str, &'a str)> {
+        let mut words = alias.split(' ');
+        let ours = words.next() == Some(ALIAS) && words.next() == Some(&self.network_comment());
+        let (container_id, ifname) = (words.next()?, words.next()?);
+        let fine = ours && is_container_id(container_id) && is_ifname(ifname);
+        (fine && words.next().is_none()).then_some((container_id, ifname))
     }
 
     /// What the elements of rules are marked with, so that they are found again.
@@ -103,5 +120,10 @@ mod tests {
         assert_ne!(key.comment(), AttachmentKey::new("other", "ab", "c").comment());
         assert!(key.host_link().len() <= IFNAME_MAX && key.tap().len() <= IFNAME_MAX);
         assert!(key.comment().starts_with(&key.network_comment()));
+        let alias = key.alias("ab", "c");
+        assert_eq!(key.of_alias(&alias), Some(("ab", "c")));
+        assert_eq!(AttachmentKey::new("other", "ab", "c").of_alias(&alias), None);
+        assert_eq!(key.of_alias(&format!("{alias} x")), None);
+        assert!(key.alias(&"a".repeat(128), "fifteen-letters").len() < 256, "IFALIASZ");
     }
 }

@@ -14,7 +14,7 @@ fn chained(runtime: Value) -> Result<RuntimeConfig, CniError> {
 
 #[test]
 fn keys_in_the_callers_case_and_nulls_are_taken() {
-    let config = json!({"cniVersion": "1.0.0", "name": "n", "mode": "bridge", "policy": null, "runtimeConfig": {
+    let config = json!({"cniVersion": "1.0.0", "name": "n", "mode": "bridge", "policy": null, "ipam": {"type": "static"}, "runtimeConfig": {
         "portMappings": [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "TCP", "HostIP": ""},
                          {"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "192.0.2.1"},
                          {"HostPort": 1, "ContainerPort": 2, "Protocol": null, "HostIP": "0.0.0.0"}, null],

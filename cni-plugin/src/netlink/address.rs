@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::{Rtnl, RtnlError};
 
@@ -55,4 +56,59 @@ impl Rtnl {
         };
         Ok(dump.complete()?.into_iter().filter_map(of_link).collect())
     }
+
+    /// Gives a link an address. Whether it is new: the link may have it.
+    pub(crate) fn add_address(
+        &mut self,
+        index: u32,
+        address: IpNet,
+        prefix: PrefixRoute,
+    ) -> Result<bool, RtnlError> {
+        let mut message = of_link(index, address);
+        // IPAM knows that nobody else has it: duplicate address detection would only make everybody wait.
+        let mut flags = match address {
+            IpNet::V4(_) => AddressFlags::empty(),
+            IpNet::V6(_) => AddressFlags::Nodad,
+        };
+        if prefix == PrefixRoute::None {
+            flags |= AddressFlags::Noprefixroute;
+        }
+        message.attributes.push(AddressAttribute::Flags(flags));
+        if let IpNet::V4(v4) = address
+            && v4.prefix_len() < 31
+        {
+            message.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
+        }
+        let add = RouteNetlinkMessage::NewAddress(message);
+        match self.change(add, NLM_F_CREATE | NLM_F_EXCL) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is(nix::errno::Errno::EEXIST) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes an address away again.
+    pub(crate) fn delete_address(&mut self, index: u32, address: IpNet) -> Result<(), RtnlError> {
+        self.change(RouteNetlinkMessage::DelAddress(of_link(index, address)), 0)
+    }
+}
+
+/// Whether the kernel makes a route for the prefix of an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PrefixRoute {
+    Made,
+    None,
+}
+
+fn of_link(index: u32, address: IpNet) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.index = index;
+    message.header.family = match address {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.prefix_len = address.prefix_len();
+    message.attributes.push(AddressAttribute::Local(address.addr()));
+    message.attributes.push(AddressAttribute::Address(address.addr()));
+    message
 }

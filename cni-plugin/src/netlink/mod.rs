@@ -3,6 +3,7 @@
 mod address;
 mod link;
 mod neighbour;
+mod redirect;
 mod route;
 
 use std::fmt;
@@ -20,8 +21,8 @@ use nix::sys::socket::{
 
 use crate::error::{CniError, Code};
 
-pub(crate) use address::Address;
-pub(crate) use link::Link;
+pub(crate) use address::{Address, PrefixRoute};
+pub(crate) use link::{Link, Mac, VethPeer};
 pub(crate) use neighbour::Neighbour;
 pub(crate) use route::Route;
 

@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+    RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -84,6 +86,56 @@ impl Route {
     }
 }
 
+/// The table that programs use where they say nothing.
+pub(crate) const MAIN_TABLE: u32 = 254;
+/// Scope of a route whose destinations are on the link.
+pub(crate) const SCOPE_LINK: u8 = 253;
+
+impl Route {
+    /// A route in the main table without attributes. Without a gateway its destinations are on the link.
+    pub(crate) fn new(dst: IpNet, gw: Option<IpAddr>) -> Self {
+        Self {
+            dst: dst.trunc(),
+            gw,
+            src: None,
+            onlink: false,
+            table: MAIN_TABLE,
+            priority: None,
+            scope: if gw.is_none() { SCOPE_LINK } else { 0 },
+            mtu: None,
+            advmss: None,
+            of_kernel: false,
+        }
+    }
+
+    fn to_message(&self, link: u32) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        let header = &mut message.header;
+        header.address_family = match self.dst {
+            IpNet::V4(_) => AddressFamily::Inet,
+            IpNet::V6(_) => AddressFamily::Inet6,
+        };
+        header.destination_prefix_length = self.dst.prefix_len();
+        header.protocol = RouteProtocol::Boot;
+        header.kind = RouteType::Unicast;
+        header.scope = RouteScope::from(self.scope);
+        header.flags.set(RouteFlags::Onlink, self.onlink);
+        let attributes = &mut message.attributes;
+        attributes.push(RouteAttribute::Table(self.table));
+        attributes.push(RouteAttribute::Destination(self.dst.addr().into()));
+        attributes.push(RouteAttribute::Oif(link));
+        attributes.extend(self.gw.map(|gw| RouteAttribute::Gateway(gw.into())));
+        attributes.extend(self.src.map(|src| RouteAttribute::PrefSource(src.into())));
+        attributes.extend(self.priority.map(RouteAttribute::Priority));
+        let mtu = self.mtu.map(RouteMetric::Mtu);
+        let metrics: Vec<_> = mtu.into_iter().chain(self.advmss.map(RouteMetric::Advmss)).collect();
+        if !metrics.is_empty() {
+            attributes.push(RouteAttribute::Metrics(metrics));
+        }
+        message
+    }
+}
+
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(address) => Some((*address).into()),
@@ -123,5 +175,11 @@ impl Rtnl {
             }
         }
         Ok(routes)
+    }
+
+    /// Adds a route through a link.
+    pub(crate) fn add_route(&mut self, link: u32, route: &Route) -> Result<(), RtnlError> {
+        let add = RouteNetlinkMessage::NewRoute(route.to_message(link));
+        self.change(add, NLM_F_CREATE | NLM_F_EXCL)
     }
 }

@@ -1,32 +1,37 @@
-//! ADD: chained, tell the runtime what the plugins before made, and pass their result on.
+//! ADD: the interface, the file that tells the runtime of it, and the result. Where one fails, nothing of it stays.
 
 use serde_json::Value;
 
+use crate::attach::{self, folder};
 use crate::call::Call;
-use crate::error::{CniError, Code};
-use crate::handoff::{Carrier, FORMAT, Handoff};
+use crate::error::CniError;
+use crate::handoff::{Carrier, FORMAT, Handoff, Tap};
 use crate::netns::Netns;
 use crate::result::{self, CniResult, Dns};
 use crate::survey::Survey;
-
-use super::{folder, require_chained};
+use crate::undo::Undo;
 
 /// The result.
 pub(crate) fn add(call: &Call) -> Result<Value, CniError> {
-    require_chained(call)?;
-    let raw = call.input.raw.get("prevResult").unwrap_or(&Value::Null);
-    let previous = call.input.prev_result()?.ok_or_else(|| {
-        let msg = "there is no prevResult: in mode packet another plugin comes first";
-        CniError::new(Code::InvalidConfig, msg)
-    })?;
     let netns = Netns::of_container(call.netns.as_deref().unwrap_or_default())?;
-    let survey = Survey::expect(&netns, &call.ifname)?;
-    folder(call).write(&handoff(call, &netns, &survey, &previous))?;
-    Ok(result::pass_on(raw, &previous, call.input.version))
+    let mut undo = Undo::default();
+    let made = attach::make(call, &netns, &mut undo)?;
+    folder(call).write(&handoff(call, &netns, &made.survey, &made.result, made.tap))?;
+    undo.forget();
+    Ok(match call.input.raw.get("prevResult").filter(|raw| !raw.is_null()) {
+        Some(raw) => result::pass_on(raw, &made.result, call.input.version),
+        None => made.result.to_json(call.input.version),
+    })
 }
 
 /// What the runtime is told.
-pub(super) fn handoff(call: &Call, netns: &Netns, survey: &Survey, result: &CniResult) -> Handoff {
+pub(super) fn handoff(
+    call: &Call,
+    netns: &Netns,
+    survey: &Survey,
+    result: &CniResult,
+    tap: Option<Tap>,
+) -> Handoff {
     Handoff {
         version: FORMAT,
         container_id: call.container_id.clone(),
@@ -34,7 +39,8 @@ pub(super) fn handoff(call: &Call, netns: &Netns, survey: &Survey, result: &CniR
         netns: netns.path().to_owned(),
         network: call.input.name.clone(),
         pod: pod(call),
-        mode: Carrier::Packet,
+        mode: if tap.is_some() { Carrier::Tap } else { Carrier::Packet },
+        tap,
         mac: survey.link.mac.clone(),
         mtu: survey.link.mtu,
         addresses: survey.handoff_addresses(),

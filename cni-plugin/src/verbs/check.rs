@@ -1,22 +1,23 @@
 //! CHECK: whether what ADD made is still there.
 
+use crate::attach::{self, folder};
 use crate::call::Call;
+use crate::config::Mode;
 use crate::error::{CniError, Code};
+use crate::handoff::Tap;
 use crate::netns::Netns;
 use crate::result::CniResult;
 use crate::survey::Survey;
 
-use super::{add, folder, require_chained};
+use super::add;
 
 /// Checks the interface, the addresses and routes of the result, and the hand-off file.
 pub(crate) fn check(call: &Call) -> Result<(), CniError> {
-    require_chained(call)?;
     let previous = call.input.prev_result()?.ok_or_else(|| {
         CniError::new(Code::InvalidConfig, "there is no prevResult: CHECK needs the result of ADD")
     })?;
     let netns = Netns::of_container(call.netns.as_deref().unwrap_or_default())?;
-    let survey = Survey::of(&netns, &call.ifname)?
-        .ok_or_else(|| changed(format!("the interface {} is gone", call.ifname)))?;
+    let survey = attach::check(call, &netns, &previous)?;
     check_result(call, &survey, &previous)?;
     check_handoff(call, &netns, &survey, &previous)
 }
@@ -63,7 +64,9 @@ fn check_handoff(
     let text = folder(call)
         .read(&call.container_id, &call.ifname)?
         .ok_or_else(|| changed(format!("the hand-off file {} is gone", path.display())))?;
-    let expected = serde_json::to_value(add::handoff(call, netns, survey, result))
+    let tap = call.runtime.wants_tap(&call.settings) || call.settings.mode == Mode::TapBridge;
+    let tap = tap.then(|| Tap { name: call.key().tap(), netns: None });
+    let expected = serde_json::to_value(add::handoff(call, netns, survey, result, tap))
         .map_err(|e| CniError::new(Code::Internal, "cannot write a hand-off file").because(e))?;
     let found: serde_json::Value = serde_json::from_slice(&text).map_err(|e| {
         changed(format!("the hand-off file {} is damaged", path.display())).because(e)

@@ -79,6 +79,25 @@ impl Node {
         Self::prepared("true")
     }
 
+    /// A node at 192.0.2.1 and 2001:db8::1, and a neighbour outside at 192.0.2.2 and 2001:db8::2 that knows no pod.
+    pub fn with_outside() -> (Self, Netns) {
+        let outside = Netns::new();
+        let node = Self::prepared(&format!(
+            "ip link add up0 type veth peer name up0 netns {} && ip link set up0 up
+             ip addr add 192.0.2.1/24 dev up0 && ip addr add 2001:db8::1/64 dev up0 nodad",
+            outside.0
+        ));
+        outside.sh("ip addr add 192.0.2.2/24 dev up0; ip addr add 2001:db8::2/64 dev up0 nodad; ip link set up0 up");
+        (node, outside)
+    }
+
+    /// A file in the node's folder.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.scratch.join(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
     /// Where hand-off files are.
     pub fn handoff_dir(&self) -> PathBuf {
         self.scratch.join("handoff")
@@ -120,13 +139,13 @@ impl Node {
         );
         add("rule", &self.netns.sh("nft list ruleset | grep netcell || true"));
         let files = format!(
-            "find {} -mindepth 1 -not -name lock -not -name 'last_reserved_ip.*'",
+            "find {} -mindepth 1 -not -name lock -not -name .lock -not -name 'last_reserved_ip.*'",
             self.scratch.display()
         );
         add(
             "file",
             &sh(&format!(
-                "{files} -not -type d; ls -A {} 2>/dev/null || true",
+                "{files} -not -type d; ls {} 2>/dev/null || true",
                 self.handoff_dir().display()
             )),
         );
@@ -241,6 +260,35 @@ impl Answer {
         );
         assert!(self.json["cniVersion"].is_string(), "{what}: {:#}", self.json);
         self.json["code"].as_u64().unwrap_or_else(|| panic!("{what}: no code: {:#}", self.json))
+    }
+}
+
+/// A process that ends with the test.
+pub struct Server(std::process::Child);
+
+impl Server {
+    /// Starts a program in a namespace and waits until somebody listens there on a TCP port.
+    pub fn start(netns: &Netns, program: &[&str], port: u16) -> Self {
+        let child = Command::new("nsenter")
+            .arg(format!("--net={}", netns.path()))
+            .args(program)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a server");
+        let server = Self(child);
+        let listens = format!(
+            "for i in $(seq 600); do ss -Hltn 'sport = :{port}' | grep -q . && exit; sleep 0.05; done; exit 1"
+        );
+        netns.sh(&listens);
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -5,3 +5,6 @@
 mod bad_input;
 mod chained;
 mod harness;
+mod main_modes;
+mod ports;
+mod tap;
