@@ -31,9 +31,11 @@ impl Plan {
         for ip in &result.ips {
             let gateway = expect_gateway(ip)?;
             plan.addresses.push((ip.address, PrefixRoute::None));
-            plan.routes.push(netlink::Route::new(gateway.into(), None));
+            let src = Some(ip.address.addr());
+            let route = |dst, gw| netlink::Route { src, ..netlink::Route::new(dst, gw) };
+            plan.routes.push(route(gateway.into(), None));
             if ip.address.prefix_len() < ip.address.max_prefix_len() {
-                plan.routes.push(netlink::Route::new(ip.address, Some(gateway)));
+                plan.routes.push(route(ip.address, Some(gateway)));
             }
         }
         plan.routes.extend(result.routes.iter().map(|r| route(r, result)));

@@ -29,7 +29,7 @@ fn ours(node: &Node, mode: &str, fields: Value) -> Value {
 
 /// What a pod's eth0 has, without hardware addresses.
 fn inside(pod: &Netns) -> String {
-    pod.sh("ip -o addr show dev eth0 scope global | sed 's/.*inet/inet/; s/valid_lft.*//; s/nodad *//; s/ *$//'; ip route; ip -6 route | grep -v fe80
+    pod.sh("ip -o addr show dev eth0 scope global | sed 's/.*inet/inet/; s/valid_lft.*//; s/nodad *//; s/noprefixroute *//; s/ *$//'; ip route; ip -6 route | grep -v fe80
             ip -o link show eth0 | grep -o 'mtu [0-9]*'")
 }
 
