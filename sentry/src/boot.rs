@@ -130,9 +130,10 @@ pub fn boot(config: SandboxConfig) -> Result<Sandbox, BootError> {
     });
     let capture = match &config.network {
         Network::Tap(tap) => tap.capture.clone(),
+        Network::Namespace(namespace) => namespace.capture.clone(),
         Network::Loopback => None,
     };
-    let net = network::make(config.network, clock)?;
+    let net = network::make(config.network, clock, log.clone())?;
     if let Some(path) = capture {
         let file = capture::create(&path).map_err(CaptureStart::from)?;
         net.capture((file, &path), &[], &kernel)?;

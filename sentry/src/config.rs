@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use netstack_host::netns::take::Rules;
 use platform::Platform;
 use sentry_fs::host::View;
 use sentry_kernel::log::Level;
@@ -75,6 +76,23 @@ pub enum Network {
     Loopback,
     /// A TAP device of the host.
     Tap(TapNetwork),
+    /// The interfaces of a network namespace of the host.
+    Namespace(NamespaceNetwork),
+}
+
+/// A network namespace of the host, read when the sandbox boots and followed from then on: its Ethernet interfaces are taken by
+/// packet sockets and stand inside as there, with their names, numbers, addresses, routes, rules, neighbours and settings. They stay
+/// there too, but the host's stack hears nothing on them while the sandbox runs.
+#[derive(Default)]
+pub struct NamespaceNetwork {
+    /// The namespace (/proc/PID/ns/net, /run/netns/NAME); `None` is that of this process.
+    pub namespace: Option<OwnedFd>,
+    /// What becomes of rules of nftables, iptables and tc in it, which the stack cannot honour.
+    pub rules: Rules,
+    /// Where to write every frame of the interfaces that are there at the start.
+    pub capture: Option<PathBuf>,
+    /// Faults on all links.
+    pub faults: Option<Faults>,
 }
 
 /// A network over a TAP device.

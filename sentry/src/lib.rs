@@ -13,7 +13,8 @@ mod vdso;
 
 pub use boot::{BootError, Outcome, Remote, RunningCapture, Sandbox, boot};
 pub use config::{
-    Faults, Image, Network, Process, SandboxConfig, Stdio, TapNetwork, Volume, Writes,
+    Faults, Image, NamespaceNetwork, Network, Process, Rules, SandboxConfig, Stdio, TapNetwork,
+    Volume, Writes,
 };
 pub use host::Logger;
 pub use netstack_host::tap::TapError;

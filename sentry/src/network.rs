@@ -1,4 +1,5 @@
-//! The sandbox's network from its configuration: loopback, and where asked a TAP device whose other end is the host.
+//! The sandbox's network from its configuration: loopback, and where asked a TAP device whose other end is the host,
+//! or the interfaces of a network namespace of the host.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,13 +8,18 @@ use std::time::Duration;
 use netstack::ip::IpCidr;
 use netstack::link::MacAddr;
 use netstack::link::fault::{FaultLink, Faults};
-use netstack_host::device::Offloading;
+use netstack_host::device::{Device, Offloading};
+use netstack_host::netns::{self, Namespace, Taking};
+use netstack_host::packet::PacketDevice;
 use netstack_host::tap::{Tap, TapConfig};
+use sentry_kernel::log::Log;
 use sentry_kernel::time::Clock;
-use sentry_net::netns::{Loopback, NetConfig, NetNamespace, NicLink, NicSetup, RouteSetup};
+use sentry_net::netns::{
+    Loopback, NetConfig, NetError, NetNamespace, NicLink, NicSetup, RouteSetup,
+};
 
 use crate::boot::BootError;
-use crate::config::{self, Network, TapNetwork};
+use crate::config::{self, NamespaceNetwork, Network, TapNetwork};
 
 /// MTU of the TAP device in bytes.
 const MTU: u32 = 1500;
@@ -26,6 +32,7 @@ const REORDER_DELAY: Duration = Duration::from_millis(2);
 pub(crate) fn make(
     network: Network,
     clock: Arc<dyn Clock>,
+    log: Arc<dyn Log>,
 ) -> Result<Arc<NetNamespace>, BootError> {
     let mut seed = [0; 32];
     platform::host::random::fill(&mut seed).map_err(|_| BootError::Step {
@@ -34,10 +41,44 @@ pub(crate) fn make(
     })?;
     let mut config =
         NetConfig { loopback: Loopback::Up, nics: Vec::new(), routes: Vec::new(), seed, clock };
-    if let Network::Tap(tap) = network {
-        add_tap(&mut config, tap)?;
+    match network {
+        Network::Loopback => Ok(NetNamespace::new(config)?),
+        Network::Tap(tap) => {
+            add_tap(&mut config, tap)?;
+            Ok(NetNamespace::new(config)?)
+        }
+        Network::Namespace(namespace) => {
+            let net = NetNamespace::new(config)?;
+            mirror(&net, namespace, log)?;
+            Ok(net)
+        }
     }
-    Ok(NetNamespace::new(config)?)
+}
+
+/// Takes a namespace of the host, makes the stack like it and keeps it so.
+fn mirror(
+    net: &Arc<NetNamespace>,
+    network: NamespaceNetwork,
+    log: Arc<dyn Log>,
+) -> Result<(), BootError> {
+    let namespace = network.namespace.map_or_else(Namespace::own, Namespace::of);
+    let taking = Taking {
+        offloading: offloading(network.faults.as_ref()),
+        rules: network.rules,
+        ..Taking::default()
+    };
+    let taken = netns::take::take(&namespace, taking).map_err(NetError::Host)?;
+    let faults = network.faults;
+    let wrap = move |device: &Arc<PacketDevice>| match faults {
+        None => NicLink::Device(device.clone()),
+        Some(faults) => with_faults(device.clone(), faults),
+    };
+    Ok(net.mirror(taken, Box::new(wrap), log)?)
+}
+
+/// A fault hits a frame, and a frame shall be what a wire carries.
+fn offloading(faults: Option<&config::Faults>) -> Offloading {
+    if faults.is_some() { Offloading::None } else { Offloading::Full }
 }
 
 fn add_tap(config: &mut NetConfig, network: TapNetwork) -> Result<(), BootError> {
@@ -68,8 +109,7 @@ fn add_tap(config: &mut NetConfig, network: TapNetwork) -> Result<(), BootError>
         name: network.device.unwrap_or(default.name),
         host_addresses,
         mtu: MTU,
-        // A fault hits a frame, and a frame shall be what a wire carries.
-        offloading: if network.faults.is_some() { Offloading::None } else { Offloading::Full },
+        offloading: offloading(network.faults.as_ref()),
     })?;
     let link = match network.faults {
         None => NicLink::Device(tap),
@@ -85,7 +125,7 @@ fn add_tap(config: &mut NetConfig, network: TapNetwork) -> Result<(), BootError>
     Ok(())
 }
 
-fn with_faults(tap: Arc<Tap>, asked: config::Faults) -> NicLink {
+fn with_faults(device: Arc<dyn Device>, asked: config::Faults) -> NicLink {
     let faults = Faults {
         loss_ppm: asked.loss_ppm,
         reorder_ppm: asked.reorder_ppm,
@@ -96,8 +136,8 @@ fn with_faults(tap: Arc<Tap>, asked: config::Faults) -> NicLink {
     };
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&asked.seed.to_le_bytes());
-    let link = FaultLink::new(tap.clone(), faults, faults, &seed);
-    NicLink::Wrapped(tap, Arc::new(link))
+    let link = FaultLink::new(device.clone(), faults, faults, &seed);
+    NicLink::Wrapped(device, Arc::new(link))
 }
 
 /// A locally administered unicast address.

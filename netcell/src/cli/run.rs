@@ -16,6 +16,7 @@ Examples:
   netcell run --rootfs / -- make -j2                  with all of the host's files to read
   netcell run --volume $PWD/out:/out -- ./build.sh    what lands in /out is kept
   netcell run --strace -- ls /                        every system call, decoded, on standard error
+  netcell run --net packet:web -- nginx               on the network namespace web, in place of the host's stack
   netcell run --net tap:nc0 --ip 10.9.0.2/24 --gateway 10.9.0.1 --capture t.pcapng -- curl http://10.9.0.1/
 
 Exit status: the program's own; 128+N where signal N ended it; 127 not found; 126 not executable; 125 a failure of netcell.";
@@ -24,9 +25,13 @@ Exit status: the program's own; 128+N where signal N ended it; 127 not found; 12
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// Network: none (loopback only) or tap[:NAME], a TAP device made (or opened) on the host
-    #[arg(long, value_name = "none|tap[:NAME]", default_value = "none")]
+    /// Network: none (loopback only); tap[:NAME], a TAP device made (or opened) on the host; packet[:NETNS], the interfaces,
+    /// addresses and routes of a network namespace, by its name (ip netns) or path; without one that in which netcell is run
+    #[arg(long, value_name = "none|tap[:NAME]|packet[:NETNS]", default_value = "none")]
     pub net: Net,
+    /// With --net packet: go on where rules of nftables, iptables or tc in the namespace will have no effect
+    #[arg(long)]
+    pub ignore_host_rules: bool,
     /// Address of the sandbox, IPv4 or IPv6; may be given twice. The host's side of the device gets the gateway's address
     #[arg(long, value_name = "CIDR")]
     pub ip: Vec<Cidr>,
@@ -96,7 +101,12 @@ pub enum Net {
     None,
     /// A TAP device of this name, or one that the host names.
     Tap(Option<String>),
+    /// The network namespace behind this path, or that of this process.
+    Packet(Option<PathBuf>),
 }
+
+/// Where ip(8) keeps namespaces by their names.
+const NETNS: &str = "/run/netns";
 
 impl FromStr for Net {
     type Err = String;
@@ -112,7 +122,15 @@ impl FromStr for Net {
             Some(("tap", name)) => Err(format!(
                 "'{name}' is no name for a device: 1 to 15 characters without / and spaces"
             )),
-            _ => Err("expected none, tap or tap:NAME".to_owned()),
+            None if s == "packet" => Ok(Self::Packet(None)),
+            Some(("packet", path)) if path.starts_with('/') => Ok(Self::Packet(Some(path.into()))),
+            Some(("packet", name)) if !name.is_empty() && !name.contains('/') && name != ".." => {
+                Ok(Self::Packet(Some(PathBuf::from(NETNS).join(name))))
+            }
+            Some(("packet", name)) => Err(format!(
+                "'{name}' is neither the name of a network namespace nor a path from /"
+            )),
+            _ => Err("expected none, tap, tap:NAME, packet or packet:NETNS".to_owned()),
         }
     }
 }
@@ -274,6 +292,10 @@ mod tests {
     #[test]
     fn arguments_parse_or_say_why() {
         assert_eq!("tap:nc0".parse(), Ok(Net::Tap(Some("nc0".into()))));
+        assert_eq!("packet:web".parse(), Ok(Net::Packet(Some("/run/netns/web".into()))));
+        let path = "/proc/7/ns/net";
+        assert_eq!(format!("packet:{path}").parse(), Ok(Net::Packet(Some(path.into()))));
+        assert!("packet:../x".parse::<Net>().is_err() && "packet:".parse::<Net>().is_err());
         assert!("tap:a-name-that-is-too-long".parse::<Net>().is_err());
         assert!("10.0.0.1/33".parse::<Cidr>().is_err());
         assert_eq!("fd00::2/64".parse::<Cidr>().map(|c| c.prefix), Ok(64));

@@ -14,8 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use sentry::{
-    BootError, Faults, Level, Network, Outcome, Process, SandboxConfig, Stdio, TapNetwork, Volume,
-    Writes,
+    BootError, Faults, Level, NamespaceNetwork, Network, Outcome, Process, Rules, SandboxConfig,
+    Stdio, TapNetwork, Volume, Writes,
 };
 
 use crate::cli::run::{LogLevel, Net, RunArgs};
@@ -151,18 +151,40 @@ fn configure(
 }
 
 fn network(args: &RunArgs) -> Result<Network> {
-    let Net::Tap(device) = &args.net else {
-        let needs_tap = [
-            (!args.ip.is_empty(), "--ip"),
-            (!args.gateway.is_empty(), "--gateway"),
-            (args.capture.is_some(), "--capture"),
-            (args.fault.is_some(), "--fault"),
-        ];
-        if let Some((_, flag)) = needs_tap.iter().find(|(given, _)| *given) {
-            bail!("{flag} needs a network: add --net tap");
-        }
-        return Ok(Network::Loopback);
+    let of_tap = [(!args.ip.is_empty(), "--ip"), (!args.gateway.is_empty(), "--gateway")];
+    let of_any = [(args.capture.is_some(), "--capture"), (args.fault.is_some(), "--fault")];
+    let given = |flags: &[(bool, &'static str)]| {
+        flags.iter().find(|(given, _)| *given).map(|(_, flag)| *flag)
     };
+    if args.ignore_host_rules && !matches!(args.net, Net::Packet(_)) {
+        bail!("--ignore-host-rules needs --net packet");
+    }
+    match &args.net {
+        Net::None => match given(&of_tap).or(given(&of_any)) {
+            Some(flag) => bail!("{flag} needs a network: add --net tap"),
+            None => Ok(Network::Loopback),
+        },
+        Net::Tap(device) => Ok(Network::Tap(tap_network(args, device.clone()))),
+        Net::Packet(path) => match given(&of_tap) {
+            Some(flag) => {
+                bail!("{flag} has no place with --net packet: the namespace has addresses")
+            }
+            None => namespace_network(args, path.as_deref()).map(Network::Namespace),
+        },
+    }
+}
+
+fn faults(args: &RunArgs) -> Option<Faults> {
+    args.fault.map(|fault| Faults {
+        loss_ppm: fault.loss_ppm,
+        reorder_ppm: fault.reorder_ppm,
+        duplicate_ppm: fault.duplicate_ppm,
+        corrupt_ppm: fault.corrupt_ppm,
+        seed: fault.seed,
+    })
+}
+
+fn tap_network(args: &RunArgs, device: Option<String>) -> TapNetwork {
     let mut addresses: Vec<(IpAddr, u8)> =
         args.ip.iter().map(|cidr| (cidr.address, cidr.prefix)).collect();
     let mut gateways = args.gateway.clone();
@@ -171,20 +193,21 @@ fn network(args: &RunArgs) -> Result<Network> {
         addresses.push((address.into(), prefix));
         gateways.push(gateway.into());
     }
-    let faults = args.fault.map(|fault| Faults {
-        loss_ppm: fault.loss_ppm,
-        reorder_ppm: fault.reorder_ppm,
-        duplicate_ppm: fault.duplicate_ppm,
-        corrupt_ppm: fault.corrupt_ppm,
-        seed: fault.seed,
-    });
-    Ok(Network::Tap(TapNetwork {
-        device: device.clone(),
-        addresses,
-        gateways,
+    TapNetwork { device, addresses, gateways, capture: args.capture.clone(), faults: faults(args) }
+}
+
+fn namespace_network(args: &RunArgs, path: Option<&Path>) -> Result<NamespaceNetwork> {
+    let open = |path: &Path| -> Result<OwnedFd> {
+        let file = File::open(path)
+            .with_context(|| format!("cannot open the network namespace {}", path.display()))?;
+        Ok(file.into())
+    };
+    Ok(NamespaceNetwork {
+        namespace: path.map(open).transpose()?,
+        rules: if args.ignore_host_rules { Rules::Ignore } else { Rules::Refuse },
         capture: args.capture.clone(),
-        faults,
-    }))
+        faults: faults(args),
+    })
 }
 
 /// A clean environment: the search path, a home, the terminal's type, and what was asked for.

@@ -6,6 +6,7 @@ mod harness;
 mod linux_files;
 mod linux_tasks;
 mod network;
+mod packet;
 mod programs;
 mod sockets;
 mod sockopt;

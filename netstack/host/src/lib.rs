@@ -1,10 +1,12 @@
 //! The stack's drivers on Linux: TAP devices, packet sockets, the loop that feeds them, captures. It must not know any program, task or system call.
 //!
-//! With platform this is the only room with `unsafe`: the ioctls of [`tap`] and the socket options of [`packet`]. Everything else goes through safe wrappers.
+//! With platform this is the only room with `unsafe`: the ioctls of [`tap`], the socket options of [`packet`] and of [`netns::foreign`]. Everything else goes through safe wrappers.
 
 pub mod capture;
 pub mod device;
 pub mod driver;
+mod netlink;
+pub mod netns;
 pub mod packet;
 pub mod pcapng;
 pub mod rtnetlink;

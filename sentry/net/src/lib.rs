@@ -6,6 +6,7 @@ pub mod errno;
 pub mod identity;
 pub mod inet;
 mod ioctl;
+pub mod mirror;
 pub mod netlink;
 pub mod netns;
 mod owners;

@@ -18,15 +18,18 @@ use netstack::time::Instant;
 use netstack_host::capture::{Capture, CaptureError};
 use netstack_host::device::Device;
 use netstack_host::driver::{Driver, Feed};
+use netstack_host::netns::{Following, TakeError, Taken};
 use parking_lot::Mutex;
 use sentry_abi::socket::SO_SNDBUF;
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::kernel::Kernel;
+use sentry_kernel::log::Log;
 use sentry_kernel::socket::SocketFamily;
 use sentry_kernel::time::Clock;
 
 use crate::identity::Registry;
 use crate::inet::{InetFamily, InetSocket};
+use crate::mirror::{self, Wrap};
 use crate::netlink::{Bus, NetlinkFamily};
 use crate::owners::Owners;
 use crate::packet::{FrameSocket, PacketFamily};
@@ -136,6 +139,9 @@ pub enum NetError {
         /// The name.
         name: String,
     },
+    /// A network namespace of the host.
+    #[error(transparent)]
+    Host(#[from] TakeError),
     /// The driver's thread.
     #[error("cannot start the network driver: {0}")]
     Driver(#[source] io::Error),
@@ -158,6 +164,8 @@ pub struct NetNamespace {
     clock: Arc<dyn Clock>,
     captures: Mutex<Vec<Arc<Capture>>>,
     driver: Mutex<Option<Driver>>,
+    /// The namespace of the host that it is like.
+    following: Mutex<Option<Following>>,
     /// The internet sockets, for listings.
     sockets: Registry<InetSocket>,
     /// The local sockets, for listings.
@@ -245,50 +253,90 @@ impl NetNamespace {
                 Arc::new(NullLink),
             )?;
         }
-        let mut names = HashMap::new();
-        let mut feeds = Vec::new();
-        // The operator chose these links and addresses: they are used at once, and nobody is asked whether he has them (as
-        // `ip addr add … nodad`). What comes later follows the default again.
-        let detections = edit_dad(&stack, 0);
-        for nic in config.nics {
-            let (link, device): (Arc<dyn Link>, _) = match nic.link {
-                NicLink::Device(device) => (device.clone(), Some(device)),
-                NicLink::Wrapped(device, link) => (link, Some(device)),
-                NicLink::Other(link) => (link, None),
-            };
-            let id = add_nic(&stack, &nic.name, NicKind::Ethernet, nic.mac, nic.mtu, link)?;
-            feeds.extend(device.map(|device| Feed { nic: id, device }));
-            for address in nic.addresses {
-                let name = nic.name.clone();
-                stack.add_address(id, address).map_err(|source| NetError::Address {
-                    address,
-                    name,
-                    source,
-                })?;
-            }
-            names.insert(nic.name, id);
-        }
-        edit_dad(&stack, detections);
-        for route in config.routes {
-            add_route(&stack, &names, route)?;
-        }
         let clock = config.clock;
         tell_time(&stack, &*clock);
         let driver_clock = clock.clone();
-        let driver = Driver::start(stack.clone(), feeds, Arc::new(move || now_of(&*driver_clock)))
-            .map_err(NetError::Driver)?;
-        let driver = Mutex::new(Some(driver));
-        Ok(Arc::new(NetNamespace {
+        let clock_of = Arc::new(move || now_of(&*driver_clock));
+        let driver =
+            Driver::start(stack.clone(), Vec::new(), clock_of).map_err(NetError::Driver)?;
+        let net = Arc::new(NetNamespace {
             stack,
             clock,
             captures: Mutex::default(),
-            driver,
+            driver: Mutex::new(Some(driver)),
+            following: Mutex::default(),
             sockets: Registry::default(),
             limits: Limits::default(),
             local_sockets: Registry::default(),
             packet_sockets: Registry::default(),
             netlink: Arc::default(),
-        }))
+        });
+        let stack = net.stack();
+        let mut names = HashMap::new();
+        // The operator chose these links and addresses: they are used at once, and nobody is asked whether he has them (as
+        // `ip addr add … nodad`). What comes later follows the default again.
+        let detections = edit_dad(stack, 0);
+        for nic in config.nics {
+            let name = nic.name.clone();
+            let id = net.add_device(None, nic)?;
+            names.insert(name, id);
+        }
+        edit_dad(stack, detections);
+        for route in config.routes {
+            add_route(stack, &names, route)?;
+        }
+        Ok(net)
+    }
+
+    /// Makes an interface of a device, with a number where one is wanted, and lets the driver read it.
+    pub(crate) fn add_device(
+        &self,
+        wanted: Option<NicId>,
+        nic: NicSetup,
+    ) -> Result<NicId, NetError> {
+        let (link, device): (Arc<dyn Link>, _) = match nic.link {
+            NicLink::Device(device) => (device.clone(), Some(device)),
+            NicLink::Wrapped(device, link) => (link, Some(device)),
+            NicLink::Other(link) => (link, None),
+        };
+        let kind = NicKind::Ethernet;
+        let (name, mac, mtu) = (nic.name.clone(), nic.mac, nic.mtu);
+        let config = NicConfig { name, kind, mac, mtu, link };
+        let added = match wanted {
+            None => self.stack.add_nic(config),
+            Some(number) => self.stack.add_numbered_nic(number, config),
+        };
+        let name = nic.name;
+        let id = added.map_err(|source| NetError::Nic { name: name.clone(), source })?;
+        for address in nic.addresses {
+            let added = self.stack.add_address(id, address);
+            let name = name.clone();
+            added.map_err(|source| NetError::Address { address, name, source })?;
+        }
+        if let (Some(device), Some(driver)) = (device, &*self.driver.lock()) {
+            driver.attach(Feed { nic: id, device });
+        }
+        Ok(id)
+    }
+
+    /// Takes an interface away, which may be gone.
+    pub(crate) fn remove_device(&self, nic: NicId) {
+        if let Some(driver) = &*self.driver.lock() {
+            driver.detach(nic);
+        }
+        let _ = self.stack.remove_nic(nic);
+    }
+
+    /// Makes it like a network namespace of the host, and keeps it so.
+    pub fn mirror(
+        self: &Arc<Self>,
+        taken: Taken,
+        wrap: Wrap,
+        log: Arc<dyn Log>,
+    ) -> Result<(), NetError> {
+        let following = mirror::start(self, taken, wrap, log)?;
+        *self.following.lock() = Some(following);
+        Ok(())
     }
 
     /// Its stack.
@@ -409,6 +457,7 @@ impl NetNamespace {
 
     /// Ends it: stops the driver and completes the captures. Errors: those of the first capture that has any.
     pub fn stop(&self) -> Result<(), CaptureError> {
+        drop(self.following.lock().take());
         drop(self.driver.lock().take());
         self.stack.clear_taps();
         let captures = std::mem::take(&mut *self.captures.lock());

@@ -284,6 +284,20 @@ fn interfaces_addresses_and_routes_come_and_go_together() {
     // As on Linux, an interface without an IPv4 address has no IPv4 route.
     assert_eq!(v4(&stack), Vec::<String>::new());
     assert_eq!(stack.remove_address(eth, cidr("10.0.0.2/24")), Err(AddressError::NotFound));
+    let numbered = |id, name| {
+        let config = nic(name, NicKind::Ethernet, Arc::new(NullLink));
+        stack.add_numbered_nic(NicId(id), config)
+    };
+    assert_eq!(numbered(eth.0, "eth1"), Err(NicError::NumberTaken));
+    assert_eq!(numbered(0, "eth1"), Err(NicError::NumberTaken));
+    assert_eq!(numbered(u32::MAX, "eth1"), Err(NicError::NumberTaken));
+    assert_eq!(numbered(300, "eth1"), Ok(NicId(300)));
+    assert_eq!(numbered(7, "eth2"), Ok(NicId(7)));
+    let next = stack.add_nic(nic("eth3", NicKind::Ethernet, Arc::new(NullLink)));
+    assert_eq!(next, Ok(NicId(301)));
+    for id in [7, 300, 301] {
+        stack.remove_nic(NicId(id)).unwrap();
+    }
     stack.remove_nic(eth).unwrap();
     assert_eq!(stack.nics().len(), 1);
     assert!(stack.routes().iter().all(|route| !route.uses(eth)));

@@ -53,6 +53,9 @@ pub enum NicError {
     /// Another interface has the name (EEXIST).
     #[error("the interface name is taken")]
     NameTaken,
+    /// Another interface has the number, or it is 0 or the largest (EBUSY).
+    #[error("the interface number is taken")]
+    NumberTaken,
     /// There is a loopback interface already (EEXIST).
     #[error("there is a loopback interface already")]
     LoopbackTaken,
@@ -130,6 +133,15 @@ impl Stack {
 
     /// Adds an interface, up.
     pub fn add_nic(&self, config: NicConfig) -> Result<NicId, NicError> {
+        self.add_nic_as(config, None)
+    }
+
+    /// Adds an interface, up, with a number of the caller's choice (`ip link add ... index`).
+    pub fn add_numbered_nic(&self, id: NicId, config: NicConfig) -> Result<NicId, NicError> {
+        self.add_nic_as(config, Some(id))
+    }
+
+    fn add_nic_as(&self, config: NicConfig, wanted: Option<NicId>) -> Result<NicId, NicError> {
         check_name(&config.name)?;
         if !(MIN_MTU..=MAX_MTU).contains(&config.mtu) {
             return Err(NicError::Mtu);
@@ -146,8 +158,12 @@ impl Stack {
             if loopback && topology.loopback.is_some() {
                 return Err(NicError::LoopbackTaken);
             }
-            let id = NicId(topology.next_id);
-            topology.next_id = topology.next_id.checked_add(1).ok_or(NicError::Name)?;
+            let id = wanted.unwrap_or(NicId(topology.next_id));
+            if id == NicId(0) || topology.nic(id).is_some() {
+                return Err(NicError::NumberTaken);
+            }
+            let next = id.0.checked_add(1).ok_or(NicError::NumberTaken)?;
+            topology.next_id = topology.next_id.max(next);
             let rng = Rng::new(&self.shared.seed, 1000 + u64::from(id.0));
             let link = (config.link, self.hasher.clone(), rng);
             let nic = Arc::new(Nic::new(id, config.name, config.kind, mac, config.mtu, link));

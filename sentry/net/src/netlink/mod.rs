@@ -5,6 +5,7 @@ mod build;
 mod bus;
 mod diag;
 mod generic;
+pub(crate) mod host;
 mod notify;
 mod options;
 mod parse;

@@ -161,13 +161,15 @@ fn lifetimes(
 }
 
 /// A request's address with its interface.
-struct Named {
-    address: Address,
-    nic: NicInfo,
+pub struct Named {
+    /// The address.
+    pub address: Address,
+    /// Its interface.
+    pub nic: NicInfo,
 }
 
 /// rtm_to_ifaddr and extract_addr. Errors: EINVAL, ENODEV.
-fn named(cx: &Context<'_>, request: &Request<'_>) -> Result<Named, Refusal> {
+pub fn named(cx: &Context<'_>, request: &Request<'_>) -> Result<Named, Refusal> {
     let fixed: IfAddrMsg = request.fixed()?;
     let attributes = request.attributes::<IfAddrMsg>(POLICY, Strictness::Liberal)?;
     let v4 = i32::from(fixed.family) == AF_INET;

@@ -101,14 +101,19 @@ pub fn all(cx: &Context<'_>, request: &Request<'_>, dump: &mut Dump) -> Result<(
 }
 
 /// The address and interface that a request names.
-struct Named<'a> {
-    fixed: NdMsg,
-    attributes: Attributes<'a>,
-    address: IpAddr,
-    nic: NicInfo,
+pub struct Named<'a> {
+    /// The fixed part.
+    pub fixed: NdMsg,
+    /// The rest.
+    pub attributes: Attributes<'a>,
+    /// Whose neighbour it is about.
+    pub address: IpAddr,
+    /// On which link.
+    pub nic: NicInfo,
 }
 
-fn named<'a>(cx: &Context<'_>, request: &Request<'a>) -> Result<Named<'a>, Refusal> {
+/// The address and interface that a request names. Errors: EAFNOSUPPORT, EINVAL, ENODEV.
+pub fn named<'a>(cx: &Context<'_>, request: &Request<'a>) -> Result<Named<'a>, Refusal> {
     let fixed: NdMsg = request.fixed()?;
     if !matches!(request.family(), AF_INET | AF_INET6) {
         return Err(Errno::EAFNOSUPPORT.into());

@@ -391,7 +391,7 @@ fn metrics(attributes: &Attributes<'_>) -> Result<Metrics, Refusal> {
 }
 
 /// rtm_to_fib_config, rtm_to_fib6_config. Errors: EINVAL, EOPNOTSUPP, ENOENT.
-fn route(cx: &Context<'_>, request: &Request<'_>, family: i32) -> Result<Route, Refusal> {
+pub fn route(cx: &Context<'_>, request: &Request<'_>, family: i32) -> Result<Route, Refusal> {
     let fixed: RtMsg = request.fixed()?;
     let attributes = request.attributes::<RtMsg>(POLICY, Strictness::Liberal)?;
     let bits = if family == AF_INET { 32 } else { 128 };

@@ -180,7 +180,7 @@ fn name(attributes: &Attributes<'_>, kind: u16) -> Option<String> {
 }
 
 /// What a request says of a rule (fib_nl2rule). Errors: EINVAL, EAFNOSUPPORT, EOPNOTSUPP.
-fn rule<'a>(request: &Request<'a>) -> Result<(Rule, Attributes<'a>, FibRuleHdr), Refusal> {
+pub fn rule<'a>(request: &Request<'a>) -> Result<(Rule, Attributes<'a>, FibRuleHdr), Refusal> {
     let fixed: FibRuleHdr = request.fixed()?;
     let family = match request.family() {
         AF_INET => Family::V4,
