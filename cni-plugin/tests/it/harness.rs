@@ -264,19 +264,25 @@ impl Answer {
 }
 
 /// A process that ends with the test.
-pub struct Server(std::process::Child);
+pub struct Process(std::process::Child);
 
-impl Server {
-    /// Starts a program in a namespace and waits until somebody listens there on a TCP port.
-    pub fn start(netns: &Netns, program: &[&str], port: u16) -> Self {
+impl Process {
+    /// Starts a program in a namespace.
+    pub fn start(netns: &Netns, program: &[&str]) -> Self {
         let child = Command::new("nsenter")
             .arg(format!("--net={}", netns.path()))
             .args(program)
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("a server");
-        let server = Self(child);
+            .expect("nsenter");
+        Self(child)
+    }
+
+    /// Starts a server and waits until somebody listens there on a TCP port.
+    pub fn serve(netns: &Netns, program: &[&str], port: u16) -> Self {
+        let server = Self::start(netns, program);
         let listens = format!(
             "for i in $(seq 600); do ss -Hltn 'sport = :{port}' | grep -q . && exit; sleep 0.05; done; exit 1"
         );
@@ -285,7 +291,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

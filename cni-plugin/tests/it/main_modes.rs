@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, List, Netns, Node, Pod};
+use crate::harness::{Call, List, Netns, Node, Pod, Process};
 
 /// Addresses of both families, and default routes of both.
 fn both_families(node: &Node) -> Value {
@@ -357,4 +357,47 @@ fn status_names_the_missing_ipam() {
         "{}",
         answer.json
     );
+}
+
+/// dhcp asks over the pod's interface, which must be up by then; its daemon keeps the lease.
+#[test]
+fn addresses_by_dhcp() {
+    let node = Node::prepared(
+        "ip link add netcell0 type bridge; ip link set netcell0 up; ip addr add 10.88.0.1/24 dev netcell0",
+    );
+    let socket = node.file("dhcp.sock", "");
+    std::fs::remove_file(&socket).expect("a name");
+    let socket = socket.to_string_lossy().into_owned();
+    let _daemon =
+        Process::start(&node.netns, &["/usr/lib/cni/dhcp", "daemon", "-socketpath", &socket]);
+    let leases = node.file("leases", "");
+    let leases = format!("--dhcp-leasefile={}", leases.display());
+    let _server = Process::start(
+        &node.netns,
+        &[
+            "dnsmasq",
+            "-d",
+            "-C",
+            "/dev/null",
+            "-i",
+            "netcell0",
+            "--port=0",
+            "--pid-file=",
+            "--dhcp-range=10.88.0.50,10.88.0.50,1h",
+            "--dhcp-option=option:router,10.88.0.1",
+            "--no-ping",
+            &leases,
+        ],
+    );
+    node.netns.sh(&format!("for i in $(seq 600); do [ -S {socket} ] && ss -Hlun 'sport = :67' | grep -q . && exit; sleep 0.05; done; exit 1"));
+    let pod = Pod::new();
+    let ipam = json!({"type": "dhcp", "daemonSocketPath": socket});
+    let list = List::new("1.0.0", vec![ours(&node, "bridge", json!({"ipam": ipam}))]);
+    let result = list.add(&node, &pod);
+    assert_eq!(result["ips"][0]["address"], "10.88.0.50/24");
+    assert_eq!(node.handoff(&pod)["routes"][0]["gw"], "10.88.0.1");
+    pod.netns.sh("ping -c1 -W5 -q 10.88.0.1");
+    list.check(&node, &pod, &result);
+    list.del_twice(&node, &pod, &result);
+    assert!(!pod.netns.sh("ip -br link").contains("eth0"));
 }

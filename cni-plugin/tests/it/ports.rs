@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Call, List, Node, Pod, Server};
+use crate::harness::{Call, List, Node, Pod, Process};
 
 /// A bridge with both families; what the pod's server says is its own end's port.
 fn list(node: &Node) -> List {
@@ -11,9 +11,9 @@ fn list(node: &Node) -> List {
     List::new("1.0.0", vec![node.ours(json!({"mode": "bridge", "isGateway": true, "hairpinMode": true, "ipam": ipam, "capabilities": {"portMappings": true}}))])
 }
 
-fn serve(pod: &Pod) -> Server {
+fn serve(pod: &Pod) -> Process {
     let program = ["socat", "TCP6-LISTEN:80,fork,reuseaddr,ipv6only=0", "SYSTEM:echo served"];
-    Server::start(&pod.netns, &program, 80)
+    Process::serve(&pod.netns, &program, 80)
 }
 
 const ASK: &str = "socat -T5 - TCP:";
