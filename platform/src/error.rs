@@ -24,6 +24,10 @@ pub enum PlatformError {
     /// The host process of the address space is gone (killed from outside, or out of memory).
     #[error("the host process that holds the program's memory is gone (killed or out of memory)")]
     StubDied,
+    /// The program has written over what its host process shares with the sentry, so that the process
+    /// does not answer any more, or not sensibly.
+    #[error("the program has overwritten what its host process shares with the sentry")]
+    StubCorrupted,
     /// The context belongs to another host thread.
     #[error("this context was first run by another host thread and is bound to it")]
     WrongThread,

@@ -14,10 +14,13 @@ pub mod fake;
 pub mod host;
 pub mod mem;
 pub mod ptrace;
+pub mod systrap;
+
 pub mod vdso;
 
 mod check;
 mod registry;
+mod stub;
 
 use std::any::Any;
 use std::ops::Range;
@@ -26,7 +29,7 @@ use std::sync::Arc;
 pub use arch::{FpuState, Registers};
 pub use error::PlatformError;
 pub use mem::{FileRange, MemoryError, MemoryFile};
-pub use registry::{Backend, BackendOptions, all, by_name};
+pub use registry::{Backend, BackendOptions, all, by_name, self_test};
 
 /// Size of a guest page in bytes. Guest addresses and file offsets of mappings are multiples of it.
 pub const PAGE_SIZE: u64 = 4096;

@@ -73,6 +73,14 @@ pub struct RunArgs {
     /// Print decoded system calls, to standard error or to a file
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub strace: Option<Option<PathBuf>>,
+    /// How programs are run: auto takes the first of systrap and ptrace that works on this host
+    #[arg(
+        long,
+        value_name = "auto|systrap|ptrace",
+        default_value = "ptrace",
+        hide_possible_values = true
+    )]
+    pub platform: PlatformChoice,
     /// What netcell says of itself on standard error
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: LogLevel,
@@ -92,6 +100,17 @@ pub enum LogLevel {
     Info,
     /// And what a developer asks for.
     Debug,
+}
+
+/// `--platform`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlatformChoice {
+    /// The first that works here.
+    Auto,
+    /// A seccomp filter and memory that both sides see.
+    Systrap,
+    /// PTRACE_SYSEMU.
+    Ptrace,
 }
 
 /// `--net`

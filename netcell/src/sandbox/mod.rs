@@ -1,5 +1,6 @@
 //! A sandbox in this process: from the command line's words to a booted kernel, the terminal, the signals, and the exit status.
 
+mod backend;
 mod image;
 mod signals;
 mod terminal;
@@ -30,9 +31,7 @@ const DEFAULT_NETWORK: ([u8; 4], u8, [u8; 4]) = ([10, 77, 0, 2], 24, [10, 77, 0,
 /// Runs a program in a sandbox and gives its exit status, or 126 or 127 with the reason on standard error.
 pub fn run(args: RunArgs) -> Result<u8> {
     // The platform forks its zygote, which must happen before this process has threads.
-    let backend = platform::all().first().context("this build has no platform")?;
-    let platform =
-        (backend.start)(platform::BackendOptions::default()).context("cannot run programs here")?;
+    let platform = backend::start(args.platform, args.log_level)?;
     let signals = signals::Source::new().context("cannot receive signals")?;
     let mut folder = folder(&args)?;
     let about = about(&args);

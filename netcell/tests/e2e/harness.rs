@@ -137,10 +137,17 @@ pub fn run(command: &mut Command, input: &[u8]) -> Output {
     })
 }
 
+/// The flag for the platform that the tests run on: the environment's `NETCELL_PLATFORM`, or the default.
+pub fn platform() -> Vec<String> {
+    let named = std::env::var("NETCELL_PLATFORM");
+    named.into_iter().flat_map(|name| ["--platform".to_owned(), name]).collect()
+}
+
 /// `netcell run FLAGS -- PROGRAM` with nothing of this process's environment that matters.
 pub fn netcell(flags: &[&str], program: &[&str]) -> Command {
     let mut command = Command::new(NETCELL);
-    command.arg("run").args(flags).arg("--").args(program).current_dir("/tmp");
+    command.arg("run").args(platform()).args(flags);
+    command.arg("--").args(program).current_dir("/tmp");
     command
 }
 
@@ -231,7 +238,9 @@ impl Namespace {
 
     /// `netcell run` in it, on a TAP device with both families; the host's side is 10.9.0.1 and fd09::1.
     pub fn netcell(&self, flags: &[&str], program: &[&str]) -> Command {
+        let platform = platform();
         let mut all = vec![NETCELL, "run"];
+        all.extend(platform.iter().map(String::as_str));
         all.extend(TAP);
         all.extend(flags);
         all.push("--");

@@ -184,6 +184,37 @@ pub fn frame_addr(rsp: u64) -> u64 {
     rsp.wrapping_sub(8)
 }
 
+/// What `rsp` is at the rt_sigreturn call of a frame at `addr`: the inverse of [`frame_addr`].
+pub fn stack_at_return(addr: u64) -> u64 {
+    addr.wrapping_add(8)
+}
+
+/// What the host's kernel has recorded of the exception.
+pub fn trap(bytes: &[u8; FRAME_SIZE]) -> Trap {
+    Trap {
+        err: word_at(bytes, MC_ERR),
+        trapno: word_at(bytes, MC_ERR + 8),
+        cr2: word_at(bytes, MC_ERR + 24),
+    }
+}
+
+/// All flags, also those that rt_sigreturn does not take.
+pub fn flags(bytes: &[u8; FRAME_SIZE]) -> u64 {
+    word_at(bytes, UC_MCONTEXT + 8 * 17)
+}
+
+/// The frame's `siginfo_t`, as words.
+pub fn siginfo_words(bytes: &[u8; FRAME_SIZE]) -> [u64; SIGINFO_SIZE / 8] {
+    std::array::from_fn(|index| word_at(bytes, SIGINFO + 8 * index))
+}
+
+/// Puts other registers and another mask in a frame of the host's kernel.
+pub fn replace(bytes: &mut [u8; FRAME_SIZE], regs: &Registers, mask: u64) {
+    put(bytes, UCONTEXT, UC_FLAGS);
+    put_registers(bytes, regs);
+    put(bytes, UC_SIGMASK, mask);
+}
+
 /// Parses the frame. What a program must not choose (privilege, system flags) is taken from
 /// `current`; everything else is as the frame says.
 pub fn parse(bytes: &[u8; FRAME_SIZE], current: &Registers) -> RestoredFrame {

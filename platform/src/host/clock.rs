@@ -1,5 +1,7 @@
 //! Clocks of the host (clock_gettime(2)), in nanoseconds.
 
+use std::os::fd::BorrowedFd;
+
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::time::ClockId;
@@ -33,6 +35,15 @@ pub fn process_cpu_ns() -> u64 {
 /// CPU time that another process has used.
 pub fn cpu_ns_of(pid: Pid) -> Result<u64, Errno> {
     nix::time::clock_getcpuclockid(pid).and_then(nix::time::clock_gettime).map(nanoseconds)
+}
+
+/// CPU time that a thread has used, of which this is the open /proc/PID/task/TID/schedstat: its first
+/// number.
+pub(crate) fn scheduled_ns(file: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let mut text = [0; 64];
+    let read = super::file::read_at(file, 0, &mut text)?;
+    let digits = text[..read].iter().take_while(|byte| byte.is_ascii_digit());
+    Ok(digits.fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))))
 }
 
 /// The smallest step of the clocks.

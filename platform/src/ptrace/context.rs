@@ -9,18 +9,17 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 
 use super::access::{self, INSTRUCTION_MAX};
-use super::cores::PlaceId;
 use super::space::PtraceSpace;
 use super::trace::{self, SignalInfo, Stop};
-use super::{Shared, not_permitted};
+use super::{Shared, code};
 use crate::arch::registers::{NO_SYSCALL, USER_CS};
+use crate::stub::cores::PlaceId;
+use crate::stub::process::StubProcess;
+use crate::stub::{KICK_SIGNAL, own_tid, signal_thread};
 use crate::{
     Access, AddressSpace, Context, Event, FpuState, HostSignal, Kick, PlatformError, Registers,
 };
 
-/// The signal by which a running stub thread is stopped. The guest cannot send signals, so whatever
-/// comes by this number is ours, and none is ever delivered.
-const KICK_SIGNAL: i32 = libc::SIGUSR1;
 /// The page of old system calls at a fixed address.
 const VSYSCALL_PAGE: u64 = 0xffff_ffff_ff60_0000;
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
@@ -74,7 +73,7 @@ impl Kick for PtraceKick {
         // Under the lock the thread cannot end, so its number cannot be another's.
         if let Some((pid, tid)) = *self.target.lock() {
             // It fails only for a thread that was killed from outside, which ends the switch too.
-            let _ = trace::signal_thread(pid, tid, KICK_SIGNAL);
+            let _ = signal_thread(pid, tid, KICK_SIGNAL);
         }
     }
 }
@@ -98,7 +97,7 @@ impl PtraceContext {
     }
 
     fn check_owner(&mut self) -> Result<(), PlatformError> {
-        let own = trace::own_tid();
+        let own = own_tid();
         match self.owner {
             Some(owner) if owner != own => Err(PlatformError::WrongThread),
             _ => {
@@ -122,13 +121,15 @@ impl PtraceContext {
             self.past_cpu_ns = self.cpu_ns();
             self.leave_space();
         }
-        let tid = target.spawn_thread()?;
+        let tid = target.spawn_thread(None, 0)?;
         if let Err(errno) = seize(tid) {
             // The thread cannot be ended without tracing it, and its space is useless without.
             target.kill();
             reap(tid);
             return Err(match errno {
-                Errno::EPERM | Errno::ENOSYS => not_permitted("ptrace of our own child", errno),
+                Errno::EPERM | Errno::ENOSYS => {
+                    code::image().not_permitted("ptrace of our own child", errno)
+                }
                 Errno::ESRCH | Errno::ECHILD => PlatformError::StubDied,
                 errno => PlatformError::Host { what: "ptrace of a stub thread", errno },
             });
@@ -152,7 +153,7 @@ impl PtraceContext {
     /// Ends the stub thread.
     fn leave_space(&mut self) {
         let Some(thread) = self.take_thread() else { return };
-        let exit = Registers::at_entry(self.shared.zygote.exit_address(), 0);
+        let exit = Registers::at_entry(self.shared.zygote.base() + code::exit_offset(), 0);
         let mut ended = trace::set_registers(thread.tid, &exit).map(|()| Stop::Event);
         while let Ok(stop) = ended {
             if stop == Stop::Gone {
@@ -287,9 +288,10 @@ impl PtraceContext {
 }
 
 /// The stub behind an address space of this platform.
-fn stub_of(space: &Arc<dyn AddressSpace>) -> Result<&PtraceSpace, PlatformError> {
+fn stub_of(space: &Arc<dyn AddressSpace>) -> Result<&StubProcess, PlatformError> {
     let any: &dyn std::any::Any = &**space;
-    any.downcast_ref().ok_or(PlatformError::ForeignSpace)
+    let space = any.downcast_ref::<PtraceSpace>();
+    space.map(|space| &space.0).ok_or(PlatformError::ForeignSpace)
 }
 
 /// Makes the calling thread the tracer of a thread that waits for it, and stops it.
@@ -380,7 +382,7 @@ impl Context for PtraceContext {
         }
         let result = self.switch_to(space, regs);
         if matches!(result, Err(PlatformError::StubDied)) {
-            if self.owner.is_some_and(|owner| owner != trace::own_tid()) {
+            if self.owner.is_some_and(|owner| owner != own_tid()) {
                 return Err(PlatformError::WrongThread);
             }
             self.forget_thread();
@@ -425,17 +427,12 @@ impl Context for PtraceContext {
             let path = format!("/proc/{}/task/{}/schedstat", space.pid(), thread.tid);
             thread.statistics = File::open(path).ok();
         }
-        let used = thread.statistics.as_ref().and_then(|file| read_cpu_ns(file).ok());
+        let used = thread
+            .statistics
+            .as_ref()
+            .and_then(|file| crate::host::clock::scheduled_ns(file.as_fd()).ok());
         self.past_cpu_ns.saturating_add(used.unwrap_or(0))
     }
-}
-
-/// The first number of a schedstat file: nanoseconds on a core.
-fn read_cpu_ns(file: &File) -> Result<u64, Errno> {
-    let mut text = [0; 64];
-    let read = crate::host::file::read_at(file.as_fd(), 0, &mut text)?;
-    let digits = text[..read].iter().take_while(|byte| byte.is_ascii_digit());
-    Ok(digits.fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))))
 }
 
 impl Drop for PtraceContext {

@@ -163,16 +163,3 @@ pub(super) fn read_memory(tid: i32, addr: u64, buffer: &mut [u8]) -> usize {
     let read = unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(read).unwrap_or(0)
 }
-
-/// Sends a signal to a thread of that process.
-pub(super) fn signal_thread(pid: i32, tid: i32, signo: i32) -> Result<(), Errno> {
-    // SAFETY: plain numbers.
-    let result = unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signo) };
-    Errno::result(result).map(drop)
-}
-
-/// The calling thread's number.
-pub(super) fn own_tid() -> i32 {
-    // SAFETY: takes nothing, cannot fail.
-    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
-}

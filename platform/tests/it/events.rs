@@ -16,6 +16,7 @@ crate::platform_tests!(
     single_steps_are_traps,
     thirty_two_bit_entries_are_told_apart,
     x32_numbers_come_through,
+    every_number_is_a_call_and_none_is_executed,
     vsyscall_calls_are_faults,
     the_guest_cannot_use_the_stubs_own_code,
     unaligned_calls_in_a_row_do_not_leak_host_state,
@@ -178,6 +179,17 @@ fn x32_numbers_come_through(platform: Arc<dyn Platform>) {
     guest.regs.set_result(-38);
     guest.regs.rax = u64::MAX;
     guest.expect_syscall(u64::MAX);
+}
+
+fn every_number_is_a_call_and_none_is_executed(platform: Arc<dyn Platform>) {
+    // 1: syscall; jmp 1b
+    let mut guest = Guest::new(platform, &program(&[&SYSCALL, &[0xeb, 0xfc]]));
+    for number in 0..600u64 {
+        guest.regs = Registers { rax: number, rdi: number, ..guest.regs };
+        assert_eq!(guest.run(), Event::Syscall, "{number}");
+        assert_eq!(guest.regs.nr(), number);
+        assert_eq!((guest.regs.rip, guest.regs.rdi), (CODE + 2, number));
+    }
 }
 
 fn vsyscall_calls_are_faults(platform: Arc<dyn Platform>) {

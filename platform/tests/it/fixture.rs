@@ -69,6 +69,13 @@ pub fn map_guest(space: &dyn AddressSpace, code: FileRange, data: FileRange) {
     space.map_file(DATA, data.len, data.start, Prot::READ | Prot::WRITE, Populate::Lazy).unwrap();
 }
 
+/// Starts the backend of that name.
+pub fn start(name: &str) -> Arc<dyn Platform> {
+    let backend = platform::by_name(name).expect("listed");
+    let platform = (backend.start)(platform::BackendOptions::default());
+    platform.unwrap_or_else(|error| panic!("{name} does not work here: {error}"))
+}
+
 /// Concatenates instructions.
 pub fn program(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()

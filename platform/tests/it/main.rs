@@ -15,9 +15,12 @@ macro_rules! platform_tests {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {
         mod ptrace {
             $(#[test] $(#[$meta])* fn $name() {
-                let backend = platform::by_name("ptrace").expect("listed");
-                let platform = (backend.start)(platform::BackendOptions::default());
-                super::$name(platform.expect("ptrace works here"));
+                super::$name($crate::fixture::start("ptrace"));
+            })+
+        }
+        mod systrap {
+            $(#[test] $(#[$meta])* fn $name() {
+                super::$name($crate::fixture::start("systrap"));
             })+
         }
     };

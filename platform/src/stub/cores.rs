@@ -18,7 +18,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use parking_lot::{Condvar, Mutex};
 
-use super::trace;
+use super::own_tid;
 
 /// A core is crowded when contexts have been awake together for so long.
 const CROWDED_AFTER: Duration = Duration::from_millis(3);
@@ -28,7 +28,7 @@ const BALANCE_INTERVAL: Duration = Duration::from_millis(5);
 const BALANCER_STACK_SIZE: usize = 64 * 1024;
 
 /// The cores that the sentry may use, and the contexts on them.
-pub(super) struct Cores {
+pub(crate) struct Cores {
     shared: Arc<Shared>,
     balancer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -68,11 +68,11 @@ struct Place {
 
 /// Names a context's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PlaceId(u64);
+pub(crate) struct PlaceId(u64);
 
 impl Cores {
     /// The cores that the calling thread is allowed.
-    pub(super) fn new() -> Cores {
+    pub(crate) fn new() -> Cores {
         let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
         let numbers = (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu) == Ok(true));
         let cores = numbers.map(|number| Core { number, awake: 0, shared_since: None }).collect();
@@ -90,7 +90,7 @@ impl Cores {
 
     /// Gives the calling thread's context a place on the core where it runs, which is that of the
     /// thread that made it, and pins both threads there.
-    pub(super) fn bind(&self, stub: i32) -> Option<PlaceId> {
+    pub(crate) fn bind(&self, stub: i32) -> Option<PlaceId> {
         let mut state = self.shared.state.lock();
         let here = nix::sched::sched_getcpu().ok();
         let core = state.cores.iter().position(|core| Some(core.number) == here);
@@ -98,7 +98,7 @@ impl Cores {
         state.home.get_or_insert(core);
         let id = state.next;
         state.next += 1;
-        let place = Place { core, awake: true, tracer: trace::own_tid(), stub: Some(stub) };
+        let place = Place { core, awake: true, tracer: own_tid(), stub: Some(stub) };
         pin_threads(&place, state.cores.get(core));
         state.places.insert(id, place);
         let uneven = state.add_awake(core);
@@ -108,13 +108,13 @@ impl Cores {
     }
 
     /// Undoes `bind`.
-    pub(super) fn unbind(&self, id: PlaceId) {
+    pub(crate) fn unbind(&self, id: PlaceId) {
         self.sleeps(id);
         self.shared.state.lock().places.remove(&id.0);
     }
 
     /// The context has a new stub thread, or none.
-    pub(super) fn set_stub(&self, id: PlaceId, stub: Option<i32>) {
+    pub(crate) fn set_stub(&self, id: PlaceId, stub: Option<i32>) {
         let mut state = self.shared.state.lock();
         let Some(place) = state.places.get_mut(&id.0) else { return };
         place.stub = stub;
@@ -126,7 +126,7 @@ impl Cores {
     }
 
     /// The calling thread's context sleeps.
-    pub(super) fn sleeps(&self, id: PlaceId) {
+    pub(crate) fn sleeps(&self, id: PlaceId) {
         let mut state = self.shared.state.lock();
         let Some(place) = state.places.get_mut(&id.0) else { return };
         if !std::mem::replace(&mut place.awake, false) {
@@ -139,7 +139,7 @@ impl Cores {
     }
 
     /// It sleeps no more.
-    pub(super) fn wakes(&self, id: PlaceId) {
+    pub(crate) fn wakes(&self, id: PlaceId) {
         let mut state = self.shared.state.lock();
         let (home, alone) = (state.home, state.cores.iter().all(|core| core.awake == 0));
         let Some(place) = state.places.get_mut(&id.0) else { return };
@@ -279,7 +279,7 @@ fn pin_threads(place: &Place, core: Option<&Core>) {
 }
 
 /// Pins a thread (0: the calling one) to a core.
-pub(super) fn pin_thread(tid: i32, core: usize) -> Result<(), Errno> {
+pub(crate) fn pin_thread(tid: i32, core: usize) -> Result<(), Errno> {
     let mut set = CpuSet::new();
     set.set(core)?;
     sched_setaffinity(Pid::from_raw(tid), &set)

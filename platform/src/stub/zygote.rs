@@ -17,23 +17,31 @@ use nix::unistd::Pid;
 use parking_lot::Mutex;
 
 use super::child::{self, ChildPlan};
-use super::stub::{FILTER_CODE, FILTER_PROGRAM, REGION_SIZE, code, exit_offset};
-use super::{cores, pidfd, seccomp};
-use crate::{MemoryFile, PlatformError};
+use super::code::{FILTER, THREAD_CODE, THREAD_CODE_MAX, THREAD_FILTER, code};
+use super::filter::{self, Instruction};
+use super::{Image, cores, pidfd};
+use crate::{FileRange, MemoryFile, PlatformError};
 
 /// How long a process that was just forked may take to answer before it is given up.
 const ANSWER_TIMEOUT_MS: u16 = 20_000;
-/// Region bases are random here, 256 TiB/256 below the end of the address space: 28 bits.
+/// Region bases are random here, 256 TiB/256 below the end of the address space: 26 bits.
 const REGION_LOWEST: u64 = 0x7f00_0000_0000;
+/// What backends map behind the region is aligned to this from the region's start.
+const REGION_ALIGN: u64 = 0x4000;
 const REGION_SPAN: u64 = 0xff_0000_0000;
+/// A region and what its backend maps behind it, which together cross no 4 GiB boundary: filters
+/// compare the halves of an address one by one.
+pub(crate) const REGION_AND_MORE: u64 = 1 << 30;
 
 /// The connection to the zygote and the files it shares with the stubs.
-pub(super) struct Zygote {
+pub(crate) struct Zygote {
     pid: Pid,
     /// `None` only while it is being dropped.
     socket: Option<Mutex<OwnedFd>>,
     commands: OwnedFd,
     base: u64,
+    image: &'static Image,
+    memory: Arc<MemoryFile>,
     slots: Mutex<Slots>,
 }
 
@@ -43,22 +51,31 @@ struct Slots {
     free: Vec<u64>,
     /// Slots that were ever used: the file has a page of code and two pages for each.
     made: u64,
-    /// Killed stubs whose slots are free once they are gone.
-    dying: Vec<(OwnedFd, u64)>,
+    dying: Vec<Dying>,
+}
+
+/// A killed stub, whose slot and pages are free once it is gone.
+struct Dying {
+    pidfd: OwnedFd,
+    slot: u64,
+    pages: Vec<FileRange>,
 }
 
 /// A stub that has just been forked.
-pub(super) struct NewStub {
-    pub(super) pid: Pid,
-    pub(super) pidfd: OwnedFd,
-    pub(super) slot: u64,
+pub(crate) struct NewStub {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) slot: u64,
     /// Offset of its command page in the command file; the response page follows.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
 }
 
 impl Zygote {
     /// Forks it.
-    pub(super) fn start(memory: &MemoryFile) -> Result<Arc<Zygote>, PlatformError> {
+    pub(crate) fn start(
+        memory: &Arc<MemoryFile>,
+        image: &'static Image,
+    ) -> Result<Arc<Zygote>, PlatformError> {
         let commands = nix::sys::memfd::memfd_create(c"netcell-stub", MFdFlags::MFD_CLOEXEC)
             .map_err(PlatformError::host("memfd_create"))?;
         nix::unistd::ftruncate(&commands, 4096).map_err(PlatformError::host("ftruncate"))?;
@@ -70,35 +87,43 @@ impl Zygote {
             memory: memory.fd().as_raw_fd(),
             commands: commands.as_raw_fd(),
             socket: theirs.as_raw_fd(),
+            handler: image.handler,
         })?;
         drop(theirs);
         // The helper that shared the zygote's memory is gone; now it may go on.
         let hello = receive::<2>(&ours)?;
         let (pid, base) = (Pid::from_raw(hello[0] as i32), hello[1]);
-        let zygote =
-            Zygote { pid, socket: Some(Mutex::new(ours)), commands, base, slots: Mutex::default() };
-        write_code_page(&zygote.commands, base)?;
+        let zygote = Zygote {
+            pid,
+            socket: Some(Mutex::new(ours)),
+            commands,
+            base,
+            image,
+            memory: memory.clone(),
+            slots: Mutex::default(),
+        };
+        write_code_page(&zygote.commands, base, image)?;
         zygote.request(0)?;
         Ok(Arc::new(zygote))
     }
 
     /// Address of the stubs' three pages; the same in all stubs of this zygote.
-    pub(super) fn base(&self) -> u64 {
+    pub(crate) fn base(&self) -> u64 {
         self.base
     }
 
-    /// Address of the instructions that end a guest thread.
-    pub(super) fn exit_address(&self) -> u64 {
-        self.base + exit_offset()
+    /// What the backend put there.
+    pub(crate) fn image(&self) -> &'static Image {
+        self.image
     }
 
     /// The file of command and response pages.
-    pub(super) fn commands(&self) -> &OwnedFd {
+    pub(crate) fn commands(&self) -> &OwnedFd {
         &self.commands
     }
 
     /// Forks a stub with a pair of zeroed pages of its own.
-    pub(super) fn fork_stub(&self) -> Result<NewStub, PlatformError> {
+    pub(crate) fn fork_stub(&self) -> Result<NewStub, PlatformError> {
         let slot = self.take_slot()?;
         let offset = 4096 * (1 + 2 * slot);
         let forked = self.request(offset).and_then(|pid| {
@@ -131,7 +156,7 @@ impl Zygote {
 
     fn take_slot(&self) -> Result<u64, PlatformError> {
         let mut slots = self.slots.lock();
-        slots.reap();
+        slots.reap(&self.memory);
         let slot = match slots.free.pop() {
             Some(slot) => slot,
             None => {
@@ -149,22 +174,24 @@ impl Zygote {
         Ok(slot)
     }
 
-    /// Kills a stub. Its pages are used again when it is really gone.
-    pub(super) fn kill(&self, pidfd: OwnedFd, slot: u64) {
+    /// Kills a stub. Its slot is used again, and the pages of the memory file are freed, when it is
+    /// really gone.
+    pub(crate) fn kill(&self, pidfd: OwnedFd, slot: u64, pages: Vec<FileRange>) {
         pidfd::kill(&pidfd);
         let mut slots = self.slots.lock();
-        slots.reap();
-        slots.dying.push((pidfd, slot));
+        slots.reap(&self.memory);
+        slots.dying.push(Dying { pidfd, slot, pages });
     }
 }
 
 impl Slots {
-    fn reap(&mut self) {
+    fn reap(&mut self, memory: &MemoryFile) {
         let free = &mut self.free;
-        self.dying.retain(|(pidfd, slot)| {
-            let gone = pidfd::wait_gone(pidfd, Duration::ZERO);
+        self.dying.retain(|dying| {
+            let gone = pidfd::wait_gone(&dying.pidfd, Duration::ZERO);
             if gone {
-                free.push(*slot);
+                free.push(dying.slot);
+                dying.pages.iter().for_each(|range| memory.decref(*range));
             }
             !gone
         });
@@ -173,9 +200,11 @@ impl Slots {
 
 impl Drop for Zygote {
     fn drop(&mut self) {
-        for (pidfd, _) in self.slots.get_mut().dying.drain(..) {
-            pidfd::wait_gone(&pidfd, Duration::from_secs(5));
+        let slots = self.slots.get_mut();
+        for dying in &slots.dying {
+            pidfd::wait_gone(&dying.pidfd, Duration::from_secs(5));
         }
+        slots.reap(&self.memory);
         self.socket = None;
         // It exits at the end of its socket; that it is our child makes the pid ours until here.
         while let Err(Errno::EINTR) = nix::sys::wait::waitpid(self.pid, None) {}
@@ -228,31 +257,41 @@ fn random_bases() -> Result<[u64; 16], PlatformError> {
     let mut bases = [0; 16];
     for (base, word) in bases.iter_mut().zip(bytes.chunks_exact(8)) {
         let word = word.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        *base = (REGION_LOWEST + word % REGION_SPAN) & !0xfff;
+        let start = REGION_LOWEST + word % REGION_SPAN;
+        *base = (start.min((start | 0xffff_ffff) - REGION_AND_MORE) & !(REGION_ALIGN - 1))
+            .max(REGION_LOWEST);
     }
     Ok(bases)
 }
 
-/// Writes the code and its filter, which knows where the code is.
-fn write_code_page(commands: &OwnedFd, base: u64) -> Result<(), PlatformError> {
-    let filter = seccomp::filter(base);
+/// Writes the code and the filters, which know where the code is.
+fn write_code_page(commands: &OwnedFd, base: u64, image: &Image) -> Result<(), PlatformError> {
     let mut page = vec![0u8; 4096];
-    let code = code();
-    page[..code.len()].copy_from_slice(code);
-    // struct sock_fprog: u16 length, padding, pointer.
-    page[FILTER_PROGRAM..FILTER_PROGRAM + 2].copy_from_slice(&(filter.len() as u16).to_ne_bytes());
-    let pointer = base + FILTER_CODE as u64;
-    page[FILTER_PROGRAM + 8..FILTER_PROGRAM + 16].copy_from_slice(&pointer.to_ne_bytes());
-    let bytes = seccomp::to_bytes(&filter);
-    page[FILTER_CODE..FILTER_CODE + bytes.len()].copy_from_slice(&bytes);
+    page[..code().len()].copy_from_slice(code());
+    let thread_code = image.thread_code;
+    debug_assert!(thread_code.len() <= THREAD_CODE_MAX);
+    page[THREAD_CODE..THREAD_CODE + thread_code.len()].copy_from_slice(thread_code);
+    write_filter(&mut page, base, FILTER, &(image.filter)(base));
+    write_filter(&mut page, base, THREAD_FILTER, &(image.thread_filter)(base));
     nix::sys::uio::pwrite(commands, &page, 0).map_err(PlatformError::host("write of the stub"))?;
     Ok(())
 }
 
-const _: () = assert!(REGION_LOWEST + REGION_SPAN + REGION_SIZE < 0x7fff_ffff_f000);
+/// Writes a filter as `prctl` takes it: `struct sock_fprog`, which is a u16 length, padding and a
+/// pointer, and the instructions.
+fn write_filter(page: &mut [u8], base: u64, at: usize, program: &[Instruction]) {
+    const PROGRAM_SIZE: usize = 16;
+    page[at..at + 2].copy_from_slice(&(program.len() as u16).to_ne_bytes());
+    let pointer = base + (at + PROGRAM_SIZE) as u64;
+    page[at + 8..at + PROGRAM_SIZE].copy_from_slice(&pointer.to_ne_bytes());
+    let bytes = filter::to_bytes(program);
+    page[at + PROGRAM_SIZE..at + PROGRAM_SIZE + bytes.len()].copy_from_slice(&bytes);
+}
+
+const _: () = assert!(REGION_LOWEST + REGION_SPAN + REGION_AND_MORE < 0x7fff_ffff_f000);
 
 /// Takes ownership of a descriptor that a raw call returned.
-pub(super) fn owned(fd: i64) -> Result<OwnedFd, Errno> {
+pub(crate) fn owned(fd: i64) -> Result<OwnedFd, Errno> {
     if fd < 0 {
         return Err(Errno::last());
     }

@@ -10,19 +10,19 @@ use nix::unistd::Pid;
 use super::zygote::owned;
 
 /// Opens the process.
-pub(super) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: plain numbers; the result is checked and owned.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })
 }
 
 /// A copy of one of its descriptors, sharing the open file.
-pub(super) fn descriptor(pidfd: &OwnedFd, fd: i32) -> Result<OwnedFd, Errno> {
+pub(crate) fn descriptor(pidfd: &OwnedFd, fd: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: plain numbers; the result is checked and owned. Linux sets close-on-exec.
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
 }
 
 /// Kills it.
-pub(super) fn kill(pidfd: &OwnedFd) {
+pub(crate) fn kill(pidfd: &OwnedFd) {
     let fd = pidfd.as_raw_fd();
     // SAFETY: plain numbers and a null siginfo. It fails only for a process that is gone already.
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, libc::SIGKILL, 0usize, 0) };
@@ -30,14 +30,14 @@ pub(super) fn kill(pidfd: &OwnedFd) {
 
 /// Whether the process has ended but was not waited for. Only meaningful while its descriptor says
 /// that it is not gone, so that the number is still its own.
-pub(super) fn is_zombie(pid: Pid) -> bool {
+pub(crate) fn is_zombie(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The state is the field behind the name in brackets.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// Whether it is gone, waiting up to that long.
-pub(super) fn wait_gone(pidfd: &OwnedFd, timeout: Duration) -> bool {
+pub(crate) fn wait_gone(pidfd: &OwnedFd, timeout: Duration) -> bool {
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);
     loop {
         let mut ready = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];

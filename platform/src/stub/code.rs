@@ -1,35 +1,40 @@
-//! The code that runs in the zygote and in the stubs, and the layout of their only three pages.
+//! The code that runs in the zygote and in the stubs, and the layout of their only three pages. What
+//! a thread of the guest does before and between its own instructions is the backend's.
 //!
 //! The code is position independent and uses neither a stack nor any memory but the response page:
 //! all state is in registers, which threads of the guest in the same address space cannot reach.
 //! It is copied to a file page and mapped R-X at an address that is random for each sandbox.
 
 /// Bytes of the region: a page each of code (R-X), commands (R--) and responses (RW-).
-pub(super) const REGION_SIZE: u64 = 3 * 4096;
+pub(crate) const REGION_SIZE: u64 = 3 * 4096;
 /// Where in the code page the `sock_fprog` of the seccomp filter lies, and its instructions.
-pub(super) const FILTER_PROGRAM: usize = 0xc00;
-pub(super) const FILTER_CODE: usize = 0xc10;
-/// Bytes of code at most.
-const CODE_MAX: usize = FILTER_PROGRAM;
+pub(crate) const FILTER: usize = 0xa00;
+/// The same for the filter that a thread of the guest puts on top of it.
+pub(crate) const THREAD_FILTER: usize = 0xd00;
+/// Where in the code page the backend's code lies; a new thread of the guest begins there, with the
+/// address of the region in r12 and the stack that it was cloned with.
+pub(crate) const THREAD_CODE: usize = 0x400;
+/// Bytes of the backend's code at most.
+pub(crate) const THREAD_CODE_MAX: usize = FILTER - THREAD_CODE;
 
 /// Offsets in the command page: a sequence number (a futex), the number of calls, the calls.
-pub(super) const COMMAND_SEQUENCE: usize = 0;
-pub(super) const COMMAND_COUNT: usize = 4;
-pub(super) const COMMAND_CALLS: usize = 64;
+pub(crate) const COMMAND_SEQUENCE: usize = 0;
+pub(crate) const COMMAND_COUNT: usize = 4;
+pub(crate) const COMMAND_CALLS: usize = 64;
 /// Bytes of a call: number, six arguments, one spare word.
-pub(super) const CALL_SIZE: usize = 64;
+pub(crate) const CALL_SIZE: usize = 64;
 /// Calls that fit in a command page.
-pub(super) const CALLS_MAX: usize = (4096 - COMMAND_CALLS) / CALL_SIZE;
+pub(crate) const CALLS_MAX: usize = (4096 - COMMAND_CALLS) / CALL_SIZE;
 
 /// File descriptors in the zygote: guest memory, command pages, the socket to the sentry.
-pub(super) const FD_MEMORY: i32 = 0;
-pub(super) const FD_COMMANDS: i32 = 1;
-pub(super) const FD_SOCKET: i32 = 2;
+pub(crate) const FD_MEMORY: i32 = 0;
+pub(crate) const FD_COMMANDS: i32 = 1;
+pub(crate) const FD_SOCKET: i32 = 2;
 /// In a stub: the file whose position tells the result of a batch.
-pub(super) const FD_RESULT: i32 = 1;
+pub(crate) const FD_RESULT: i32 = 1;
 
 /// The flags of a guest thread: it shares everything with the leader.
-pub(super) const CLONE_FLAGS: u64 = (libc::CLONE_VM
+pub(crate) const SHARE_ALL: u64 = (libc::CLONE_VM
     | libc::CLONE_FS
     | libc::CLONE_FILES
     | libc::CLONE_SIGHAND
@@ -150,7 +155,7 @@ netcell_stub_start:
     mov eax, 157                    # prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program)
     mov edi, 22
     mov esi, 2
-    lea rdx, [r12 + 0xc00]
+    lea rdx, [r12 + 0xa00]
     xor r10d, r10d
     syscall
     test rax, rax
@@ -218,18 +223,9 @@ netcell_stub_start:
     syscall
     jmp 40b
 
-60: # A new thread waits to be seized; it never comes back here.
-    mov eax, 34                     # pause
-    syscall
-    jmp 60b
-
-    .hidden netcell_stub_exit
-    .globl netcell_stub_exit
-netcell_stub_exit:
-    mov eax, 60                     # exit(0): the tracer sends finished threads here
-    xor edi, edi
-    syscall
-    ud2
+60: # A new thread of the guest.
+    lea rax, [r12 + 0x400]
+    jmp rax
 
 90: mov eax, 231                    # exit_group(1)
     mov edi, 1
@@ -247,21 +243,22 @@ netcell_stub_end:
 
 unsafe extern "C" {
     static netcell_stub_start: u8;
-    static netcell_stub_exit: u8;
     static netcell_stub_end: u8;
 }
 
 /// The machine code; its entry is its first byte.
-pub(super) fn code() -> &'static [u8] {
-    let start = &raw const netcell_stub_start;
-    let len = (&raw const netcell_stub_end as usize).saturating_sub(start as usize).min(CODE_MAX);
+pub(crate) fn code() -> &'static [u8] {
     // SAFETY: both symbols delimit one read-only section that the assembler block above defines.
-    unsafe { std::slice::from_raw_parts(start, len) }
+    unsafe { between(&raw const netcell_stub_start, &raw const netcell_stub_end) }
 }
 
-/// Offset of the instructions that end a guest thread.
-pub(super) fn exit_offset() -> u64 {
-    (&raw const netcell_stub_exit as u64).wrapping_sub(&raw const netcell_stub_start as u64)
+/// The bytes between two symbols.
+///
+/// # Safety
+/// Both must lie in one section that is never written, the first one before the second.
+pub(crate) unsafe fn between(start: *const u8, end: *const u8) -> &'static [u8] {
+    // SAFETY: the caller guarantees readable memory without end.
+    unsafe { std::slice::from_raw_parts(start, (end as usize).saturating_sub(start as usize)) }
 }
 
 #[cfg(test)]
@@ -269,10 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_ends_before_the_filter() {
-        let size =
-            (&raw const netcell_stub_end as usize) - (&raw const netcell_stub_start as usize);
-        assert!(size < CODE_MAX, "{size} bytes");
-        assert_eq!(&code()[exit_offset() as usize..][..5], &[0xb8, 60, 0, 0, 0]);
+    fn the_code_ends_before_the_backends() {
+        assert!(code().len() <= THREAD_CODE, "{} bytes", code().len());
     }
 }

@@ -7,23 +7,27 @@
 
 use nix::errno::Errno;
 
-use super::stub::{FD_COMMANDS, FD_MEMORY, FD_SOCKET, REGION_SIZE};
+use super::code::{FD_COMMANDS, FD_MEMORY, FD_SOCKET, REGION_SIZE};
+use super::{HANDLED, Handler};
 use crate::PlatformError;
 
 /// What the child needs to know; read after the fork from its copy of our memory.
-pub(super) struct ChildPlan {
+pub(crate) struct ChildPlan {
     /// Where the region may be: the first that is free in the child is taken.
-    pub(super) candidates: [u64; 16],
-    pub(super) memory: i32,
-    pub(super) commands: i32,
-    pub(super) socket: i32,
+    pub(crate) candidates: [u64; 16],
+    pub(crate) memory: i32,
+    pub(crate) commands: i32,
+    pub(crate) socket: i32,
+    pub(crate) handler: Option<Handler>,
 }
 
+/// The kernel takes the restorer from the action (asm/signal.h).
+const SA_RESTORER: i32 = 0x0400_0000;
 /// Bytes of the stack that the zygote's preparation runs on.
 const STACK_SIZE: usize = 64 * 1024;
 
 /// Forks P, which starts Z and exits; reaps P.
-pub(super) fn fork_zygote(plan: &ChildPlan) -> Result<(), PlatformError> {
+pub(crate) fn fork_zygote(plan: &ChildPlan) -> Result<(), PlatformError> {
     let mut stack = vec![0u128; STACK_SIZE / 16];
     let top = stack.as_mut_ptr_range().end;
     // SAFETY: the child only makes raw system calls on memory that it inherits: `run_helper` neither
@@ -75,6 +79,7 @@ extern "C" fn zygote_main(argument: *mut libc::c_void) -> libc::c_int {
     if detach() && keep_descriptors(plan) {
         let base = plan.candidates.iter().copied().find(|base| map_region(*base));
         if let Some(base) = base
+            && plan.handler.is_none_or(|handler| handle_signals(base, handler))
             && say_hello(base)
         {
             // SAFETY: the region is mapped with the stub's code at `base`; from here on nothing of
@@ -93,15 +98,29 @@ fn map_region(base: u64) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     // SAFETY: MAP_FIXED_NOREPLACE never replaces a mapping. The second call replaces the first page
     // of the mapping just made. A kernel that takes the address as a hint leaves a stray mapping,
-    // which the stub's code removes.
+    // which the stub's code removes. The offset is a whole word: the upper half of an `int` that goes by
+    // the stack is anything.
     unsafe {
-        let at = libc::syscall(libc::SYS_mmap, base, len, prot, flags, -1, 0);
+        let at = libc::syscall(libc::SYS_mmap, base, len, prot, flags, -1, 0i64);
         if at as u64 != base {
             return false;
         }
         let (prot, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_SHARED | libc::MAP_FIXED);
-        libc::syscall(libc::SYS_mmap, base, 4096, prot, flags, FD_COMMANDS, 0) as u64 == base
+        libc::syscall(libc::SYS_mmap, base, 4096, prot, flags, FD_COMMANDS, 0i64) as u64 == base
     }
+}
+
+/// Sends the guest's signals to the stub's code, on the alternate stack that each thread of the guest
+/// will have. All are blocked there.
+fn handle_signals(base: u64, handler: Handler) -> bool {
+    let flags = (libc::SA_SIGINFO | libc::SA_ONSTACK | SA_RESTORER) as u64;
+    // struct kernel_sigaction: handler, flags, restorer, mask.
+    let action: [u64; 4] = [base + handler.entry, flags, base + handler.restorer, u64::MAX];
+    HANDLED.into_iter().all(|signo| {
+        // SAFETY: a raw system call with a pointer to a local of the kernel's layout. No such signal
+        // arrives here: all are blocked.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, &action, 0, 8) == 0 }
+    })
 }
 
 /// Tells the sentry who and where we are, and waits until it has written the code page.

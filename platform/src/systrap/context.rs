@@ -1,0 +1,405 @@
+//! A context: a thread in the stub process, which stands in its signal handler whenever the guest
+//! does not run.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::code::{
+    FROM_FRAME, FROM_FS_BASE, FROM_GS_BASE, GO, TO_FRAME, TO_FS_BASE, TO_GS_BASE, restorer,
+};
+use super::frame::{Frame, Signal};
+use super::handoff::{Handoff, Waited};
+use super::space::{Readiness, SystrapSpace, Thread};
+use super::{Corrupted, Shared};
+use crate::arch::registers::NO_SYSCALL;
+use crate::stub::cores::PlaceId;
+use crate::stub::process::CHECK_INTERVAL;
+use crate::stub::{KICK_SIGNAL, signal_thread};
+use crate::{
+    Access, AddressSpace, Context, Event, FpuState, HostSignal, Kick, MemoryFile, PlatformError,
+    Registers,
+};
+
+/// The page of old system calls at a fixed address.
+const VSYSCALL_PAGE: u64 = 0xffff_ffff_ff60_0000;
+const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+/// What `rax` holds at the entry of a system call: ENOSYS, as a tracer sees it on Linux.
+const NOT_ANSWERED: u64 = (-38i64) as u64;
+/// `uretprobe`, a call for the kernel's own use.
+const URETPROBE: u64 = 335;
+/// `si_code` of a signal that the kernel sends without a cause of its own.
+const SI_KERNEL: i32 = 0x80;
+/// The x86 vector of page faults, and the bits of its error code.
+const PAGE_FAULT: u32 = 14;
+const FAULT_WRITE: u32 = 2;
+const FAULT_FETCH: u32 = 16;
+/// How many checks a kicked thread may take to stop. One that has blocked the signal never does.
+const UNHEARD_KICKS_MAX: u32 = 30;
+
+/// A guest thread's place.
+pub(super) struct SystrapContext {
+    shared: Arc<Shared>,
+    kick: Arc<SystrapKick>,
+    thread: Option<StubThread>,
+    place: Option<PlaceId>,
+    /// The FPU state that the stub thread does not have yet.
+    pending_fpu: Option<FpuState>,
+    /// CPU time of the stub threads that are gone.
+    past_cpu_ns: u64,
+}
+
+/// A thread in its handler, whenever `switch` does not run.
+struct StubThread {
+    thread: Thread,
+    space: Arc<dyn AddressSpace>,
+    /// Where it stands; none before it first runs.
+    frame: Option<Frame>,
+    /// Its schedstat file, once it was asked for.
+    statistics: Option<File>,
+    /// What it had used before it came to this context.
+    used_before_ns: u64,
+}
+
+impl StubThread {
+    /// CPU time of the thread in all, in nanoseconds.
+    fn used_ns(&mut self) -> u64 {
+        if self.statistics.is_none()
+            && let Ok(space) = space_of(&self.space)
+        {
+            let path = format!("/proc/{}/task/{}/schedstat", space.process.pid(), self.thread.tid);
+            self.statistics = File::open(path).ok();
+        }
+        let file = self.statistics.as_ref();
+        file.and_then(|file| crate::host::clock::scheduled_ns(file.as_fd()).ok()).unwrap_or(0)
+    }
+}
+
+/// The kick handle.
+struct SystrapKick {
+    /// Somebody has kicked and no switch has returned for it yet.
+    pending: AtomicBool,
+    /// The guest runs or is about to.
+    running: AtomicBool,
+    /// Process and thread to signal.
+    target: Mutex<Option<(i32, i32)>>,
+}
+
+impl SystrapKick {
+    /// Signals the thread. Its number is its own: the lock is taken to tell it to end.
+    fn signal(&self) {
+        if let Some((pid, tid)) = *self.target.lock() {
+            // It fails only for a thread that was killed from outside, which ends the switch too.
+            let _ = signal_thread(pid, tid, KICK_SIGNAL);
+        }
+    }
+}
+
+impl Kick for SystrapKick {
+    fn kick(&self) {
+        if !self.pending.swap(true, Ordering::SeqCst) && self.running.load(Ordering::SeqCst) {
+            self.signal();
+        }
+    }
+}
+
+impl SystrapContext {
+    pub(super) fn new(shared: Arc<Shared>) -> SystrapContext {
+        SystrapContext {
+            shared,
+            kick: Arc::new(SystrapKick {
+                pending: AtomicBool::new(false),
+                running: AtomicBool::new(false),
+                target: Mutex::new(None),
+            }),
+            thread: None,
+            place: None,
+            pending_fpu: Some(FpuState::initial()),
+            past_cpu_ns: 0,
+        }
+    }
+
+    /// Sees to it that the thread is in that space.
+    fn enter_space(&mut self, space: &Arc<dyn AddressSpace>) -> Result<(), PlatformError> {
+        let here =
+            |thread: &StubThread| std::ptr::addr_eq(Arc::as_ptr(&thread.space), Arc::as_ptr(space));
+        if self.thread.as_ref().is_some_and(here) {
+            return Ok(());
+        }
+        let target = space_of(space)?;
+        if self.thread.is_some() {
+            self.pending_fpu = Some(self.save_fpu()?);
+            self.past_cpu_ns = self.cpu_ns();
+            self.leave_space();
+        }
+        let (thread, readiness) = target.take_thread()?;
+        *self.kick.target.lock() = Some((target.process.pid(), thread.tid));
+        let mut thread = StubThread {
+            thread,
+            space: space.clone(),
+            frame: None,
+            statistics: None,
+            used_before_ns: 0,
+        };
+        if readiness == Readiness::Waits {
+            thread.used_before_ns = thread.used_ns();
+        }
+        let tid = thread.thread.tid;
+        self.thread = Some(thread);
+        match self.place {
+            Some(place) => self.shared.cores.set_stub(place, Some(tid)),
+            None => self.place = self.shared.cores.bind(tid),
+        }
+        match readiness {
+            Readiness::Waits => Ok(()),
+            Readiness::Begins => self.wait(),
+        }
+    }
+
+    /// The stub thread, of which from now on nobody else knows.
+    fn take_thread(&mut self) -> Option<StubThread> {
+        *self.kick.target.lock() = None;
+        self.place.iter().for_each(|place| self.shared.cores.set_stub(*place, None));
+        self.thread.take()
+    }
+
+    /// Gives the stub thread back to its space.
+    fn leave_space(&mut self) {
+        let Some(thread) = self.take_thread() else { return };
+        if let Ok(space) = space_of(&thread.space) {
+            space.park_thread(thread.thread);
+        }
+    }
+
+    /// Puts the registers where the stub thread takes them from, and the FPU state that it does not
+    /// have yet.
+    fn prepare(&mut self, regs: &Registers) -> Result<(), Corrupted> {
+        let memory = &self.shared.memory;
+        let thread = self.thread.as_mut().ok_or(Corrupted)?;
+        let area = thread.thread.area;
+        let fpu = self.pending_fpu.take();
+        let frame = match (&mut thread.frame, fpu) {
+            (Some(frame), None) => {
+                frame.write_registers(memory, &area, regs)?;
+                frame
+            }
+            (frame, fpu) => {
+                let fpu = fpu.unwrap_or_else(FpuState::initial);
+                let restorer = restorer(self.shared.zygote.base());
+                frame.insert(Frame::write_new(memory, &area, restorer, regs, &fpu)?)
+            }
+        };
+        let stack = frame.stack_pointer(&area);
+        for (at, word) in
+            [(TO_FS_BASE, regs.fs_base), (TO_GS_BASE, regs.gs_base), (TO_FRAME, stack)]
+        {
+            memory.atomic_u64(area.file + at)?.store(word, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Runs the stub thread until there is an event.
+    fn run(&mut self, regs: &mut Registers) -> Result<Event, PlatformError> {
+        loop {
+            let memory = self.shared.memory.clone();
+            let thread = self.thread.as_ref().ok_or(PlatformError::StubDied)?;
+            Handoff::of(&memory, &thread.thread.area)?.tell(GO);
+            self.wait()?;
+            match self.read(&memory, regs) {
+                Ok(Some(event)) => return Ok(event),
+                Ok(None) => self.prepare(regs).map_err(|_| PlatformError::StubCorrupted)?,
+                Err(Corrupted) => return Err(PlatformError::StubCorrupted),
+            }
+        }
+    }
+
+    /// Waits for the stub thread.
+    fn wait(&mut self) -> Result<(), PlatformError> {
+        let thread = self.thread.as_ref().ok_or(PlatformError::StubDied)?;
+        let handoff = Handoff::of(&self.shared.memory, &thread.thread.area)?;
+        let process = &space_of(&thread.space)?.process;
+        let mut unheard = 0;
+        while handoff.wait(Duration::ZERO, CHECK_INTERVAL) == Waited::Nothing {
+            if process.is_gone() || signal_thread(process.pid(), thread.thread.tid, 0).is_err() {
+                return Err(PlatformError::StubDied);
+            }
+            if self.kick.pending.load(Ordering::SeqCst) {
+                // What the guest writes over its frame can block the signal.
+                unheard += 1;
+                self.kick.signal();
+                if unheard > UNHEARD_KICKS_MAX {
+                    return Err(PlatformError::StubCorrupted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what has happened. `None`: nothing that anybody should know.
+    fn read(
+        &mut self,
+        memory: &MemoryFile,
+        regs: &mut Registers,
+    ) -> Result<Option<Event>, Corrupted> {
+        let thread = self.thread.as_mut().ok_or(Corrupted)?;
+        let area = thread.thread.area;
+        let word =
+            |at| Ok::<_, Corrupted>(memory.atomic_u64(area.file + at)?.load(Ordering::Relaxed));
+        let frame = Frame::read(memory, &area, word(FROM_FRAME)?)?;
+        *regs = frame.registers(word(FROM_FS_BASE)?, word(FROM_GS_BASE)?);
+        let signal = frame.signal();
+        thread.frame = Some(frame);
+        Ok(self.event_of(&signal, regs))
+    }
+
+    /// What a signal means; `None` for signals from outside, which are dropped.
+    fn event_of(&self, signal: &Signal, regs: &mut Registers) -> Option<Event> {
+        if signal.signo == KICK_SIGNAL {
+            let kicked = self.kick.pending.swap(false, Ordering::SeqCst);
+            return kicked.then_some(Event::Interrupted);
+        }
+        if signal.code <= 0 {
+            return None;
+        }
+        match signal.signo {
+            // Linux's filters let this one call through (6.11 and newer), also from where user
+            // dispatch does not look, and its answer outside of a probe is SIGILL.
+            libc::SIGILL if signal.code == SI_KERNEL => {
+                regs.orig_rax = URETPROBE;
+                regs.rax = NOT_ANSWERED;
+                Some(Event::Syscall)
+            }
+            // The host has returned from a call into the vsyscall page already. Undo that.
+            libc::SIGSYS if signal.addr & !0xfff == VSYSCALL_PAGE => {
+                regs.rip = signal.addr;
+                regs.rsp = regs.rsp.wrapping_sub(8);
+                Some(Event::Fault { addr: signal.addr, access: Access::Execute, error_code: 0x14 })
+            }
+            libc::SIGSYS => {
+                regs.orig_rax = regs.rax;
+                regs.rax = NOT_ANSWERED;
+                let native = signal.arch == AUDIT_ARCH_X86_64;
+                Some(if native { Event::Syscall } else { Event::CompatSyscall })
+            }
+            libc::SIGSEGV if signal.trapno == PAGE_FAULT => {
+                let access = if signal.err & FAULT_FETCH != 0 {
+                    Access::Execute
+                } else if signal.err & FAULT_WRITE != 0 {
+                    Access::Write
+                } else {
+                    Access::Read
+                };
+                Some(Event::Fault { addr: signal.addr, access, error_code: signal.err })
+            }
+            libc::SIGFPE | libc::SIGILL | libc::SIGTRAP | libc::SIGBUS | libc::SIGSEGV => {
+                Some(Event::Signal(HostSignal {
+                    signo: signal.signo,
+                    code: signal.code,
+                    addr: signal.addr,
+                    trapno: signal.trapno,
+                    err: signal.err,
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    /// `switch`, once it is sure that nobody has kicked before.
+    fn switch_to(
+        &mut self,
+        space: &Arc<dyn AddressSpace>,
+        regs: &mut Registers,
+    ) -> Result<Event, PlatformError> {
+        self.enter_space(space)?;
+        regs.sanitize();
+        regs.orig_rax = NO_SYSCALL;
+        self.prepare(regs).map_err(|_| PlatformError::StubCorrupted)?;
+        self.kick.running.store(true, Ordering::SeqCst);
+        // From here on a kick sends the signal; one that came before is seen now.
+        let result = if self.kick.pending.swap(false, Ordering::SeqCst) {
+            Ok(Event::Interrupted)
+        } else {
+            self.run(regs)
+        };
+        self.kick.running.store(false, Ordering::SeqCst);
+        result
+    }
+
+    /// The stub thread is lost, and the rest of its process is not to be trusted: the context may go
+    /// on from the initial state in another space.
+    fn forget_thread(&mut self) {
+        if let Some(thread) = self.take_thread() {
+            space_of(&thread.space).iter().for_each(|space| space.process.kill());
+            self.pending_fpu = Some(FpuState::initial());
+        }
+    }
+}
+
+/// The stub behind an address space of this platform.
+fn space_of(space: &Arc<dyn AddressSpace>) -> Result<&SystrapSpace, PlatformError> {
+    let any: &dyn std::any::Any = &**space;
+    any.downcast_ref().ok_or(PlatformError::ForeignSpace)
+}
+
+impl Context for SystrapContext {
+    fn switch(
+        &mut self,
+        space: &Arc<dyn AddressSpace>,
+        regs: &mut Registers,
+    ) -> Result<Event, PlatformError> {
+        if self.kick.pending.swap(false, Ordering::SeqCst) {
+            return Ok(Event::Interrupted);
+        }
+        let result = self.switch_to(space, regs);
+        if matches!(result, Err(PlatformError::StubDied | PlatformError::StubCorrupted)) {
+            self.forget_thread();
+        }
+        result
+    }
+
+    fn kick_handle(&self) -> Arc<dyn Kick> {
+        self.kick.clone()
+    }
+
+    fn sleeps(&self) {
+        self.place.iter().for_each(|place| self.shared.cores.sleeps(*place));
+    }
+
+    fn wakes(&self) {
+        self.place.iter().for_each(|place| self.shared.cores.wakes(*place));
+    }
+
+    fn save_fpu(&mut self) -> Result<FpuState, PlatformError> {
+        if let Some(state) = &self.pending_fpu {
+            return Ok(state.clone());
+        }
+        let standing =
+            self.thread.as_ref().and_then(|thread| Some((thread.frame.as_ref()?, thread)));
+        let Some((frame, thread)) = standing else { return Ok(FpuState::initial()) };
+        frame
+            .fpu(&self.shared.memory, &thread.thread.area)
+            .map_err(|_| PlatformError::StubCorrupted)
+    }
+
+    fn load_fpu(&mut self, state: &FpuState) -> Result<(), PlatformError> {
+        self.pending_fpu = Some(state.clone());
+        Ok(())
+    }
+
+    fn cpu_ns(&mut self) -> u64 {
+        let Some(thread) = &mut self.thread else { return self.past_cpu_ns };
+        let used = thread.used_ns().saturating_sub(thread.used_before_ns);
+        self.past_cpu_ns.saturating_add(used)
+    }
+}
+
+impl Drop for SystrapContext {
+    fn drop(&mut self) {
+        self.leave_space();
+        self.place.iter().for_each(|place| self.shared.cores.unbind(*place));
+    }
+}
