@@ -1,5 +1,6 @@
-//! Which core a context runs on: the guest's thread and the sentry thread that traces it share one,
-//! because waking another core costs ten times a switch on the same one.
+//! Which core a context runs on: the guest's thread and the sentry thread that serves it share one,
+//! because waking another core costs ten times a switch on the same one. (A backend that spins may ask
+//! for two.)
 //!
 //! For the same reason tasks that take turns (a pipe, a parent that waits for its child) belong on one
 //! core, and tasks that run at the same time belong on several. Who takes turns shows in who sleeps:
@@ -10,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,9 @@ pub(crate) struct Cores {
 
 struct Shared {
     state: Mutex<State>,
+    /// Contexts that do not sleep, and cores.
+    awake: AtomicUsize,
+    count: usize,
     /// For the balancer: contexts are spread unevenly, or the end has come.
     changed: Condvar,
 }
@@ -64,6 +69,16 @@ struct Place {
     /// The sentry's thread, and the stub's while there is one.
     tracer: i32,
     stub: Option<i32>,
+    spread: Spread,
+}
+
+/// Where a context's two threads are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// On one core.
+    Together,
+    /// The stub's on another core than the sentry's.
+    Apart,
 }
 
 /// Names a context's place.
@@ -84,7 +99,9 @@ impl Cores {
             balancing: false,
             ended: false,
         };
-        let shared = Shared { state: Mutex::new(state), changed: Condvar::new() };
+        let count = state.cores.len();
+        let awake = AtomicUsize::new(0);
+        let shared = Shared { state: Mutex::new(state), awake, count, changed: Condvar::new() };
         Cores { shared: Arc::new(shared), balancer: Mutex::default() }
     }
 
@@ -98,9 +115,16 @@ impl Cores {
         state.home.get_or_insert(core);
         let id = state.next;
         state.next += 1;
-        let place = Place { core, awake: true, tracer: own_tid(), stub: Some(stub) };
-        pin_threads(&place, state.cores.get(core));
+        let place = Place {
+            core,
+            awake: true,
+            tracer: own_tid(),
+            stub: Some(stub),
+            spread: Spread::Together,
+        };
+        pin_threads(&place, &state.cores);
         state.places.insert(id, place);
+        self.shared.awake.fetch_add(1, Ordering::Relaxed);
         let uneven = state.add_awake(core);
         drop(state);
         self.balance_if(uneven);
@@ -118,11 +142,20 @@ impl Cores {
         let mut state = self.shared.state.lock();
         let Some(place) = state.places.get_mut(&id.0) else { return };
         place.stub = stub;
-        let core = place.core;
-        if let (Some(stub), Some(core)) = (stub, state.cores.get(core)) {
-            // A core that was taken away meanwhile (cpuset) only costs speed.
-            let _ = pin_thread(stub, core.number);
-        }
+        state.pin_stub(id.0);
+    }
+
+    /// Puts the context's threads on one core, or on two.
+    pub(crate) fn set_spread(&self, id: PlaceId, spread: Spread) {
+        let mut state = self.shared.state.lock();
+        let Some(place) = state.places.get_mut(&id.0) else { return };
+        place.spread = spread;
+        state.pin_stub(id.0);
+    }
+
+    /// Whether there are two cores for each context that is awake.
+    pub(crate) fn has_room_apart(&self) -> bool {
+        self.shared.awake.load(Ordering::Relaxed).saturating_mul(2) <= self.shared.count
     }
 
     /// The calling thread's context sleeps.
@@ -133,6 +166,7 @@ impl Cores {
             return;
         }
         let core = place.core;
+        self.shared.awake.fetch_sub(1, Ordering::Relaxed);
         let uneven = state.remove_awake(core);
         drop(state);
         self.balance_if(uneven);
@@ -150,6 +184,7 @@ impl Cores {
         if core != place.core {
             state.move_to(id.0, core);
         }
+        self.shared.awake.fetch_add(1, Ordering::Relaxed);
         let uneven = state.add_awake(core);
         drop(state);
         self.balance_if(uneven);
@@ -243,7 +278,15 @@ impl State {
     fn move_to(&mut self, id: u64, core: usize) {
         if let Some(place) = self.places.get_mut(&id) {
             place.core = core;
-            pin_threads(place, self.cores.get(core));
+            pin_threads(place, &self.cores);
+        }
+    }
+
+    fn pin_stub(&self, id: u64) {
+        let Some(place) = self.places.get(&id) else { return };
+        if let (Some(stub), Some(core)) = (place.stub, stub_core(place, &self.cores)) {
+            // A core that was taken away meanwhile (cpuset) only costs speed.
+            let _ = pin_thread(stub, core);
         }
     }
 }
@@ -270,11 +313,25 @@ impl Shared {
     }
 }
 
-/// Puts both threads on the core. One that was taken away meanwhile (cpuset) only costs speed.
-fn pin_threads(place: &Place, core: Option<&Core>) {
-    let Some(core) = core else { return };
-    for thread in place.stub.into_iter().chain([place.tracer]) {
-        let _ = pin_thread(thread, core.number);
+/// Puts both threads on their cores. One that was taken away meanwhile (cpuset) only costs speed.
+fn pin_threads(place: &Place, cores: &[Core]) {
+    let stub = place.stub.zip(stub_core(place, cores));
+    let sentry = cores.get(place.core).map(|core| (place.tracer, core.number));
+    for (thread, core) in stub.into_iter().chain(sentry) {
+        let _ = pin_thread(thread, core);
+    }
+}
+
+/// The number of the core for the stub's thread: the sentry's, or that of the others where fewest are
+/// awake.
+fn stub_core(place: &Place, cores: &[Core]) -> Option<usize> {
+    let own = cores.get(place.core)?.number;
+    match place.spread {
+        Spread::Together => Some(own),
+        Spread::Apart => {
+            let others = cores.iter().filter(|core| core.number != own);
+            Some(others.min_by_key(|core| core.awake).map_or(own, |core| core.number))
+        }
     }
 }
 
@@ -297,7 +354,13 @@ mod tests {
         });
         let cores = cores.collect();
         // Thread numbers that cannot be: no thread's affinity changes.
-        let place = |core| Place { core, awake: true, tracer: i32::MAX, stub: None };
+        let place = |core| Place {
+            core,
+            awake: true,
+            tracer: i32::MAX,
+            stub: None,
+            spread: Spread::Together,
+        };
         let places = (0..awake[0]).map(|_| 0).chain((0..awake[1]).map(|_| 1)).map(place);
         let places = (0u64..).zip(places).collect();
         State { cores, places, next: 9, home: Some(0), balancing: false, ended: false }

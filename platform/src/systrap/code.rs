@@ -31,7 +31,8 @@ pub(super) const EVENT: u64 = 0x40;
 pub(super) const FROM_FRAME: u64 = 0x48;
 pub(super) const FROM_FS_BASE: u64 = 0x50;
 pub(super) const FROM_GS_BASE: u64 = 0x58;
-// At 0x60 is how many ticks the thread has spun, in all.
+/// How many ticks the thread has spun, in all.
+pub(super) const SPUN_TICKS: u64 = 0x60;
 /// The `stack_t` that the thread begins with.
 pub(super) const ALT_STACK: u64 = 0x100;
 

@@ -5,19 +5,21 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::code::{
-    FROM_FRAME, FROM_FS_BASE, FROM_GS_BASE, GO, TO_FRAME, TO_FS_BASE, TO_GS_BASE, restorer,
+    FROM_FRAME, FROM_FS_BASE, FROM_GS_BASE, GO, SPIN_TICKS, SPUN_TICKS, TO_FRAME, TO_FS_BASE,
+    TO_GS_BASE, restorer,
 };
 use super::frame::{Frame, Signal};
 use super::handoff::{Handoff, Waited};
+use super::policy::{Policy, Room, SPIN};
 use super::space::{Readiness, SystrapSpace, Thread};
 use super::{Corrupted, Shared};
 use crate::arch::registers::NO_SYSCALL;
-use crate::stub::cores::PlaceId;
+use crate::stub::cores::{PlaceId, Spread};
 use crate::stub::process::CHECK_INTERVAL;
 use crate::stub::{KICK_SIGNAL, signal_thread};
 use crate::{
@@ -47,6 +49,7 @@ pub(super) struct SystrapContext {
     kick: Arc<SystrapKick>,
     thread: Option<StubThread>,
     place: Option<PlaceId>,
+    policy: Policy,
     /// The FPU state that the stub thread does not have yet.
     pending_fpu: Option<FpuState>,
     /// CPU time of the stub threads that are gone.
@@ -66,8 +69,8 @@ struct StubThread {
 }
 
 impl StubThread {
-    /// CPU time of the thread in all, in nanoseconds.
-    fn used_ns(&mut self) -> u64 {
+    /// CPU time of the thread in all, in nanoseconds, without what it has spun.
+    fn used_ns(&mut self, shared: &Shared) -> u64 {
         if self.statistics.is_none()
             && let Ok(space) = space_of(&self.space)
         {
@@ -75,7 +78,11 @@ impl StubThread {
             self.statistics = File::open(path).ok();
         }
         let file = self.statistics.as_ref();
-        file.and_then(|file| crate::host::clock::scheduled_ns(file.as_fd()).ok()).unwrap_or(0)
+        let used = file.and_then(|file| crate::host::clock::scheduled_ns(file.as_fd()).ok());
+        let spun = shared.memory.atomic_u64(self.thread.area.file + SPUN_TICKS);
+        let spun = spun.map_or(0, |word| shared.ticks.nanoseconds(word.load(Ordering::Relaxed)));
+        // A program that forges the word hides its time from itself alone.
+        used.unwrap_or(0).saturating_sub(spun)
     }
 }
 
@@ -118,6 +125,7 @@ impl SystrapContext {
             }),
             thread: None,
             place: None,
+            policy: Policy::new(),
             pending_fpu: Some(FpuState::initial()),
             past_cpu_ns: 0,
         }
@@ -146,17 +154,18 @@ impl SystrapContext {
             used_before_ns: 0,
         };
         if readiness == Readiness::Waits {
-            thread.used_before_ns = thread.used_ns();
+            thread.used_before_ns = thread.used_ns(&self.shared);
         }
         let tid = thread.thread.tid;
         self.thread = Some(thread);
+        self.let_stub_spin(self.policy.spread());
         match self.place {
             Some(place) => self.shared.cores.set_stub(place, Some(tid)),
             None => self.place = self.shared.cores.bind(tid),
         }
         match readiness {
             Readiness::Waits => Ok(()),
-            Readiness::Begins => self.wait(),
+            Readiness::Begins => self.wait(Duration::ZERO),
         }
     }
 
@@ -208,7 +217,7 @@ impl SystrapContext {
             let memory = self.shared.memory.clone();
             let thread = self.thread.as_ref().ok_or(PlatformError::StubDied)?;
             Handoff::of(&memory, &thread.thread.area)?.tell(GO);
-            self.wait()?;
+            self.wait_turn()?;
             match self.read(&memory, regs) {
                 Ok(Some(event)) => return Ok(event),
                 Ok(None) => self.prepare(regs).map_err(|_| PlatformError::StubCorrupted)?,
@@ -217,13 +226,39 @@ impl SystrapContext {
         }
     }
 
-    /// Waits for the stub thread.
-    fn wait(&mut self) -> Result<(), PlatformError> {
+    /// Waits for the end of the guest's turn, and lets the policy know.
+    fn wait_turn(&mut self) -> Result<(), PlatformError> {
+        let room = if self.shared.cores.has_room_apart() { Room::Enough } else { Room::Short };
+        let start = Instant::now();
+        self.wait(self.policy.spin(room))?;
+        let now = Instant::now();
+        if let Some(spread) = self.policy.turn(now.saturating_duration_since(start), room, now) {
+            self.place.iter().for_each(|place| self.shared.cores.set_spread(*place, spread));
+            self.let_stub_spin(spread);
+        }
+        Ok(())
+    }
+
+    /// Says how long the stub's thread may spin.
+    fn let_stub_spin(&self, spread: Spread) {
+        let ticks = match spread {
+            Spread::Together => 0,
+            Spread::Apart => self.shared.ticks.of(SPIN),
+        };
+        if let Some(thread) = &self.thread
+            && let Ok(word) = self.shared.memory.atomic_u64(thread.thread.area.file + SPIN_TICKS)
+        {
+            word.store(ticks, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for the stub thread, spinning for so long at first.
+    fn wait(&mut self, spin: Duration) -> Result<(), PlatformError> {
         let thread = self.thread.as_ref().ok_or(PlatformError::StubDied)?;
         let handoff = Handoff::of(&self.shared.memory, &thread.thread.area)?;
         let process = &space_of(&thread.space)?.process;
         let mut unheard = 0;
-        while handoff.wait(Duration::ZERO, CHECK_INTERVAL) == Waited::Nothing {
+        while handoff.wait(spin, CHECK_INTERVAL) == Waited::Nothing {
             if process.is_gone() || signal_thread(process.pid(), thread.thread.tid, 0).is_err() {
                 return Err(PlatformError::StubDied);
             }
@@ -366,10 +401,13 @@ impl Context for SystrapContext {
     }
 
     fn sleeps(&self) {
+        // Nobody will hand over soon; the word is read while the stub spins.
+        self.let_stub_spin(Spread::Together);
         self.place.iter().for_each(|place| self.shared.cores.sleeps(*place));
     }
 
     fn wakes(&self) {
+        self.let_stub_spin(self.policy.spread());
         self.place.iter().for_each(|place| self.shared.cores.wakes(*place));
     }
 
@@ -392,7 +430,7 @@ impl Context for SystrapContext {
 
     fn cpu_ns(&mut self) -> u64 {
         let Some(thread) = &mut self.thread else { return self.past_cpu_ns };
-        let used = thread.used_ns().saturating_sub(thread.used_before_ns);
+        let used = thread.used_ns(&self.shared).saturating_sub(thread.used_before_ns);
         self.past_cpu_ns.saturating_add(used)
     }
 }

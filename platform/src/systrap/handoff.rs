@@ -1,7 +1,7 @@
 //! The hand-off between a sentry thread and a stub thread: two words, one for each direction, each on
 //! a cache line of its own, and no call to the host unless a side says that it sleeps.
 //!
-//! A side that waits spins for as long as the policy allows, and then says that it sleeps. The other
+//! A side that waits spins for as long as the policy (`policy.rs`) allows, and then says that it sleeps. The other
 //! side exchanges the word, and wakes it by a futex only if it found that said.
 
 use std::sync::atomic::{AtomicU32, Ordering};

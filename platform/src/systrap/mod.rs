@@ -11,7 +11,9 @@ mod code;
 mod context;
 mod frame;
 mod handoff;
+mod policy;
 mod space;
+mod ticks;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use self::code::{AREA_SIZE, STACK};
 use self::context::SystrapContext;
 use self::space::SystrapSpace;
+use self::ticks::Ticks;
 use crate::arch::signal_frame;
 use crate::mem::MemoryOptions;
 use crate::stub::cores::Cores;
@@ -40,6 +43,7 @@ struct Shared {
     memory: Arc<MemoryFile>,
     zygote: Arc<Zygote>,
     cores: Cores,
+    ticks: Ticks,
 }
 
 impl Shared {
@@ -74,7 +78,7 @@ impl SystrapPlatform {
         // Every address space holds two descriptors; a host that refuses more sets the limit.
         let _ = crate::host::limits::raise_descriptor_limit();
         let zygote = Zygote::start(&memory, code::image())?;
-        let shared = Arc::new(Shared { memory, zygote, cores: Cores::new() });
+        let shared = Arc::new(Shared { memory, zygote, cores: Cores::new(), ticks: Ticks::new() });
         Ok(Arc::new(SystrapPlatform { shared }))
     }
 }
