@@ -2,11 +2,13 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <netinet/tcp.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,6 +36,27 @@ static void spawn_true(void) {
     if (pid == 0) { execl("/bin/true", "true", (char *)NULL); _exit(127); }
     int status;
     must(waitpid(pid, &status, 0) == pid && status == 0, "true");
+}
+
+static void fork_and_wait(void) {
+    pid_t pid = fork();
+    if (pid == 0) _exit(0);
+    int status;
+    must(waitpid(pid, &status, 0) == pid && status == 0, "fork");
+}
+
+static void *nothing(void *argument) { return argument; }
+
+static void thread_and_join(void) {
+    pthread_t thread;
+    must(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0, "thread");
+}
+
+// The first touch of each of so many pages.
+static void touch_pages(long count) {
+    char *pages = mmap(NULL, (size_t)count * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    must(pages != MAP_FAILED, "mmap");
+    for (long i = 0; i < count; i++) ((volatile char *)pages)[i * 4096] = 1;
 }
 
 static void ping_pong(long count) {
@@ -83,6 +106,9 @@ int main(int argc, char **argv) {
     else if (!strcmp(mode, "getpid-libc")) for (long i = 0; i < count; i++) syscall(SYS_getpid);
     else if (!strcmp(mode, "read1")) for (long i = 0; i < count; i++) must(read(zero, &c, 1) == 1, "read");
     else if (!strcmp(mode, "spawn")) for (long i = 0; i < count; i++) spawn_true();
+    else if (!strcmp(mode, "fork")) for (long i = 0; i < count; i++) fork_and_wait();
+    else if (!strcmp(mode, "thread")) for (long i = 0; i < count; i++) thread_and_join();
+    else if (!strcmp(mode, "touch")) touch_pages(count);
     else if (!strcmp(mode, "pipe")) ping_pong(count);
     else if (!strcmp(mode, "rtt")) for (long i = 0; i < count; i++) { must(write(sock, &c, 1) == 1, "write"); must(read(sock, &c, 1) == 1, "read"); }
     else must(0, mode);
