@@ -274,12 +274,12 @@ fn what_changes_outside_changes_inside() {
             && told.contains("10.20.0.9 dev eth0 lladdr 02:00:00:00:00:09 PERMANENT")
             && told.contains("from 10.20.0.2 lookup 77")
     });
-    pod.sh("ip -n $host link add v1 type veth peer name eth1 netns $pod; ip -n $host addr add 10.21.0.1/24 dev v1; ip -n $host link set v1 up
+    pod.sh("ip netns exec $pod sysctl -qw net.ipv4.conf.default.rp_filter=2
+            ip -n $host link add v1 type veth peer name eth1 netns $pod; ip -n $host addr add 10.21.0.1/24 dev v1; ip -n $host link set v1 up
             ip -n $pod addr add 10.21.0.2/24 dev eth1; ip -n $pod link set eth1 up");
     shell.until("ping -c 1 -W 1 10.21.0.1", |told| told.contains(" 0% packet loss"));
-    let index = pod
-        .told("cat /sys/class/net/eth1/ifindex 2>/dev/null || ip -o link show eth1 | cut -d: -f1");
-    assert_eq!(shell.ask("ip -o link show eth1 | cut -d: -f1"), index.trim());
+    let ask = "ip -o link show eth1 | cut -d: -f1; sysctl -n net.ipv4.conf.eth1.rp_filter";
+    assert_eq!(shell.ask(ask), pod.told(ask).trim());
     pod.sh("ip -n $pod link set eth0 down");
     shell.until("ip -br link show eth0", |told| told.contains("DOWN"));
     pod.sh("ip -n $pod link set eth0 up; ip -n $pod route add default via 10.20.0.1");

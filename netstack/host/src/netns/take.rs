@@ -212,3 +212,47 @@ pub fn take(namespace: &Namespace, how: Taking) -> Result<Taken, TakeError> {
         Ok(Taken { namespace: namespace.clone(), nics, snapshot, watch })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use netstack::link::MacAddr;
+
+    use super::*;
+
+    fn link(ifindex: u32, hardware: u16, state: &str, lower: Option<u32>) -> LinkInfo {
+        LinkInfo {
+            ifindex,
+            name: format!("n{ifindex}"),
+            hardware,
+            kind: String::new(),
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            up: state == "up",
+            lower,
+            master: None,
+        }
+    }
+
+    #[test]
+    fn interfaces_are_taken_left_out_or_refused() {
+        const LOOPBACK: u16 = 772;
+        const SIT: u16 = 776;
+        let port = LinkInfo { master: Some(4), ..link(3, 1, "up", None) };
+        let usual = [
+            link(1, LOOPBACK, "up", None),
+            link(2, SIT, "down", None),
+            port,
+            link(4, 1, "up", None),
+            link(5, 1, "down", None),
+            link(6, 1, "down", Some(4)),
+        ];
+        let taken: Vec<u32> = wanted(&usual).unwrap().iter().map(|link| link.ifindex).collect();
+        assert_eq!(taken, [4, 5]);
+        let told = |links: &[LinkInfo]| wanted(links).unwrap_err().to_string();
+        assert!(told(&[link(2, SIT, "up", None)]).contains("n2 cannot be served"));
+        let stacked = [link(4, 1, "up", None), link(6, 1, "up", Some(4))];
+        assert!(told(&stacked).contains("it lies on n4"));
+        // A lower device in another namespace is none of ours: a macvlan of a pod.
+        assert_eq!(wanted(&stacked[1..]).unwrap().len(), 1);
+    }
+}

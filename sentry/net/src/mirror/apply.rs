@@ -1,10 +1,11 @@
 //! Brings a stack from one view of a namespace to the next: what the host took away goes, what it has is there afterwards.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use netstack::ip::neigh::Neighbour;
 use netstack::ip::route::{Protocol, Route};
-use netstack::ip::{Address, AddressFlags};
+use netstack::ip::{Address, AddressFlags, IpCidr};
 use netstack::link::NicId;
 use netstack::stack::{AddressError, RouteError, Stack};
 use netstack::time::Instant;
@@ -15,15 +16,18 @@ use crate::netns::NetNamespace;
 /// Lifetimes that differ by less are the same, told at another moment: in nanoseconds.
 const MOMENT_NS: u64 = 2_000_000_000;
 
+/// IFAPROT_KERNEL_RA: an address that a router advertisement made.
+const BY_ADVERTISEMENT: u8 = 2;
+
 /// Applies what `new` has and `old` had not, and the other way round. What cannot be done is told to `problems`.
 pub fn apply(net: &Arc<NetNamespace>, old: &View, new: &View, problems: &mut Vec<String>) {
     let stack = net.stack();
     links(stack, old, new, problems);
-    let before = stack.routes();
+    let before = Known::new(&stack.routes());
     addresses(stack, old, new, problems);
     // Routes that came with the addresses, and that the host does not have (any more).
     let mut made = view::of_stack(net).routes;
-    made.retain(|route| route.protocol == Protocol::KERNEL && !before.contains(route));
+    made.retain(|route| route.protocol == Protocol::KERNEL && !before.has(route));
     rules(stack, old, new, problems);
     routes(stack, (&old.routes, &made), &new.routes, problems);
     neighbours(net, old, new, problems);
@@ -76,6 +80,10 @@ fn assign(stack: &Stack, nic: NicId, address: &Address) -> Result<(), AddressErr
 
 fn addresses(stack: &Stack, old: &View, new: &View, problems: &mut Vec<String>) {
     for gone in &old.addresses {
+        // What routers advertise the stack hears itself, and the host no more: there it ends.
+        if gone.1.made_by == BY_ADVERTISEMENT {
+            continue;
+        }
         if !new.addresses.iter().any(|own| same_address(own, gone)) {
             // It may have ended, or gone with the first address of its subnet.
             let _ = stack.remove_address(gone.0, gone.1.cidr);
@@ -123,28 +131,42 @@ fn timeless(route: &Route) -> Route {
     Route { expires: None, ..route.clone() }
 }
 
+/// Routes by what they are for, so that a long table is compared with another in one pass.
+struct Known(HashMap<(u32, IpCidr), Vec<Route>>);
+
+impl Known {
+    fn new<'a>(routes: impl IntoIterator<Item = &'a Route>) -> Known {
+        let mut all: HashMap<_, Vec<Route>> = HashMap::new();
+        for route in routes {
+            all.entry((route.table, route.dst)).or_default().push(timeless(route));
+        }
+        Known(all)
+    }
+
+    fn has(&self, route: &Route) -> bool {
+        let same = self.0.get(&(route.table, route.dst));
+        same.is_some_and(|same| same.contains(&timeless(route)))
+    }
+}
+
 fn routes(
     stack: &Stack,
     (old, made): (&[Route], &[Route]),
     new: &[Route],
     problems: &mut Vec<String>,
 ) {
-    let wanted: Vec<Route> = new.iter().map(timeless).collect();
+    let wanted = Known::new(new);
     // Routes by router advertisements end by themselves where the advertisements do: the stack hears these itself.
     let learned = |route: &Route| route.protocol == Protocol::RA;
-    for gone in old.iter().chain(made).map(timeless) {
-        if !wanted.contains(&gone) && !learned(&gone) {
+    for gone in old.iter().chain(made) {
+        if !wanted.has(gone) && !learned(gone) {
             // It may have gone with its interface or address.
-            let _ = stack.delete_route(gone.table, gone.dst, |route| timeless(route) == gone);
+            let same = |route: &Route| timeless(route) == timeless(gone);
+            let _ = stack.delete_route(gone.table, gone.dst, same);
         }
     }
-    let before: Vec<Route> = old.iter().map(timeless).collect();
-    let there: Vec<Route> = stack.routes().iter().map(timeless).collect();
-    let fresh = |route: &&Route| {
-        let route = timeless(route);
-        let known = there.contains(&route) || learned(&route) && before.contains(&route);
-        !known
-    };
+    let (before, there) = (Known::new(old), Known::new(&stack.routes()));
+    let fresh = |route: &&Route| !there.has(route) && (!learned(route) || !before.has(route));
     // A gateway must be on a link: routes to links first, then once more those that lead over others.
     let (near, far): (Vec<&Route>, Vec<&Route>) =
         new.iter().filter(fresh).partition(|route| route.via().is_none());

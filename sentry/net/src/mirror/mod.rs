@@ -11,7 +11,9 @@ mod view;
 use std::sync::{Arc, Weak};
 
 use netstack::link::NicId;
-use netstack_host::netns::{Follower, Following, LinkInfo, Snapshot, TakeError, Taken, TakenNic};
+use netstack_host::netns::{
+    Follower, Following, LinkInfo, Namespace, Snapshot, TakeError, Taken, TakenNic,
+};
 use netstack_host::packet::PacketDevice;
 use sentry_kernel::log::{Level, Log};
 
@@ -24,9 +26,12 @@ pub type Wrap = Box<dyn Fn(&Arc<PacketDevice>) -> NicLink + Send>;
 /// Who brings a stack along.
 struct Mirror {
     net: Weak<NetNamespace>,
+    host: Namespace,
     last: View,
     wrap: Wrap,
     log: Arc<dyn Log>,
+    /// What was told to be without effect, so that it is not told again with every other change.
+    told: Vec<String>,
 }
 
 /// Makes a stack like a namespace that was taken, and keeps it so until what is returned is dropped. What has no place in the
@@ -41,11 +46,14 @@ pub(crate) fn start(
         add(net, nic, &wrap)?;
     }
     let mut problems = Vec::new();
-    settings::copy(net, &taken.namespace, &mut problems).map_err(NetError::Host)?;
+    let names: Vec<String> = net.stack().nics().into_iter().map(|nic| nic.name).collect();
+    let paths = settings::of_all(&names);
+    settings::copy(net, &taken.namespace, &paths, &mut problems).map_err(NetError::Host)?;
     let new = view::parse(net, &taken.snapshot, &mut problems);
     apply::apply(net, &view::of_stack(net), &new, &mut problems);
-    let mirror = Mirror { net: Arc::downgrade(net), last: new, wrap, log };
-    mirror.tell(&problems);
+    let (host, told) = (taken.namespace, Vec::new());
+    let mut mirror = Mirror { net: Arc::downgrade(net), host, last: new, wrap, log, told };
+    mirror.tell(problems);
     taken.watch.start(Box::new(mirror)).map_err(NetError::Driver)
 }
 
@@ -68,10 +76,11 @@ fn add(net: &NetNamespace, nic: &TakenNic, wrap: &Wrap) -> Result<(), NetError> 
 }
 
 impl Mirror {
-    fn tell(&self, problems: &[String]) {
-        for problem in problems {
+    fn tell(&mut self, problems: Vec<String>) {
+        for problem in problems.iter().filter(|problem| !self.told.contains(problem)) {
             self.log.write(Level::Warn, format_args!("{problem}"));
         }
+        self.told = problems;
     }
 }
 
@@ -84,7 +93,10 @@ impl Follower for Mirror {
             self.last.forget(NicId(ifindex));
         }
         for nic in &added {
-            if let Err(error) = add(&net, nic, &self.wrap) {
+            let paths = settings::of(&nic.link.name);
+            let added = add(&net, nic, &self.wrap)
+                .and_then(|()| Ok(settings::copy(&net, &self.host, &paths, &mut problems)?));
+            if let Err(error) = added {
                 problems.push(error.to_string());
             }
         }
@@ -93,7 +105,7 @@ impl Follower for Mirror {
         let new = view::parse(&net, &snapshot, &mut problems);
         apply::apply(&net, &self.last, &new, &mut problems);
         self.last = new;
-        self.tell(&problems);
+        self.tell(problems);
     }
 
     fn failed(&mut self, error: &TakeError) {

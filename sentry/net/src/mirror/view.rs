@@ -235,11 +235,12 @@ fn route(cx: &Context<'_>, request: &Request<'_>) -> Result<Option<Route>, Refus
     if refuses {
         route.hops.clear();
     }
-    let here = |nic: NicId| cx.stack().nics().iter().any(|known| known.id == nic);
-    if !route.hops.iter().all(|hop| here(hop.nic)) {
+    let topology = cx.stack().topology();
+    if !route.hops.iter().all(|hop| topology.nic(hop.nic).is_some()) {
         return Ok(None);
     }
-    Ok(Some(route).filter(|route| !is_own(route, host::loopback_of(cx.stack()))))
+    let loopback = topology.nics().find(|nic| nic.is_loopback()).map(|nic| nic.id);
+    Ok(Some(route).filter(|route| !is_own(route, loopback)))
 }
 
 fn rule(_: &Context<'_>, request: &Request<'_>) -> Result<Option<Rule>, Refusal> {
