@@ -3,21 +3,31 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Scratch, netcell, run, sh};
+use crate::harness::{Scratch, netcell, platform, run, sh};
 use crate::programs;
 
-/// What a stub may call on the host, by number: docs/security.md, "The boundary of the ptrace platform". A process gets
-/// its name just before it installs its filter, so that one prctl is the first call under it; the word is its first argument.
+/// What a stub may call on the host, by number: docs/security.md, "The boundary of the ptrace platform" and "… of the systrap
+/// platform". A process gets its name just before it installs its filter, so that one prctl is the first call under it; the
+/// word is its first argument.
 const ALLOWED: &[(u32, &str, Option<&str>)] = &[
     (34, "pause", None),
     (56, "clone", None),
     (60, "exit", None),
+    (131, "sigaltstack", None),
     (157, "prctl(PR_SET_SECCOMP)", Some("16")),
+    (157, "prctl(PR_SET_SYSCALL_USER_DISPATCH)", Some("3b")),
     (231, "exit_group", None),
 ];
 /// The calls that the platform makes all the time; the filter leaves them out of the trace, which would run over.
 const FREQUENT: &[(u32, &str)] =
     &[(8, "lseek"), (9, "mmap"), (10, "mprotect"), (11, "munmap"), (202, "futex")];
+/// And by which systrap goes on with a program.
+const GO_ON: (u32, &str) = (15, "rt_sigreturn");
+
+fn frequent() -> impl Iterator<Item = (u32, &'static str)> {
+    let systrap = platform().iter().any(|word| word == "systrap");
+    FREQUENT.iter().copied().chain(systrap.then_some(GO_ON))
+}
 
 /// A tracing instance of the host that records the system calls of stubs; removed at the end.
 struct Tracing {
@@ -32,7 +42,7 @@ impl Tracing {
             .expect("a tracing instance: is CONFIG_FTRACE_SYSCALLS there?");
         tracing.set("buffer_size_kb", "16384");
         let infrequent: String =
-            FREQUENT.iter().map(|(number, _)| format!(" && id != {number}")).collect();
+            frequent().map(|(number, _)| format!(" && id != {number}")).collect();
         tracing.set(
             "events/raw_syscalls/sys_enter/filter",
             &format!("comm == \"netcell-stub\"{infrequent}"),

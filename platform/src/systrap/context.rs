@@ -232,7 +232,8 @@ impl SystrapContext {
         let start = Instant::now();
         self.wait(self.policy.spin(room))?;
         let now = Instant::now();
-        if let Some(spread) = self.policy.turn(now.saturating_duration_since(start), room, now) {
+        let took = now.saturating_duration_since(start);
+        if let Some(spread) = self.policy.turn(took, room, now, &self.shared.patience) {
             self.place.iter().for_each(|place| self.shared.cores.set_spread(*place, spread));
             self.let_stub_spin(spread);
         }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use self::code::{AREA_SIZE, STACK};
 use self::context::SystrapContext;
+use self::policy::Patience;
 use self::space::SystrapSpace;
 use self::ticks::Ticks;
 use crate::arch::signal_frame;
@@ -44,6 +45,7 @@ struct Shared {
     zygote: Arc<Zygote>,
     cores: Cores,
     ticks: Ticks,
+    patience: Patience,
 }
 
 impl Shared {
@@ -78,7 +80,13 @@ impl SystrapPlatform {
         // Every address space holds two descriptors; a host that refuses more sets the limit.
         let _ = crate::host::limits::raise_descriptor_limit();
         let zygote = Zygote::start(&memory, code::image())?;
-        let shared = Arc::new(Shared { memory, zygote, cores: Cores::new(), ticks: Ticks::new() });
+        let shared = Arc::new(Shared {
+            memory,
+            zygote,
+            cores: Cores::new(),
+            ticks: Ticks::new(),
+            patience: Patience::new(),
+        });
         Ok(Arc::new(SystrapPlatform { shared }))
     }
 }
