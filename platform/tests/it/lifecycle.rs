@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use platform::{Event, Platform, PlatformError, Registers};
 
-use crate::fixture::{CODE, Guest, SYSCALL, map_guest, program};
+use crate::fixture::{CODE, DATA, Guest, SYSCALL, map_guest, program};
 
 crate::platform_tests!(
     many_spaces_leave_nothing_behind,
     a_context_is_bound_to_its_thread,
     a_context_can_be_made_on_one_thread_and_run_on_another,
     one_context_visits_many_spaces,
+    a_thousand_threads_live_in_one_space,
+    hundreds_of_spaces_live_at_once,
+    a_thread_that_was_left_begins_anew_for_the_next_context,
     cpu_time_of_the_guest_is_counted,
 );
 
@@ -123,6 +126,59 @@ fn one_context_visits_many_spaces(platform: Arc<dyn Platform>) {
         guest.regs = Registers { rax: number, ..Registers::at_entry(CODE, 0) };
         guest.expect_syscall(number);
     }
+}
+
+fn a_thousand_threads_live_in_one_space(platform: Arc<dyn Platform>) {
+    // 1: inc rbx; syscall; jmp 1b
+    let guest =
+        Guest::new(platform.clone(), &program(&[&[0x48, 0xff, 0xc3], &SYSCALL, &[0xeb, 0xf9]]));
+    let mut threads: Vec<_> = (0..1000u64)
+        .map(|number| {
+            let regs = Registers { rax: number, rbx: 2 * number, ..Registers::at_entry(CODE, 0) };
+            (platform.new_context().unwrap(), regs)
+        })
+        .collect();
+    for round in 1..=2 {
+        for (number, (context, regs)) in threads.iter_mut().enumerate() {
+            let number = number as u64;
+            assert_eq!(context.switch(&guest.space, regs).unwrap(), Event::Syscall);
+            assert_eq!((regs.nr(), regs.rbx), (number, 2 * number + round));
+            regs.rax = number;
+        }
+    }
+}
+
+fn hundreds_of_spaces_live_at_once(platform: Arc<dyn Platform>) {
+    let code = program(&[&SYSCALL, &[0xeb, 0xfc]]);
+    let mut guests: Vec<Guest> = (0..200).map(|_| Guest::new(platform.clone(), &code)).collect();
+    for _ in 0..2 {
+        for (number, guest) in guests.iter_mut().enumerate() {
+            guest.regs.rax = number as u64;
+            guest.expect_syscall(number as u64);
+        }
+    }
+}
+
+/// Registers, FPU state and kicks of the context before are not to be seen by the next one.
+fn a_thread_that_was_left_begins_anew_for_the_next_context(platform: Arc<dyn Platform>) {
+    // movups xmm0, [rbx]; syscall; movups [rbx + 32], xmm0; syscall
+    let code = program(&[&[0x0f, 0x10, 0x03], &SYSCALL, &[0x0f, 0x11, 0x43, 0x20], &SYSCALL]);
+    let mut first = Guest::new(platform.clone(), &code);
+    first.set_word(0, u64::MAX);
+    first.set_word(32, 5);
+    first.regs = Registers { rbx: DATA, r12: 9, fs_base: DATA, ..first.regs };
+    first.expect_syscall(0);
+    first.context.kick_handle().kick();
+    let Guest { context, space, data, .. } = first;
+    drop(context);
+    let mut next = platform.new_context().unwrap();
+    // Where xmm0 is stored.
+    let mut regs = Registers { rbx: DATA, ..Registers::at_entry(CODE + 5, 0) };
+    assert_eq!(next.switch(&space, &mut regs).unwrap(), Event::Syscall);
+    assert_eq!((regs.r12, regs.fs_base), (0, 0));
+    let mut word = [1; 8];
+    platform.memory().read_at(data.start + 32, &mut word).unwrap();
+    assert_eq!(word, [0; 8]);
 }
 
 fn cpu_time_of_the_guest_is_counted(platform: Arc<dyn Platform>) {
