@@ -7,6 +7,7 @@ mod linux_files;
 mod linux_tasks;
 mod network;
 mod packet;
+mod platforms;
 mod programs;
 mod sockets;
 mod sockopt;
