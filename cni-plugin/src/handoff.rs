@@ -148,6 +148,7 @@ impl Folder {
     pub(crate) fn write(&self, handoff: &Handoff) -> Result<(), CniError> {
         let path = self.file(&handoff.container_id, &handoff.ifname);
         let text = serde_json::to_vec_pretty(handoff).map_err(io::Error::from);
+        let text = text.map(|text| [text, b"\n".to_vec()].concat());
         text.and_then(|text| write_whole(&path, &text)).map_err(|e| failed("write", &path, &e))
     }
 

@@ -127,9 +127,11 @@ impl<'a> Ipam<'a> {
     ) -> Result<Value, CniError> {
         let mut input: Map<String, Value> = self.call.input.raw.clone();
         input.insert("cniVersion".into(), json!(version.name()));
-        if let Some(result) = self.call.input.prev_result().ok().flatten() {
-            input.insert("prevResult".into(), result.to_json(version));
-        }
+        // In the version that is spoken; one that nobody understands is none.
+        match self.call.input.prev_result() {
+            Ok(Some(result)) => input.insert("prevResult".into(), result.to_json(version)),
+            _ => input.remove("prevResult"),
+        };
         let program = self.program()?;
         let mut command = Command::new(&program);
         command.env("CNI_COMMAND", verb.name()).envs(environment.iter().map(|(k, v)| (k, v)));

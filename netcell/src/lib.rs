@@ -3,4 +3,5 @@
 
 pub mod cli;
 mod control;
+mod install;
 mod sandbox;

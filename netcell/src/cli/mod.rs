@@ -1,6 +1,7 @@
 //! The command line: a file per command, and the mapping of failures to exit statuses.
 
 mod capture;
+mod install;
 mod list;
 pub mod run;
 pub mod trace;
@@ -48,6 +49,8 @@ enum Command {
     List(list::ListArgs),
     Capture(capture::CaptureArgs),
     Trace(trace::TraceArgs),
+    Install(install::InstallArgs),
+    Uninstall(install::UninstallArgs),
 }
 
 /// Parses the process's arguments, runs the command and gives its exit status. Failures are one line on standard error.
@@ -66,6 +69,8 @@ pub fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Capture(args) => capture::run(args),
         Command::Trace(args) => return trace::run(args),
+        Command::Install(args) => install::install(&args),
+        Command::Uninstall(args) => install::uninstall(&args),
     };
     match result {
         Ok(status) => ExitCode::from(status),

@@ -3,6 +3,7 @@
 mod bad_input;
 mod capture;
 mod harness;
+mod install;
 mod linux_files;
 mod linux_tasks;
 mod network;
