@@ -379,3 +379,48 @@ fn captures_and_faults_work_on_a_veth() {
     let told = sh(&format!("tshark -r {file} -Y icmp.type==0 2>/dev/null | wc -l"));
     assert_eq!(told.trim(), received.to_string());
 }
+
+#[test]
+fn the_reference_plugins_find_what_they_made_while_a_sandbox_serves_it() {
+    let (pod, folder) = (Pod::new(""), Scratch::new());
+    let network = format!(
+        r#"{{"cniVersion": "0.4.0", "name": "net", "type": "bridge", "bridge": "br0", "isDefaultGateway": true, "mtu": 1450, "ipam": {{"type": "host-local", "dataDir": "{}",
+            "ranges": [[{{"subnet": "10.60.0.0/24"}}], [{{"subnet": "fd60::/64"}}]], "routes": [{{"dst": "198.51.100.0/24", "gw": "10.60.0.1"}}]}}}}"#,
+        folder.file("ipam")
+    );
+    let result = folder.file("result");
+    let call = |command: &str, network: &str| {
+        std::fs::write(folder.path().join("network"), network).expect("the configuration");
+        let environment = format!(
+            "CNI_COMMAND={command} CNI_CONTAINERID={0} CNI_NETNS=/run/netns/{0}-pod CNI_IFNAME=eth0 CNI_PATH=/usr/lib/cni",
+            pod.name
+        );
+        pod.sh(&format!(
+            "nsenter --net=/run/netns/$host env {environment} /usr/lib/cni/bridge <{} >{result} || {{ cat {result} >&2; false; }}; cat {result}",
+            folder.file("network")
+        ))
+    };
+    let added = call("ADD", &network);
+    let mut shell = Shell::start(pod.netcell(&[], &["bash"]));
+    let told = shell.ask("ip -o addr show dev eth0; ip route; ip -6 route; ip -o link show eth0");
+    for expected in [
+        "10.60.0.2/24",
+        "fd60::2/64",
+        "198.51.100.0/24 via 10.60.0.1",
+        "default via fd60::1",
+        "mtu 1450",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    for gateway in ["10.60.0.1", "fd60::1"] {
+        let ping = format!("ping -c 1 -W 1 {gateway} 2>&1");
+        shell.until(&ping, |told| told.contains(" 0% packet loss"));
+    }
+    let (open, rest) = network.split_at(1);
+    call("CHECK", &format!("{open}\"prevResult\": {added}, {rest}"));
+    call("DEL", &network);
+    shell.until("ip -br link", |told| !told.contains("eth0"));
+    let output = shell.end();
+    let told = text(&output);
+    assert!(output.status.success() && !told.contains("namespace"), "{told}");
+}
