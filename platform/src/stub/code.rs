@@ -190,11 +190,9 @@ netcell_stub_start:
     mov r10, [rbp + 32]
     mov r8, [rbp + 40]
     mov r9, [rbp + 48]
+    cmp rax, 56
+    je 47f
     syscall
-    test rax, rax
-    jnz 43f
-    cmp qword ptr [rbp], 56
-    je 60f                          # the child of a clone
 43: cmp rax, -4095
     jae 44f
     add rbp, 64
@@ -223,7 +221,10 @@ netcell_stub_start:
     syscall
     jmp 40b
 
-60: # A new thread of the guest.
+47: syscall                         # clone
+    test rax, rax
+    jnz 43b
+    # A new thread of the guest. Only the place tells it: the page may hold other commands by now.
     lea rax, [r12 + 0x400]
     jmp rax
 

@@ -40,6 +40,8 @@ const SI_KERNEL: i32 = 0x80;
 const PAGE_FAULT: u32 = 14;
 const FAULT_WRITE: u32 = 2;
 const FAULT_FETCH: u32 = 16;
+/// How many checks a new thread may take to report.
+const BEGINNING_MAX: u32 = 200;
 /// How many checks a kicked thread may take to stop. One that has blocked the signal never does.
 const UNHEARD_KICKS_MAX: u32 = 30;
 
@@ -165,7 +167,7 @@ impl SystrapContext {
         }
         match readiness {
             Readiness::Waits => Ok(()),
-            Readiness::Begins => self.wait(Duration::ZERO),
+            Readiness::Begins => self.wait(Duration::ZERO, BEGINNING_MAX),
         }
     }
 
@@ -230,7 +232,7 @@ impl SystrapContext {
     fn wait_turn(&mut self) -> Result<(), PlatformError> {
         let room = if self.shared.cores.has_room_apart() { Room::Enough } else { Room::Short };
         let start = Instant::now();
-        self.wait(self.policy.spin(room))?;
+        self.wait(self.policy.spin(room), u32::MAX)?;
         let now = Instant::now();
         let took = now.saturating_duration_since(start);
         if let Some(spread) = self.policy.turn(took, room, now, &self.shared.patience) {
@@ -253,14 +255,16 @@ impl SystrapContext {
         }
     }
 
-    /// Waits for the stub thread, spinning for so long at first.
-    fn wait(&mut self, spin: Duration) -> Result<(), PlatformError> {
+    /// Waits for the stub thread, spinning for so long at first, and for so many checks at most.
+    fn wait(&mut self, spin: Duration, mut checks: u32) -> Result<(), PlatformError> {
         let thread = self.thread.as_ref().ok_or(PlatformError::StubDied)?;
         let handoff = Handoff::of(&self.shared.memory, &thread.thread.area)?;
         let process = &space_of(&thread.space)?.process;
         let mut unheard = 0;
         while handoff.wait(spin, CHECK_INTERVAL) == Waited::Nothing {
-            if process.is_gone() || signal_thread(process.pid(), thread.thread.tid, 0).is_err() {
+            checks = checks.saturating_sub(1);
+            let alive = signal_thread(process.pid(), thread.thread.tid, 0).is_ok();
+            if process.is_gone() || !alive || checks == 0 {
                 return Err(PlatformError::StubDied);
             }
             if self.kick.pending.load(Ordering::SeqCst) {

@@ -1,6 +1,7 @@
 //! Changes of a memory map hold at once, for every thread, also while others run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use platform::{
     Access, Context, Event, MapOp, PAGE_SIZE, Platform, PlatformError, Populate, Prot, Registers,
@@ -14,6 +15,7 @@ crate::platform_tests!(
     unmap_and_protect_hold_for_a_running_thread,
     populated_pages_do_not_fault_and_file_pages_are_shared,
     threads_share_a_space,
+    threads_begin_while_the_map_changes,
     protecting_a_hole_is_an_error,
 );
 
@@ -151,6 +153,31 @@ fn threads_share_a_space(platform: Arc<dyn Platform>) {
         }
     });
     assert_eq!(guest.word(0), 4 * 5 * 20_000);
+}
+
+/// A new thread runs for the first time when the command that made it may be overwritten already.
+fn threads_begin_while_the_map_changes(platform: Arc<dyn Platform>) {
+    let guest = Guest::new(platform, &program(&[&SYSCALL, &[0xeb, 0xfc]]));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for lane in 0..2 {
+            let (space, data, done) = (guest.space.clone(), guest.data.start, &done);
+            scope.spawn(move || {
+                let addr = 0x4000_0000 + lane * PAGE_SIZE;
+                while !done.load(Ordering::Relaxed) {
+                    space.map_file(addr, PAGE_SIZE, data, Prot::READ, Populate::Lazy).unwrap();
+                }
+            });
+        }
+        let mut contexts = Vec::new();
+        for number in 0..200 {
+            let mut context = guest.platform.new_context().unwrap();
+            let mut regs = Registers { rax: number, ..Registers::at_entry(CODE, 0) };
+            assert_eq!(context.switch(&guest.space, &mut regs).unwrap(), Event::Syscall);
+            contexts.push(context);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 fn protecting_a_hole_is_an_error(platform: Arc<dyn Platform>) {
