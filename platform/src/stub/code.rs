@@ -270,4 +270,20 @@ mod tests {
     fn the_code_ends_before_the_backends() {
         assert!(code().len() <= THREAD_CODE, "{} bytes", code().len());
     }
+
+    #[test]
+    fn a_new_thread_goes_to_its_code_without_a_look_at_memory() {
+        // lea rax, [r12 + THREAD_CODE]; jmp rax
+        let go = [0x49, 0x8d, 0x84, 0x24, 0, 4, 0, 0, 0xff, 0xe0];
+        let code = code();
+        let at = code.windows(go.len()).position(|bytes| bytes == go).expect("the way to it");
+        // syscall; test rax, rax; jnz (near or short)
+        let near = &code[at - 11..at - 4];
+        let short = &code[at - 7..at - 1];
+        let told = [0x0f, 0x05, 0x48, 0x85, 0xc0];
+        assert!(
+            near[..5] == told && near[5..] == [0x0f, 0x85]
+                || short[..5] == told && short[5] == 0x75
+        );
+    }
 }

@@ -160,12 +160,20 @@ fn threads_begin_while_the_map_changes(platform: Arc<dyn Platform>) {
     let guest = Guest::new(platform, &program(&[&SYSCALL, &[0xeb, 0xfc]]));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for lane in 0..2 {
+        for lane in 0..2u64 {
             let (space, data, done) = (guest.space.clone(), guest.data.start, &done);
             scope.spawn(move || {
-                let addr = 0x4000_0000 + lane * PAGE_SIZE;
+                // As long as the batch in which a thread is made, so that no word of it stays.
+                let map = |page| MapOp::MapFile {
+                    addr: 0x4000_0000 + (8 * lane + page) * PAGE_SIZE,
+                    len: PAGE_SIZE,
+                    file_offset: data,
+                    prot: Prot::READ,
+                    populate: Populate::Lazy,
+                };
+                let ops: Vec<MapOp> = (0..3).map(map).collect();
                 while !done.load(Ordering::Relaxed) {
-                    space.map_file(addr, PAGE_SIZE, data, Prot::READ, Populate::Lazy).unwrap();
+                    space.batch(&ops).unwrap();
                 }
             });
         }
