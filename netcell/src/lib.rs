@@ -1,7 +1,9 @@
-//! The library behind `netcell`: the command line and the sandbox's boot. It must not know system calls or protocols.
+//! The library behind `netcell`: the command line, containers, and the sandbox's boot. It must not know system calls or protocols.
 #![forbid(unsafe_code)]
 
 pub mod cli;
+mod container;
 mod control;
 mod install;
+mod oci;
 mod sandbox;

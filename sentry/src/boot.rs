@@ -1,36 +1,36 @@
-//! Boot: from a configuration to a running first program, and from its end to an exit status.
+//! Boot: from a configuration to a sandbox that waits for its first program, and from that program's end to an exit status.
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netstack_host::capture::{self, Capture, CaptureError};
+use netstack_host::capture;
 use sentry_abi::Errno;
-use sentry_abi::signal::Signal;
-use sentry_abi::termios::WinSize;
 use sentry_fs::services::Services;
-use sentry_fs::stdio::{self, HostWatcher};
-use sentry_fs::tty::{self, Terminal, Terminals};
+use sentry_fs::stdio::HostWatcher;
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::error::Error;
-use sentry_kernel::file::{FdTable, FileDescription, OnExec};
+use sentry_kernel::file::WriteAt;
+use sentry_kernel::io::SliceSource;
 use sentry_kernel::kernel::{Kernel, KernelConfig};
-use sentry_kernel::limits::Limits;
-use sentry_kernel::log::{Level, Log};
-use sentry_kernel::task::{InitArgs, ThreadGroup, WaitStatus};
+use sentry_kernel::log::Level;
+use sentry_kernel::task::WaitStatus;
 use sentry_kernel::time::Clock;
-use sentry_kernel::vfs::{FileType, OpenFlags, Timespec};
-use sentry_net::netns::{CaptureStart, NetError, NetNamespace};
+use sentry_kernel::vfs::{FileSystem, OpenFlags, Timespec};
+use sentry_net::netns::{CaptureStart, NetError};
 use sentry_syscalls::Syscalls;
 
-use crate::config::{Network, Process, SandboxConfig, Stdio};
-use crate::host::{HostRandom, Logger, trace_to};
+use crate::config::{
+    Files, NamespaceNetwork, Network, Process, SandboxConfig, SessionFiles, Stdio,
+};
+use crate::host::{HostRandom, trace_to};
 use crate::registry::{self, Offer};
+use crate::remote::{Remote, Running};
+use crate::seccomp::Filtered;
+use crate::tasks::{Limited, TaskLimit};
 use crate::tree::Tree;
-use crate::{network, vdso};
+use crate::world::{Place, World};
+use crate::{container, network, vdso};
 
 /// How long a sandbox whose programs are gone stays for peers that take nothing of what these have sent.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
@@ -64,6 +64,9 @@ pub enum BootError {
     /// An address that makes no sense here.
     #[error("{0}")]
     Addresses(String),
+    /// What a mount or a device asks for.
+    #[error("{0}")]
+    Files(String),
     /// A step of building the sandbox.
     #[error("cannot {what}: {errno}")]
     Step {
@@ -77,24 +80,28 @@ pub enum BootError {
     Thread(#[from] std::io::Error),
 }
 
-fn step(what: impl Into<String>) -> impl FnOnce(Error) -> BootError {
+pub(crate) fn step(what: impl Into<String>) -> impl FnOnce(Error) -> BootError {
     let what = what.into();
     move |error| BootError::Step { what, errno: error.errno() }
 }
 
-/// A running sandbox.
-pub struct Sandbox {
-    kernel: Arc<Kernel>,
-    init: Arc<ThreadGroup>,
-    net: Arc<NetNamespace>,
-    console: Option<Arc<Terminal>>,
-    log: Arc<Logger>,
+/// A sandbox whose first program has not started.
+pub struct Prepared {
+    world: World,
+    /// For settings, whether or not programs see it.
+    proc: Arc<dyn FileSystem>,
 }
 
-/// How a sandbox ended.
+/// A running sandbox.
+pub struct Sandbox {
+    world: Arc<World>,
+    init: Arc<Running>,
+}
+
+/// How a sandbox, or a program that was added to it, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The first program exited with this status.
+    /// The program exited with this status.
     Exited(u8),
     /// A signal of this number ended it.
     Signaled(u8),
@@ -103,10 +110,14 @@ pub enum Outcome {
 }
 
 /// Builds the sandbox and starts its first program.
-pub fn boot(config: SandboxConfig) -> Result<Sandbox, BootError> {
+pub fn boot(config: SandboxConfig, process: Process, stdio: Stdio) -> Result<Sandbox, BootError> {
+    prepare(config)?.start(process, stdio)
+}
+
+/// Builds the sandbox.
+pub fn prepare(config: SandboxConfig) -> Result<Prepared, BootError> {
     let (clock, vdso) = vdso::start(config.platform.memory())?;
     let clock: Arc<dyn Clock> = clock;
-    let log = Arc::new(Logger(config.log_level));
     let wall = clock.clone();
     let services = Services::new(
         config.platform.memory().clone(),
@@ -118,47 +129,61 @@ pub fn boot(config: SandboxConfig) -> Result<Sandbox, BootError> {
             }
         }),
     );
+    let tasks = TaskLimit::new(config.tasks_max);
+    let syscalls = Limited::new(Syscalls::new(config.strace.map(trace_to)), &tasks);
     let kernel = Kernel::new(KernelConfig {
         vdso: Some(vdso),
         platform: config.platform,
         clock: clock.clone(),
-        log: log.clone(),
+        log: config.log.clone(),
         random: Arc::new(HostRandom),
-        syscalls: Syscalls::new(config.strace.map(trace_to)),
+        syscalls: match config.seccomp {
+            Some(profile) => Filtered::new(syscalls, profile),
+            None => syscalls,
+        },
         hostname: config.hostname.clone(),
         cpus: config.cpus,
     });
+    if let Some(name) = &config.domainname {
+        kernel.uts().set_domainname(name.as_bytes()).map_err(step("set the domain name"))?;
+    }
     let capture = match &config.network {
         Network::Tap(tap) => tap.capture.clone(),
         Network::Namespace(namespace) => namespace.capture.clone(),
         Network::Loopback => None,
     };
-    let net = network::make(config.network, clock, log.clone())?;
+    let net = network::make(config.network, clock, config.log)?;
     if let Some(path) = capture {
         let file = capture::create(&path).map_err(CaptureStart::from)?;
         net.capture((file, &path), &[], &kernel)?;
     }
     let offer = registry::register(&kernel, &services, &net);
-    let tree =
-        Tree::of_image(&services, config.image).map_err(step("build the root file system"))?;
-    tree.mount_system(&kernel, &services, &offer)
-        .map_err(step("mount /proc, /sys, /dev and /tmp"))?;
-    write_names(&tree, &config.hostname, &config.name_servers)?;
-    for volume in config.volumes {
-        let what = format!("mount a volume at {}", volume.target.display());
-        tree.mount_volume(&services, volume).map_err(step(what))?;
-    }
+    let tree = match config.files {
+        Files::Session(files) => session(&kernel, &services, &offer, files, &config.hostname)?,
+        Files::Container(files) => container::tree(&kernel, &services, &offer, files)?,
+    };
     kernel.set_mounts(tree.mounts.clone());
-    let (fds, console) = open_stdio(&tree, &offer, config.stdio)?;
-    let init = start_program(&kernel, &tree, config.process, fds)?;
-    if let Some(console) = &console {
-        // A fresh session has no terminal, so this takes the console for it.
-        kernel
-            .pids()
-            .set_terminal(init.pid(), console.clone())
-            .map_err(step("set the controlling terminal"))?;
+    let watcher = HostWatcher::start()?;
+    let proc = offer.proc(&kernel, &services);
+    let world = World { kernel, tasks, net, tree, terminals: offer.terminals, watcher };
+    Ok(Prepared { world, proc })
+}
+
+fn session(
+    kernel: &Arc<Kernel>,
+    services: &Services,
+    offer: &Offer,
+    files: SessionFiles,
+    hostname: &str,
+) -> Result<Tree, BootError> {
+    let tree = Tree::of_image(services, files.image).map_err(step("build the root file system"))?;
+    tree.mount_system(kernel, services, offer).map_err(step("mount /proc, /sys, /dev and /tmp"))?;
+    write_names(&tree, hostname, &files.name_servers)?;
+    for volume in files.volumes {
+        let what = format!("mount a volume at {}", volume.target.display());
+        tree.mount_volume(services, volume).map_err(step(what))?;
     }
-    Ok(Sandbox { kernel, init, net, console, log })
+    Ok(tree)
 }
 
 /// /etc/hostname, /etc/hosts, /etc/resolv.conf: what the sandbox is called and whom it asks for names.
@@ -178,235 +203,83 @@ fn write_names(tree: &Tree, hostname: &str, name_servers: &[IpAddr]) -> Result<(
     Ok(())
 }
 
-/// Opens descriptors 0, 1 and 2: the console for those that are a terminal, the host's file for others.
-fn open_stdio(
-    tree: &Tree,
-    offer: &Offer,
-    stdio: Stdio,
-) -> Result<(Arc<FdTable>, Option<Arc<Terminal>>), BootError> {
-    let table = FdTable::new();
-    let watcher = HostWatcher::start()?;
-    let mut console = None;
-    let mut streams: Vec<(std::os::fd::OwnedFd, Arc<FileDescription>)> = Vec::new();
-    for (number, descriptor) in (0i32..).zip(stdio.descriptors) {
-        let Some(descriptor) = descriptor else { continue };
-        let file = if platform::host::terminal::is_terminal(descriptor.as_fd()) {
-            let (terminal, file) = match &console {
-                Some((terminal, file)) => (Arc::clone(terminal), Arc::clone(file)),
-                None => open_console(tree, &offer.terminals, &descriptor)?,
-            };
-            if number == 0 {
-                tty::console::pump_input(terminal.clone(), descriptor)?;
+impl Prepared {
+    /// Whether a program could be started, as far as can be told before: its working directory and its file are there.
+    pub fn check(&self, process: &Process) -> Result<(), BootError> {
+        self.world.check(process)
+    }
+
+    /// Takes the interfaces of a network namespace of the host as they are now; before there was loopback alone.
+    pub fn take_network(&self, network: NamespaceNetwork) -> Result<(), BootError> {
+        network::mirror(&self.world.net, network, self.world.kernel.log().clone())
+    }
+
+    /// Changes a setting of /proc/sys, such as `net.ipv4.ip_forward`.
+    pub fn set(&self, name: &str, value: &str) -> Result<(), BootError> {
+        let write = || -> Result<(), Error> {
+            let mut at = self.proc.root().lookup(b"sys")?;
+            for part in name.split(['.', '/']) {
+                at = at.lookup(part.as_bytes())?;
             }
-            console = Some((terminal, file.clone()));
-            file
-        } else {
-            // `> file 2>&1` is one open file with one position, inside as outside.
-            let same = streams
-                .iter()
-                .find(|(other, _)| stdio::share_position(other.as_fd(), descriptor.as_fd()));
-            let file = match same {
-                Some((_, file)) => Arc::clone(file),
-                None => stdio::open_stream(&watcher, descriptor.as_fd())
-                    .map_err(step(format!("pass descriptor {number} on")))?,
-            };
-            streams.push((descriptor, file.clone()));
-            file
+            let open = at.open(OpenFlags::WRONLY, &Credentials::root())?;
+            open.write(WriteAt::Offset(0), &mut SliceSource::new(value.as_bytes()))?;
+            Ok(())
         };
-        table
-            .install_at(number, file, OnExec::Keep, 3)
-            .map_err(step("install the standard streams"))?;
+        write().map_err(step(format!("set {name} to {value:?}")))
     }
-    Ok((table, console.map(|(terminal, _)| terminal)))
-}
 
-type Console = (Arc<Terminal>, Arc<FileDescription>);
-
-fn open_console(
-    tree: &Tree,
-    terminals: &Arc<Terminals>,
-    host: &std::os::fd::OwnedFd,
-) -> Result<Console, BootError> {
-    let failed = || step("open the console");
-    let output = host.try_clone()?;
-    let terminal =
-        terminals.make_console(Arc::new(tty::console::HostOutput(output))).map_err(failed())?;
-    if let Ok(size) = platform::host::terminal::window_size(host.as_fd()) {
-        terminal.set_window(win_size(size));
+    /// Starts the first program.
+    pub fn start(self, process: Process, stdio: Stdio) -> Result<Sandbox, BootError> {
+        let world = Arc::new(self.world);
+        let init = Arc::new(world.start(process, stdio, Place::First)?);
+        Ok(Sandbox { world, init })
     }
-    let path = tree.find(format!("/dev/pts/{}", terminal.index()).as_bytes()).map_err(failed())?;
-    let end = tty::ProgramEnd::open(&terminal).map_err(failed())?;
-    Ok((terminal, FileDescription::new(end, Some(path), OpenFlags::RDWR)))
-}
-
-fn win_size(size: platform::host::terminal::WindowSize) -> WinSize {
-    WinSize {
-        rows: size.rows,
-        columns: size.columns,
-        x_pixels: size.width_px,
-        y_pixels: size.height_px,
-    }
-}
-
-fn start_program(
-    kernel: &Arc<Kernel>,
-    tree: &Tree,
-    process: Process,
-    fds: Arc<FdTable>,
-) -> Result<Arc<ThreadGroup>, BootError> {
-    let fs = tree.context();
-    let workdir = process.workdir.as_os_str().as_bytes();
-    let what = format!("change to the working directory {}", process.workdir.display());
-    let cwd = tree.find(workdir).map_err(step(what.clone()))?;
-    if cwd.file_type() != FileType::Directory {
-        return Err(BootError::Step { what, errno: Errno::ENOTDIR });
-    }
-    fs.set_cwd(cwd);
-    let name = process.argv.first().cloned().unwrap_or_default();
-    let program = String::from_utf8_lossy(&name).into_owned();
-    let path = find_program(tree, &name, &process.env)
-        .ok_or(BootError::NotFound { program: program.clone() })?;
-    let args = InitArgs {
-        path,
-        argv: process.argv,
-        envp: process.env,
-        fds,
-        fs,
-        credentials: Credentials::user(process.uid, process.gid, Arc::from([])),
-        limits: Limits::default(),
-    };
-    kernel.spawn_init(args).map_err(|error| match error.errno() {
-        Errno::ENOENT => BootError::NotFound { program },
-        Errno::ENOEXEC => BootError::NotExecutable {
-            program,
-            reason: "not a program for this machine (x86-64 Linux)",
-        },
-        Errno::ELIBBAD => {
-            BootError::NotExecutable { program, reason: "its interpreter is damaged" }
-        }
-        Errno::EISDIR => BootError::NotExecutable { program, reason: "Is a directory" },
-        Errno::EACCES => BootError::NotExecutable { program, reason: "Permission denied" },
-        errno => BootError::Step { what: format!("start {program}"), errno },
-    })
-}
-
-/// The path of a program: itself with a slash in it, else the first match in PATH, as execvp(3) has it.
-fn find_program(tree: &Tree, name: &[u8], env: &[Vec<u8>]) -> Option<Vec<u8>> {
-    if name.is_empty() || name.contains(&b'/') {
-        return (!name.is_empty()).then(|| name.to_vec());
-    }
-    let path = env.iter().find_map(|v| v.strip_prefix(b"PATH=")).unwrap_or(b"/usr/bin:/bin");
-    let candidates = path
-        .split(|b| *b == b':')
-        .map(|dir| [if dir.is_empty() { b"." } else { dir }, b"/", name].concat());
-    let is_file =
-        |path: &Vec<u8>| tree.find(path).is_ok_and(|found| found.file_type() == FileType::Regular);
-    candidates.into_iter().find(is_file)
 }
 
 impl Sandbox {
     /// Waits for the end of the first program, ends the others, and completes the capture.
     pub fn wait(self) -> Outcome {
-        let ended = self.kernel.wait_until_ended();
-        self.kernel.pids().kill_all();
-        self.net.drain(DRAIN_PATIENCE);
-        if let Err(error) = self.net.stop() {
-            self.log.write(Level::Error, format_args!("{error}"));
+        let World { kernel, net, .. } = &*self.world;
+        let ended = kernel.wait_until_ended();
+        kernel.pids().kill_all();
+        net.drain(DRAIN_PATIENCE);
+        if let Err(error) = net.stop() {
+            kernel.log().write(Level::Error, format_args!("{error}"));
         }
-        for (group, name, value) in self.net.stack().stats().iter().filter(|row| row.2 > 0) {
-            self.log.write(Level::Debug, format_args!("counter {group} {name} {value}"));
+        for (group, name, value) in net.stack().stats().iter().filter(|row| row.2 > 0) {
+            kernel.log().write(Level::Debug, format_args!("counter {group} {name} {value}"));
         }
         match (ended.status, ended.failure) {
-            (Some(WaitStatus::Exited(code)), _) => Outcome::Exited(code),
-            (Some(WaitStatus::Signaled(signal)), _) => Outcome::Signaled(signal.number() as u8),
-            (_, failure) => Outcome::Failed(
+            (Some(status), _) => Outcome::of(status),
+            (None, failure) => Outcome::Failed(
                 failure.unwrap_or_else(|| "the first program ended without a status".into()),
             ),
         }
     }
 
-    /// A handle for whoever passes the host's signals on.
+    /// A handle for those who deal with it from outside.
     pub fn remote(&self) -> Remote {
-        Remote {
-            kernel: self.kernel.clone(),
-            init: self.init.clone(),
-            console: self.console.clone(),
-            net: self.net.clone(),
-        }
+        Remote::new(self.world.clone(), self.init.clone())
     }
 }
 
-/// What the outside can do to a running sandbox.
-#[derive(Clone)]
-pub struct Remote {
-    kernel: Arc<Kernel>,
-    init: Arc<ThreadGroup>,
-    console: Option<Arc<Terminal>>,
-    net: Arc<NetNamespace>,
-}
-
-/// A capture that was begun while the sandbox runs. It ends with this, or with the sandbox.
-pub struct RunningCapture {
-    net: Arc<NetNamespace>,
-    capture: Arc<Capture>,
-}
-
-impl RunningCapture {
-    /// Frames seen, and frames of those that were lost because the reader was too slow.
-    pub fn counts(&self) -> (u64, u64) {
-        self.capture.counts()
-    }
-
-    /// Whether no more frames come: the sandbox has ended, or the reader has gone.
-    pub fn is_over(&self) -> bool {
-        self.capture.is_over()
-    }
-
-    /// Ends it. Errors: what went wrong while it was written.
-    pub fn finish(&self) -> Result<(), CaptureError> {
-        self.net.end_capture(&self.capture)
-    }
-}
-
-impl Drop for RunningCapture {
-    fn drop(&mut self) {
-        // Whoever wants to know of errors has called it before.
-        let _ = self.finish();
-    }
-}
-
-impl Remote {
-    /// Sends a signal to the first program. Numbers that are no signal do nothing.
-    pub fn signal(&self, number: i32) {
-        use sentry_abi::signal::{SI_KERNEL, SigInfo};
-        if let Ok(signal) = Signal::new(number) {
-            // A full queue keeps the fact that the signal came.
-            let _ = self.init.send_signal(signal, SigInfo::new(signal, SI_KERNEL));
+impl Outcome {
+    pub(crate) fn of(status: WaitStatus) -> Self {
+        match status {
+            WaitStatus::Exited(code) => Self::Exited(code),
+            WaitStatus::Signaled(signal) => Self::Signaled(signal.number() as u8),
+            WaitStatus::Stopped(_) | WaitStatus::Continued => {
+                Self::Failed("the program ended without a status".into())
+            }
         }
     }
 
-    /// The host's window has another size.
-    pub fn resize(&self, size: platform::host::terminal::WindowSize) {
-        if let Some(console) = &self.console {
-            console.set_window(win_size(size));
+    /// The exit status that tells of it: the program's own, 128 and more where a signal ended it, 125 for a failure of the kernel's.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Exited(code) => *code,
+            Self::Signaled(signal) => 128u8.saturating_add(*signal),
+            Self::Failed(_) => 125,
         }
-    }
-
-    /// Begins to write what passes the interfaces of these names (without names: all but loopback) onto a file or pipe that is
-    /// called `name`; after `limit` frames it is over.
-    pub fn capture(
-        &self,
-        (file, name): (OwnedFd, &Path),
-        nics: &[String],
-        limit: Option<u64>,
-    ) -> Result<RunningCapture, CaptureStart> {
-        let capture = self.net.capture((file.into(), name), nics, &self.kernel)?;
-        capture.stop_after(limit);
-        Ok(RunningCapture { net: self.net.clone(), capture })
-    }
-
-    /// Ends the sandbox at once.
-    pub fn kill(&self) {
-        self.kernel.pids().kill_all();
     }
 }

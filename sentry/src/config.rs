@@ -8,33 +8,146 @@ use std::sync::Arc;
 
 pub use netstack_host::netns::take::Rules;
 use platform::Platform;
+use sentry_abi::resource::{Resource, Rlimit};
 use sentry_fs::host::View;
-use sentry_kernel::log::Level;
+use sentry_kernel::cred::Credentials;
+use sentry_kernel::log::Log;
+use sentry_kernel::vfs::MountFlags;
 
-/// A sandbox.
+use crate::seccomp::Profile;
+
+/// A sandbox without its first program.
 pub struct SandboxConfig {
     /// Runs program code. Made before the process has threads.
     pub platform: Arc<dyn Platform>,
-    /// The root directory.
-    pub image: Image,
-    /// Directories of the host at places of their own.
-    pub volumes: Vec<Volume>,
+    /// What programs see of files.
+    pub files: Files,
     /// The network.
     pub network: Network,
     /// Host name.
     pub hostname: String,
-    /// Name servers for /etc/resolv.conf; empty leaves the image's file.
-    pub name_servers: Vec<IpAddr>,
-    /// The first program.
-    pub process: Process,
-    /// Standard input, output and error.
-    pub stdio: Stdio,
+    /// NIS domain name, where one is set.
+    pub domainname: Option<String>,
+    /// Which system calls programs may use; `None` for all.
+    pub seccomp: Option<Profile>,
+    /// How many tasks programs may have together; `None` for the kernel's own limit.
+    pub tasks_max: Option<u64>,
     /// Where decoded system calls go.
     pub strace: Option<File>,
-    /// Lines up to this level go to standard error.
-    pub log_level: Level,
+    /// Takes lines for the operator.
+    pub log: Arc<dyn Log>,
     /// How many processors programs see.
     pub cpus: usize,
+}
+
+/// What programs see of files.
+pub enum Files {
+    /// An image with what every program expects: /proc, /sys, /dev, /tmp, names in /etc.
+    Session(SessionFiles),
+    /// What a container's configuration lists, and nothing else.
+    Container(ContainerFiles),
+}
+
+/// The files of `netcell run`.
+pub struct SessionFiles {
+    /// The root directory.
+    pub image: Image,
+    /// Directories of the host at places of their own.
+    pub volumes: Vec<Volume>,
+    /// Name servers for /etc/resolv.conf; empty leaves the image's file.
+    pub name_servers: Vec<IpAddr>,
+}
+
+/// The files of a container.
+pub struct ContainerFiles {
+    /// The root directory; what programs write to it reaches the host.
+    pub root: OwnedFd,
+    /// Whether the root itself is read-only.
+    pub root_access: Access,
+    /// What is mounted, in this order.
+    pub mounts: Vec<Mount>,
+    /// Device nodes, made after the mounts.
+    pub devices: Vec<DeviceNode>,
+    /// Whether programs have a terminal: then there is a /dev/console.
+    pub console: Console,
+    /// Paths whose content is hidden.
+    pub masked: Vec<Vec<u8>>,
+    /// Paths that are read-only.
+    pub read_only: Vec<Vec<u8>>,
+}
+
+/// Whether a container's first program has a terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Console {
+    /// It has.
+    Present,
+    /// It has not.
+    Absent,
+}
+
+/// Whether files can be changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// EROFS.
+    ReadOnly,
+    /// They can.
+    ReadWrite,
+}
+
+/// Something mounted in a container.
+pub struct Mount {
+    /// Absolute path inside; it is made where it is missing.
+    pub target: Vec<u8>,
+    /// What.
+    pub what: MountKind,
+    /// The mount's own flags.
+    pub flags: MountFlags,
+}
+
+/// What can be mounted.
+pub enum MountKind {
+    /// A directory of the host.
+    Directory(OwnedFd),
+    /// A file of the host, by its directory and its name there.
+    File(OwnedFd, String),
+    /// A device of the sandbox's kernel, in place of the host's of this number.
+    Device(u64),
+    /// A filesystem in memory with these options, as `mount -t tmpfs -o` has them.
+    Tmpfs(String),
+    /// proc
+    Proc,
+    /// sysfs
+    Sysfs,
+    /// devpts
+    Devpts,
+}
+
+/// A device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceNode {
+    /// Absolute path inside.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Its number.
+    pub rdev: u64,
+    /// Permission bits.
+    pub permissions: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// What a device node is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceKind {
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+    /// A FIFO.
+    Fifo,
 }
 
 /// The root: a directory of the host, read-only, with a layer in memory above it.
@@ -124,22 +237,57 @@ pub struct Faults {
     pub seed: u64,
 }
 
-/// The first program.
+/// A program to start.
 pub struct Process {
     /// Program (looked up in PATH where it has no slash) and arguments; never empty.
     pub argv: Vec<Vec<u8>>,
     /// Environment, as `NAME=value`.
     pub env: Vec<Vec<u8>>,
+    /// Whether HOME is set where the environment has none.
+    pub home: Home,
     /// Working directory inside.
     pub workdir: PathBuf,
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
+    /// Whether the working directory must be there.
+    pub missing_workdir: MissingWorkdir,
+    /// Identity.
+    pub credentials: Credentials,
+    /// Mask of new files' permissions.
+    pub umask: u32,
+    /// Limits that differ from what every program has.
+    pub limits: Vec<(Resource, Rlimit)>,
 }
 
-/// Standard input, output and error of the first program.
+/// Where HOME comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Home {
+    /// The environment alone.
+    AsGiven,
+    /// Where that has none, /etc/passwd inside; / for users that it does not know.
+    OfUser,
+}
+
+/// What becomes of a working directory that is not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MissingWorkdir {
+    /// The program does not start.
+    Refused,
+    /// It is made.
+    Made,
+}
+
+/// Standard input, output and error of a program.
 pub struct Stdio {
     /// The host's descriptors 0, 1 and 2; `None` where one is closed.
     pub descriptors: [Option<OwnedFd>; 3],
+    /// What becomes of those that are a terminal.
+    pub terminals: HostTerminals,
+}
+
+/// What becomes of standard streams that are a terminal of the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostTerminals {
+    /// The program has a terminal of the sandbox, typed into and shown there.
+    Connected,
+    /// They are bytes like any other, and no terminal for the program.
+    Streams,
 }

@@ -1,22 +1,32 @@
 //! The assembler: composes the kernel, the filesystems, the devices and the socket families into a sandbox, and boots it. No mechanism lives here.
 //!
-//! [`config`] says what a sandbox is made of, [`registry`] is the one list of what it offers, [`tree`] builds its mounts, [`boot`] brings it up.
+//! [`config`] says what a sandbox is made of, [`registry`] is the one list of what it offers, [`tree`] builds its mounts, [`container`] the mounts of a container,
+//! [`boot`] brings it up, [`world`] starts programs in it, [`seccomp`] filters their calls, [`tasks`] limits their number, [`remote`] is what the outside can do meanwhile.
 #![forbid(unsafe_code)]
 
 pub mod boot;
 pub mod config;
+mod container;
 mod host;
 mod network;
 mod registry;
+mod remote;
+pub mod seccomp;
+mod tasks;
 mod tree;
 mod vdso;
+mod world;
 
-pub use boot::{BootError, Outcome, Remote, RunningCapture, Sandbox, boot};
+pub use boot::{BootError, Outcome, Prepared, Sandbox, boot, prepare};
 pub use config::{
-    Faults, Image, NamespaceNetwork, Network, Process, Rules, SandboxConfig, Stdio, TapNetwork,
-    Volume, Writes,
+    Access, Console, ContainerFiles, DeviceKind, DeviceNode, Faults, Files, Home, HostTerminals,
+    Image, MissingWorkdir, Mount, MountKind, NamespaceNetwork, Network, Process, Rules,
+    SandboxConfig, SessionFiles, Stdio, TapNetwork, Volume, Writes,
 };
 pub use host::Logger;
 pub use netstack_host::tap::TapError;
+pub use remote::{Pause, ProcessInfo, Remote, Running, RunningCapture, SignalScope};
 pub use sentry_fs::host::View;
-pub use sentry_kernel::log::Level;
+pub use sentry_kernel::cred::{Capabilities, Credentials};
+pub use sentry_kernel::log::{Level, Log};
+pub use sentry_kernel::vfs::MountFlags;

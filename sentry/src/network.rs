@@ -56,7 +56,7 @@ pub(crate) fn make(
 }
 
 /// Takes a namespace of the host, makes the stack like it and keeps it so.
-fn mirror(
+pub(crate) fn mirror(
     net: &Arc<NetNamespace>,
     network: NamespaceNetwork,
     log: Arc<dyn Log>,

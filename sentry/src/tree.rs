@@ -11,11 +11,11 @@ use sentry_fs::tmpfs::{self, Tmpfs};
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::error::Result;
 use sentry_kernel::file::WriteAt;
-use sentry_kernel::io::SliceSource;
+use sentry_kernel::io::{SliceSource, VecSink};
 use sentry_kernel::kernel::Kernel;
 use sentry_kernel::vfs::{
-    DirRef, FileSystem, FileType, FsContext, LookupFlags, MountFlags, MountNamespace, OpenFlags,
-    Path, ResolveCx, modify, resolve,
+    Change, DirRef, FileSystem, FileType, FsContext, LookupFlags, MountFlags, MountNamespace,
+    OpenFlags, Path, ResolveCx, modify, resolve,
 };
 
 use crate::config::{Image, Volume, Writes};
@@ -34,14 +34,19 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
+    /// A tree whose root is this filesystem.
+    pub(crate) fn of(root: Arc<dyn FileSystem>, source: &[u8]) -> Self {
+        let mounts = MountNamespace::new(root, source);
+        let fs = FsContext::new(&mounts);
+        fs.set_umask(0);
+        Self { mounts, cx: ResolveCx::new(&fs, Arc::new(Credentials::root())) }
+    }
+
     /// A tree whose root is the image below a layer in memory.
     pub(crate) fn of_image(services: &Services, image: Image) -> Result<Self> {
         let options = HostOptions { view: image.view, ..HostOptions::read_only() };
         let lower = HostFs::new(services, image.directory, options)?;
-        let mounts = MountNamespace::new(in_memory(services, lower)?, b"overlay");
-        let fs = FsContext::new(&mounts);
-        fs.set_umask(0);
-        let tree = Self { mounts, cx: ResolveCx::new(&fs, Arc::new(Credentials::root())) };
+        let tree = Self::of(in_memory(services, lower)?, b"overlay");
         for (path, permissions) in &image.directories {
             tree.make_directories(path.as_bytes(), *permissions)?;
         }
@@ -101,7 +106,8 @@ impl Tree {
         self.mount(filesystem, b"host", flags, volume.target.as_os_str().as_bytes())
     }
 
-    fn mount(
+    /// Mounts a filesystem at a directory, which is made where it is missing.
+    pub(crate) fn mount(
         &self,
         filesystem: Arc<dyn FileSystem>,
         source: &[u8],
@@ -135,6 +141,33 @@ impl Tree {
         }
     }
 
+    /// Makes the directories on the way to a path.
+    pub(crate) fn make_above(&self, path: &[u8]) -> Result<()> {
+        match path.iter().rposition(|byte| *byte == b'/') {
+            None | Some(0) => Ok(()),
+            Some(end) => self.make_directories(&path[..end], 0o755),
+        }
+    }
+
+    /// Makes something new. Errors: EEXIST and those of the filesystem.
+    pub(crate) fn make_node(
+        &self,
+        path: &[u8],
+        what: modify::Make<'_>,
+        permissions: u32,
+    ) -> Result<Path> {
+        modify::make(&self.cx, &DirRef::Cwd, path, what, permissions)
+    }
+
+    /// Gives a node to somebody.
+    pub(crate) fn change_owner(&self, path: &Path, uid: u32, gid: u32) -> Result<()> {
+        if (uid, gid) == (0, 0) {
+            return Ok(());
+        }
+        let (uid, gid) = (Some(uid), Some(gid));
+        path.inode().set_attributes(&Change { uid, gid, ..Change::default() })
+    }
+
     /// Writes a small file of root's, in place of whatever has its name. It goes through the same lookups as a
     /// program's, so that no name is remembered as absent or as what it was before.
     pub(crate) fn write_file(&self, path: &str, content: &[u8]) -> Result<()> {
@@ -153,6 +186,23 @@ impl Tree {
         match open.write(WriteAt::Offset(0), &mut source)?.len == content.len() {
             true => Ok(()),
             false => Err(Errno::ENOSPC.into()),
+        }
+    }
+
+    /// The content of a file, up to a length.
+    pub(crate) fn read_file(&self, path: &[u8], most: usize) -> Result<Vec<u8>> {
+        let found = self.find(path)?;
+        if found.file_type() != FileType::Regular {
+            return Err(Errno::EINVAL.into());
+        }
+        let open = found.inode().clone().open(OpenFlags::empty(), &self.cx.creds)?;
+        let mut content = VecSink::new(most);
+        let mut at = 0;
+        loop {
+            match open.read(at, &mut content)? {
+                0 => return Ok(content.into_vec()),
+                n => at += n as u64,
+            }
         }
     }
 

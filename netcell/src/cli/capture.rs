@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use platform::host::signals::SignalSource;
 
-use super::Root;
+use super::Globals;
 use crate::control::{Answer, Connection, Request};
 
 const EXAMPLES: &str = "\
@@ -29,8 +29,6 @@ Each packet has its direction, and a comment that names the process whose socket
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct CaptureArgs {
-    #[command(flatten)]
-    root: Root,
     /// The sandbox: its name, as netcell list shows it
     #[arg(value_name = "ID")]
     id: String,
@@ -49,14 +47,14 @@ pub struct CaptureArgs {
 }
 
 /// Captures, and gives the exit status.
-pub fn run(args: CaptureArgs) -> Result<u8> {
+pub fn run(globals: &Globals, args: CaptureArgs) -> Result<u8> {
     // An end by ^C is an end in order: what was captured is whole.
     let signals = SignalSource::new(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
-    let sandbox = Connection::to(&args.root.path(), &args.id)?;
+    let sandbox = Connection::to(&globals.root(), &args.id)?;
     let file = output(&args.write)?;
     let name = args.write.display().to_string();
     let request = Request::Capture { interfaces: args.interface, limit: args.count, name };
-    sandbox.ask(&request, file.as_fd())?;
+    sandbox.ask(&request, &[file.as_fd()])?;
     drop(file);
     let until = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     wait(&sandbox, &signals, until)?;
@@ -69,7 +67,7 @@ pub fn run(args: CaptureArgs) -> Result<u8> {
             error.map_or(Ok(0), |error| bail!("{error}"))
         }
         Some(Answer::Refused { why }) => bail!("{why}"),
-        Some(Answer::Started) => bail!("the sandbox answers what makes no sense"),
+        Some(other) => bail!("the sandbox answers what makes no sense: {other:?}"),
         None => bail!("the sandbox was killed: the capture may end within a frame"),
     }
 }

@@ -1,4 +1,4 @@
-//! `netcell run`: a program in a fresh sandbox, with this terminal.
+//! `netcell run`: a program in a fresh sandbox, or a container, with this terminal.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -8,6 +8,11 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
+use super::Globals;
+use crate::container::Runtime;
+use crate::container::create::{self, Create};
+use crate::container::lifecycle::Force;
+use crate::container::sandbox::Session;
 use crate::sandbox;
 
 const EXAMPLES: &str = "\
@@ -17,11 +22,12 @@ Examples:
   netcell run --volume $PWD/out:/out -- ./build.sh    what lands in /out is kept
   netcell run --strace -- ls /                        every system call, decoded, on standard error
   netcell run --net packet:web -- nginx               on the network namespace web, in place of the host's stack
+  netcell run --bundle web web                        a container, from a folder with config.json and its rootfs
   netcell run --net tap:nc0 --ip 10.9.0.2/24 --gateway 10.9.0.1 --capture t.pcapng -- curl http://10.9.0.1/
 
 Exit status: the program's own; 128+N where signal N ended it; 127 not found; 126 not executable; 125 a failure of netcell.";
 
-/// Run a program in a fresh sandbox.
+/// Run a program in a fresh sandbox, or a container from its bundle.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
@@ -59,8 +65,6 @@ pub struct RunArgs {
     /// Host name inside
     #[arg(long, value_name = "NAME", default_value = "netcell")]
     pub hostname: String,
-    #[command(flatten)]
-    pub root: super::Root,
     /// Name of the sandbox for netcell list and capture; default: twelve hexadecimal digits
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
@@ -77,16 +81,75 @@ pub struct RunArgs {
     #[arg(
         long,
         value_name = "auto|systrap|ptrace",
-        default_value = "ptrace",
+        default_value_t,
+        value_enum,
         hide_possible_values = true
     )]
     pub platform: PlatformChoice,
     /// What netcell says of itself on standard error
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     pub log_level: LogLevel,
+    /// A container instead: make it from this bundle, start it, wait for its end and remove it
+    #[arg(long, short, value_name = "DIR", requires = "container")]
+    bundle: Option<PathBuf>,
+    /// Leave the container running, and its removal to netcell delete
+    #[arg(long, short, requires = "bundle")]
+    detach: bool,
+    /// Where to write the number of the container's process
+    #[arg(long, value_name = "FILE", requires = "bundle")]
+    pid_file: Option<PathBuf>,
+    /// Socket that gets the master of the container's terminal
+    #[arg(long, value_name = "SOCKET", requires = "bundle")]
+    console_socket: Option<PathBuf>,
+    /// The container's name
+    #[arg(value_name = "ID", requires = "bundle")]
+    container: Option<String>,
     /// Program and its arguments
-    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    #[arg(
+        last = true,
+        required_unless_present = "container",
+        conflicts_with = "container",
+        value_name = "PROGRAM"
+    )]
     pub command: Vec<OsString>,
+}
+
+/// A container to run.
+pub struct RunContainer {
+    create: Create,
+    detach: bool,
+}
+
+impl RunArgs {
+    /// The container that is asked for, where it is one.
+    pub fn container(&self) -> Option<RunContainer> {
+        let (id, bundle) = (self.container.clone()?, self.bundle.clone()?);
+        let session = match self.detach || self.console_socket.is_some() {
+            true => Session::Own,
+            false => Session::Makers,
+        };
+        let pid_file = self.pid_file.clone();
+        let console_socket = self.console_socket.clone();
+        let create = Create { id, bundle, pid_file, console_socket, session };
+        Some(RunContainer { create, detach: self.detach })
+    }
+}
+
+/// Runs a container, and gives its exit status where it is waited for.
+pub fn container(runtime: Runtime, asked: &RunContainer) -> Result<u8> {
+    if asked.detach {
+        create::create(&runtime, &asked.create)?;
+        let started = runtime.start(&asked.create.id);
+        return undo_unless(&runtime, &asked.create.id, started).map(|()| 0);
+    }
+    runtime.run(&asked.create)
+}
+
+fn undo_unless(runtime: &Runtime, id: &str, started: Result<()>) -> Result<()> {
+    if started.is_err() {
+        runtime.delete(id, Force::Given)?;
+    }
+    started
 }
 
 /// `--log-level`
@@ -103,13 +166,14 @@ pub enum LogLevel {
 }
 
 /// `--platform`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum PlatformChoice {
     /// The first that works here.
     Auto,
     /// A seccomp filter and memory that both sides see.
     Systrap,
     /// PTRACE_SYSEMU.
+    #[default]
     Ptrace,
 }
 
@@ -300,8 +364,8 @@ fn share(text: &str) -> Result<u32, String> {
 }
 
 /// Runs the program and gives the exit status.
-pub fn run(args: RunArgs) -> Result<u8> {
-    sandbox::run(args)
+pub fn run(globals: &Globals, args: RunArgs) -> Result<u8> {
+    sandbox::run(&globals.root(), args)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use platform::host::packets;
 
-use super::folder::SOCKET;
+use super::folder::Within;
 use super::message::{Answer, Request, receive, send};
 
 /// A connection to a sandbox.
@@ -16,7 +16,8 @@ pub struct Connection(packets::Connection);
 impl Connection {
     /// Connects to the sandbox of a folder. Errors: nobody is there.
     pub fn open(folder: &Path) -> Result<Self> {
-        Ok(Self(packets::Connection::open(&folder.join(SOCKET))?))
+        let within = Within::open(folder)?;
+        Ok(Self(packets::Connection::open(&within.path())?))
     }
 
     /// Connects to a sandbox by its name. Errors say what to do.
@@ -28,9 +29,14 @@ impl Connection {
         })
     }
 
-    /// Asks for something that needs a descriptor. Errors: it is refused.
-    pub fn ask(&self, request: &Request, descriptor: BorrowedFd<'_>) -> Result<()> {
-        send(&self.0, request, Some(descriptor))?;
+    /// Sends a request.
+    pub fn tell(&self, request: &Request) -> Result<()> {
+        send(&self.0, request, &[])
+    }
+
+    /// Asks for something that is begun or done at once. Errors: it is refused.
+    pub fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        send(&self.0, request, descriptors)?;
         match self.answer()? {
             Some(Answer::Started) => Ok(()),
             Some(Answer::Refused { why }) => bail!("{why}"),

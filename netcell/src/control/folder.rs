@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -16,11 +17,30 @@ use super::client::Connection;
 /// Characters of a name that was not chosen.
 const RANDOM_LEN: usize = 12;
 /// Characters of a name at most.
-const LONGEST_ID: usize = 64;
+const LONGEST_ID: usize = 128;
 /// What the folder is, within it.
 const ABOUT: &str = "sandbox.json";
 /// Where to connect, within it.
 pub(super) const SOCKET: &str = "control";
+
+/// The socket of a folder, by a path that is short enough for one (unix(7)), however long the folder's is.
+pub(super) struct Within(File);
+
+impl Within {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        Ok(Self(File::open(folder)?))
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        Path::new("/proc/self/fd").join(self.0.as_raw_fd().to_string()).join(SOCKET)
+    }
+}
+
+/// Makes the socket of a folder.
+pub(crate) fn listen(folder: &Path) -> Result<Listener> {
+    let within = Within::open(folder)?;
+    Ok(Listener::new(&within.path())?)
+}
 
 /// What a sandbox is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +75,7 @@ pub fn default_root() -> PathBuf {
 }
 
 /// Whether a sandbox may be called so: it names a folder.
-fn check_id(id: &str) -> Result<()> {
+pub(crate) fn check_id(id: &str) -> Result<()> {
     let known = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     let good = id.chars().all(known) && id.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !good || id.len() > LONGEST_ID {
@@ -73,7 +93,7 @@ fn random_id() -> Result<String> {
 }
 
 /// Nobody else makes or sweeps folders while this is held.
-fn lock(root: &Path) -> Result<Flock<File>> {
+pub(crate) fn lock(root: &Path) -> Result<Flock<File>> {
     let file = File::open(root)?;
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
 }
@@ -94,8 +114,7 @@ impl Folder {
         DirBuilder::new().mode(0o700).create(&path).with_context(told)?;
         let mut folder = Self { path, id, listener: None };
         // Before the lock is given back: who looks next finds somebody there.
-        let listener = Listener::new(&folder.path.join(SOCKET));
-        folder.listener = Some(listener.with_context(told)?);
+        folder.listener = Some(listen(&folder.path).with_context(told)?);
         drop(lock);
         Ok(folder)
     }
@@ -125,7 +144,7 @@ impl Drop for Folder {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
@@ -174,10 +193,10 @@ mod tests {
 
     #[test]
     fn a_name_is_one_that_a_folder_may_have() {
-        for good in ["a", "web-1", "0.2_x+y", &"x".repeat(64)] {
+        for good in ["a", "web-1", "0.2_x+y", &"x".repeat(128)] {
             assert!(check_id(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "-x", "a b", "ä", &"x".repeat(65)] {
+        for bad in ["", ".", "..", "a/b", "-x", "a b", "ä", &"x".repeat(129)] {
             assert!(check_id(bad).is_err(), "{bad}");
         }
     }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// No message is longer.
-const LONGEST: usize = 16 * 1024;
+const LONGEST: usize = 128 * 1024;
 
 /// What a sandbox is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,37 @@ pub enum Request {
         /// What the descriptor is called in errors.
         name: String,
     },
+    /// To start the first program of a container that was created.
+    Start,
+    /// To send a signal to the first program, or to all.
+    Signal {
+        /// Its number.
+        number: i32,
+        /// Whether every process gets it.
+        all: bool,
+    },
+    /// To start a further program. Beside it come a file with the `process` object of the runtime specification, and standard input,
+    /// output and error. The connection is the program's from then on: [`Self::Signal`] and [`Self::Resize`] may follow, and its end ends
+    /// the program.
+    Exec,
+    /// The window of the program's terminal has another size.
+    Resize {
+        /// Lines.
+        rows: u16,
+        /// Characters of a line.
+        columns: u16,
+    },
+    /// To list the processes.
+    Processes,
+    /// To limit the number of tasks.
+    LimitTasks {
+        /// How many there may be; none is no limit.
+        most: Option<u64>,
+    },
+    /// To keep every program from running, until [`Self::Resume`].
+    Pause,
+    /// To let them go on.
+    Resume,
 }
 
 /// What it answers.
@@ -40,6 +71,16 @@ pub enum Answer {
         /// What went wrong.
         error: Option<String>,
     },
+    /// The program that was asked for has ended.
+    Exited {
+        /// Its exit status, 128 and more where a signal ended it.
+        status: u8,
+    },
+    /// The processes.
+    Processes {
+        /// By ascending id.
+        all: Vec<ProcessLine>,
+    },
     /// It cannot be done.
     Refused {
         /// Why.
@@ -47,21 +88,38 @@ pub enum Answer {
     },
 }
 
-/// Sends a message, and a descriptor with it.
+/// A process inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessLine {
+    /// Its id inside.
+    pub pid: u32,
+    /// Its parent's; 0 where that is outside.
+    pub ppid: u32,
+    /// Its real user id.
+    pub uid: u32,
+    /// CPU time in nanoseconds.
+    pub cpu_ns: u64,
+    /// Seconds since it began.
+    pub age_s: u64,
+    /// Its command line, or its name where it has none.
+    pub command: String,
+}
+
+/// Sends a message, and descriptors with it.
 pub fn send(
     to: &Connection,
     message: &impl Serialize,
-    descriptor: Option<BorrowedFd<'_>>,
+    descriptors: &[BorrowedFd<'_>],
 ) -> Result<()> {
     let bytes = serde_json::to_vec(message)?;
     if bytes.len() > LONGEST {
         bail!("the message is too long");
     }
-    Ok(to.send(&bytes, descriptor)?)
+    Ok(to.send(&bytes, descriptors)?)
 }
 
-/// The next message with its descriptor; None where the other side has gone.
-pub fn receive<T: DeserializeOwned>(from: &Connection) -> Result<Option<(T, Option<OwnedFd>)>> {
+/// The next message with its descriptors; None where the other side has gone.
+pub fn receive<T: DeserializeOwned>(from: &Connection) -> Result<Option<(T, Vec<OwnedFd>)>> {
     let mut bytes = vec![0; LONGEST];
     let Some(packet) = from.receive(&mut bytes)? else { return Ok(None) };
     if packet.is_cut {
@@ -69,5 +127,5 @@ pub fn receive<T: DeserializeOwned>(from: &Connection) -> Result<Option<(T, Opti
     }
     let text = &bytes[..packet.len];
     let message = serde_json::from_slice(text).context("a message that makes no sense")?;
-    Ok(Some((message, packet.descriptor)))
+    Ok(Some((message, packet.descriptors)))
 }

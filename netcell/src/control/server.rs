@@ -5,19 +5,55 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::geteuid;
 use platform::host::packets::{Connection, Listener};
-use sentry::Remote;
+use sentry::{Pause, ProcessInfo, Remote, SignalScope};
 
-use super::message::{Answer, Request, receive, send};
+use super::message::{Answer, ProcessLine, Request, receive, send};
+use super::session;
 
 /// How often a capture looks whether it is over.
 const LOOK_EVERY_MS: u16 = 100;
 /// Connections at the same time.
-const MOST: usize = 32;
+const MOST: usize = 256;
+
+/// What is behind the socket.
+pub trait Serve: Send + Sync {
+    /// The sandbox. Errors: its first program has not started.
+    fn remote(&self) -> Result<Remote>;
+
+    /// Starts the first program. Errors: it has started, or cannot.
+    fn start(&self) -> Result<()>;
+
+    /// Sends a signal to the first program, or to all.
+    fn signal(&self, number: i32, scope: SignalScope) -> Result<()>;
+
+    /// Keeps the programs from running, or lets them go on.
+    fn pause(&self, pause: Pause) -> Result<()>;
+}
+
+impl Serve for Remote {
+    fn remote(&self) -> Result<Remote> {
+        Ok(self.clone())
+    }
+
+    fn start(&self) -> Result<()> {
+        bail!("it runs already")
+    }
+
+    fn signal(&self, number: i32, scope: SignalScope) -> Result<()> {
+        self.signal_scope(number, scope);
+        Ok(())
+    }
+
+    fn pause(&self, pause: Pause) -> Result<()> {
+        Remote::pause(self, pause);
+        Ok(())
+    }
+}
 
 /// Serves the socket of a sandbox.
 pub struct Server {
@@ -26,13 +62,13 @@ pub struct Server {
 
 impl Server {
     /// Begins to accept connections.
-    pub fn start(listener: Listener, remote: Remote) -> Result<Self> {
+    pub fn start(listener: Listener, what: Arc<dyn Serve>) -> Result<Self> {
         let talks: Arc<Mutex<Vec<JoinHandle<()>>>> = Arc::default();
         let all = talks.clone();
         let serve = move || {
             // It ends where no descriptors are left, say: who asks then finds nobody.
             while let Ok(connection) = listener.accept() {
-                begin(&all, connection, &remote);
+                begin(&all, connection, &what);
             }
         };
         thread::Builder::new().name("control".into()).spawn(serve)?;
@@ -53,35 +89,70 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn begin(talks: &Mutex<Vec<JoinHandle<()>>>, socket: Connection, remote: &Remote) {
+fn begin(talks: &Mutex<Vec<JoinHandle<()>>>, socket: Connection, what: &Arc<dyn Serve>) {
     let mut talks = locked(talks);
     talks.retain(|talk| !talk.is_finished());
     let allowed = socket.peer_uid().is_ok_and(|uid| uid == 0 || uid == geteuid().as_raw());
     if !allowed || talks.len() == MOST {
         return;
     }
-    let remote = remote.clone();
+    let what = what.clone();
     let talk = move || {
-        if let Err(error) = talk(&socket, &remote) {
+        if let Err(error) = talk(&socket, &*what) {
             // Who does not listen any more need not hear of it.
-            let _ = send(&socket, &Answer::Refused { why: format!("{error:#}") }, None);
+            let _ = send(&socket, &Answer::Refused { why: format!("{error:#}") }, &[]);
         }
     };
     talks.extend(thread::Builder::new().name("control".into()).spawn(talk));
 }
 
-fn talk(socket: &Connection, remote: &Remote) -> Result<()> {
-    let Some((request, descriptor)) = receive(socket)? else { return Ok(()) };
+fn talk(socket: &Connection, what: &dyn Serve) -> Result<()> {
+    let Some((request, descriptors)) = receive(socket)? else { return Ok(()) };
+    let done = || send(socket, &Answer::Started, &[]);
     match request {
         Request::Capture { interfaces, limit, name } => {
-            let file = descriptor.context("a capture needs a file to write to")?;
-            let capture = remote.capture((file, Path::new(&name)), &interfaces, limit)?;
-            send(socket, &Answer::Started, None)?;
+            let file = descriptors.into_iter().next();
+            let file = file.context("a capture needs a file to write to")?;
+            let capture = what.remote()?.capture((file, Path::new(&name)), &interfaces, limit)?;
+            done()?;
             while !capture.is_over() && !has_gone(socket)? {}
             let error = capture.finish().err().map(|error| error.to_string());
             let (frames, dropped) = capture.counts();
-            send(socket, &Answer::Ended { frames, dropped, error }, None)
+            send(socket, &Answer::Ended { frames, dropped, error }, &[])
         }
+        Request::Start => {
+            what.start()?;
+            done()
+        }
+        Request::Signal { number, all } => {
+            what.signal(number, if all { SignalScope::All } else { SignalScope::First })?;
+            done()
+        }
+        Request::Exec => session::exec(socket, &what.remote()?, descriptors),
+        Request::Resize { .. } => bail!("nothing was started over this connection"),
+        Request::Processes => {
+            let all = what.remote()?.processes().into_iter().map(ProcessLine::from).collect();
+            send(socket, &Answer::Processes { all }, &[])
+        }
+        Request::LimitTasks { most } => {
+            what.remote()?.limit_tasks(most);
+            done()
+        }
+        Request::Pause => {
+            what.pause(Pause::Held)?;
+            done()
+        }
+        Request::Resume => {
+            what.pause(Pause::Released)?;
+            done()
+        }
+    }
+}
+
+impl From<ProcessInfo> for ProcessLine {
+    fn from(info: ProcessInfo) -> Self {
+        let ProcessInfo { pid, parent, uid, cpu_ns, age_s, command } = info;
+        Self { pid, ppid: parent, uid, cpu_ns, age_s, command }
     }
 }
 

@@ -1,9 +1,9 @@
 //! A sandbox in this process: from the command line's words to a booted kernel, the terminal, the signals, and the exit status.
 
-mod backend;
+pub(crate) mod backend;
 mod image;
-mod signals;
-mod terminal;
+pub(crate) mod signals;
+pub(crate) mod terminal;
 
 use std::fs::File;
 use std::io;
@@ -11,12 +11,14 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use sentry::{
-    BootError, Faults, Level, NamespaceNetwork, Network, Outcome, Process, Rules, SandboxConfig,
-    Stdio, TapNetwork, Volume, Writes,
+    BootError, Credentials, Faults, Files, Home, HostTerminals, Level, Logger, MissingWorkdir,
+    NamespaceNetwork, Network, Outcome, Process, Rules, SandboxConfig, SessionFiles, Stdio,
+    TapNetwork, Volume, Writes,
 };
 
 use crate::cli::run::{LogLevel, Net, RunArgs};
@@ -25,19 +27,22 @@ use crate::control;
 
 /// The search path inside.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Mask of new files' permissions.
+const UMASK: u32 = 0o022;
 /// The network of `--net tap` where nothing else is said: address inside, gateway.
 const DEFAULT_NETWORK: ([u8; 4], u8, [u8; 4]) = ([10, 77, 0, 2], 24, [10, 77, 0, 1]);
 
 /// Runs a program in a sandbox and gives its exit status, or 126 or 127 with the reason on standard error.
-pub fn run(args: RunArgs) -> Result<u8> {
+pub fn run(root: &Path, args: RunArgs) -> Result<u8> {
     // The platform forks its zygote, which must happen before this process has threads.
     let platform = backend::start(args.platform, args.log_level)?;
     let signals = signals::Source::new().context("cannot receive signals")?;
-    let mut folder = folder(&args)?;
+    let mut folder = folder(root, &args)?;
     let about = about(&args);
     let raw = terminal::RawMode::enter();
-    let config = configure(args, platform)?;
-    let sandbox = match sentry::boot(config) {
+    let (config, process) = configure(args, platform)?;
+    let stdio = Stdio { descriptors: standard_streams(), terminals: HostTerminals::Connected };
+    let sandbox = match sentry::boot(config, process, stdio) {
         Ok(sandbox) => sandbox,
         Err(error) => {
             drop(raw);
@@ -50,9 +55,10 @@ pub fn run(args: RunArgs) -> Result<u8> {
             return Ok(status);
         }
     };
-    signals.forward(sandbox.remote())?;
+    signals.forward_to(sandbox.remote(), None)?;
     let listener = folder.as_mut().and_then(control::Folder::take_listener);
-    let control = listener.map(|listener| control::Server::start(listener, sandbox.remote()));
+    let control =
+        listener.map(|listener| control::Server::start(listener, Arc::new(sandbox.remote())));
     let control = control.transpose()?;
     if let Some(folder) = &folder {
         folder.tell(&control::About { id: folder.id().to_owned(), ..about })?;
@@ -64,15 +70,14 @@ pub fn run(args: RunArgs) -> Result<u8> {
     drop(folder);
     drop(raw);
     match outcome {
-        Outcome::Exited(status) => Ok(status),
-        Outcome::Signaled(signal) => Ok(128u8.saturating_add(signal)),
         Outcome::Failed(why) => bail!("the sandbox failed: {why}"),
+        ended => Ok(ended.exit_status()),
     }
 }
 
 /// The folder by which others find this sandbox. Where there can be none, only a name that was asked for is missed.
-fn folder(args: &RunArgs) -> Result<Option<control::Folder>> {
-    match control::Folder::make(&args.root.path(), args.id.as_deref()) {
+fn folder(root: &Path, args: &RunArgs) -> Result<Option<control::Folder>> {
+    match control::Folder::make(root, args.id.as_deref()) {
         Ok(folder) => Ok(Some(folder)),
         Err(error) if args.id.is_some() => Err(error),
         Err(error) => {
@@ -97,8 +102,8 @@ fn about(args: &RunArgs) -> control::About {
 
 fn configure(
     args: RunArgs,
-    platform: std::sync::Arc<dyn platform::Platform>,
-) -> Result<SandboxConfig> {
+    platform: Arc<dyn platform::Platform>,
+) -> Result<(SandboxConfig, Process)> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let network = network(&args)?;
     let image = image::open(args.rootfs.as_deref())?;
@@ -123,30 +128,36 @@ fn configure(
         ),
     };
     let env = environment(&args.env, args.user.uid);
-    Ok(SandboxConfig {
+    let level = match args.log_level {
+        LogLevel::Error => Level::Error,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Info => Level::Info,
+        LogLevel::Debug => Level::Debug,
+    };
+    let process = Process {
+        argv: args.command.into_iter().map(OsStringExt::into_vec).collect(),
+        env,
+        home: Home::AsGiven,
+        workdir: args.workdir.unwrap_or(image.workdir),
+        missing_workdir: MissingWorkdir::Refused,
+        credentials: Credentials::user(args.user.uid, args.user.gid, Arc::from([])),
+        umask: UMASK,
+        limits: Vec::new(),
+    };
+    let files = SessionFiles { image: image.image, volumes, name_servers: args.dns };
+    let config = SandboxConfig {
         platform,
-        image: image.image,
-        volumes,
+        files: Files::Session(files),
         network,
         hostname: args.hostname,
-        name_servers: args.dns,
-        process: Process {
-            argv: args.command.into_iter().map(OsStringExt::into_vec).collect(),
-            env,
-            workdir: args.workdir.unwrap_or(image.workdir),
-            uid: args.user.uid,
-            gid: args.user.gid,
-        },
-        stdio: stdio()?,
+        domainname: None,
+        seccomp: None,
+        tasks_max: None,
         strace,
-        log_level: match args.log_level {
-            LogLevel::Error => Level::Error,
-            LogLevel::Warn => Level::Warn,
-            LogLevel::Info => Level::Info,
-            LogLevel::Debug => Level::Debug,
-        },
+        log: Arc::new(Logger(level)),
         cpus,
-    })
+    };
+    Ok((config, process))
 }
 
 fn network(args: &RunArgs) -> Result<Network> {
@@ -230,17 +241,11 @@ fn environment(asked: &[crate::cli::run::EnvVar], uid: u32) -> Vec<Vec<u8>> {
 }
 
 /// This process's descriptors 0, 1 and 2; one that is closed here is closed there.
-fn stdio() -> Result<Stdio> {
+pub(crate) fn standard_streams() -> [Option<OwnedFd>; 3] {
     let duplicate =
         |fd: std::os::fd::BorrowedFd<'_>| -> Option<OwnedFd> { fd.try_clone_to_owned().ok() };
     let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
-    Ok(Stdio {
-        descriptors: [
-            duplicate(input.as_fd()),
-            duplicate(output.as_fd()),
-            duplicate(error.as_fd()),
-        ],
-    })
+    [duplicate(input.as_fd()), duplicate(output.as_fd()), duplicate(error.as_fd())]
 }
 
 /// A directory of the host. Errors name it.

@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use platform::host::terminal::{self, KernelTermios, When};
 
 /// The terminal at standard input in raw mode; its own modes come back when this is dropped.
-pub(super) struct RawMode {
+pub(crate) struct RawMode {
     before: KernelTermios,
 }
 
 impl RawMode {
     /// Enters raw mode; `None` where standard input is no terminal.
-    pub(super) fn enter() -> Option<Self> {
+    pub(crate) fn enter() -> Option<Self> {
         let input = io::stdin();
         let before = terminal::settings(input.as_fd()).ok()?;
         let mut raw = terminal::raw(&before);

@@ -229,6 +229,11 @@ impl Namespace {
         namespace
     }
 
+    /// Its name below /run/netns.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A command in it.
     pub fn command(&self, program: &[&str]) -> Command {
         let mut command = Command::new("ip");

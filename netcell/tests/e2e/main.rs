@@ -7,6 +7,7 @@ mod install;
 mod linux_files;
 mod linux_tasks;
 mod network;
+mod oci;
 mod packet;
 mod platforms;
 mod programs;

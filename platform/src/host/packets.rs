@@ -5,14 +5,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, SockFlag,
     SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, recvmsg, sendmsg, shutdown,
-    socket, sockopt,
+    socket, socketpair, sockopt,
 };
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 16;
+/// Descriptors beside a packet at most; more are closed.
+pub const DESCRIPTORS_MAX: usize = 4;
 
 fn fresh() -> Result<OwnedFd, Errno> {
     socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
@@ -55,8 +58,8 @@ pub struct Packet {
     pub len: usize,
     /// Whether there were more.
     pub is_cut: bool,
-    /// The first descriptor beside it; others are closed.
-    pub descriptor: Option<OwnedFd>,
+    /// The descriptors beside it, at most [`DESCRIPTORS_MAX`].
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// One end of a connection.
@@ -76,9 +79,38 @@ impl Connection {
         getsockopt(&self.0, sockopt::PeerCredentials).map(|peer| peer.uid())
     }
 
-    /// Sends a packet, and a descriptor beside it.
-    pub fn send(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
-        let descriptors: Vec<RawFd> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+    /// Both ends of a connection.
+    pub fn pair() -> Result<(Self, Self), Errno> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (one, other) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        Ok((Self(one), Self(other)))
+    }
+
+    /// Lets the programs that this process starts have it, under the number that this returns: until it is dropped.
+    pub fn leave_open(&self) -> Result<RawFd, Errno> {
+        fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(self.0.as_raw_fd())
+    }
+
+    /// Takes over what the process that started this one has left open under `number`. Errors: EBADF, ENOTSOCK where nothing of the
+    /// kind is there.
+    pub fn inherited(number: RawFd) -> Result<Self, Errno> {
+        if number <= 2 {
+            return Err(Errno::EBADF);
+        }
+        // SAFETY: the number is only used to ask for a copy, which fails where nothing is open under it.
+        let there = unsafe { BorrowedFd::borrow_raw(number) };
+        let own = fcntl(there, FcntlArg::F_DUPFD_CLOEXEC(3)).map(owned)?;
+        if getsockopt(&own, sockopt::SockType)? != SockType::SeqPacket {
+            return Err(Errno::ENOTSOCK);
+        }
+        nix::unistd::close(number)?;
+        Ok(Self(own))
+    }
+
+    /// Sends a packet, and descriptors beside it.
+    pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        let descriptors: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&descriptors)];
         let control = if descriptors.is_empty() { &[][..] } else { &rights };
         let parts = [IoSlice::new(bytes)];
@@ -87,7 +119,7 @@ impl Connection {
 
     /// Waits for a packet; None where the other end has gone.
     pub fn receive(&self, bytes: &mut [u8]) -> Result<Option<Packet>, Errno> {
-        let mut space = nix::cmsg_space!([RawFd; 4]);
+        let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
         let mut parts = [IoSliceMut::new(bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let received = loop {
@@ -106,8 +138,13 @@ impl Connection {
         }
         let is_cut = received.flags.contains(MsgFlags::MSG_TRUNC);
         let len = received.bytes;
-        let packet = Packet { len, is_cut, descriptor: descriptors.into_iter().next() };
+        let packet = Packet { len, is_cut, descriptors };
         Ok((len > 0).then_some(packet))
+    }
+
+    /// Neither sends nor receives any more, here and in other threads.
+    pub fn close(&self) -> Result<(), Errno> {
+        shutdown(self.0.as_raw_fd(), Shutdown::Both)
     }
 
     /// Sends no more.

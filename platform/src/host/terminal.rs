@@ -96,6 +96,14 @@ pub fn set_window_size(fd: BorrowedFd<'_>, size: &WindowSize) -> Result<(), Errn
     Errno::result(result).map(drop)
 }
 
+/// Makes a terminal the controlling one of the session that this process leads (TIOCSCTTY). Errors: EPERM where the session has one, or
+/// the terminal another session.
+pub fn take_control(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: TIOCSCTTY takes an int and touches no memory of ours.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY, 0) };
+    Errno::result(result).map(drop)
+}
+
 /// Bytes that can be read now (FIONREAD).
 pub fn readable_bytes(fd: BorrowedFd<'_>) -> Result<usize, Errno> {
     let mut bytes: libc::c_int = 0;

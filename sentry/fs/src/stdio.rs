@@ -1,7 +1,8 @@
 //! Standard input, output and error of the host as open files of the guest, where they are no terminal: pipes, files, sockets, /dev/null.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use nix::errno::Errno as HostErrno;
 use nix::fcntl::{OFlag, open};
@@ -29,14 +30,21 @@ const ATOMIC: usize = 4096;
 /// Tells guests' wait queues when descriptors of the host become ready. One thread for all of them.
 pub struct HostWatcher {
     epoll: Epoll,
-    watched: Mutex<Vec<Weak<HostStream>>>,
+    watched: Mutex<Watched>,
+}
+
+/// The streams that are watched, by the number that their events carry.
+#[derive(Default)]
+struct Watched {
+    next: u64,
+    streams: HashMap<u64, Weak<HostStream>>,
 }
 
 impl HostWatcher {
     /// Starts the thread. Errors: those of epoll_create1(2) and of starting a thread.
     pub fn start() -> std::io::Result<Arc<Self>> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let watcher = Arc::new(Self { epoll, watched: Mutex::new(Vec::new()) });
+        let watcher = Arc::new(Self { epoll, watched: Mutex::default() });
         let thread = watcher.clone();
         std::thread::Builder::new().name("stdio".into()).spawn(move || thread.run())?;
         Ok(watcher)
@@ -54,8 +62,8 @@ impl HostWatcher {
     }
 
     fn tell(&self, event: &EpollEvent) {
-        let index = event.data() as usize;
-        let stream = self.watched.lock().ok().and_then(|w| w.get(index).and_then(Weak::upgrade));
+        let find = |watched: &Watched| watched.streams.get(&event.data()).and_then(Weak::upgrade);
+        let stream = self.watched.lock().ok().and_then(|watched| find(&watched));
         if let Some(stream) = stream {
             stream.queue.notify(Events::EVERY);
         }
@@ -68,8 +76,20 @@ impl HostWatcher {
             | EpollFlags::EPOLLOUT
             | EpollFlags::EPOLLRDHUP
             | EpollFlags::EPOLLET;
-        if self.epoll.add(&stream.fd, EpollEvent::new(flags, watched.len() as u64)).is_ok() {
-            watched.push(Arc::downgrade(stream));
+        let number = watched.next;
+        if self.epoll.add(&stream.fd, EpollEvent::new(flags, number)).is_ok() {
+            watched.next += 1;
+            watched.streams.insert(number, Arc::downgrade(stream));
+            let _ = stream.number.set(number);
+        }
+    }
+
+    /// A stream ends. Others may have its file open, so that closing alone would leave it watched.
+    fn remove(&self, stream: &HostStream) {
+        let Some(number) = stream.number.get() else { return };
+        let _ = self.epoll.delete(&stream.fd);
+        if let Ok(mut watched) = self.watched.lock() {
+            watched.streams.remove(number);
         }
     }
 }
@@ -79,6 +99,17 @@ struct HostStream {
     fd: OwnedFd,
     file_type: FileType,
     queue: WaitQueue,
+    watcher: Weak<HostWatcher>,
+    /// Its number with the watcher, where it is watched.
+    number: OnceLock<u64>,
+}
+
+impl Drop for HostStream {
+    fn drop(&mut self) {
+        if let Some(watcher) = self.watcher.upgrade() {
+            watcher.remove(self);
+        }
+    }
 }
 
 fn errno(host: HostErrno) -> Errno {
@@ -310,7 +341,7 @@ pub fn share_position(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
 }
 
 /// The host's descriptor as an open file of the guest. Errors: EBADF.
-pub fn open_stream(watcher: &HostWatcher, fd: BorrowedFd<'_>) -> Result<Arc<FileDescription>> {
+pub fn open_stream(watcher: &Arc<HostWatcher>, fd: BorrowedFd<'_>) -> Result<Arc<FileDescription>> {
     let stat = fstat(fd).map_err(errno)?;
     let file_type = FileType::from_mode(stat.st_mode).ok_or(Errno::EBADF)?;
     let raw: RawFd = fd.as_raw_fd();
@@ -335,7 +366,13 @@ pub fn open_stream(watcher: &HostWatcher, fd: BorrowedFd<'_>) -> Result<Arc<File
     } else {
         0
     };
-    let stream = Arc::new(HostStream { fd, file_type, queue: WaitQueue::new() });
+    let stream = Arc::new(HostStream {
+        fd,
+        file_type,
+        queue: WaitQueue::new(),
+        watcher: Arc::downgrade(watcher),
+        number: OnceLock::new(),
+    });
     watcher.add(&stream);
     let ops: Arc<dyn FileOps> = stream.clone();
     let inode = Arc::new(StreamInode { stream, ops: ops.clone() });

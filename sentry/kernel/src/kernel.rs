@@ -106,6 +106,8 @@ pub struct Kernel {
     /// Set with `ended`; whoever waits for the end polls it under its own parking.
     over: AtomicBool,
     waiters: Mutex<Vec<std::thread::Thread>>,
+    /// True while no task may run program code.
+    pub(crate) frozen: AtomicBool,
 }
 
 impl Kernel {
@@ -134,6 +136,7 @@ impl Kernel {
             ended: Mutex::new(Rank::LEAF, None),
             over: AtomicBool::new(false),
             waiters: Mutex::new(Rank::LEAF, Vec::new()),
+            frozen: AtomicBool::new(false),
         })
     }
 

@@ -33,6 +33,11 @@ fn image(task: &Task) -> sentry_kernel::mm::ImageRanges {
 
 /// The arguments. A program that overwrote their end (setproctitle(3)) shows them up to the first zero byte, also into the environment.
 pub(super) fn cmdline(_: &Shared, task: &Task) -> Result<Vec<u8>> {
+    Ok(command_line(task))
+}
+
+/// What /proc/PID/cmdline shows of a task: words that end in zero bytes, and nothing where it has ended.
+pub fn command_line(task: &Task) -> Vec<u8> {
     let image = image(task);
     let mut text = bytes(task, image.arg.clone());
     if text.last().is_some_and(|last| *last != 0) {
@@ -40,7 +45,7 @@ pub(super) fn cmdline(_: &Shared, task: &Task) -> Result<Vec<u8>> {
         let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
         text.truncate(end);
     }
-    Ok(text)
+    text
 }
 
 pub(super) fn environ(_: &Shared, task: &Task) -> Result<Vec<u8>> {

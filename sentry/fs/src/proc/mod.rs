@@ -11,6 +11,8 @@ mod status;
 mod sysctl;
 mod system;
 
+pub use memory::command_line;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 

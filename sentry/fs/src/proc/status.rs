@@ -66,11 +66,12 @@ pub(super) fn status(_: &Shared, task: &Task) -> Result<Vec<u8>> {
         let _ = writeln!(text, "Umask:\t{:04o}", resources.fs.umask());
     }
     let descriptors = resources.as_ref().map_or(0, |r| r.fds.list().len().next_multiple_of(64));
-    let groups: String = creds.groups.iter().map(|group| format!("{group} ")).collect();
+    let groups: Vec<String> = creds.groups.iter().map(u32::to_string).collect();
+    let groups = groups.join(" ");
     let _ = write!(
         text,
         "State:\t{letter} ({})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{parent}\nTracerPid:\t0\n\
-         Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{descriptors}\nGroups:\t{groups}\n\
+         Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{descriptors}\nGroups:\t{groups} \n\
          NStgid:\t{pid}\nNSpid:\t{tid}\nNSpgid:\t{process_group}\nNSsid:\t{session}\nKthread:\t0\n",
         state_word(letter),
         creds.uid,

@@ -40,28 +40,40 @@ impl Wake for Unpark {
     }
 }
 
+/// The thread that types what comes from outside; it ends with this, and its input is closed then.
+pub struct Pump {
+    /// Closing it is the word to end.
+    _end: OwnedFd,
+}
+
 /// Starts the thread that types into `terminal` what comes from `input`. At the end of the input the terminal hangs up.
-pub fn pump_input(terminal: Arc<Terminal>, input: OwnedFd) -> std::io::Result<()> {
+pub fn pump_input(terminal: Arc<Terminal>, input: OwnedFd) -> std::io::Result<Pump> {
+    let (told, end) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let pump = move || {
         let mut chunk = [0; 1024];
-        loop {
+        while wait_readable(&input, &told) {
             match read(&input, &mut chunk) {
                 Ok(0) => break,
                 Ok(n) => type_all(&terminal, &chunk[..n]),
-                Err(Errno::EINTR | Errno::EAGAIN) => wait_readable(&input),
+                Err(Errno::EINTR | Errno::EAGAIN) => {}
                 Err(_) => break,
             }
         }
         terminal.disconnect();
     };
     std::thread::Builder::new().name("console".into()).spawn(pump)?;
-    Ok(())
+    Ok(Pump { _end: end })
 }
 
-fn wait_readable(input: &OwnedFd) {
+/// Waits for input; false where the pump shall end.
+fn wait_readable(input: &OwnedFd, told: &OwnedFd) -> bool {
     use std::os::fd::AsFd;
-    let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    let _ = poll(&mut fds, PollTimeout::NONE);
+    let mut fds = [input, told].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+    match poll(&mut fds, PollTimeout::NONE) {
+        Err(Errno::EINTR) => true,
+        Err(_) => false,
+        Ok(_) => fds[1].revents().is_none_or(|events| events.is_empty()),
+    }
 }
 
 /// Types all of it; waits while the program does not read.

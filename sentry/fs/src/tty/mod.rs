@@ -9,4 +9,4 @@ mod terminals;
 
 pub use ends::{MasterEnd, ProgramEnd};
 pub use terminal::{Output, Terminal};
-pub use terminals::{CONSOLE_RDEV, PTMX_RDEV, TTY_RDEV, TerminalDevice, Terminals};
+pub use terminals::{Attached, CONSOLE_RDEV, PTMX_RDEV, TTY_RDEV, TerminalDevice, Terminals};

@@ -102,6 +102,12 @@ impl Terminals {
         Ok(terminal)
     }
 
+    /// A further terminal whose output goes outside, as /dev/pts/N; it is forgotten with what this returns.
+    pub fn make_attached(self: &Arc<Self>, output: Arc<dyn Output>) -> Result<Attached> {
+        let terminal = self.make(Some(output), 0)?;
+        Ok(Attached { terminal, terminals: self.clone() })
+    }
+
     fn make(&self, output: Option<Arc<dyn Output>>, uid: u32) -> Result<Arc<Terminal>> {
         let kernel = self.kernel.upgrade().ok_or(Errno::EIO)?;
         let mut table = self.table.lock();
@@ -138,6 +144,26 @@ impl Terminals {
         let terminal = group.session().terminal().ok_or(Errno::ENXIO)?;
         let terminal = self.find(minor(terminal.rdev()))?;
         Ok(ProgramEnd::open(&terminal)?)
+    }
+}
+
+/// A terminal whose other end is outside; it hangs up when this goes.
+pub struct Attached {
+    terminal: Arc<Terminal>,
+    terminals: Arc<Terminals>,
+}
+
+impl Attached {
+    /// The terminal.
+    pub fn terminal(&self) -> &Arc<Terminal> {
+        &self.terminal
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.terminals.remove(self.terminal.index());
+        self.terminal.disconnect();
     }
 }
 

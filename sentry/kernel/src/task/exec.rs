@@ -23,6 +23,8 @@ use crate::task::current::CurrentTask;
 use crate::task::exit::release_user_memory;
 use crate::task::group::ThreadGroup;
 use crate::task::namespace::INIT_PID;
+use crate::task::session::ControllingTerminal;
+use crate::task::status::WaitStatus;
 use crate::task::task::{Attention, Details, Resources, Scheduling, Task, TaskInit};
 use crate::vfs::open::honours_setid;
 use crate::vfs::{
@@ -55,7 +57,7 @@ pub struct ExecRequest {
     pub envp: Vec<Vec<u8>>,
 }
 
-/// What the first program starts with.
+/// What a program starts with that no other program of the sandbox has started: the first one, and those that the sandbox's keeper adds.
 pub struct InitArgs {
     /// Path in the tree of mounts.
     pub path: Vec<u8>,
@@ -71,6 +73,8 @@ pub struct InitArgs {
     pub credentials: Credentials,
     /// Limits.
     pub limits: Limits,
+    /// The controlling terminal of its session.
+    pub terminal: Option<Arc<dyn ControllingTerminal>>,
 }
 
 /// Opens programs as a task with this context may.
@@ -180,8 +184,34 @@ fn machine() -> loader::Machine {
 }
 
 impl Kernel {
-    /// Starts the first program, as process 1 in a session of its own. Errors: as execve(2); ENOMEM, EAGAIN.
+    /// Starts the first program, as process 1 in a session of its own. Errors: as execve(2); ENOMEM, EAGAIN; EEXIST where there is one.
     pub fn spawn_init(self: &Arc<Self>, args: InitArgs) -> Result<Arc<ThreadGroup>> {
+        let starting = self.load_program(args)?;
+        let pid = self.pids().allocate()?;
+        if pid != INIT_PID {
+            return Err(Errno::EEXIST.into());
+        }
+        self.start_program(starting, pid)
+    }
+
+    /// Starts a program beside those that run, in a session of its own and without a parent, as one that enters a PID namespace from
+    /// outside. Nobody waits for it: [`ThreadGroup::end_status`] tells how it ended. Errors: as [`Self::spawn_init`]; ESRCH once init ended.
+    pub fn spawn_beside(self: &Arc<Self>, args: InitArgs) -> Result<Arc<ThreadGroup>> {
+        let starting = self.load_program(args)?;
+        let pid = self.pids().allocate()?;
+        // pid_namespaces(7): without init, there are no new processes.
+        if self.is_over() || self.pids().group(INIT_PID).is_none() {
+            return Err(Errno::ESRCH.into());
+        }
+        let group = self.start_program(starting, pid)?;
+        if self.is_over() {
+            // Init ended meanwhile, and may not have seen this one when it ended the others.
+            group.begin_exit(WaitStatus::Signaled(Signal::SIGKILL));
+        }
+        Ok(group)
+    }
+
+    fn load_program(self: &Arc<Self>, args: InitArgs) -> Result<Starting> {
         let creds = Arc::new(args.credentials);
         let cx = ResolveCx::new(&args.fs, creds.clone());
         let opener = Opener { cx: &cx };
@@ -198,32 +228,55 @@ impl Kernel {
             machine: machine(),
             vdso: self.vdso(),
         })?;
-        let pid = self.pids().allocate()?;
-        if pid != INIT_PID {
-            return Err(Errno::EEXIST.into());
-        }
-        let handlers = Arc::new(SignalHandlers::default());
-        let group = ThreadGroup::new(self, pid, handlers, args.limits, None);
-        group.set_executable(Some(loaded.exe.clone()));
-        group.mark_executed();
-        let new_creds = Arc::new(credentials_after(&creds, &loaded.exe));
+        let credentials = Arc::new(credentials_after(&creds, &loaded.exe));
         let resources = Resources { mm: loaded.mm.clone(), fds: args.fds, fs: args.fs };
         resources.fds.close_on_exec();
+        Ok(Starting {
+            loaded,
+            resources,
+            credentials,
+            limits: args.limits,
+            terminal: args.terminal,
+        })
+    }
+
+    fn start_program(self: &Arc<Self>, starting: Starting, pid: u32) -> Result<Arc<ThreadGroup>> {
+        let Starting { loaded, resources, credentials, limits, terminal } = starting;
+        let handlers = Arc::new(SignalHandlers::default());
+        let group = ThreadGroup::new(self, pid, handlers, limits, None);
+        group.set_executable(Some(loaded.exe.clone()));
+        group.mark_executed();
         let task = Task::new(TaskInit {
             kernel: self.clone(),
             group: group.clone(),
             tid: pid,
             resources: resources.clone(),
-            credentials: new_creds,
+            credentials,
             details: first_details(self, loaded.comm.clone()),
             blocked: SigSet::EMPTY,
         });
         group.members.lock().tasks.push(task.clone());
         self.pids().insert(&task, 0);
+        if let Some(terminal) = terminal {
+            // A fresh session has no terminal, so this takes it.
+            self.pids().set_terminal(pid, terminal)?;
+        }
         let registers = Registers::at_entry(loaded.entry.0, loaded.sp.0);
-        spawn(task, resources, registers, None).map_err(|_| Error::new(Errno::EAGAIN))?;
+        if spawn(task, resources, registers, None).is_err() {
+            self.pids().forget(pid);
+            return Err(Errno::EAGAIN.into());
+        }
         Ok(group)
     }
+}
+
+/// A program that is loaded and has no process yet.
+struct Starting {
+    loaded: Loaded,
+    resources: Resources,
+    credentials: Arc<Credentials>,
+    limits: Limits,
+    terminal: Option<Arc<dyn ControllingTerminal>>,
 }
 
 fn first_details(kernel: &Kernel, comm: Vec<u8>) -> Details {

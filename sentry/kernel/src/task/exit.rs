@@ -170,7 +170,7 @@ fn end_group(group: &Arc<ThreadGroup>, status: WaitStatus, uid: u32) {
         kernel.pids().kill_all();
     }
     leave_session(group);
-    group.mark_ended();
+    group.mark_ended(status);
     let parent = kernel.pids().group_ended(group, status, uid);
     group.ended_queue().notify(Events::IN);
     if let Some(parent) = parent {

@@ -1,7 +1,7 @@
 //! A thread group: what Linux calls a process.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use sentry_abi::resource::{Resource, Rlimit};
 use sentry_abi::signal::{SigSet, Signal};
@@ -17,7 +17,7 @@ use crate::task::task::{Attention, Task};
 use crate::task::times::CpuTime;
 use crate::time::Instant;
 use crate::time::posix::GroupTimers;
-use crate::wait::WaitQueue;
+use crate::wait::{Events, Sharing, WaitQueue, Wake};
 
 /// What a group's ended tasks and waited-for children used.
 #[derive(Clone, Copy, Default, Debug)]
@@ -56,6 +56,15 @@ pub(crate) struct Members {
     pub(crate) exec: Option<Arc<Task>>,
 }
 
+/// Wakes a host thread that runs no task.
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(&self, _: Events) {
+        self.0.unpark();
+    }
+}
+
 /// A thread group.
 pub struct ThreadGroup {
     kernel: Arc<Kernel>,
@@ -72,7 +81,7 @@ pub struct ThreadGroup {
     ended: WaitQueue,
     /// Told when a signal comes: signal descriptors.
     signal_came: WaitQueue,
-    has_ended: AtomicBool,
+    end_status: OnceLock<WaitStatus>,
     dumpable: AtomicU32,
     subreaper: AtomicBool,
     /// The signal for the parent at the end; 0 for none.
@@ -106,7 +115,7 @@ impl ThreadGroup {
             children_changed: WaitQueue::new(),
             ended: WaitQueue::new(),
             signal_came: WaitQueue::new(),
-            has_ended: AtomicBool::new(false),
+            end_status: OnceLock::new(),
             dumpable: AtomicU32::new(1),
             subreaper: AtomicBool::new(false),
             exit_signal: AtomicI32::new(exit_signal.map_or(0, Signal::number)),
@@ -198,11 +207,31 @@ impl ThreadGroup {
 
     /// True once all its tasks have ended.
     pub fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::Acquire)
+        self.end_status.get().is_some()
     }
 
-    pub(crate) fn mark_ended(&self) {
-        self.has_ended.store(true, Ordering::Release);
+    pub(crate) fn mark_ended(&self, status: WaitStatus) {
+        // A group ends once.
+        let _ = self.end_status.set(status);
+    }
+
+    /// How it ended, once all its tasks have.
+    pub fn end_status(&self) -> Option<WaitStatus> {
+        self.end_status.get().copied()
+    }
+
+    /// Waits on this host thread, which runs no task, until all its tasks have ended.
+    pub fn wait_until_ended(&self) -> WaitStatus {
+        let waker = Arc::new(Unpark(std::thread::current()));
+        let key = self.ended.add(Events::IN, Sharing::All, waker);
+        let status = loop {
+            match self.end_status() {
+                Some(status) => break status,
+                None => std::thread::park(),
+            }
+        };
+        self.ended.remove(key);
+        status
     }
 
     /// PR_GET_DUMPABLE.

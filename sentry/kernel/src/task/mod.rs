@@ -7,6 +7,7 @@ mod clone;
 mod current;
 mod exec;
 mod exit;
+mod freeze;
 mod group;
 mod namespace;
 mod run;

@@ -72,6 +72,10 @@ impl CurrentTask {
             if attention.contains(Attention::EXIT) {
                 return Ok(Prepared::Exit);
             }
+            if attention.contains(Attention::FREEZE) || self.kernel().is_frozen() {
+                self.park_frozen();
+                continue;
+            }
             if attention.contains(Attention::STOP) {
                 self.park_stopped();
                 continue;

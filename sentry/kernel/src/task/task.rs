@@ -30,6 +30,8 @@ bitflags! {
         const STOP = 2;
         /// The task must end.
         const EXIT = 4;
+        /// The kernel is frozen.
+        const FREEZE = 8;
     }
 }
 

@@ -171,6 +171,42 @@ fn a_panic_in_a_call_ends_the_guest_with_its_words() {
 }
 
 #[test]
+fn a_frozen_guest_goes_on_when_it_is_thawed_and_ends_when_it_is_killed() {
+    let ran = Arc::new(AtomicBool::new(false));
+    let seen = ran.clone();
+    let calls = move || {
+        let ran = ran.clone();
+        Calls::standard()
+            .on(OWN, |task, _| {
+                task.kernel().freeze();
+                Ok(0)
+            })
+            .on(OWN + 1, move |_, _| {
+                ran.store(true, Ordering::SeqCst);
+                Ok(0)
+            })
+    };
+    let script =
+        || Script::new().syscall(OWN, [0; 6]).syscall(OWN + 1, [0; 6]).syscall(EXIT, [0; 6]);
+    let guest = start(calls(), vec![script()]);
+    while !guest.kernel.is_frozen() {
+        std::thread::yield_now();
+    }
+    assert!(!seen.load(Ordering::SeqCst));
+    guest.kernel.thaw();
+    assert_eq!(status_of(&guest), Some(WaitStatus::Exited(0)));
+    assert!(seen.swap(false, Ordering::SeqCst));
+    assert_eq!(guest.group.wait_until_ended(), WaitStatus::Exited(0));
+    let guest = start(calls(), vec![script()]);
+    while !guest.kernel.is_frozen() {
+        std::thread::yield_now();
+    }
+    guest.kernel.pids().kill_all();
+    assert_eq!(status_of(&guest), Some(WaitStatus::Signaled(Signal::SIGKILL)));
+    assert!(!seen.load(Ordering::SeqCst));
+}
+
+#[test]
 fn a_child_is_waited_for_with_its_status_and_accounted() {
     let init = Script::new()
         .syscall(FORK, [0; 6])

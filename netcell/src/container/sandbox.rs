@@ -1,0 +1,313 @@
+//! The process of a container's sandbox: it joins the network namespace, makes the sandbox, waits for `start`, and ends with the program.
+
+use std::fs::File;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+use oci_spec::runtime::{self, Linux, LinuxNamespaceType, Spec};
+use platform::host::packets::Connection;
+use sentry::{
+    Files, HostTerminals, NamespaceNetwork, Network, Pause, Prepared, Process, Remote, Rules,
+    SandboxConfig, SignalScope, Stdio,
+};
+
+use super::record::{Folder, HostProcess, Status};
+use super::sync::{Word, hear, say};
+use super::{Runtime, pty};
+use crate::cli::run::{LogLevel, PlatformChoice};
+use crate::control::{Serve, Server, listen};
+use crate::oci::{files, hooks, process, seccomp, spec};
+use crate::sandbox::{backend, signals};
+
+/// The annotation by which a container starts where rules of the host in its namespace will have no effect: `true`.
+const IGNORE_RULES: &str = "dev.netcell.ignore-host-rules";
+/// The annotation that names the platform, as `--platform` of `netcell run`.
+const PLATFORM: &str = "dev.netcell.platform";
+
+/// What the process of a sandbox is told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The container's name.
+    pub id: String,
+    /// The descriptor over which its maker talks to it.
+    pub sync: RawFd,
+    /// Who gets the master of its terminal.
+    pub console_socket: Option<PathBuf>,
+    /// Whose session it is in.
+    pub session: Session,
+}
+
+/// The session of a container's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// Its own, so that it outlives its maker's.
+    Own,
+    /// Its maker's, whose terminal is the program's.
+    Makers,
+}
+
+/// Is the sandbox of a container, and gives its exit status.
+pub fn run(runtime: Runtime, told: &Told) -> Result<u8> {
+    let maker = Connection::inherited(told.sync).context("this command is netcell's own")?;
+    match make(runtime, told, &maker) {
+        Ok(made) => {
+            say(&maker, &Word::Made { left_out: made.left_out.clone() })?;
+            drop(maker);
+            made.live()
+        }
+        Err(error) => {
+            // Its maker may have been killed.
+            let _ = say(&maker, &Word::Failed { why: format!("{error:#}") });
+            Ok(crate::cli::EXIT_OURS)
+        }
+    }
+}
+
+/// A sandbox that waits for its start.
+struct Made {
+    folder: Folder,
+    spec: Spec,
+    prepared: Prepared,
+    process: Process,
+    stdio: Stdio,
+    server: Server,
+    starts: Receiver<Sought>,
+    shared: Arc<Shared>,
+    signals: signals::Source,
+    terminal: Option<OwnedFd>,
+    left_out: Vec<String>,
+}
+
+fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
+    if told.session == Session::Own {
+        nix::unistd::setsid().context("cannot lead a session")?;
+    }
+    let folder = Folder::open(&runtime.root, &told.id)?;
+    let spec = spec::load(&folder.config())?;
+    let linux = spec.linux().as_ref().context("linux is missing")?;
+    join_network(linux)?;
+    let own = HostProcess::of(std::process::id() as i32)?;
+    let record = folder.change(|record| record.process = Some(own))?;
+    say(maker, &Word::Joined)?;
+    let word = hear(maker)?;
+    if word != Word::Go {
+        bail!("the maker says what makes no sense: {word:?}");
+    }
+    // The platform forks its zygote, which must happen before this process has threads.
+    let platform = backend::start(platform_choice(&spec)?, LogLevel::Warn)?;
+    let signals = signals::Source::new().context("cannot receive signals")?;
+    let asked = spec.process().as_ref().context("process is missing")?;
+    let process = process::of_spec(asked).context("process")?;
+    let seccomp = linux.seccomp().as_ref().map(seccomp::profile).transpose();
+    let seccomp = seccomp.context("linux.seccomp")?;
+    let opened = files::open(&spec, &record.bundle)?;
+    let terminal = match &told.console_socket {
+        Some(socket) => Some(pty::open(socket, asked)?),
+        None => None,
+    };
+    let stdio = stdio(terminal.as_ref(), asked)?;
+    let prepared = sentry::prepare(SandboxConfig {
+        platform,
+        files: Files::Container(opened.files),
+        network: Network::Loopback,
+        hostname: spec.hostname().clone().unwrap_or_else(host_name),
+        domainname: spec.domainname().clone(),
+        seccomp,
+        tasks_max: linux.resources().as_ref().and_then(process::tasks_max),
+        strace: None,
+        log: Arc::new(runtime.journal),
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+    })?;
+    prepared.check(&process)?;
+    set_all(&prepared, &spec)?;
+    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.create_container().as_ref());
+    hooks::run("createContainer", hooks, &record.state(Status::Creating).to_string())?;
+    let (sender, starts) = mpsc::channel();
+    let shared =
+        Arc::new(Shared { sought: sender, remote: OnceLock::new(), folder: folder.clone() });
+    let server = Server::start(listen(folder.path())?, shared.clone())?;
+    Ok(Made {
+        folder,
+        spec,
+        prepared,
+        process,
+        stdio,
+        server,
+        starts,
+        shared,
+        signals,
+        terminal,
+        left_out: opened.left_out,
+    })
+}
+
+fn annotation<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
+    spec.annotations().as_ref().and_then(|all| all.get(name)).map(String::as_str)
+}
+
+fn platform_choice(spec: &Spec) -> Result<PlatformChoice> {
+    let Some(name) = annotation(spec, PLATFORM) else { return Ok(PlatformChoice::default()) };
+    PlatformChoice::from_str(name, false)
+        .map_err(|_| anyhow!("annotation {PLATFORM}: there is no platform {name:?}"))
+}
+
+/// The pid that callers get lives in the container's network namespace.
+fn join_network(linux: &Linux) -> Result<()> {
+    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+    let network = namespaces.iter().find(|n| n.typ() == LinuxNamespaceType::Network);
+    let network = network.context("linux.namespaces: network is missing")?;
+    match network.path() {
+        Some(path) => {
+            let told = || format!("linux.namespaces: network {}", path.display());
+            let file = File::open(path).with_context(told)?;
+            setns(file, CloneFlags::CLONE_NEWNET).with_context(told)
+        }
+        None => unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace"),
+    }
+}
+
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// The terminal that was made, or this process's streams, which may be one.
+fn stdio(terminal: Option<&OwnedFd>, asked: &runtime::Process) -> Result<Stdio> {
+    let terminals = match asked.terminal() {
+        Some(true) => HostTerminals::Connected,
+        _ => HostTerminals::Streams,
+    };
+    let Some(terminal) = terminal else {
+        return Ok(Stdio { descriptors: crate::sandbox::standard_streams(), terminals });
+    };
+    let copy = || terminal.try_clone().map(Some);
+    Ok(Stdio { descriptors: [copy()?, copy()?, copy()?], terminals })
+}
+
+/// What somebody asks for before the start.
+enum Sought {
+    /// The start; the answer is none, or why it failed.
+    Start(SyncSender<Option<String>>),
+    /// The end, by this signal.
+    End(i32),
+}
+
+/// What is behind the container's socket.
+struct Shared {
+    sought: Sender<Sought>,
+    remote: OnceLock<Remote>,
+    folder: Folder,
+}
+
+impl Serve for Shared {
+    fn remote(&self) -> Result<Remote> {
+        self.remote.get().cloned().context("the container is not running")
+    }
+
+    fn start(&self) -> Result<()> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let told = || "cannot start a container in the running state";
+        if self.remote.get().is_some() {
+            bail!(told());
+        }
+        self.sought.send(Sought::Start(answer)).map_err(|_| anyhow!(told()))?;
+        match answered.recv() {
+            Ok(None) => Ok(()),
+            Ok(Some(why)) => bail!(why),
+            Err(_) => bail!(told()),
+        }
+    }
+
+    fn signal(&self, number: i32, scope: SignalScope) -> Result<()> {
+        if let Some(remote) = self.remote.get() {
+            remote.signal_scope(number, scope);
+            return Ok(());
+        }
+        // Until it has started, a signal does what it does to a process without handlers.
+        let ends = Signal::try_from(number).is_ok_and(|signal| {
+            !matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal::SIGURG | Signal::SIGWINCH)
+        });
+        if ends {
+            self.sought.send(Sought::End(number)).map_err(|_| anyhow!("it ends already"))?;
+        }
+        Ok(())
+    }
+
+    fn pause(&self, pause: Pause) -> Result<()> {
+        self.remote()?.pause(pause);
+        let status = match pause {
+            Pause::Held => Status::Paused,
+            Pause::Released => Status::Running,
+        };
+        self.folder.change(|record| record.status = status).map(drop)
+    }
+}
+
+impl Made {
+    /// Waits for the start, and for the program's end.
+    fn live(self) -> Result<u8> {
+        let Self { prepared, process, stdio, server, shared, folder, spec, starts, .. } = self;
+        let sought = starts.recv();
+        // Whoever else asks for it hears that there is nobody to ask.
+        drop(starts);
+        let answer = match sought {
+            Ok(Sought::Start(answer)) => answer,
+            Ok(Sought::End(signal)) => return Ok(128u8.saturating_add(signal as u8)),
+            Err(_) => return Ok(crate::cli::EXIT_OURS),
+        };
+        let started = start_hooks(&folder, &spec).and_then(|()| {
+            // Callers make the network between create and start at the latest.
+            prepared.take_network(network(&spec))?;
+            // Again: with the network came its settings.
+            set_all(&prepared, &spec)?;
+            let sandbox = prepared.start(process, stdio)?;
+            folder.change(|record| record.status = Status::Running)?;
+            Ok(sandbox)
+        });
+        let sandbox = match started {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                let _ = answer.send(Some(format!("{error:#}")));
+                server.end();
+                return Ok(crate::cli::EXIT_OURS);
+            }
+        };
+        // Set once: nobody else starts.
+        let _ = shared.remote.set(sandbox.remote());
+        self.signals.forward_to(sandbox.remote(), self.terminal)?;
+        // Whoever asked may have gone.
+        let _ = answer.send(None);
+        let outcome = sandbox.wait();
+        server.end();
+        Ok(outcome.exit_status())
+    }
+}
+
+/// The namespace that this process is in, with all that is in it by now.
+fn network(spec: &Spec) -> NamespaceNetwork {
+    let rules = match annotation(spec, IGNORE_RULES) {
+        Some("true") => Rules::Ignore,
+        _ => Rules::Refuse,
+    };
+    NamespaceNetwork { rules, ..NamespaceNetwork::default() }
+}
+
+/// linux.sysctl
+fn set_all(prepared: &Prepared, spec: &Spec) -> Result<()> {
+    let settings = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
+    for (name, value) in settings.into_iter().flatten() {
+        prepared.set(name, value).context("linux.sysctl")?;
+    }
+    Ok(())
+}
+
+fn start_hooks(folder: &Folder, spec: &Spec) -> Result<()> {
+    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
+    hooks::run("startContainer", hooks, &folder.read()?.state(Status::Created).to_string())
+}

@@ -1,0 +1,8 @@
+//! The OCI runtime, on bundles that are made on the spot from busybox: what runc does with them is what is expected.
+
+mod bad;
+mod bundle;
+mod life;
+mod podman;
+mod programs;
+mod same;

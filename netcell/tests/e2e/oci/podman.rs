@@ -1,0 +1,187 @@
+//! podman drives the runtime, with an image that is made on the spot from busybox.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use super::bundle::{name, rootfs};
+use crate::harness::{NETCELL, Namespace, Scratch, finish, wait_until};
+
+/// podman with storage of its own, removed with all its containers.
+struct Podman {
+    storage: Scratch,
+    /// Where it makes its networks, and never on the machine itself.
+    network: Option<Namespace>,
+}
+
+impl Podman {
+    /// With an image called `box`.
+    fn new(network: Option<Namespace>) -> Self {
+        // An overlay cannot lie on another one, as /tmp may be.
+        let podman = Self { storage: Scratch::of_image(), network };
+        let root = podman.storage.path().join("image");
+        rootfs(&root);
+        let archive = podman.storage.file("image.tar");
+        let mut tar = Command::new("tar");
+        tar.args(["-C", &root.to_string_lossy(), "-cf", &archive, "."]);
+        assert!(tar.status().expect("tar").success());
+        // podman's own clean-up has no --runtime-flag: the root is the program's.
+        let state = podman.place("state");
+        let script = format!("#!/bin/sh\nexec {NETCELL} --root {} \"$@\"\n", state.display());
+        std::fs::write(podman.place("netcell"), script).expect("a file");
+        std::fs::set_permissions(podman.place("netcell"), Permissions::from_mode(0o755))
+            .expect("a file");
+        podman.must(&["import", &archive, "box"]);
+        podman
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let place = |name: &str| self.storage.path().join(name).to_string_lossy().into_owned();
+        let mut command = match &self.network {
+            None => Command::new("podman"),
+            Some(namespace) => {
+                // ip-netns(8) would hide the cgroups.
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{}", namespace.name())).arg("podman");
+                command
+            }
+        };
+        command
+            .args(["--root", &place("root"), "--runroot", &place("run"), "--tmpdir", &place("tmp")])
+            .args(["--cgroup-manager", "cgroupfs", "--events-backend", "file"])
+            .args(["--runtime", &place("netcell")])
+            .args(args)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = self.command(args);
+        finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("podman"))
+    }
+
+    fn must(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "podman {args:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.storage.path().join(name)
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let _ = self.run(&["rm", "--all", "--force", "--time", "0"]);
+        let _ = self.run(&["system", "reset", "--force"]);
+    }
+}
+
+/// What every container of these tests is started with: root has no right to raise limits on some machines.
+const RUN: [&str; 5] = ["run", "--network", "none", "--ulimit", "host"];
+
+fn of(flags: &[&'static str], rest: &[&str]) -> Vec<String> {
+    RUN.iter().chain(flags).chain(rest).map(|word| (*word).to_owned()).collect()
+}
+
+#[test]
+fn podman_runs_containers() {
+    let podman = Podman::new(None);
+    let must =
+        |args: Vec<String>| podman.must(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(must(of(&["--rm"], &["box", "echo", "hello"])), "hello\n");
+    let status = |args: Vec<String>| {
+        podman.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).status.code()
+    };
+    assert_eq!(status(of(&["--rm"], &["box", "sh", "-c", "exit 5"])), Some(5));
+    assert_eq!(status(of(&["--rm"], &["box", "/none"])), Some(127));
+    let volume = podman.place("volume");
+    std::fs::create_dir(&volume).expect("a directory");
+    let shared = format!("{}:/data", volume.display());
+    let script = "echo kept > /data/file; id -u; hostname; grep -c . /etc/hosts";
+    let flags = ["--rm", "--volume", &shared, "--hostname", "inside", "--user", "1000:1000"];
+    std::fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+        .expect("a directory");
+    let told = podman.must(&[&RUN[..], &flags, &["box", "sh", "-c", script]].concat());
+    assert!(told.starts_with("1000\ninside\n"), "{told}");
+    assert_eq!(std::fs::read_to_string(volume.join("file")).expect("a file"), "kept\n");
+    let id = name();
+    let script = "trap 'echo ending; exit 0' TERM; echo up; while :; do sleep 0.1; done";
+    let flags = ["--detach", "--name", &id, "--memory", "300m"];
+    podman.must(&[&RUN[..], &flags, &["box", "sh", "-c", script]].concat());
+    wait_until("the log", || podman.must(&["logs", &id]) == "up\n");
+    assert_eq!(podman.must(&["exec", &id, "sh", "-c", "echo $((6*7))"]), "42\n");
+    assert_eq!(podman.run(&["exec", &id, "sh", "-c", "exit 9"]).status.code(), Some(9));
+    assert!(podman.must(&["exec", &id, "ps"]).contains("trap"));
+    assert!(podman.must(&["ps"]).contains(&id));
+    podman.must(&["pause", &id]);
+    assert!(podman.must(&["ps", "--all"]).contains("Paused"));
+    podman.must(&["unpause", &id]);
+    let limit = podman.must(&["stats", "--no-stream", "--format", "{{.MemUsage}}", &id]);
+    assert!(limit.contains("314.6MB"), "{limit}");
+    podman.must(&["cp", &format!("{id}:/etc/passwd"), &podman.place("copy").to_string_lossy()]);
+    assert!(podman.place("copy").exists());
+    podman.must(&["stop", &id]);
+    assert!(podman.must(&["logs", &id]).ends_with("ending\n"));
+    podman.must(&["start", &id]);
+    podman.must(&["rm", "--force", "--time", "0", &id]);
+    assert_eq!(podman.must(&["ps", "--all", "--quiet"]), "");
+    // Of containers with --rm, conmon cleans up after their end is told.
+    wait_until("the runtime's folders to go", || {
+        std::fs::read_dir(podman.place("state")).map_or(0, Iterator::count) == 0
+    });
+}
+
+#[test]
+fn podman_gives_programs_a_terminal() {
+    let podman = Podman::new(None);
+    let id = name();
+    let on_terminal = |args: &[&str]| {
+        let podman = podman.command(args);
+        let words = std::iter::once(podman.get_program()).chain(podman.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        // script(1) is a terminal.
+        let mut script = Command::new("script");
+        script.args(["-qec", &words.join(" "), "/dev/null"]).stdin(Stdio::null());
+        let output =
+            finish(script.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("script"));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let shown = on_terminal(&[&RUN[..], &["--rm", "-it", "box", "tty"]].concat());
+    assert!(shown.contains("/dev/"), "{shown}");
+    podman.must(&[&RUN[..], &["--detach", "--name", &id, "box", "sleep", "100000"]].concat());
+    let shown = on_terminal(&["exec", "-it", &id, "tty"]);
+    assert!(shown.contains("/dev/pts/"), "{shown}");
+}
+
+#[test]
+fn podman_joins_containers_by_a_network_and_publishes_their_ports() {
+    let podman = Podman::new(Some(Namespace::new()));
+    let host = podman.network.as_ref().expect("a namespace");
+    let (network, web) = (name(), name());
+    podman.must(&["network", "create", &network]);
+    let run = ["run", "--ulimit", "host", "--network", &network];
+    let serve = "mkdir /www; echo served > /www/file; exec httpd -f -p 80 -h /www";
+    let flags = ["--detach", "--name", &web, "--publish", "8081:80"];
+    podman.must(&[&run[..], &flags, &["box", "sh", "-c", serve]].concat());
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address = podman.must(&["inspect", &web, "--format", format]).trim().to_owned();
+    let fetch = |url: &str| {
+        let fetched = host.command(&["curl", "-sS", "--max-time", "20", url]).output();
+        String::from_utf8_lossy(&fetched.expect("curl").stdout).into_owned()
+    };
+    wait_until("the server", || fetch(&format!("http://{address}/file")) == "served\n");
+    assert_eq!(fetch("http://127.0.0.1:8081/file"), "served\n");
+    let inside = |script: &str| {
+        let output = podman.run(&[&run[..], &["--rm", "box", "sh", "-c", script]].concat());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // With a port: busybox, which is static, crashes where it looks one up.
+    assert_eq!(inside(&format!("wget -T 20 -qO- http://{address}:80/file")), "served\n");
+    wait_until("its name", || inside(&format!("nslookup {web}")).contains(&address));
+    podman.must(&["rm", "--force", "--time", "0", &web]);
+    podman.must(&["network", "rm", &network]);
+}
