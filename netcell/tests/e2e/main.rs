@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod capture;
+mod cni;
 mod harness;
 mod install;
 mod linux_files;
