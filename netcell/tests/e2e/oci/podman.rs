@@ -158,7 +158,7 @@ fn podman_gives_programs_a_terminal() {
 }
 
 #[test]
-fn podman_joins_containers_by_a_network_and_publishes_their_ports() {
+fn podman_gives_a_container_an_address_and_publishes_its_port() {
     let podman = Podman::new(Some(Namespace::new()));
     let host = podman.network.as_ref().expect("a namespace");
     let (network, web) = (name(), name());
@@ -175,13 +175,6 @@ fn podman_joins_containers_by_a_network_and_publishes_their_ports() {
     };
     wait_until("the server", || fetch(&format!("http://{address}/file")) == "served\n");
     assert_eq!(fetch("http://127.0.0.1:8081/file"), "served\n");
-    let inside = |script: &str| {
-        let output = podman.run(&[&run[..], &["--rm", "box", "sh", "-c", script]].concat());
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    // With a port: busybox, which is static, crashes where it looks one up.
-    assert_eq!(inside(&format!("wget -T 20 -qO- http://{address}:80/file")), "served\n");
-    wait_until("its name", || inside(&format!("nslookup {web}")).contains(&address));
     podman.must(&["rm", "--force", "--time", "0", &web]);
     podman.must(&["network", "rm", &network]);
 }
