@@ -162,7 +162,8 @@ fn podman_gives_a_container_an_address_and_publishes_its_port() {
     let podman = Podman::new(Some(Namespace::new()));
     let host = podman.network.as_ref().expect("a namespace");
     let (network, web) = (name(), name());
-    podman.must(&["network", "create", &network]);
+    // The servant of names would be the whole machine's, and outlive a failed test.
+    podman.must(&["network", "create", "--disable-dns", &network]);
     let run = ["run", "--ulimit", "host", "--network", &network];
     let serve = "mkdir /www; echo served > /www/file; exec httpd -f -p 80 -h /www";
     let flags = ["--detach", "--name", &web, "--publish", "8081:80"];
