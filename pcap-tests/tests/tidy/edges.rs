@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("netcell", &["sentry", "sentry-abi", "platform", "netstack", "netstack-host", "pcap-tests"]),
     ("netcell-cni", &[]),
+    ("netcell-shim", &[]),
     ("pcap-tests", &["netstack", "netstack-host"]),
 ];
 

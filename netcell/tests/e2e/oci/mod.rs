@@ -2,6 +2,7 @@
 
 mod bad;
 mod bundle;
+mod containerd;
 mod life;
 mod podman;
 mod programs;
