@@ -63,7 +63,16 @@ impl Containerd {
         std::fs::create_dir(&folder).expect("a folder");
         let tar = |from: &Path, to: &Path| {
             let mut tar = Command::new("tar");
-            assert!(tar.arg("-C").arg(from).arg("-cf").arg(to).arg(".").status().expect("tar").success());
+            assert!(
+                tar.arg("-C")
+                    .arg(from)
+                    .arg("-cf")
+                    .arg(to)
+                    .arg(".")
+                    .status()
+                    .expect("tar")
+                    .success()
+            );
         };
         let layer = folder.join("layer.tar");
         tar(&self.place("files"), &layer);
@@ -74,8 +83,7 @@ impl Containerd {
             "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{sum}")] },
         });
-        let manifest =
-            json!([{ "Config": "config.json", "RepoTags": ["box:latest"], "Layers": ["layer.tar"] }]);
+        let manifest = json!([{ "Config": "config.json", "RepoTags": ["box:latest"], "Layers": ["layer.tar"] }]);
         std::fs::write(folder.join("config.json"), config.to_string()).expect("a file");
         std::fs::write(folder.join("manifest.json"), manifest.to_string()).expect("a file");
         let archive = self.place("image.tar");
@@ -106,7 +114,8 @@ impl Containerd {
     fn container(&self, flags: &[&str], rest: &[&str]) -> Vec<String> {
         let options = self.place("shim.toml").display().to_string();
         // The native snapshotter copies: an overlay cannot lie on another one.
-        let fixed = ["run", "--runtime", RUNTIME, "--snapshotter", "native", "--runtime-config-path"];
+        let fixed =
+            ["run", "--runtime", RUNTIME, "--snapshotter", "native", "--runtime-config-path"];
         let words = fixed.into_iter().chain([&*options]).chain(flags.iter().copied());
         words.chain([IMAGE]).chain(rest.iter().copied()).map(str::to_owned).collect()
     }
@@ -121,7 +130,9 @@ impl Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        for verb in [&["task", "kill", "--signal", "KILL"][..], &["task", "rm", "--force"], &["c", "rm"]] {
+        for verb in
+            [&["task", "kill", "--signal", "KILL"][..], &["task", "rm", "--force"], &["c", "rm"]]
+        {
             let list = self.run(&["c", "ls", "--quiet"]).stdout;
             for id in String::from_utf8_lossy(&list).lines() {
                 let _ = self.run(&[verb, &[id]].concat());
@@ -187,7 +198,8 @@ fn a_shim_that_is_killed_leaves_nothing() {
     let address = std::fs::read_to_string(address.join("address")).expect("the shim's address");
     let socket = PathBuf::from(address.trim_start_matches("unix://"));
     // Its socket's name ends with the number of the process that started it; the shim itself is found by its words.
-    let shims = Command::new("pgrep").args(["-f", &format!("socket {}", socket.display())]).output();
+    let shims =
+        Command::new("pgrep").args(["-f", &format!("socket {}", socket.display())]).output();
     let shims = String::from_utf8_lossy(&shims.expect("pgrep").stdout).into_owned();
     let shim: i32 = shims.trim().parse().unwrap_or_else(|_| panic!("one shim: {shims:?}"));
     let pid = nix::unistd::Pid::from_raw(shim);
