@@ -1,17 +1,8 @@
 //! A pod by the CNI plugin, and a sandbox in it: served through a port of the node, and CHECK is content while it runs.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::harness::{NETCELL, Running, Scratch, netcell, run, sh, unique, wait_until};
-
-/// The plugin, which a run of its own tests has built: beside netcell, or in the folder of the development profile.
-fn plugin() -> PathBuf {
-    let beside = Path::new(NETCELL).with_file_name("netcell-cni");
-    let folder = beside.ancestors().nth(2).unwrap_or(Path::new("/")).join("debug/netcell-cni");
-    let found = [beside, folder].into_iter().find(|path| path.exists());
-    found.expect("netcell-cni is not built: cargo build -p netcell-cni")
-}
+use crate::harness::{Running, Scratch, beside, netcell, run, sh, unique, wait_until};
 
 /// Namespaces of a node, of its pod and of the world outside, removed at the end.
 struct Site {
@@ -55,7 +46,7 @@ impl Site {
 
     /// Runs a verb on the node, which must succeed; gives its answer.
     fn cni(&self, verb: &str, result: &str) -> String {
-        let plugin = plugin();
+        let plugin = beside("netcell-cni", "netcell-cni");
         let mut command = self.within("node", &[&plugin.to_string_lossy()]);
         command.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", "pod").env("CNI_IFNAME", "eth0");
         command

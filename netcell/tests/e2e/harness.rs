@@ -13,6 +13,13 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// No program of these tests runs longer than this, however slow the machine; it is there to end a hang.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// A program of another of our packages, which lies beside the command.
+pub fn beside(program: &str, package: &str) -> PathBuf {
+    let path = Path::new(NETCELL).with_file_name(program);
+    assert!(path.exists(), "{} is missing: cargo build -p {package}", path.display());
+    path
+}
+
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
 /// A name that no other test of this or another run uses.

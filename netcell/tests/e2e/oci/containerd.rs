@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::json;
 
 use super::bundle::{name, rootfs};
-use crate::harness::{NETCELL, Scratch, finish, wait_until};
+use crate::harness::{NETCELL, Scratch, beside, finish, wait_until};
 
 /// What every container of these tests is started with.
 const RUNTIME: &str = "io.containerd.netcell.v1";
@@ -21,8 +21,7 @@ struct Containerd {
 impl Containerd {
     /// With an image called `box`.
     fn new() -> Self {
-        let shim = Path::new(NETCELL).with_file_name("containerd-shim-netcell-v1");
-        assert!(shim.exists(), "{} is missing: cargo build -p netcell-shim", shim.display());
+        let shim = beside("containerd-shim-netcell-v1", "netcell-shim");
         let storage = Scratch::of_image();
         let place = |name: &str| storage.path().join(name).display().to_string();
         let config = format!(
