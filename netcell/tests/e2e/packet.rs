@@ -226,6 +226,46 @@ fn nginx_and_curl_and_ping_pass_a_veth_both_ways() {
 }
 
 #[test]
+fn two_sandboxes_face_each_other_over_one_veth() {
+    let pod = Pod::usual();
+    let other = |program: &[&str]| {
+        let net = format!("packet:{}-host", pod.name);
+        netcell(&["--net", &net], program)
+    };
+    // A megabyte both ways: trains of segments that nobody cuts, and sums that nobody filled in.
+    let script = "import socket, hashlib
+server = socket.create_server(('::', 7000), family=socket.AF_INET6, dualstack_ipv6=True)
+print('ready', flush=True)
+for _ in range(2):
+    peer, _ = server.accept()
+    data = b''
+    while len(data) < 1 << 20:
+        data += peer.recv(65536)
+    peer.sendall(hashlib.sha256(data).hexdigest().encode() + data)
+    peer.close()";
+    let mut server = other(&["python3", "-c", script]);
+    server.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut server = Running::new(server.spawn().expect("a sandbox"));
+    let mut line = String::new();
+    let stdout = server.stdout.take().expect("stdout");
+    BufReader::new(stdout).read_line(&mut line).expect("the server");
+    assert_eq!(line, "ready\n");
+    for address in ["10.20.0.1", "fd20::1"] {
+        let client = format!(
+            "import socket, hashlib, os
+data = os.urandom(1 << 20)
+peer = socket.create_connection(('{address}', 7000))
+peer.sendall(data)
+back = b''.join(iter(lambda: peer.recv(65536), b''))
+assert back == hashlib.sha256(data).hexdigest().encode() + data
+print('the same')"
+        );
+        assert_eq!(pod.inside(&[], &format!("python3 -c \"{client}\"")), "the same\n");
+    }
+    assert!(finish(server.release()).status.success());
+}
+
+#[test]
 fn an_address_without_a_subnet_has_its_gateway_on_the_link() {
     // As Calico and Cilium make it: nobody has 169.254.1.1, whose link-layer address is told by hand.
     let pod = Pod::new(

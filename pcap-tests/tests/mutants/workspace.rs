@@ -18,6 +18,17 @@ pub fn is_mutant(number: usize) -> bool {
 }
 ";
 
+/// The profile of this test, which lies in its folder: what is built already serves the copy, too.
+fn profile() -> String {
+    let program = std::env::current_exe().expect("this program");
+    let folder =
+        program.ancestors().nth(2).and_then(Path::file_name).expect("the profile's folder");
+    match folder.to_string_lossy() {
+        debug if debug == "debug" => "dev".to_owned(),
+        other => other.into_owned(),
+    }
+}
+
 /// Builds the tests that run all folders over the stack with its mutants; answers where they are.
 pub fn build(mutants: &[Mutant]) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
@@ -28,6 +39,7 @@ pub fn build(mutants: &[Mutant]) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
     let built = Command::new(env!("CARGO"))
         .args(["test", "--quiet", "--no-run", "--offline", "--package", "pcap-tests"])
+        .args(["--profile", &profile()])
         .args(["--test", "scripts", "--message-format=json"])
         .current_dir(&copy)
         .env("CARGO_TARGET_DIR", target)
