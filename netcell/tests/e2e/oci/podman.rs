@@ -50,6 +50,8 @@ impl Podman {
         command
             .args(["--root", &place("root"), "--runroot", &place("run"), "--tmpdir", &place("tmp")])
             .args(["--cgroup-manager", "cgroupfs", "--events-backend", "file"])
+            // A reset takes away all networks that it finds: none but its own.
+            .args(["--network-config-dir", &place("networks")])
             .args(["--runtime", &place("netcell")])
             .args(args)
             .stdin(Stdio::null());
