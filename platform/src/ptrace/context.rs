@@ -1,12 +1,9 @@
 //! A context: a thread in the stub process, traced by the sentry thread that runs the task.
 
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
-use parking_lot::Mutex;
 
 use super::access::{self, INSTRUCTION_MAX};
 use super::space::PtraceSpace;
@@ -14,15 +11,14 @@ use super::trace::{self, SignalInfo, Stop};
 use super::{Shared, code};
 use crate::arch::registers::{NO_SYSCALL, USER_CS};
 use crate::stub::cores::PlaceId;
+use crate::stub::kick::StubKick;
 use crate::stub::process::StubProcess;
-use crate::stub::{KICK_SIGNAL, own_tid, signal_thread};
+use crate::stub::usage::Usage;
+use crate::stub::{AUDIT_ARCH_X86_64, KICK_SIGNAL, VSYSCALL_PAGE, own_tid};
 use crate::{
     Access, AddressSpace, Context, Event, FpuState, HostSignal, Kick, PlatformError, Registers,
 };
 
-/// The page of old system calls at a fixed address.
-const VSYSCALL_PAGE: u64 = 0xffff_ffff_ff60_0000;
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 /// `si_code` of exceptions without a cause of their own.
 const SI_KERNEL: i32 = 0x80;
 /// `si_code` of a fault where nothing is mapped, and of one by protection.
@@ -34,7 +30,7 @@ const XSTATE_MAX: usize = 64 * 1024;
 /// A guest thread's place.
 pub(super) struct PtraceContext {
     shared: Arc<Shared>,
-    kick: Arc<PtraceKick>,
+    kick: Arc<StubKick>,
     thread: Option<StubThread>,
     /// The thread that traces, once it has switched.
     owner: Option<i32>,
@@ -51,42 +47,14 @@ pub(super) struct PtraceContext {
 struct StubThread {
     tid: i32,
     space: Arc<dyn AddressSpace>,
-    /// Its schedstat file, once it was asked for.
-    statistics: Option<File>,
-}
-
-/// The kick handle.
-struct PtraceKick {
-    /// Somebody has kicked and no switch has returned for it yet.
-    pending: AtomicBool,
-    /// The stub thread runs or is about to.
-    running: AtomicBool,
-    /// Process and thread to signal.
-    target: Mutex<Option<(i32, i32)>>,
-}
-
-impl Kick for PtraceKick {
-    fn kick(&self) {
-        if self.pending.swap(true, Ordering::SeqCst) || !self.running.load(Ordering::SeqCst) {
-            return;
-        }
-        // Under the lock the thread cannot end, so its number cannot be another's.
-        if let Some((pid, tid)) = *self.target.lock() {
-            // It fails only for a thread that was killed from outside, which ends the switch too.
-            let _ = signal_thread(pid, tid, KICK_SIGNAL);
-        }
-    }
+    usage: Usage,
 }
 
 impl PtraceContext {
     pub(super) fn new(shared: Arc<Shared>) -> PtraceContext {
         PtraceContext {
             shared,
-            kick: Arc::new(PtraceKick {
-                pending: AtomicBool::new(false),
-                running: AtomicBool::new(false),
-                target: Mutex::new(None),
-            }),
+            kick: Arc::default(),
             thread: None,
             owner: None,
             place: None,
@@ -134,8 +102,8 @@ impl PtraceContext {
                 errno => PlatformError::Host { what: "ptrace of a stub thread", errno },
             });
         }
-        self.thread = Some(StubThread { tid, space: space.clone(), statistics: None });
-        *self.kick.target.lock() = Some((target.pid(), tid));
+        self.thread = Some(StubThread { tid, space: space.clone(), usage: Usage::default() });
+        self.kick.aim(Some((target.pid(), tid)));
         match self.place {
             Some(place) => self.shared.cores.set_stub(place, Some(tid)),
             None => self.place = self.shared.cores.bind(tid),
@@ -145,7 +113,7 @@ impl PtraceContext {
 
     /// The stub thread, of which from now on nobody else knows.
     fn take_thread(&mut self) -> Option<StubThread> {
-        *self.kick.target.lock() = None;
+        self.kick.aim(None);
         self.place.iter().for_each(|place| self.shared.cores.set_stub(*place, None));
         self.thread.take()
     }
@@ -194,7 +162,7 @@ impl PtraceContext {
                     return syscall_event(tid, regs);
                 }
                 Stop::Signal(KICK_SIGNAL) => {
-                    if self.kick.pending.swap(false, Ordering::SeqCst) {
+                    if self.kick.take() {
                         trace::registers(tid, regs).map_err(died_or("ptrace GETREGS"))?;
                         return Ok(Event::Interrupted);
                     }
@@ -232,14 +200,8 @@ impl PtraceContext {
         // The host would otherwise restart what it takes for a system call of its own.
         regs.orig_rax = NO_SYSCALL;
         trace::set_registers(tid, regs).map_err(died_or("ptrace SETREGS"))?;
-        self.kick.running.store(true, Ordering::SeqCst);
-        // From here on a kick sends the signal; one that came before is seen now.
-        let result = if self.kick.pending.swap(false, Ordering::SeqCst) {
-            Ok(Event::Interrupted)
-        } else {
-            self.run(tid, regs)
-        };
-        self.kick.running.store(false, Ordering::SeqCst);
+        let result = if self.kick.begin() { Ok(Event::Interrupted) } else { self.run(tid, regs) };
+        self.kick.end();
         result
     }
 
@@ -377,7 +339,7 @@ impl Context for PtraceContext {
         space: &Arc<dyn AddressSpace>,
         regs: &mut Registers,
     ) -> Result<Event, PlatformError> {
-        if self.kick.pending.swap(false, Ordering::SeqCst) {
+        if self.kick.take() {
             return Ok(Event::Interrupted);
         }
         let result = self.switch_to(space, regs);
@@ -421,17 +383,9 @@ impl Context for PtraceContext {
 
     fn cpu_ns(&mut self) -> u64 {
         let Some(thread) = &mut self.thread else { return self.past_cpu_ns };
-        if thread.statistics.is_none()
-            && let Ok(space) = stub_of(&thread.space)
-        {
-            let path = format!("/proc/{}/task/{}/schedstat", space.pid(), thread.tid);
-            thread.statistics = File::open(path).ok();
-        }
-        let used = thread
-            .statistics
-            .as_ref()
-            .and_then(|file| crate::host::clock::scheduled_ns(file.as_fd()).ok());
-        self.past_cpu_ns.saturating_add(used.unwrap_or(0))
+        let used =
+            stub_of(&thread.space).map_or(0, |stub| thread.usage.used_ns(stub.pid(), thread.tid));
+        self.past_cpu_ns.saturating_add(used)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Two filters lie on top of each other: that of the process, which bounds its leader, and that of
 //! the guest's threads, which leaves nothing of the leader's calls.
 
+use super::AUDIT_ARCH_X86_64;
 use super::code::FD_MEMORY;
 
 /// One instruction (`struct sock_filter`, filter.h).
@@ -29,7 +30,6 @@ const fn argument_low(index: u32) -> u32 {
     16 + 8 * index
 }
 
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 /// prctl.h.
 const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
 const RET_TRAP: u32 = 0x0003_0000;

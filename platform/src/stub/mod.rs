@@ -7,8 +7,10 @@ pub(crate) mod code;
 pub(crate) mod cores;
 pub(crate) mod filter;
 pub(crate) mod futex;
+pub(crate) mod kick;
 pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod usage;
 pub(crate) mod zygote;
 
 mod child;
@@ -58,6 +60,12 @@ pub(crate) const HANDLED: [i32; 7] = [
 /// The signal by which a running thread of the guest is stopped. The guest cannot send signals, so
 /// what comes by this number is ours or a rude process's of the host.
 pub(crate) const KICK_SIGNAL: i32 = libc::SIGUSR1;
+
+/// The page of old system calls at a fixed address.
+pub(crate) const VSYSCALL_PAGE: u64 = 0xffff_ffff_ff60_0000;
+
+/// What seccomp and ptrace call a 64-bit system call (audit.h).
+pub(crate) const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
 /// Sends a signal to a thread of that process.
 pub(crate) fn signal_thread(pid: i32, tid: i32, signo: i32) -> Result<(), Errno> {

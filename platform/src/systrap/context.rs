@@ -1,13 +1,9 @@
 //! A context: a thread in the stub process, which stands in its signal handler whenever the guest
 //! does not run.
 
-use std::fs::File;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
 
 use super::code::{
     FROM_FRAME, FROM_FS_BASE, FROM_GS_BASE, GO, SPIN_TICKS, SPUN_TICKS, TO_FRAME, TO_FS_BASE,
@@ -20,16 +16,15 @@ use super::space::{Readiness, SystrapSpace, Thread};
 use super::{Corrupted, Shared};
 use crate::arch::registers::NO_SYSCALL;
 use crate::stub::cores::{PlaceId, Spread};
+use crate::stub::kick::StubKick;
 use crate::stub::process::CHECK_INTERVAL;
-use crate::stub::{KICK_SIGNAL, signal_thread};
+use crate::stub::usage::Usage;
+use crate::stub::{AUDIT_ARCH_X86_64, KICK_SIGNAL, VSYSCALL_PAGE, signal_thread};
 use crate::{
     Access, AddressSpace, Context, Event, FpuState, HostSignal, Kick, MemoryFile, PlatformError,
     Registers,
 };
 
-/// The page of old system calls at a fixed address.
-const VSYSCALL_PAGE: u64 = 0xffff_ffff_ff60_0000;
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 /// What `rax` holds at the entry of a system call: ENOSYS, as a tracer sees it on Linux.
 const NOT_ANSWERED: u64 = (-38i64) as u64;
 /// `uretprobe`, a call for the kernel's own use.
@@ -48,7 +43,7 @@ const UNHEARD_KICKS_MAX: u32 = 30;
 /// A guest thread's place.
 pub(super) struct SystrapContext {
     shared: Arc<Shared>,
-    kick: Arc<SystrapKick>,
+    kick: Arc<StubKick>,
     thread: Option<StubThread>,
     place: Option<PlaceId>,
     policy: Policy,
@@ -64,8 +59,7 @@ struct StubThread {
     space: Arc<dyn AddressSpace>,
     /// Where it stands; none before it first runs.
     frame: Option<Frame>,
-    /// Its schedstat file, once it was asked for.
-    statistics: Option<File>,
+    usage: Usage,
     /// What it had used before it came to this context.
     used_before_ns: u64,
 }
@@ -73,46 +67,12 @@ struct StubThread {
 impl StubThread {
     /// CPU time of the thread in all, in nanoseconds, without what it has spun.
     fn used_ns(&mut self, shared: &Shared) -> u64 {
-        if self.statistics.is_none()
-            && let Ok(space) = space_of(&self.space)
-        {
-            let path = format!("/proc/{}/task/{}/schedstat", space.process.pid(), self.thread.tid);
-            self.statistics = File::open(path).ok();
-        }
-        let file = self.statistics.as_ref();
-        let used = file.and_then(|file| crate::host::clock::scheduled_ns(file.as_fd()).ok());
+        let used = space_of(&self.space)
+            .map_or(0, |space| self.usage.used_ns(space.process.pid(), self.thread.tid));
         let spun = shared.memory.atomic_u64(self.thread.area.file + SPUN_TICKS);
         let spun = spun.map_or(0, |word| shared.ticks.nanoseconds(word.load(Ordering::Relaxed)));
         // A program that forges the word hides its time from itself alone.
-        used.unwrap_or(0).saturating_sub(spun)
-    }
-}
-
-/// The kick handle.
-struct SystrapKick {
-    /// Somebody has kicked and no switch has returned for it yet.
-    pending: AtomicBool,
-    /// The guest runs or is about to.
-    running: AtomicBool,
-    /// Process and thread to signal.
-    target: Mutex<Option<(i32, i32)>>,
-}
-
-impl SystrapKick {
-    /// Signals the thread. Its number is its own: the lock is taken to tell it to end.
-    fn signal(&self) {
-        if let Some((pid, tid)) = *self.target.lock() {
-            // It fails only for a thread that was killed from outside, which ends the switch too.
-            let _ = signal_thread(pid, tid, KICK_SIGNAL);
-        }
-    }
-}
-
-impl Kick for SystrapKick {
-    fn kick(&self) {
-        if !self.pending.swap(true, Ordering::SeqCst) && self.running.load(Ordering::SeqCst) {
-            self.signal();
-        }
+        used.saturating_sub(spun)
     }
 }
 
@@ -120,11 +80,7 @@ impl SystrapContext {
     pub(super) fn new(shared: Arc<Shared>) -> SystrapContext {
         SystrapContext {
             shared,
-            kick: Arc::new(SystrapKick {
-                pending: AtomicBool::new(false),
-                running: AtomicBool::new(false),
-                target: Mutex::new(None),
-            }),
+            kick: Arc::default(),
             thread: None,
             place: None,
             policy: Policy::new(),
@@ -147,12 +103,12 @@ impl SystrapContext {
             self.leave_space();
         }
         let (thread, readiness) = target.take_thread()?;
-        *self.kick.target.lock() = Some((target.process.pid(), thread.tid));
+        self.kick.aim(Some((target.process.pid(), thread.tid)));
         let mut thread = StubThread {
             thread,
             space: space.clone(),
             frame: None,
-            statistics: None,
+            usage: Usage::default(),
             used_before_ns: 0,
         };
         if readiness == Readiness::Waits {
@@ -173,7 +129,7 @@ impl SystrapContext {
 
     /// The stub thread, of which from now on nobody else knows.
     fn take_thread(&mut self) -> Option<StubThread> {
-        *self.kick.target.lock() = None;
+        self.kick.aim(None);
         self.place.iter().for_each(|place| self.shared.cores.set_stub(*place, None));
         self.thread.take()
     }
@@ -267,7 +223,7 @@ impl SystrapContext {
             if process.is_gone() || !alive || checks == 0 {
                 return Err(PlatformError::StubDied);
             }
-            if self.kick.pending.load(Ordering::SeqCst) {
+            if self.kick.is_pending() {
                 // What the guest writes over its frame can block the signal.
                 unheard += 1;
                 self.kick.signal();
@@ -299,7 +255,7 @@ impl SystrapContext {
     /// What a signal means; `None` for signals from outside, which are dropped.
     fn event_of(&self, signal: &Signal, regs: &mut Registers) -> Option<Event> {
         if signal.signo == KICK_SIGNAL {
-            let kicked = self.kick.pending.swap(false, Ordering::SeqCst);
+            let kicked = self.kick.take();
             return kicked.then_some(Event::Interrupted);
         }
         if signal.code <= 0 {
@@ -358,14 +314,8 @@ impl SystrapContext {
         regs.sanitize();
         regs.orig_rax = NO_SYSCALL;
         self.prepare(regs).map_err(|_| PlatformError::StubCorrupted)?;
-        self.kick.running.store(true, Ordering::SeqCst);
-        // From here on a kick sends the signal; one that came before is seen now.
-        let result = if self.kick.pending.swap(false, Ordering::SeqCst) {
-            Ok(Event::Interrupted)
-        } else {
-            self.run(regs)
-        };
-        self.kick.running.store(false, Ordering::SeqCst);
+        let result = if self.kick.begin() { Ok(Event::Interrupted) } else { self.run(regs) };
+        self.kick.end();
         result
     }
 
@@ -391,7 +341,7 @@ impl Context for SystrapContext {
         space: &Arc<dyn AddressSpace>,
         regs: &mut Registers,
     ) -> Result<Event, PlatformError> {
-        if self.kick.pending.swap(false, Ordering::SeqCst) {
+        if self.kick.take() {
             return Ok(Event::Interrupted);
         }
         let result = self.switch_to(space, regs);
