@@ -104,6 +104,15 @@ impl CniResult {
         Ok(result)
     }
 
+    /// Lists its interfaces; all addresses are on the last one, the container's.
+    pub(crate) fn set_interfaces(&mut self, interfaces: Vec<Interface>) {
+        let container = interfaces.len().checked_sub(1);
+        self.interfaces = interfaces;
+        for ip in &mut self.ips {
+            ip.interface = container;
+        }
+    }
+
     /// The JSON of a version, which may have no words for all of it.
     pub(crate) fn to_json(&self, version: Version) -> Value {
         let mut result = self.clone();

@@ -12,7 +12,7 @@ use crate::survey::Survey;
 use crate::undo::Undo;
 
 use super::plan::{DefaultGateway, Plan, complete_gateways, enable_forwarding};
-use super::{Made, changed, folder, invalid, refused, veth};
+use super::{Made, changed, folder, invalid, refused, take_addresses, veth};
 
 /// Makes it all.
 pub(super) fn make<'a>(
@@ -39,7 +39,7 @@ pub(super) fn make<'a>(
     drop(lock);
     let survey = Survey::expect(netns, &call.ifname)?;
     let [host, container] = veth::interfaces(call, &host, netns, &survey);
-    set_interfaces(&mut result, vec![as_interface(&bridge), host, container]);
+    result.set_interfaces(vec![as_interface(&bridge), host, container]);
     Ok(Made { result, survey, tap: None })
 }
 
@@ -115,19 +115,6 @@ pub(super) fn join(
     Ok(())
 }
 
-/// Takes addresses of IPAM, and gives them back where the rest fails.
-pub(super) fn take_addresses<'a>(
-    call: &'a Call,
-    undo: &mut Undo<'a>,
-) -> Result<CniResult, CniError> {
-    let mut result = Ipam::expect(call)?.add()?;
-    undo.push(move || Ipam::expect(call)?.del());
-    if result.dns.is_empty() {
-        result.dns = call.settings.dns.clone();
-    }
-    Ok(result)
-}
-
 /// Gateways and default routes, where the bridge is one.
 pub(super) fn complete(call: &Call, result: &mut CniResult) {
     let default = match call.settings.is_default_gateway {
@@ -173,14 +160,5 @@ pub(super) fn as_interface(link: &Link) -> Interface {
         mac: link.mac.clone(),
         mtu: Some(link.mtu),
         ..Interface::default()
-    }
-}
-
-/// The interfaces of a result; all addresses are on the last one, the container's.
-pub(super) fn set_interfaces(result: &mut CniResult, interfaces: Vec<Interface>) {
-    let container = interfaces.len().checked_sub(1);
-    result.interfaces = interfaces;
-    for ip in &mut result.ips {
-        ip.interface = container;
     }
 }

@@ -140,6 +140,16 @@ fn addresses(result: &CniResult) -> Vec<ipnet::IpNet> {
     result.ips.iter().map(|ip| ip.address).collect()
 }
 
+/// Takes addresses of IPAM, and gives them back where the rest fails.
+fn take_addresses<'a>(call: &'a Call, undo: &mut Undo<'a>) -> Result<CniResult, CniError> {
+    let mut result = Ipam::expect(call)?.add()?;
+    undo.push(move || Ipam::expect(call)?.del());
+    if result.dns.is_empty() {
+        result.dns = call.settings.dns.clone();
+    }
+    Ok(result)
+}
+
 /// The folder of hand-off files of a call.
 pub(crate) fn folder(call: &Call) -> Folder {
     Folder::new(call.settings.handoff_dir())

@@ -11,9 +11,8 @@ use crate::result::CniResult;
 use crate::survey::Survey;
 use crate::undo::Undo;
 
-use super::bridge::{set_interfaces, take_addresses};
 use super::plan::{Plan, enable_forwarding, expect_gateway};
-use super::{Made, changed, invalid, refused, veth};
+use super::{Made, changed, invalid, refused, take_addresses, veth};
 
 /// Makes it all.
 pub(super) fn make<'a>(
@@ -43,7 +42,7 @@ pub(super) fn make<'a>(
     enable_forwarding(&result)?;
     let survey = Survey::expect(netns, &call.ifname)?;
     let interfaces = veth::interfaces(call, &host, netns, &survey);
-    set_interfaces(&mut result, interfaces.into());
+    result.set_interfaces(interfaces.into());
     Ok(Made { result, survey, tap: None })
 }
 

@@ -14,7 +14,9 @@ use crate::survey::Survey;
 use crate::undo::Undo;
 
 use super::plan::Plan;
-use super::{Made, beside, bridge, changed, folder, invalid, refused, remove_links};
+use super::{
+    Made, beside, bridge, changed, folder, invalid, refused, remove_links, take_addresses,
+};
 
 /// Makes it all.
 pub(super) fn make<'a>(
@@ -44,7 +46,7 @@ pub(super) fn make<'a>(
     bridge::join(call, &mut rtnl, &tap, &the_bridge)?;
     rtnl.set_up(tap.index).map_err(refused("bring the TAP device up"))?;
     drop(lock);
-    let mut result = bridge::take_addresses(call, undo)?;
+    let mut result = take_addresses(call, undo)?;
     bridge::complete(call, &mut result);
     let lock = folder(call).lock()?;
     bridge::serve(call, &mut rtnl, &the_bridge, &result, undo)?;
@@ -67,7 +69,7 @@ pub(super) fn make<'a>(
         ..Interface::default()
     };
     let survey = planned(&container, mtu, &result);
-    bridge::set_interfaces(&mut result, vec![bridge::as_interface(&the_bridge), device, container]);
+    result.set_interfaces(vec![bridge::as_interface(&the_bridge), device, container]);
     Ok(Made { result, survey, tap: Some(Tap { name: tap.name, netns: None }) })
 }
 

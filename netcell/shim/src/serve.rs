@@ -1,4 +1,4 @@
-//! The serving process: a session of its own, until containerd wants it to end.
+//! The serving process, until containerd wants it to end.
 
 use std::collections::HashMap;
 use std::io::Write;

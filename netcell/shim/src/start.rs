@@ -59,7 +59,7 @@ fn served(bundle: &Path, sandbox: &str) -> Result<String> {
     Ok(address.trim().to_owned())
 }
 
-/// Starts a serving process, in a session of its own.
+/// Starts a serving process, in a process group of its own.
 fn launch(args: &Args) -> Result<String> {
     std::fs::DirBuilder::new().recursive(true).mode(0o711).create(SOCKETS)?;
     let name: String = args.id.chars().take(40).collect();

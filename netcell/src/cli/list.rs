@@ -5,28 +5,18 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::Globals;
+use super::{Globals, ListFormat};
 use crate::container::record::{Folder, Status};
 use crate::control;
-
-/// How the list is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
-}
 
 /// List the sandboxes that run, and the containers.
 #[derive(Args, Debug)]
 pub struct ListArgs {
     /// How to print them
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    format: ListFormat,
     /// Names alone, a line each
     #[arg(long, short)]
     quiet: bool,
@@ -80,7 +70,7 @@ pub fn run(globals: &Globals, args: &ListArgs) -> Result<u8> {
     let mut out = std::io::stdout().lock();
     if args.quiet {
         all.iter().try_for_each(|row| writeln!(out, "{}", row.id))?;
-    } else if args.format == Format::Json {
+    } else if args.format == ListFormat::Json {
         let all: Vec<_> = all.into_iter().map(|row| row.json).collect();
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
     } else {

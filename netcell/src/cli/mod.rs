@@ -48,6 +48,16 @@ struct Cli {
     command: Command,
 }
 
+/// How lists are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
 /// What every command is given.
 #[derive(Args, Debug)]
 pub struct Globals {

@@ -3,26 +3,17 @@
 use std::io::Write;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::ListFormat;
 use crate::container::Runtime;
-
-/// How the processes are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs: the numbers of the host's processes that stand for the container.
-    Json,
-}
 
 /// List the processes of a container.
 #[derive(Args, Debug)]
 pub struct PsArgs {
-    /// How to print them
+    /// How to print them; in JSON they are the numbers of the host's processes that stand for the container
     #[arg(long, short, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    format: ListFormat,
     /// The container's name
     #[arg(value_name = "ID")]
     id: String,
@@ -34,7 +25,7 @@ pub struct PsArgs {
 /// Prints them, and gives the exit status.
 pub fn run(runtime: &Runtime, args: &PsArgs) -> Result<u8> {
     let mut out = std::io::stdout().lock();
-    if args.format == Format::Json {
+    if args.format == ListFormat::Json {
         // Callers look these up in the host's /proc, where what runs inside has no processes of its own.
         let pid = runtime.state(&args.id)?["pid"].as_i64().filter(|pid| *pid > 0);
         writeln!(out, "{}", serde_json::to_string(&Vec::from_iter(pid))?)?;

@@ -210,15 +210,24 @@ pub fn same_program_as_host(flags: &[&str], program: &[&str]) {
 
 /// Runs in a sandbox and expects success; gives standard output.
 pub fn inside(flags: &[&str], script: &str) -> String {
-    let output = run(&mut netcell(flags, &["/bin/bash", "-c", script]), b"");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{:?}: {errors}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout)
-    );
+    succeeds(&mut netcell(flags, &["/bin/bash", "-c", script]))
+}
+
+/// Runs a command and expects success; gives standard output.
+pub fn succeeds(command: &mut Command) -> String {
+    let output = run(command, b"");
+    assert!(output.status.success(), "{}", text(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// All that a command gave, for a person.
+pub fn text(output: &Output) -> String {
+    format!(
+        "{:?}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// A network namespace of the host, removed with its processes at the end.

@@ -1,23 +1,10 @@
 //! The network over a TAP device: real servers and clients of the host on the other side, in a namespace of the test's own.
 
-use std::process::Output;
-
-use crate::harness::{Namespace, Running, Scratch, finish, run, sh, wait_until};
-
-fn text(output: &Output) -> String {
-    format!(
-        "{:?}\n{}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
+use crate::harness::{Namespace, Running, Scratch, finish, run, sh, succeeds, text, wait_until};
 
 /// Runs a script in a sandbox of the namespace and expects success; gives its standard output.
 fn inside(namespace: &Namespace, flags: &[&str], script: &str) -> String {
-    let output = run(&mut namespace.netcell(flags, &["/bin/bash", "-c", script]), b"");
-    assert!(output.status.success(), "{}", text(&output));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    succeeds(&mut namespace.netcell(flags, &["/bin/bash", "-c", script]))
 }
 
 /// A web server of the host that serves a folder on port 80, both families.

@@ -3,17 +3,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
 
-use crate::harness::{NETCELL, Running, Scratch, finish, netcell, run, sh, unique, wait_until};
+use crate::harness::{
+    NETCELL, Running, Scratch, finish, netcell, run, sh, succeeds, text, unique, wait_until,
+};
 use crate::network::big_file;
-
-fn text(output: &Output) -> String {
-    format!(
-        "{:?}\n{}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
 
 /// A namespace for the sandbox and one for the other side, removed at the end.
 struct Pod {
@@ -72,16 +65,12 @@ impl Pod {
 
     /// Runs a script in a sandbox and expects success; gives its standard output.
     fn inside(&self, flags: &[&str], script: &str) -> String {
-        let output = run(&mut self.netcell(flags, &["/bin/bash", "-c", script]), b"");
-        assert!(output.status.success(), "{}", text(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        succeeds(&mut self.netcell(flags, &["/bin/bash", "-c", script]))
     }
 
     /// What a shell says on the host's stack in the namespace.
     fn told(&self, script: &str) -> String {
-        let output = run(&mut self.beside(&["bash", "-ec", script]), b"");
-        assert!(output.status.success(), "{}", text(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        succeeds(&mut self.beside(&["bash", "-ec", script]))
     }
 }
 
