@@ -7,13 +7,12 @@ use std::time::Duration;
 use super::kernel::{Handle, Kernel};
 use super::program::{App, Program};
 use super::reading::{Pace, Reading};
+use super::stamps::Stamps;
 use super::wire::{Mapping, Message, Segment, Sum};
 use crate::capture::Frame;
 use crate::namespace::KernelError;
 use crate::packet::{ACK, Endpoint, FIN, Ip, RST, SYN, Tcp, controls};
 
-/// Timestamps that are remembered on either side.
-const MAX_STAMPS: usize = 4096;
 /// Segments that may wait for the stack to send what they acknowledge.
 const MAX_HELD: usize = 10_000;
 /// Segments that are kept behind missing ones.
@@ -108,9 +107,7 @@ pub struct Live {
     recorded_to: Option<u32>,
     /// Segments that were sent again: in the record, and by the stack.
     again: [u64; 2],
-    /// Recorded stamps with their times, and the stack's with theirs.
-    recorded_stamps: VecDeque<(u32, Duration)>,
-    stamps: VecDeque<(u32, Duration)>,
+    stamps: Stamps,
 }
 
 impl Live {
@@ -152,8 +149,7 @@ impl Live {
             last: [None; 2],
             recorded_to: None,
             again: [0; 2],
-            recorded_stamps: VecDeque::new(),
-            stamps: VecDeque::new(),
+            stamps: Stamps::default(),
         }
     }
 
@@ -216,7 +212,7 @@ impl Live {
     /// Takes in a recorded segment of our side: what its program did.
     pub fn recorded(&mut self, tcp: &Tcp<'_>, time: Duration) {
         if let Some((value, _)) = tcp.options.timestamps {
-            remember(&mut self.recorded_stamps, value, time);
+            self.stamps.recorded(value, time);
         }
         let len = tcp.payload_len.wrapping_add(controls(tcp.flags));
         if len > 0 && tcp.flags & RST == 0 {
@@ -347,7 +343,7 @@ impl Live {
             self.isn = Some(tcp.seq);
         }
         if let Some((value, _)) = tcp.options.timestamps {
-            remember(&mut self.stamps, value, at);
+            self.stamps.sent(value, at);
         }
         self.is_broken |= tcp.flags & RST != 0;
         if tcp.flags & ACK != 0 {
@@ -507,23 +503,8 @@ impl Live {
         };
         let unsent = self.acknowledged(ack).is_some_and(|distance| self.is_unsent(distance));
         let limit = self.isn.filter(|_| unsent).map(|isn| isn.wrapping_add(self.sent));
-        let echo = segment.echo().map(|echo| self.echo(echo));
+        let echo = segment.echo().map(|echo| self.stamps.echo(echo));
         segment.mapped(Mapping { shift, limit, echo })
-    }
-
-    /// Which stamp of the stack stands for a recorded one: the latest that was sent when that one was.
-    fn echo(&self, recorded: u32) -> u32 {
-        let at = self.recorded_stamps.iter().rposition(|(value, _)| *value == recorded);
-        let Some(at) = at else {
-            return if recorded == 0 {
-                0
-            } else {
-                self.stamps.back().map_or(0, |(value, _)| *value)
-            };
-        };
-        let when = self.recorded_stamps[at].1;
-        let found = self.stamps.iter().rev().find(|(_, time)| *time <= when);
-        found.or(self.stamps.front()).map_or(0, |(value, _)| *value)
     }
 
     /// What the comparison does not say: segments that had arrived and could not be fed.
@@ -555,15 +536,4 @@ fn whole<'a>(tcp: &Tcp<'a>) -> Cow<'a, [u8]> {
     let mut bytes = tcp.payload.to_vec();
     bytes.resize(len, 0);
     Cow::Owned(bytes)
-}
-
-/// A stamp with the time at which it came first.
-fn remember(stamps: &mut VecDeque<(u32, Duration)>, value: u32, time: Duration) {
-    if stamps.back().is_some_and(|(last, _)| *last == value) {
-        return;
-    }
-    if stamps.len() == MAX_STAMPS {
-        stamps.pop_front();
-    }
-    stamps.push_back((value, time));
 }
