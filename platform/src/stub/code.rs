@@ -69,6 +69,14 @@ netcell_stub_start:
     syscall
     mov r14, rax
     mov [r13], rax
+    mov eax, 157                    # prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program): every
+    mov edi, 22                     # stub inherits it
+    mov esi, 2
+    lea rdx, [r12 + 0xa00]
+    xor r10d, r10d
+    syscall
+    test rax, rax
+    jnz 90f
 20: # Answer: eight bytes, the pid of the new stub (or of the zygote itself at first).
     mov eax, 1                      # write
     mov edi, 2
@@ -152,19 +160,14 @@ netcell_stub_start:
     xor edx, edx
     xor r10d, r10d
     syscall
-    mov eax, 157                    # prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program)
-    mov edi, 22
-    mov esi, 2
-    lea rdx, [r12 + 0xa00]
-    xor r10d, r10d
-    syscall
-    test rax, rax
-    jnz 90f
     lea rbx, [r12 + 0x1000]
     xor r14d, r14d                  # the last sequence number that was done
     mov dword ptr [r13], 0xffffffff # ready
     jmp 46f
 
+    .hidden netcell_stub_leader
+    .globl netcell_stub_leader
+netcell_stub_leader:
 40: # Wait for a batch.
     mov eax, [rbx]
     cmp eax, r14d
@@ -244,7 +247,13 @@ netcell_stub_end:
 
 unsafe extern "C" {
     static netcell_stub_start: u8;
+    static netcell_stub_leader: u8;
     static netcell_stub_end: u8;
+}
+
+/// Offset in the code page of what a leader runs; before it is what makes stubs.
+pub(crate) fn leader_offset() -> u64 {
+    (&raw const netcell_stub_leader as u64).wrapping_sub(&raw const netcell_stub_start as u64)
 }
 
 /// The machine code; its entry is its first byte.

@@ -5,7 +5,7 @@
 //! the guest's threads, which leaves nothing of the leader's calls.
 
 use super::AUDIT_ARCH_X86_64;
-use super::code::FD_MEMORY;
+use super::code::{FD_COMMANDS, FD_MEMORY, leader_offset};
 
 /// One instruction (`struct sock_filter`, filter.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,33 @@ const RET_ALLOW: u32 = 0x7fff_0000;
 const LEADER_CALLS: [i64; 5] =
     [libc::SYS_munmap, libc::SYS_mprotect, libc::SYS_futex, libc::SYS_lseek, libc::SYS_exit_group];
 
-/// The filter of a process whose code page is at `code_page`: what the leader does, `clone` with
-/// exactly these flags, and what the backend's threads do.
+/// The calls of the zygote and of a stub that is not ready yet, without conditions of their own.
+const MAKING_CALLS: [i64; 7] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_close,
+    libc::SYS_getppid,
+    libc::SYS_memfd_create,
+    libc::SYS_mseal,
+    libc::SYS_exit_group,
+];
+
+/// The filter of the zygote and its stubs, whose code page is at `code_page`: before the leader's code
+/// what makes a stub; there what a leader does, `clone` with exactly these flags, and what the
+/// backend's threads do.
 pub(crate) fn process(code_page: u64, clone_flags: u64, thread_calls: &[i64]) -> Vec<Instruction> {
     let (low, high) = halves(code_page);
+    let leader = low + leader_offset() as u32;
+    let making = {
+        let mut part = calls(&MAKING_CALLS);
+        only_with(&mut part, libc::SYS_clone, 0, libc::SIGCHLD as u32);
+        only_with(&mut part, libc::SYS_mmap, 4, FD_COMMANDS as u32);
+        for option in [libc::PR_SET_PDEATHSIG, libc::PR_SET_NAME] {
+            only_with(&mut part, libc::SYS_prctl, 0, option as u32);
+        }
+        part.push(trap());
+        part
+    };
     let mut program = native_from(high);
     program.extend([
         load(DATA_IP_LOW),
@@ -51,12 +74,13 @@ pub(crate) fn process(code_page: u64, clone_flags: u64, thread_calls: &[i64]) ->
         trap(),
         jump(JUMP_AT_LEAST, low | 0xfff, 0, 1),
         trap(),
+        jump(JUMP_AT_LEAST, leader, making.len() as u8 + 1, 0),
         load(DATA_NR),
     ]);
-    for nr in LEADER_CALLS.iter().chain(thread_calls) {
-        program.push(jump(JUMP_EQUAL, *nr as u32, 0, 1));
-        program.push(allow());
-    }
+    program.extend(making);
+    program.push(load(DATA_NR));
+    program.extend(calls(&LEADER_CALLS));
+    program.extend(calls(thread_calls));
     // Only the memory file may be mapped, only threads may be made, and what bounds a thread may only be added.
     only_with(&mut program, libc::SYS_mmap, 4, FD_MEMORY as u32);
     only_with(&mut program, libc::SYS_clone, 0, clone_flags as u32);
@@ -65,6 +89,12 @@ pub(crate) fn process(code_page: u64, clone_flags: u64, thread_calls: &[i64]) ->
     }
     program.push(trap());
     program
+}
+
+/// Allows these, whatever their arguments.
+fn calls(numbers: &[i64]) -> Vec<Instruction> {
+    let pair = |nr: &i64| [jump(JUMP_EQUAL, *nr as u32, 0, 1), allow()];
+    numbers.iter().flat_map(pair).collect()
 }
 
 /// A call that a thread of the guest may make.
@@ -215,7 +245,8 @@ mod tests {
     #[test]
     fn the_command_loop_may_do_its_few_calls() {
         let program = process(PAGE, SHARE_ALL, &[libc::SYS_pause]);
-        let run = |nr, args| run(&program, X86_64, nr, PAGE + 0x123, args);
+        let leader = PAGE + leader_offset();
+        let run = |nr, args| run(&program, X86_64, nr, leader + 2, args);
         for nr in LEADER_CALLS.into_iter().chain([libc::SYS_pause]) {
             assert_eq!(run(nr, [0; 6]), RET_ALLOW);
         }
@@ -226,7 +257,7 @@ mod tests {
     #[test]
     fn other_calls_places_and_architectures_trap() {
         let program = process(PAGE, SHARE_ALL, &[]);
-        let inside = PAGE + 0x10;
+        let inside = PAGE + leader_offset();
         for nr in [libc::SYS_open, libc::SYS_execve, libc::SYS_write, libc::SYS_ptrace, 1 << 30] {
             assert_eq!(run(&program, X86_64, nr, inside, [0; 6]), RET_TRAP, "{nr}");
         }
@@ -236,8 +267,30 @@ mod tests {
         assert_eq!(run(&program, 0x4000_0003, libc::SYS_munmap, inside, [0; 6]), RET_TRAP);
         let fork = [libc::SIGCHLD as u64, 0, 0, 0, 0, 0];
         assert_eq!(run(&program, X86_64, libc::SYS_clone, inside, fork), RET_TRAP);
-        let other_file = [0, 0, 0, 0, 5, 0];
-        assert_eq!(run(&program, X86_64, libc::SYS_mmap, inside, other_file), RET_TRAP);
+        for file in [FD_COMMANDS as u64, 5] {
+            let other_file = [0, 0, 0, 0, file, 0];
+            assert_eq!(run(&program, X86_64, libc::SYS_mmap, inside, other_file), RET_TRAP);
+        }
+        for nr in MAKING_CALLS.into_iter().filter(|nr| !LEADER_CALLS.contains(nr)) {
+            assert_eq!(run(&program, X86_64, nr, inside, [0; 6]), RET_TRAP, "{nr}");
+        }
+    }
+
+    #[test]
+    fn what_makes_a_stub_does_nothing_of_a_leaders() {
+        let program = process(PAGE, SHARE_ALL, &[libc::SYS_pause]);
+        let run = |nr, args| run(&program, X86_64, nr, PAGE + leader_offset() - 1, args);
+        for nr in MAKING_CALLS {
+            assert_eq!(run(nr, [0; 6]), RET_ALLOW, "{nr}");
+        }
+        assert_eq!(run(libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]), RET_ALLOW);
+        assert_eq!(run(libc::SYS_mmap, [0, 0, 0, 0, FD_COMMANDS as u64, 0]), RET_ALLOW);
+        for nr in [libc::SYS_munmap, libc::SYS_mprotect, libc::SYS_futex, libc::SYS_pause] {
+            assert_eq!(run(nr, [0; 6]), RET_TRAP, "{nr}");
+        }
+        assert_eq!(run(libc::SYS_clone, [SHARE_ALL, 0, 0, 0, 0, 0]), RET_TRAP);
+        assert_eq!(run(libc::SYS_mmap, [0; 6]), RET_TRAP);
+        assert_eq!(run(libc::SYS_prctl, [libc::PR_SET_SECCOMP as u64, 0, 0, 0, 0, 0]), RET_TRAP);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! by `lseek` from a register and no guest thread can touch.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use super::code::{
     CALL_SIZE, CALLS_MAX, COMMAND_CALLS, COMMAND_COUNT, COMMAND_SEQUENCE, FD_MEMORY, FD_RESULT,
 };
-use super::zygote::{NewStub, Zygote};
+use super::zygote::{NewStub, Slot, Zygote};
 use super::{cores, futex, pidfd, signal_thread};
 use crate::mem::Mapping;
 use crate::{FileRange, MapOp, PlatformError, Populate, check};
@@ -38,14 +38,19 @@ pub(crate) struct StubProcess {
     memory_size: u64,
     pid: Pid,
     /// `None` only while it is being dropped.
-    pidfd: Option<OwnedFd>,
-    slot: u64,
+    held: Option<Held>,
     result: OwnedFd,
     /// The command page and the response page.
-    pages: Mapping,
+    pages: Arc<Mapping>,
     leader: Mutex<Leader>,
     /// Pages of the memory file that are to be freed when the process is gone.
     leftovers: Mutex<Vec<FileRange>>,
+}
+
+/// What goes back to the zygote at the end.
+struct Held {
+    pidfd: OwnedFd,
+    slot: Slot,
 }
 
 /// What the posting threads share.
@@ -62,17 +67,16 @@ impl StubProcess {
         user_range: Range<u64>,
         memory_size: u64,
     ) -> Result<StubProcess, PlatformError> {
-        let NewStub { pid, pidfd, slot, offset } = zygote.fork_stub()?;
-        match prepare(&zygote, &pidfd, offset) {
-            Ok((pages, result)) => Ok(StubProcess {
+        let NewStub { pid, pidfd, slot } = zygote.fork_stub()?;
+        match prepare(&zygote, &pidfd, &slot) {
+            Ok(result) => Ok(StubProcess {
                 zygote,
                 user_range,
                 memory_size,
                 pid,
-                pidfd: Some(pidfd),
-                slot,
+                pages: slot.pages.clone(),
+                held: Some(Held { pidfd, slot }),
                 result,
-                pages,
                 leader: Mutex::new(Leader { sequence: 0, core: None }),
                 leftovers: Mutex::default(),
             }),
@@ -112,7 +116,7 @@ impl StubProcess {
 
     /// Kills the process, for a thread that cannot be ended in order.
     pub(crate) fn kill(&self) {
-        self.pidfd.iter().for_each(pidfd::kill);
+        self.held.iter().for_each(|held| pidfd::kill(&held.pidfd));
     }
 
     /// Frees pages of the memory file when the process, which may write them until then, is gone.
@@ -191,8 +195,8 @@ impl StubProcess {
     /// Whether the leader will never answer: the process is gone, or it was killed and only waits for
     /// tracers to take notice of its threads.
     pub(crate) fn is_gone(&self) -> bool {
-        let gone = self.pidfd.as_ref().is_none_or(|pidfd| pidfd::wait_gone(pidfd, Duration::ZERO));
-        gone || pidfd::is_zombie(self.pid)
+        let gone = |held: &Held| pidfd::wait_gone(&held.pidfd, Duration::ZERO);
+        self.held.as_ref().is_none_or(gone) || pidfd::is_zombie(self.pid)
     }
 
     /// The result of a batch if it is done: bits 33..62 sequence, 32 failed, 0..31 value.
@@ -231,27 +235,20 @@ fn word(pages: &Mapping, offset: usize) -> &AtomicU32 {
     unsafe { AtomicU32::from_ptr(pages.base().add(offset).cast()) }
 }
 
-/// Maps the pages, waits for the leader, and takes its result file. No guest thread exists yet, so
-/// everything is as the stub's code made it.
-fn prepare(
-    zygote: &Zygote,
-    pidfd: &OwnedFd,
-    offset: u64,
-) -> Result<(Mapping, OwnedFd), PlatformError> {
-    let pages = Mapping::shared(zygote.commands().as_fd(), offset, 2 * 4096)
-        .map_err(PlatformError::host("mmap of a command page"))?;
-    let done = word(&pages, 4096);
+/// Waits for the leader and takes its result file. No guest thread exists yet, so everything is as the
+/// stub's code made it.
+fn prepare(zygote: &Zygote, pidfd: &OwnedFd, slot: &Slot) -> Result<OwnedFd, PlatformError> {
+    let done = word(&slot.pages, 4096);
     while done.load(Ordering::Acquire) != READY {
         let woken = futex::wait(done, 0, CHECK_INTERVAL);
         if !woken && pidfd::wait_gone(pidfd, Duration::ZERO) {
             return Err(PlatformError::StubDied);
         }
     }
-    let result = pidfd::descriptor(pidfd, FD_RESULT).map_err(|errno| match errno {
+    pidfd::descriptor(pidfd, FD_RESULT).map_err(|errno| match errno {
         Errno::EPERM => zygote.image().not_permitted("pidfd_getfd on our own child", errno),
         errno => PlatformError::Host { what: "pidfd_getfd on a stub", errno },
-    })?;
-    Ok((pages, result))
+    })
 }
 
 fn call_of(op: &MapOp) -> Call {
@@ -278,9 +275,9 @@ pub(crate) fn map_call(addr: u64, len: u64, file_offset: u64, prot: u64, populat
 
 impl Drop for StubProcess {
     fn drop(&mut self) {
-        if let Some(pidfd) = self.pidfd.take() {
+        if let Some(Held { pidfd, slot }) = self.held.take() {
             let pages = std::mem::take(self.leftovers.get_mut());
-            self.zygote.kill(pidfd, self.slot, pages);
+            self.zygote.kill(pidfd, slot, pages);
         }
     }
 }

@@ -20,6 +20,7 @@ use super::child::{self, ChildPlan};
 use super::code::{FILTER, THREAD_CODE, THREAD_CODE_MAX, THREAD_FILTER, code};
 use super::filter::{self, Instruction};
 use super::{Image, cores, pidfd};
+use crate::mem::Mapping;
 use crate::{FileRange, MemoryFile, PlatformError};
 
 /// How long a process that was just forked may take to answer before it is given up.
@@ -28,6 +29,8 @@ const ANSWER_TIMEOUT_MS: u16 = 20_000;
 const REGION_LOWEST: u64 = 0x7f00_0000_0000;
 /// What backends map behind the region is aligned to this from the region's start.
 const REGION_ALIGN: u64 = 0x4000;
+/// Bytes of a command page and a response page.
+const SLOT_SIZE: usize = 2 * 4096;
 const REGION_SPAN: u64 = 0xff_0000_0000;
 /// A region and what its backend maps behind it, which together cross no 4 GiB boundary: filters
 /// compare the halves of an address one by one.
@@ -48,16 +51,25 @@ pub(crate) struct Zygote {
 /// Which pages of the command file are in use.
 #[derive(Default)]
 struct Slots {
-    free: Vec<u64>,
+    free: Vec<Slot>,
     /// Slots that were ever used: the file has a page of code and two pages for each.
     made: u64,
     dying: Vec<Dying>,
 }
 
+/// A stub's pages in the command file. They stay mapped from stub to stub: to unmap them would interrupt
+/// every core that the sentry runs on.
+pub(crate) struct Slot {
+    /// Offset of the command page; the response page follows.
+    offset: u64,
+    /// The command page and the response page.
+    pub(crate) pages: Arc<Mapping>,
+}
+
 /// A killed stub, whose slot and pages are free once it is gone.
 struct Dying {
     pidfd: OwnedFd,
-    slot: u64,
+    slot: Slot,
     pages: Vec<FileRange>,
 }
 
@@ -65,9 +77,7 @@ struct Dying {
 pub(crate) struct NewStub {
     pub(crate) pid: Pid,
     pub(crate) pidfd: OwnedFd,
-    pub(crate) slot: u64,
-    /// Offset of its command page in the command file; the response page follows.
-    pub(crate) offset: u64,
+    pub(crate) slot: Slot,
 }
 
 impl Zygote {
@@ -117,23 +127,20 @@ impl Zygote {
         self.image
     }
 
-    /// The file of command and response pages.
-    pub(crate) fn commands(&self) -> &OwnedFd {
-        &self.commands
-    }
-
     /// Forks a stub with a pair of zeroed pages of its own.
     pub(crate) fn fork_stub(&self) -> Result<NewStub, PlatformError> {
         let slot = self.take_slot()?;
-        let offset = 4096 * (1 + 2 * slot);
-        let forked = self.request(offset).and_then(|pid| {
+        let forked = self.request(slot.offset).and_then(|pid| {
             let pidfd = pidfd::open(pid).map_err(PlatformError::host("pidfd_open of a stub"))?;
-            Ok(NewStub { pid, pidfd, slot, offset })
+            Ok((pid, pidfd))
         });
-        if forked.is_err() {
-            self.slots.lock().free.push(slot);
+        match forked {
+            Ok((pid, pidfd)) => Ok(NewStub { pid, pidfd, slot }),
+            Err(error) => {
+                self.slots.lock().free.push(slot);
+                Err(error)
+            }
         }
-        forked
     }
 
     fn request(&self, offset: u64) -> Result<Pid, PlatformError> {
@@ -154,29 +161,29 @@ impl Zygote {
         answer(&socket)
     }
 
-    fn take_slot(&self) -> Result<u64, PlatformError> {
+    fn take_slot(&self) -> Result<Slot, PlatformError> {
         let mut slots = self.slots.lock();
         slots.reap(&self.memory);
         let slot = match slots.free.pop() {
             Some(slot) => slot,
             None => {
-                let slot = slots.made;
-                let size = 4096 * (1 + 2 * (slot + 1));
-                nix::unistd::ftruncate(&self.commands, size as i64)
+                let offset = 4096 * (1 + 2 * slots.made);
+                nix::unistd::ftruncate(&self.commands, (offset + SLOT_SIZE as u64) as i64)
                     .map_err(PlatformError::host("ftruncate of the command file"))?;
+                let pages = Mapping::shared(self.commands.as_fd(), offset, SLOT_SIZE)
+                    .map_err(PlatformError::host("mmap of a command page"))?;
                 slots.made += 1;
-                slot
+                Slot { offset, pages: Arc::new(pages) }
             }
         };
-        let zeroes = [0u8; 2 * 4096];
-        nix::sys::uio::pwrite(&self.commands, &zeroes, (4096 * (1 + 2 * slot)) as i64)
+        nix::sys::uio::pwrite(&self.commands, &[0u8; SLOT_SIZE], slot.offset as i64)
             .map_err(PlatformError::host("write of a command page"))?;
         Ok(slot)
     }
 
     /// Kills a stub. Its slot is used again, and the pages of the memory file are freed, when it is
     /// really gone.
-    pub(crate) fn kill(&self, pidfd: OwnedFd, slot: u64, pages: Vec<FileRange>) {
+    pub(crate) fn kill(&self, pidfd: OwnedFd, slot: Slot, pages: Vec<FileRange>) {
         pidfd::kill(&pidfd);
         let mut slots = self.slots.lock();
         slots.reap(&self.memory);
@@ -186,15 +193,11 @@ impl Zygote {
 
 impl Slots {
     fn reap(&mut self, memory: &MemoryFile) {
-        let free = &mut self.free;
-        self.dying.retain(|dying| {
-            let gone = pidfd::wait_gone(&dying.pidfd, Duration::ZERO);
-            if gone {
-                free.push(dying.slot);
-                dying.pages.iter().for_each(|range| memory.decref(*range));
-            }
-            !gone
-        });
+        let gone = |dying: &mut Dying| pidfd::wait_gone(&dying.pidfd, Duration::ZERO);
+        for Dying { slot, pages, .. } in self.dying.extract_if(.., gone) {
+            self.free.push(slot);
+            pages.iter().for_each(|range| memory.decref(*range));
+        }
     }
 }
 

@@ -176,7 +176,7 @@ fn a_stub_owns_nothing(platform: Arc<dyn Platform>) {
             assert_eq!(field(set), "0000000000000000", "{set}");
         }
         let zygote = field("PPid:") == std::process::id().to_string();
-        assert_eq!(field("Seccomp:"), if zygote { "0" } else { "2" });
+        assert_eq!(field("Seccomp:"), "2");
         let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
         assert_eq!(open, if zygote { 3 } else { 2 });
         for line in read("maps").lines() {
