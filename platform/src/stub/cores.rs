@@ -105,6 +105,11 @@ impl Cores {
         Cores { shared: Arc::new(shared), balancer: Mutex::default() }
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> CpuSet {
+        self.shared.state.lock().all()
+    }
+
     /// Gives the calling thread's context a place on the core where it runs, which is that of the
     /// thread that made it, and pins both threads there.
     pub(crate) fn bind(&self, stub: i32) -> Option<PlaceId> {
@@ -227,6 +232,14 @@ enum Uneven {
 }
 
 impl State {
+    fn all(&self) -> CpuSet {
+        let mut all = CpuSet::new();
+        for core in &self.cores {
+            let _ = all.set(core.number);
+        }
+        all
+    }
+
     fn add_awake(&mut self, index: usize) -> Uneven {
         let Some(core) = self.cores.get_mut(index) else { return Uneven::No };
         core.awake += 1;
@@ -296,11 +309,7 @@ impl Shared {
     fn balance(&self) {
         let mut state = self.state.lock();
         // Its maker was pinned.
-        let mut all = CpuSet::new();
-        for core in &state.cores {
-            let _ = all.set(core.number);
-        }
-        let _ = sched_setaffinity(Pid::from_raw(0), &all);
+        let _ = sched_setaffinity(Pid::from_raw(0), &state.all());
         while !state.ended {
             state.balancing = state.best_move().is_some();
             if state.balancing {

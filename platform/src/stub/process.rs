@@ -195,8 +195,13 @@ impl StubProcess {
     /// Whether the leader will never answer: the process is gone, or it was killed and only waits for
     /// tracers to take notice of its threads.
     pub(crate) fn is_gone(&self) -> bool {
+        self.has_exited() || pidfd::is_zombie(self.pid)
+    }
+
+    /// Whether the process has ended, as far as no tracer holds it.
+    pub(crate) fn has_exited(&self) -> bool {
         let gone = |held: &Held| pidfd::wait_gone(&held.pidfd, Duration::ZERO);
-        self.held.as_ref().is_none_or(gone) || pidfd::is_zombie(self.pid)
+        self.held.as_ref().is_none_or(gone)
     }
 
     /// The result of a batch if it is done: bits 33..62 sequence, 32 failed, 0..31 value.

@@ -12,14 +12,14 @@ use super::code::{
 use super::frame::{Frame, Signal};
 use super::handoff::{Handoff, Waited};
 use super::policy::{Policy, Room, SPIN};
-use super::space::{Readiness, SystrapSpace, Thread};
+use super::space::{Past, SystrapSpace, Thread};
 use super::{Corrupted, Shared};
 use crate::arch::registers::NO_SYSCALL;
 use crate::stub::cores::{PlaceId, Spread};
 use crate::stub::kick::StubKick;
 use crate::stub::process::CHECK_INTERVAL;
 use crate::stub::usage::Usage;
-use crate::stub::{AUDIT_ARCH_X86_64, KICK_SIGNAL, VSYSCALL_PAGE, signal_thread};
+use crate::stub::{AUDIT_ARCH_X86_64, KICK_SIGNAL, VSYSCALL_PAGE};
 use crate::{
     Access, AddressSpace, Context, Event, FpuState, HostSignal, Kick, MemoryFile, PlatformError,
     Registers,
@@ -35,8 +35,6 @@ const SI_KERNEL: i32 = 0x80;
 const PAGE_FAULT: u32 = 14;
 const FAULT_WRITE: u32 = 2;
 const FAULT_FETCH: u32 = 16;
-/// How many checks a new thread may take to report.
-const BEGINNING_MAX: u32 = 200;
 /// How many checks a kicked thread may take to stop. One that has blocked the signal never does.
 const UNHEARD_KICKS_MAX: u32 = 30;
 
@@ -68,7 +66,7 @@ impl StubThread {
     /// CPU time of the thread in all, in nanoseconds, without what it has spun.
     fn used_ns(&mut self, shared: &Shared) -> u64 {
         let used = space_of(&self.space)
-            .map_or(0, |space| self.usage.used_ns(space.process.pid(), self.thread.tid));
+            .map_or(0, |space| self.usage.used_ns(space.stub.process.pid(), self.thread.tid));
         let spun = shared.memory.atomic_u64(self.thread.area.file + SPUN_TICKS);
         let spun = spun.map_or(0, |word| shared.ticks.nanoseconds(word.load(Ordering::Relaxed)));
         // A program that forges the word hides its time from itself alone.
@@ -102,8 +100,8 @@ impl SystrapContext {
             self.past_cpu_ns = self.cpu_ns();
             self.leave_space();
         }
-        let (thread, readiness) = target.take_thread()?;
-        self.kick.aim(Some((target.process.pid(), thread.tid)));
+        let (thread, past) = target.stub.take_thread()?;
+        self.kick.aim(Some((target.stub.process.pid(), thread.tid)));
         let mut thread = StubThread {
             thread,
             space: space.clone(),
@@ -111,7 +109,7 @@ impl SystrapContext {
             usage: Usage::default(),
             used_before_ns: 0,
         };
-        if readiness == Readiness::Waits {
+        if past == Past::Used {
             thread.used_before_ns = thread.used_ns(&self.shared);
         }
         let tid = thread.thread.tid;
@@ -121,10 +119,7 @@ impl SystrapContext {
             Some(place) => self.shared.cores.set_stub(place, Some(tid)),
             None => self.place = self.shared.cores.bind(tid),
         }
-        match readiness {
-            Readiness::Waits => Ok(()),
-            Readiness::Begins => self.wait(Duration::ZERO, BEGINNING_MAX),
-        }
+        Ok(())
     }
 
     /// The stub thread, of which from now on nobody else knows.
@@ -138,7 +133,7 @@ impl SystrapContext {
     fn leave_space(&mut self) {
         let Some(thread) = self.take_thread() else { return };
         if let Ok(space) = space_of(&thread.space) {
-            space.park_thread(thread.thread);
+            space.stub.park_thread(thread.thread);
         }
     }
 
@@ -188,7 +183,7 @@ impl SystrapContext {
     fn wait_turn(&mut self) -> Result<(), PlatformError> {
         let room = if self.shared.cores.has_room_apart() { Room::Enough } else { Room::Short };
         let start = Instant::now();
-        self.wait(self.policy.spin(room), u32::MAX)?;
+        self.wait(self.policy.spin(room))?;
         let now = Instant::now();
         let took = now.saturating_duration_since(start);
         if let Some(spread) = self.policy.turn(took, room, now, &self.shared.patience) {
@@ -211,16 +206,14 @@ impl SystrapContext {
         }
     }
 
-    /// Waits for the stub thread, spinning for so long at first, and for so many checks at most.
-    fn wait(&mut self, spin: Duration, mut checks: u32) -> Result<(), PlatformError> {
+    /// Waits for the stub thread, spinning for so long at first.
+    fn wait(&mut self, spin: Duration) -> Result<(), PlatformError> {
         let thread = self.thread.as_ref().ok_or(PlatformError::StubDied)?;
         let handoff = Handoff::of(&self.shared.memory, &thread.thread.area)?;
-        let process = &space_of(&thread.space)?.process;
+        let stub = &space_of(&thread.space)?.stub;
         let mut unheard = 0;
         while handoff.wait(spin, CHECK_INTERVAL) == Waited::Nothing {
-            checks = checks.saturating_sub(1);
-            let alive = signal_thread(process.pid(), thread.thread.tid, 0).is_ok();
-            if process.is_gone() || !alive || checks == 0 {
+            if !stub.is_alive(&thread.thread) {
                 return Err(PlatformError::StubDied);
             }
             if self.kick.is_pending() {
@@ -323,7 +316,7 @@ impl SystrapContext {
     /// on from the initial state in another space.
     fn forget_thread(&mut self) {
         if let Some(thread) = self.take_thread() {
-            space_of(&thread.space).iter().for_each(|space| space.process.kill());
+            space_of(&thread.space).iter().for_each(|space| space.stub.process.kill());
             self.pending_fpu = Some(FpuState::initial());
         }
     }

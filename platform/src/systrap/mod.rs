@@ -12,6 +12,7 @@ mod context;
 mod frame;
 mod handoff;
 mod policy;
+mod pool;
 mod space;
 mod ticks;
 
@@ -21,7 +22,8 @@ use std::sync::Arc;
 use self::code::{AREA_SIZE, STACK};
 use self::context::SystrapContext;
 use self::policy::Patience;
-use self::space::SystrapSpace;
+use self::pool::Pool;
+use self::space::{Source, SystrapSpace};
 use self::ticks::Ticks;
 use crate::arch::signal_frame;
 use crate::mem::MemoryOptions;
@@ -41,6 +43,7 @@ pub struct SystrapPlatform {
 
 /// What spaces and contexts need of the platform.
 struct Shared {
+    pool: Pool,
     memory: Arc<MemoryFile>,
     zygote: Arc<Zygote>,
     cores: Cores,
@@ -80,10 +83,17 @@ impl SystrapPlatform {
         // Every address space holds two descriptors; a host that refuses more sets the limit.
         let _ = crate::host::limits::raise_descriptor_limit();
         let zygote = Zygote::start(&memory, code::image())?;
+        let cores = Cores::new();
+        let source = Source {
+            memory: memory.clone(),
+            zygote: zygote.clone(),
+            user_range: USER_LOWEST..zygote.base(),
+        };
         let shared = Arc::new(Shared {
+            pool: Pool::new(source, cores.all()),
             memory,
             zygote,
-            cores: Cores::new(),
+            cores,
             ticks: Ticks::new(),
             patience: Patience::new(),
         });

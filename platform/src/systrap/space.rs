@@ -1,76 +1,138 @@
 //! An address space: a stub process whose other threads are the guest's, each with an area.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::Shared;
 use super::area::{Area, Areas};
 use super::code::{AREA_SIZE, STACK};
-use crate::stub::process::StubProcess;
-use crate::{AddressSpace, FileRange, MapOp, PlatformError};
+use super::handoff::{Handoff, Waited};
+use crate::stub::process::{CHECK_INTERVAL, StubProcess};
+use crate::stub::signal_thread;
+use crate::stub::zygote::Zygote;
+use crate::{AddressSpace, FileRange, MapOp, MemoryFile, PlatformError};
+
+/// How many checks a new thread may take to report.
+const BEGINNING_MAX: u32 = 200;
 
 /// The address space of a stub process.
 pub(super) struct SystrapSpace {
-    pub(super) process: StubProcess,
+    pub(super) stub: Stub,
     shared: Arc<Shared>,
+}
+
+/// What stubs are made of.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) memory: Arc<MemoryFile>,
+    pub(super) zygote: Arc<Zygote>,
+    pub(super) user_range: Range<u64>,
+}
+
+/// A stub process and its threads.
+pub(super) struct Stub {
+    pub(super) process: StubProcess,
+    source: Source,
     threads: Mutex<Threads>,
 }
 
 #[derive(Default)]
 struct Threads {
     areas: Areas,
-    /// Those that no context has: they wait in their handlers. Nothing lets them end but the end of
+    /// One that was made ahead.
+    fresh: Option<Thread>,
+    /// Those that contexts have left: they wait in their handlers. Nothing lets them end but the end of
     /// their process, which no call of theirs brings about.
     parked: Vec<Thread>,
 }
 
-/// A thread of the stub.
+/// A thread of the stub, which waits in its handler.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Thread {
     pub(super) tid: i32,
     pub(super) area: Area,
 }
 
-/// Whether a thread has reported already.
+/// Whether a thread has run for another context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Readiness {
-    /// It waits in its handler.
-    Waits,
-    /// It was just made, and will report when its filter stands.
-    Begins,
+pub(super) enum Past {
+    Fresh,
+    Used,
 }
 
-impl SystrapSpace {
-    pub(super) fn new(shared: Arc<Shared>) -> Result<SystrapSpace, PlatformError> {
-        let size = shared.memory.size();
-        let process = StubProcess::new(shared.zygote.clone(), shared.user_range(), size)?;
-        Ok(SystrapSpace { process, shared, threads: Mutex::default() })
+impl Source {
+    /// A stub without threads.
+    pub(super) fn make(&self) -> Result<Stub, PlatformError> {
+        let size = self.memory.size();
+        let process = StubProcess::new(self.zygote.clone(), self.user_range.clone(), size)?;
+        Ok(Stub { process, source: self.clone(), threads: Mutex::default() })
     }
 
+    /// A stub with a thread.
+    pub(super) fn make_with_thread(&self) -> Result<Stub, PlatformError> {
+        let stub = self.make()?;
+        let fresh = stub.make_thread()?;
+        stub.threads.lock().fresh = Some(fresh);
+        Ok(stub)
+    }
+}
+
+impl Stub {
     /// A thread for a context.
-    pub(super) fn take_thread(&self) -> Result<(Thread, Readiness), PlatformError> {
+    pub(super) fn take_thread(&self) -> Result<(Thread, Past), PlatformError> {
         let mut threads = self.threads.lock();
-        if let Some(thread) = threads.parked.pop() {
-            return Ok((thread, Readiness::Waits));
+        if let Some(thread) = threads.fresh.take() {
+            return Ok((thread, Past::Fresh));
         }
-        let region = self.shared.zygote.base();
-        let (area, map) = threads.areas.make(&self.shared.memory, region)?;
+        if let Some(thread) = threads.parked.pop() {
+            return Ok((thread, Past::Used));
+        }
         drop(threads);
-        self.process.free_at_end(FileRange::new(area.file, AREA_SIZE));
-        let tid = self.process.spawn_thread(Some(map), area.addr + STACK)?;
-        Ok((Thread { tid, area }, Readiness::Begins))
+        Ok((self.make_thread()?, Past::Fresh))
     }
 
     /// The context does not need its thread, which waits in its handler, any more.
     pub(super) fn park_thread(&self, thread: Thread) {
         self.threads.lock().parked.push(thread);
     }
+
+    fn make_thread(&self) -> Result<Thread, PlatformError> {
+        let Source { memory, zygote, .. } = &self.source;
+        let (area, map) = self.threads.lock().areas.make(memory, zygote.base())?;
+        self.process.free_at_end(FileRange::new(area.file, AREA_SIZE));
+        let tid = self.process.spawn_thread(Some(map), area.addr + STACK)?;
+        let thread = Thread { tid, area };
+        // It reports when its filter stands.
+        let handoff = Handoff::of(memory, &area)?;
+        for _ in 0..BEGINNING_MAX {
+            if handoff.wait(Duration::ZERO, CHECK_INTERVAL) == Waited::Event {
+                return Ok(thread);
+            }
+            if !self.is_alive(&thread) {
+                break;
+            }
+        }
+        Err(PlatformError::StubDied)
+    }
+
+    /// Whether the thread may still answer.
+    pub(super) fn is_alive(&self, thread: &Thread) -> bool {
+        signal_thread(self.process.pid(), thread.tid, 0).is_ok() && !self.process.is_gone()
+    }
+}
+
+impl SystrapSpace {
+    pub(super) fn new(shared: Arc<Shared>) -> Result<SystrapSpace, PlatformError> {
+        Ok(SystrapSpace { stub: shared.pool.take()?, shared })
+    }
 }
 
 impl AddressSpace for SystrapSpace {
     fn batch(&self, ops: &[MapOp]) -> Result<(), PlatformError> {
-        self.process.batch(ops)
+        self.stub.process.batch(ops)
     }
 }
 
@@ -79,7 +141,9 @@ impl Drop for SystrapSpace {
         // A thread that has forged an event may still run, and must not see pages that will soon be
         // somebody else's. Where the leader cannot answer, the process is gone.
         let user = self.shared.user_range();
-        let _ =
-            self.process.batch(&[MapOp::Unmap { addr: user.start, len: user.end - user.start }]);
+        let _ = self
+            .stub
+            .process
+            .batch(&[MapOp::Unmap { addr: user.start, len: user.end - user.start }]);
     }
 }
