@@ -233,6 +233,26 @@ pub struct RouteInfo {
     pub metrics: route::Metrics,
 }
 
+/// The answer to a [`RouteQuery`] without what only time or the path itself teaches.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// The answer, with the MTU that holds where nothing was learned.
+    pub info: RouteInfo,
+    /// The most that the path's MTU can be; None where routers have no say.
+    pub bound: Option<u32>,
+}
+
+/// An answer with its question, for who keeps it: it holds as long as the generation of what routes rest on is the same.
+#[derive(Clone, Debug)]
+pub struct KeptPath {
+    /// The generation.
+    pub generation: u64,
+    /// The question.
+    pub query: RouteQuery,
+    /// The answer.
+    pub path: Path,
+}
+
 /// Why a packet could not be routed or sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum IpError {
@@ -296,6 +316,15 @@ pub struct LinkInfo {
 pub trait IpOutput: Send + Sync {
     /// Finds the way to a destination, with the path's MTU and the source address to use.
     fn route(&self, now: Instant, query: &RouteQuery) -> Result<RouteInfo, IpError>;
+
+    /// As [`IpOutput::route`], for who asks the same again and again: the answer is kept, and looked up again only when something has
+    /// changed (Linux's `sk_dst_check`).
+    fn route_again(
+        &self,
+        now: Instant,
+        query: &RouteQuery,
+        kept: &mut Option<Box<KeptPath>>,
+    ) -> Result<RouteInfo, IpError>;
 
     /// Sends the payload of an IP packet: adds the IP header, cuts if it must and may, resolves the neighbour.
     /// The transport header's checksum is partial ([`crate::buffer::ChecksumOffload::Partial`]) or complete.

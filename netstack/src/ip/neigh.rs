@@ -307,16 +307,9 @@ impl Neighbours {
 
     /// A transport made progress with the neighbour.
     pub fn confirm(&mut self, now: Instant, address: IpAddr) {
-        if self.entries.get(&address).is_none_or(|entry| entry.is_confirmed(now)) {
-            return;
+        if self.entries.get(&address).is_some_and(|entry| entry.heeds_confirmation(now)) {
+            self.with(now, address, |entry, timing| entry.confirm(now, true, timing));
         }
-        self.with(now, address, |entry, timing| {
-            let known = State::Reachable as u16 | State::Stale as u16;
-            let asked = State::Delay as u16 | State::Probe as u16;
-            if entry.state as u16 & (known | asked) != 0 {
-                entry.confirm(now, true, timing);
-            }
-        });
     }
 
     /// Notes that a neighbour is a router, as its advertisement says.

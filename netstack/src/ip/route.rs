@@ -336,6 +336,11 @@ impl RouteTable {
         self.family(Family::of(dst)).find(dst, |routes| judge(routes.as_slice()))
     }
 
+    /// The first of the routes with the longest prefix that holds an address.
+    pub fn first(&self, dst: IpAddr) -> Option<&Route> {
+        self.family(Family::of(dst)).longest(dst)?.first()
+    }
+
     /// Shows every route.
     pub fn for_each<'a>(&'a self, mut show: impl FnMut(&'a Route)) {
         self.v4.for_each(|routes| routes.iter().for_each(&mut show));

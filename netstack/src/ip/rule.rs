@@ -154,6 +154,13 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// Whether a rule asks for the protocol or the ports of packets.
+    pub fn ask_ports(&self, family: Family) -> bool {
+        let asks =
+            |rule: &Rule| rule.protocol.is_some() || rule.sport.is_some() || rule.dport.is_some();
+        self.list(family).iter().any(asks)
+    }
+
     /// Whether the table "local" is asked first about every packet of a family, as it is unless somebody changed that.
     pub fn ask_local_first(&self, family: Family) -> bool {
         let first = self.list(family).first();

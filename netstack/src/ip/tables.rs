@@ -138,8 +138,7 @@ impl Tables {
 
     /// What the table of this host's own addresses says of an address.
     pub fn own_kind(&self, address: IpAddr) -> Option<RouteType> {
-        let local = self.tables.get(&TABLE_LOCAL)?;
-        local.find(address, |routes| routes.first().map(|route| route.kind))
+        self.tables.get(&TABLE_LOCAL)?.first(address).map(|route| route.kind)
     }
 
     /// Finds the way for a packet: the first rule whose table has one.

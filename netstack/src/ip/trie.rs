@@ -104,6 +104,17 @@ impl<V: Clone> Trie<V> {
         find(&self.root, word(address), &mut judge)
     }
 
+    /// The value of the longest prefix that holds an address.
+    pub fn longest(&self, address: IpAddr) -> Option<&V> {
+        let bits = word(address);
+        let (mut link, mut best) = (&self.root, None);
+        while let Some(node) = link.as_ref().filter(|node| node.key.covers(bits)) {
+            best = node.value.as_ref().or(best);
+            link = &node.children[Key { bits, len: 128 }.side(node.key.len)];
+        }
+        best
+    }
+
     /// Shows every value, a prefix before those within it.
     pub fn for_each<'a>(&'a self, mut show: impl FnMut(&'a V)) {
         for_each(&self.root, &mut show);
@@ -235,6 +246,7 @@ mod tests {
                 let mut seen = Vec::new();
                 trie.find(address, |n| -> Option<()> { seen.push(*n); None });
                 prop_assert_eq!(seen, covering.iter().map(|(_, n)| *n).collect::<Vec<_>>());
+                prop_assert_eq!(trie.longest(address), covering.first().map(|(_, n)| n));
             }
             for (cidr, _) in list {
                 trie.edit(&cidr, |value| *value = None);

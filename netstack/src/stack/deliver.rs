@@ -59,7 +59,7 @@ impl Stack {
         &self,
         rx: &Rx<'_>,
         info: &IpInfo,
-        headers: Headers,
+        headers: &Headers,
         packet: PacketBuffer,
         raw: RawTaken,
     ) {
@@ -79,14 +79,20 @@ impl Stack {
         stats.in_delivers.inc();
     }
 
-    fn unknown_protocol(&self, rx: &Rx<'_>, info: &IpInfo, headers: Headers, packet: PacketBuffer) {
+    fn unknown_protocol(
+        &self,
+        rx: &Rx<'_>,
+        info: &IpInfo,
+        headers: &Headers,
+        packet: PacketBuffer,
+    ) {
         let message = match info.dst {
             IpAddr::V4(_) => (v4::UNREACHABLE, v4::CODE_PROTOCOL, [0; 4]),
             // RFC 8200 section 4: Parameter Problem code 1, pointing at the field that named the header. Without
             // extension headers that is byte 6.
             IpAddr::V6(_) => (v6::PARAMETER_PROBLEM, v6::CODE_NEXT_HEADER, [0, 0, 0, 6]),
         };
-        self.send_error(rx, info, &headers, &packet, message, false);
+        self.send_error(rx, info, headers, &packet, message, false);
     }
 
     pub(super) fn udp_stats(&self, address: IpAddr) -> &UdpStats {
@@ -96,7 +102,7 @@ impl Stack {
         }
     }
 
-    fn deliver_udp(&self, rx: &Rx<'_>, info: &IpInfo, headers: Headers, mut packet: PacketBuffer) {
+    fn deliver_udp(&self, rx: &Rx<'_>, info: &IpInfo, headers: &Headers, mut packet: PacketBuffer) {
         let stats = self.udp_stats(info.dst);
         let header = match udp::verify(info, &mut packet) {
             Ok(header) => header,
@@ -136,7 +142,7 @@ impl Stack {
                     IpAddr::V4(_) => (v4::UNREACHABLE, v4::CODE_PORT, [0; 4]),
                     IpAddr::V6(_) => (v6::UNREACHABLE, v6::CODE_PORT, [0; 4]),
                 };
-                self.send_error(rx, info, &headers, &packet, message, false);
+                self.send_error(rx, info, headers, &packet, message, false);
             }
         }
     }

@@ -158,7 +158,13 @@ impl Stack {
     pub fn handle_frame(&self, now: Instant, nic: NicId, frame: PacketBuffer) {
         let topology = self.topology();
         let Some(nic) = topology.nic(nic) else { return };
-        self.filter(now, nic, frame, &mut |frame| self.receive(now, nic, frame));
+        if nic.capabilities.filters_received {
+            self.filter(now, nic, frame, &mut |frame| {
+                self.receive(now, (&self.topology(), nic), frame);
+            });
+        } else if self.admit(now, nic, &frame) {
+            self.receive(now, (&topology, nic), frame);
+        }
         self.drain_looped(now);
     }
 
@@ -176,7 +182,8 @@ impl Stack {
         match topology.nic(nic).filter(|nic| whole && nic.kind == NicKind::Ethernet) {
             Some(nic) => {
                 let mut gro = Gro::default();
-                let mut receive = |frame| self.receive(now, nic, frame);
+                // What one frame changes (a router's advertisement) holds for the next.
+                let mut receive = |frame| self.receive(now, (&self.topology(), nic), frame);
                 for frame in frames {
                     self.filter(now, nic, frame, &mut |frame| gro.receive(frame, &mut receive));
                     self.drain_looped(now);
@@ -334,7 +341,7 @@ impl OnTimer for Stack {
             if nic.capabilities.filters_received {
                 nic.link.poll(now, &mut |frame| {
                     if self.admit(now, nic, &frame) {
-                        self.receive(now, nic, frame);
+                        self.receive(now, (&self.topology(), nic), frame);
                     }
                 });
                 self.schedule(nic.link.next_deadline());

@@ -116,16 +116,15 @@ impl Stack {
         frame: PacketBuffer,
         receive: &mut dyn FnMut(PacketBuffer),
     ) {
-        let mut admit = |frame| {
-            if self.admit(now, nic, &frame) {
-                receive(frame);
-            }
-        };
         if nic.capabilities.filters_received {
-            nic.link.filter_received(now, frame, &mut admit);
+            nic.link.filter_received(now, frame, &mut |frame| {
+                if self.admit(now, nic, &frame) {
+                    receive(frame);
+                }
+            });
             self.schedule(nic.link.next_deadline());
-        } else {
-            admit(frame);
+        } else if self.admit(now, nic, &frame) {
+            receive(frame);
         }
     }
 
@@ -142,11 +141,15 @@ impl Stack {
     }
 
     /// Handles a frame that was admitted, or several that became one.
-    pub(super) fn receive(&self, now: Instant, nic: &Arc<Nic>, mut frame: PacketBuffer) {
-        let topology = self.topology();
+    pub(super) fn receive(
+        &self,
+        now: Instant,
+        (topology, nic): (&Topology, &Arc<Nic>),
+        mut frame: PacketBuffer,
+    ) {
         if nic.kind == NicKind::Loopback {
             let (link_cast, origin) = (Cast::Unicast, Origin::Own);
-            let rx = Rx { now, topology: &topology, nic, link_cast, origin };
+            let rx = Rx { now, topology, nic, link_cast, origin };
             return self.receive_ip(&rx, frame);
         }
         let Some(header) = frame.peek::<{ ethernet::HEADER_LEN }>() else {
@@ -168,11 +171,11 @@ impl Stack {
             nic.stats.rx_multicast.inc();
         }
         frame.advance(ethernet::HEADER_LEN);
-        let rx = Rx { now, topology: &topology, nic, link_cast, origin: Origin::Wire };
+        let rx = Rx { now, topology, nic, link_cast, origin: Origin::Wire };
         match header.ethertype {
             TYPE_IPV4 => self.receive_ipv4(&rx, frame),
             TYPE_IPV6 => self.receive_ipv6(&rx, frame),
-            TYPE_ARP => self.receive_arp(now, &topology, nic, frame),
+            TYPE_ARP => self.receive_arp(now, topology, nic, frame),
             _ => nic.stats.rx_dropped.inc(),
         }
     }
@@ -224,7 +227,7 @@ impl Stack {
             }
         };
         stats.count_ecn(header.tos);
-        let headers = Headers::new(bytes);
+        let mut headers = Headers::new(bytes);
         let options = Options::check(bytes.get(HEADER_LEN..).unwrap_or_default());
         packet.truncate(usize::from(header.total_len));
         match options {
@@ -244,8 +247,8 @@ impl Stack {
             Input::Local(cast) => {
                 stats.count_cast(cast, available);
                 match header.is_fragment() {
-                    true => self.reassemble_v4(rx, cast, &header, headers, packet),
-                    false => self.deliver_ipv4(rx, cast, &header, headers, packet),
+                    true => self.reassemble_v4(rx, cast, &header, &headers, packet),
+                    false => self.deliver_ipv4(rx, cast, &header, &mut headers, packet),
                 }
             }
             Input::Forward(onward) => self.forward_v4(rx, (&header, &headers), &onward, packet),
@@ -284,7 +287,7 @@ impl Stack {
         rx: &Rx<'_>,
         cast: Cast,
         header: &Ipv4,
-        headers: Headers,
+        headers: &Headers,
         mut packet: PacketBuffer,
     ) {
         let key = FragmentKey {
@@ -321,7 +324,7 @@ impl Stack {
         let mut bytes = [0; HEADER_LEN];
         whole.emit(&mut bytes);
         packet.prepend_slice(&bytes);
-        self.deliver_ipv4(rx, cast, &whole, Headers::new(&bytes), packet);
+        self.deliver_ipv4(rx, cast, &whole, &mut Headers::new(&bytes), packet);
     }
 
     /// Adds a fragment; gives the datagram when it is whole.
@@ -363,12 +366,15 @@ impl Stack {
         rx: &Rx<'_>,
         cast: Cast,
         header: &Ipv4,
-        mut headers: Headers,
+        headers: &mut Headers,
         mut packet: PacketBuffer,
     ) {
-        let owns = |at: Ipv4Addr| rx.topology.is_local(at.into());
-        let options = headers.options(header.dst, self.time_of_day(rx.now), owns);
-        headers.note(&options, options.len());
+        let mut options = Options::NONE;
+        if usize::from(header.header_len) > HEADER_LEN {
+            let owns = |at: Ipv4Addr| rx.topology.is_local(at.into());
+            options = headers.options(header.dst, self.time_of_day(rx.now), owns);
+            headers.note(&options, options.len());
+        }
         let info = info_of(rx, cast, header, options);
         let raw = self.deliver_raw(rx, &info, &packet);
         packet.advance(usize::from(header.header_len));

@@ -285,7 +285,7 @@ impl Stack {
             packet.tags.extensions = Some(walk.extensions.into());
         }
         let raw = self.deliver_raw(rx, &info, &packet);
-        self.deliver(rx, &info, walk.headers, packet, raw);
+        self.deliver(rx, &info, &walk.headers, packet, raw);
     }
 
     fn parameter_problem(

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use super::Stack;
 use super::nic::Nic;
-use super::route_cache::Path;
 use super::topology::Topology;
 use crate::ip::route::{Metrics, Route, RouteType};
 use crate::ip::tables::{Lookup, Refusal};
-use crate::ip::{Cast, Family, Flow, IpError, RouteInfo, RouteQuery};
+use crate::ip::{Cast, Family, Flow, IpError, KeptPath, Path, RouteInfo, RouteQuery};
 use crate::time::Instant;
 
 impl Stack {
@@ -26,10 +25,36 @@ impl Stack {
         if let Some(path) = self.routes.find(query) {
             return Ok(self.along(now, &path));
         }
+        self.find_and_keep(now, query).map(|kept| self.along(now, &kept.path))
+    }
+
+    /// Answers a route query from what its asker keeps, where that still holds; renews it where not.
+    pub(super) fn kept_route(
+        &self,
+        now: Instant,
+        query: &RouteQuery,
+        kept: &mut Option<Box<KeptPath>>,
+    ) -> Result<RouteInfo, IpError> {
+        if !self.redirects.is_empty() {
+            return self.find_route(now, &self.topology(), query);
+        }
+        if let Some(kept) = kept
+            && self.routes.holds(kept, query)
+        {
+            return Ok(self.along(now, &kept.path));
+        }
+        let fresh = self.find_and_keep(now, query)?;
+        let info = self.along(now, &fresh.path);
+        *kept = Some(Box::new(fresh));
+        Ok(info)
+    }
+
+    fn find_and_keep(&self, now: Instant, query: &RouteQuery) -> Result<KeptPath, IpError> {
+        // An answer belongs to what held before its tables were read.
         let generation = self.routes.generation();
         let path = self.find_path(now, &self.topology(), query)?;
         self.routes.keep(generation, query, path);
-        Ok(self.along(now, &path))
+        Ok(KeptPath { generation, query: *query, path })
     }
 
     /// Answers a route query from a topology.

@@ -2,40 +2,28 @@
 //! It must not know what a route depends on: whoever changes that says so by [`RouteCache::forget`].
 
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::ip::{RouteInfo, RouteQuery};
+use crate::ip::{Flow, KeptPath, Path, RouteQuery};
 
 /// How many answers are kept at most: each question has one place, and takes it over.
 const PLACES: usize = 128;
 
-/// An answer without what only time or the path itself teaches.
-#[derive(Clone, Copy)]
-pub(super) struct Path {
-    pub info: RouteInfo,
-    /// The most that a path's MTU can be; None where routers have no say.
-    pub bound: Option<u32>,
-}
-
-struct Held {
-    generation: u64,
-    query: RouteQuery,
-    path: Path,
-}
-
 /// The cache. A stack has one.
 pub(super) struct RouteCache {
     generation: AtomicU64,
-    places: Box<[Mutex<Option<Box<Held>>>]>,
+    /// Whether a rule, or the choice among several ways, asks for protocols or ports. Else all flows to an address are one question.
+    asks_ports: AtomicBool,
+    places: Box<[Mutex<Option<Box<KeptPath>>>]>,
 }
 
 impl RouteCache {
     /// Nothing known.
     pub fn new() -> RouteCache {
         let places = (0..PLACES).map(|_| Mutex::default()).collect();
-        RouteCache { generation: AtomicU64::new(0), places }
+        RouteCache { generation: AtomicU64::new(0), asks_ports: AtomicBool::new(false), places }
     }
 
     /// The present generation. An answer belongs to the one that was read before its tables were.
@@ -48,18 +36,42 @@ impl RouteCache {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// As `forget`, and from now on protocols and ports count, or not.
+    pub fn forget_and_ask_ports(&self, asks: bool) {
+        self.asks_ports.store(asks, Ordering::Relaxed);
+        self.forget();
+    }
+
+    /// What of a question counts. To be asked after the generation: who sees a new one sees what counts in it.
+    fn question(&self, query: &RouteQuery) -> RouteQuery {
+        match self.asks_ports.load(Ordering::Relaxed) {
+            true => *query,
+            false => {
+                let flow = Flow { protocol: 0, sport: 0, dport: 0, ..query.flow };
+                RouteQuery { flow, ..*query }
+            }
+        }
+    }
+
     /// The answer to a question, where it holds.
     pub fn find(&self, query: &RouteQuery) -> Option<Path> {
-        let held = self.place(query)?.lock();
+        let generation = self.generation();
+        let query = self.question(query);
+        let held = self.place(&query)?.lock();
         let held = held.as_deref()?;
-        let holds = held.generation == self.generation() && held.query == *query;
-        holds.then_some(held.path)
+        (held.generation == generation && held.query == query).then_some(held.path)
+    }
+
+    /// Whether an answer that somebody keeps is that of a question.
+    pub fn holds(&self, held: &KeptPath, query: &RouteQuery) -> bool {
+        held.generation == self.generation() && held.query == *query
     }
 
     /// Keeps an answer of a generation.
     pub fn keep(&self, generation: u64, query: &RouteQuery, path: Path) {
-        let Some(place) = self.place(query) else { return };
-        let held = Held { generation, query: *query, path };
+        let query = self.question(query);
+        let Some(place) = self.place(&query) else { return };
+        let held = KeptPath { generation, query, path };
         match &mut *place.lock() {
             Some(old) => **old = held,
             empty => *empty = Some(Box::new(held)),
@@ -67,7 +79,7 @@ impl RouteCache {
     }
 
     /// The one place of a question. Who makes questions meet on purpose only makes himself wait for the tables.
-    fn place(&self, query: &RouteQuery) -> Option<&Mutex<Option<Box<Held>>>> {
+    fn place(&self, query: &RouteQuery) -> Option<&Mutex<Option<Box<KeptPath>>>> {
         let fold = |address: IpAddr| match address {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => {
@@ -88,8 +100,8 @@ impl RouteCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ip::Cast;
     use crate::ip::route::Metrics;
+    use crate::ip::{Cast, RouteInfo};
     use crate::link::NicId;
 
     fn path(dst: IpAddr) -> Path {
@@ -111,6 +123,13 @@ mod tests {
         let mut other = query;
         other.flow.tos = 4;
         assert!(cache.find(&other).is_none(), "the same place, another question");
+        let mut other = query;
+        (other.flow.protocol, other.flow.dport) = (6, 80);
+        assert!(cache.find(&other).is_some(), "nobody asks for ports");
+        cache.forget_and_ask_ports(true);
+        assert!(cache.find(&query).is_none());
+        cache.keep(cache.generation(), &query, path(query.dst));
+        assert!(cache.find(&query).is_some() && cache.find(&other).is_none());
         cache.forget();
         assert!(cache.find(&query).is_none());
         cache.keep(before, &query, path(query.dst));

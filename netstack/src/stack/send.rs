@@ -11,8 +11,8 @@ use super::packet::with_loopback_header;
 use super::topology::Topology;
 use crate::buffer::{Chain, ChecksumOffload, PacketBuffer, Step};
 use crate::ip::{
-    Cast, Family, Fragment, IpError, IpMeta, IpOutput, LinkInfo, PROTO_TCP, RouteInfo, RouteQuery,
-    SourceFilter, Unmade,
+    Cast, Family, Fragment, IpError, IpMeta, IpOutput, KeptPath, LinkInfo, PROTO_TCP, RouteInfo,
+    RouteQuery, SourceFilter, Unmade,
 };
 use crate::link::{ChecksumSupport, Direction, LinkError, MacAddr, NicId, NicKind};
 use crate::stats::IpStats;
@@ -31,6 +31,19 @@ const MAX_PACKET: usize = 65_535;
 impl IpOutput for Stack {
     fn route(&self, now: Instant, query: &RouteQuery) -> Result<RouteInfo, IpError> {
         let found = self.cached_route(now, query);
+        if matches!(found, Err(IpError::NetworkUnreachable)) {
+            self.ip_stats(query.dst).out_no_routes.inc();
+        }
+        found
+    }
+
+    fn route_again(
+        &self,
+        now: Instant,
+        query: &RouteQuery,
+        kept: &mut Option<Box<KeptPath>>,
+    ) -> Result<RouteInfo, IpError> {
+        let found = self.kept_route(now, query, kept);
         if matches!(found, Err(IpError::NetworkUnreachable)) {
             self.ip_stats(query.dst).out_no_routes.inc();
         }

@@ -69,6 +69,13 @@ impl Topology {
         &self.tables
     }
 
+    /// Whether the way of a packet may depend on its protocol or ports.
+    pub(super) fn asks_ports(&self) -> bool {
+        let by_ports = |family: Family| self.tables.rules().ask_ports(family);
+        [Family::V4, Family::V6].into_iter().any(by_ports)
+            || self.tunables.ip.fib_multipath_hash_policy != [0; 2]
+    }
+
     /// The tunables of the stack.
     pub fn tunables(&self) -> &Tunables {
         &self.tunables

@@ -1,5 +1,6 @@
 //! From the addresses of a packet to its endpoint, by keyed hash. Nothing here scans sockets.
 
+use core::hash::{BuildHasher, Hash, Hasher};
 use core::net::{IpAddr, SocketAddr};
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,7 +21,7 @@ use crate::rng::KeyedState;
 const SHARDS: usize = 16;
 
 /// What identifies an endpoint. An unspecified address or port 0 stands for "any".
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     /// The IP protocol number.
     pub protocol: u8,
@@ -28,6 +29,28 @@ pub struct Key {
     pub local: (IpAddr, u16),
     /// The peer's address and port.
     pub remote: (IpAddr, u16),
+}
+
+/// In two words for IPv4, as each packet asks.
+impl Hash for Key {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let ports = u64::from(self.local.1) << 16 | u64::from(self.remote.1);
+        state.write_u64(u64::from(self.protocol) << 32 | ports);
+        match (self.local.0, self.remote.0) {
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                state.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
+            }
+            (local, remote) => {
+                for address in [local, remote] {
+                    match address {
+                        IpAddr::V4(address) => state.write_u32(address.to_bits()),
+                        IpAddr::V6(address) => state.write_u128(address.to_bits()),
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Key {
@@ -164,7 +187,6 @@ impl Demux {
     }
 
     fn shard(&self, key: &Key) -> &Shard {
-        use core::hash::BuildHasher;
         // The map uses the high and low bits of the same hash; bits from the middle pick the shard.
         &self.shards[(self.hasher.hash_one(key) >> 24) as usize % SHARDS]
     }
@@ -278,7 +300,7 @@ impl Demux {
 
     /// The endpoint of exactly this key. `flow` spreads flows over balanced endpoints.
     pub fn exact(&self, key: &Key, nic: NicId, flow: u64) -> Option<Arc<dyn Endpoint>> {
-        self.chosen(key, nic, flow, None)
+        self.chosen(key, nic, || flow, None)
     }
 
     /// As [`Demux::exact`], where the program of a group chooses before the flow does.
@@ -286,7 +308,7 @@ impl Demux {
         &self,
         key: &Key,
         nic: NicId,
-        flow: u64,
+        flow: impl Fn() -> u64,
         choose: Option<Choose<'_>>,
     ) -> Option<Arc<dyn Endpoint>> {
         let shard = self.shard(key).read();
@@ -311,7 +333,7 @@ impl Demux {
             return Some(member.endpoint.clone());
         }
         let count = members.iter().filter(group).count().max(1);
-        let chosen = members.iter().filter(group).nth((flow % count as u64) as usize);
+        let chosen = members.iter().filter(group).nth((flow() % count as u64) as usize);
         chosen.map(|member| member.endpoint.clone())
     }
 
@@ -359,8 +381,7 @@ impl Demux {
         nic: NicId,
         choose: Option<Choose<'_>>,
     ) -> Option<Arc<dyn Endpoint>> {
-        use core::hash::BuildHasher;
-        let flow = self.hasher.hash_one((local, remote));
+        let flow = || self.hasher.hash_one((local, remote));
         let any = SocketAddr::new(Family::of(local.ip()).unspecified(), local.port());
         self.chosen(&Key::bound(protocol, local), nic, flow, choose)
             .or_else(|| self.chosen(&Key::bound(protocol, any), nic, flow, choose))

@@ -130,8 +130,12 @@ impl Timers {
     /// Arms, moves or (with None) disarms the timer of a target.
     pub fn arm(&self, target: &dyn OnTimer, deadline: Option<Instant>) {
         let at = deadline.map_or(NEVER, |at| at.nanos().min(NEVER - 1));
-        target.timer().deadline.store(at, Ordering::SeqCst);
-        self.queue(target, at);
+        let armed = &target.timer().deadline;
+        // Who armed it for then has seen to the entry.
+        if armed.load(Ordering::SeqCst) != at {
+            armed.store(at, Ordering::SeqCst);
+            self.queue(target, at);
+        }
     }
 
     /// Sees to it that a timer that is not armed rests at `at` at the latest, unless it is armed meanwhile.

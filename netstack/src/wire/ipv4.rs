@@ -66,7 +66,11 @@ impl Ipv4 {
         if header.len() < header_len || usize::from(parsed.total_len) > available {
             return Err(Malformed::Truncated);
         }
-        if checksum::of(&header[..header_len]) != 0 {
+        let sum = match header.first_chunk() {
+            Some(plain) if header_len == HEADER_LEN => checksum::of_header(plain),
+            _ => checksum::of(&header[..header_len]),
+        };
+        if sum != 0 {
             return Err(Malformed::Checksum);
         }
         Ok(parsed)
@@ -105,7 +109,7 @@ impl Ipv4 {
         bytes[10..12].fill(0);
         bytes[12..16].copy_from_slice(&self.src.octets());
         bytes[16..20].copy_from_slice(&self.dst.octets());
-        let sum = checksum::of(bytes);
+        let sum = checksum::of_header(bytes);
         bytes[10..12].copy_from_slice(&sum.to_be_bytes());
     }
 

@@ -201,6 +201,13 @@ impl Options {
     /// Reads an option list; `syn` segments may carry the options of a handshake, others may not.
     fn parse(mut bytes: &[u8], flags: Flags) -> (Options, OptionsFault) {
         let mut options = Options::default();
+        // RFC 7323 appendix A: "The following layout is recommended for sending options on non-<SYN> segments". Nearly all have it.
+        if let &[KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10, a, b, c, d, e, f, g, h] = bytes {
+            let (value, echo) =
+                (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+            options.timestamps = Some(Timestamps { value, echo });
+            return (options, OptionsFault::None);
+        }
         loop {
             let (kind, rest) = match bytes.split_first() {
                 None | Some((&KIND_END, _)) => return (options, OptionsFault::None),
@@ -256,6 +263,15 @@ impl Options {
 
     /// Writes the options in Linux's order into exactly `self.len()` bytes.
     fn emit(&self, out: &mut [u8]) {
+        if let (Some(Timestamps { value, echo }), false, Some(out)) =
+            (self.timestamps, self.sack_permitted, out.as_mut_array::<12>())
+        {
+            // They alone are as long as that.
+            out[..4].copy_from_slice(&[KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10]);
+            out[4..8].copy_from_slice(&value.to_be_bytes());
+            out[8..].copy_from_slice(&echo.to_be_bytes());
+            return;
+        }
         let mut writer = Writer { out, at: 0 };
         if let Some(mss) = self.mss {
             writer.put(&[KIND_MSS, 4]);

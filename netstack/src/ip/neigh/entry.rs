@@ -84,9 +84,13 @@ impl Entry {
         })
     }
 
-    /// Whether it was confirmed so short a time ago that another confirmation says nothing new.
-    pub fn is_confirmed(&self, now: Instant) -> bool {
-        self.state == State::Reachable && now.since(self.confirmed) < CONFIRM_EVERY
+    /// Whether a confirmation says anything new: not of what is unknown or was set by hand, nor so short a time after another.
+    pub fn heeds_confirmation(&self, now: Instant) -> bool {
+        match self.state {
+            State::Reachable => now.since(self.confirmed) >= CONFIRM_EVERY,
+            State::Stale | State::Delay | State::Probe => true,
+            State::Failed | State::Incomplete | State::Permanent | State::NoArp => false,
+        }
     }
 
     pub fn look_up(

@@ -69,13 +69,16 @@ impl Datagram {
             if flags.contains(RecvFlags::PEEK) { state.peek() } else { (state.pop(), 0) };
         let ended = state.shut_read;
         let (local, asks) = (state.local, state.settings.asks);
+        let moves = state.settings.peek_offset.is_some();
         drop(state);
         let Some(mut message) = message else {
             return if ended { Ok(end_of(local)) } else { Err(RecvError::WouldBlock) };
         };
         message.payload.advance(skipped);
         let len = message.payload.write_to(sink)?;
-        self.move_peek(flags, len, message.payload.len());
+        if moves {
+            self.move_peek(flags, len, message.payload.len());
+        }
         Ok(Received {
             len,
             full_len: message.payload.len(),

@@ -143,7 +143,7 @@ impl Datagram {
         // What is gathered goes to where its first part was to go.
         let pending = state.pending.as_ref().map(|pending| pending.plan.clone());
         let gathered = pending.is_some();
-        let plan = match pending {
+        let mut plan = match pending {
             Some(plan) => plan,
             None => self.plan(&mut state, to, ancillary)?,
         };
@@ -170,7 +170,7 @@ impl Datagram {
             self.gather(plan, payload, copies)?;
             return if gathers { Ok(len) } else { self.uncork(now).map(|()| len) };
         }
-        self.dispatch(now, plan, payload, copies)
+        self.dispatch(now, &mut plan, payload, copies)
     }
 
     /// Adds to the datagram that is being gathered; one that grows too long is dropped.
@@ -191,8 +191,8 @@ impl Datagram {
     pub(super) fn uncork(&self, now: Instant) -> Result<(), SendError> {
         let pending = self.state.lock().pending.take();
         match pending {
-            Some(Pending { plan, payload, copies }) => {
-                self.dispatch(now, plan, payload, copies).map(drop)
+            Some(Pending { mut plan, payload, copies }) => {
+                self.dispatch(now, &mut plan, payload, copies).map(drop)
             }
             None => Ok(()),
         }
@@ -202,21 +202,21 @@ impl Datagram {
     fn dispatch(
         &self,
         now: Instant,
-        mut plan: Plan,
+        plan: &mut Plan,
         payload: Chain,
         copies: u32,
     ) -> Result<usize, SendError> {
         let len = payload.len();
-        let route = self.way(now, &plan)?;
+        let route = self.way(now, plan)?;
         if route.cast == Cast::Broadcast && !plan.broadcast {
             return Err(SendError::AccessDenied);
         }
-        self.number(&mut plan);
-        let sent = match self.emit(now, &plan, &route, payload) {
+        self.number(plan);
+        let sent = match self.emit(now, plan, &route, payload) {
             // Linux tells of a full device queue only those who asked for errors.
             Err(SendError::Network(SocketError::NoBuffers)) if !plan.errors_matter => Ok(len),
             Err(SendError::MessageTooLong) => {
-                self.report_too_long(&plan, &route);
+                self.report_too_long(plan, &route);
                 Err(SendError::MessageTooLong)
             }
             sent => sent.map(|()| len),

@@ -1,5 +1,6 @@
 //! What a connection holds is told to the stack's pool, and what it counted to the stack's counters.
 
+use super::counters;
 use super::endpoint::{Inner, Role, TcpEndpoint};
 use crate::stats::{Counter, TcpExtStats};
 use crate::transport::tcp::ReceiveCounters;
@@ -19,9 +20,11 @@ impl TcpEndpoint {
     pub(super) fn account(&self, inner: &mut Inner) {
         let Role::Stream(connection) = &mut inner.role else { return inner.account.settle(0) };
         inner.account.settle(connection.held());
-        let news = connection.take_receive_counters();
-        if news != ReceiveCounters::default() {
+        if let Some(news) = connection.take_receive_counters() {
             add(&self.host.shared().stats.tcp_ext, &news);
+        }
+        if let Some((before, after)) = connection.take_send_counters() {
+            counters::publish(&self.host.shared().stats.tcp_ext, &before, &after);
         }
     }
 }

@@ -5,9 +5,6 @@ use crate::transport::tcp::SendCounters;
 
 /// Adds what happened between two looks at a connection's counters.
 pub(super) fn publish(stats: &TcpExtStats, before: &SendCounters, after: &SendCounters) {
-    if before == after {
-        return;
-    }
     let pairs = [
         (&stats.tcp_timeouts, before.timeouts, after.timeouts),
         (&stats.tcp_loss_probes, before.loss_probes, after.loss_probes),

@@ -7,12 +7,11 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::counters;
 use super::reports::Reports;
 use super::splice::OtherEnd;
 use super::wire::{self, Flow, IpSettings};
 use crate::filter::Program;
-use crate::ip::{Family, RouteQuery};
+use crate::ip::{Family, KeptPath, RouteQuery};
 use crate::lazy::{Cow, Lazy, Plain};
 use crate::link::NicId;
 use crate::memory::Account;
@@ -166,6 +165,8 @@ pub(super) struct Inner {
     /// What the stack was told that the socket holds.
     pub account: Account,
     pub other_end: OtherEnd,
+    /// The way that segments took last, while there are any.
+    path: Option<Box<KeptPath>>,
     /// The error queue and the times that are told in it, once anybody asked for either.
     pub reports: Option<Box<Reports>>,
     told: Readiness,
@@ -213,6 +214,7 @@ impl TcpEndpoint {
                 confirmed: false,
                 account: Account::new(host.shared().memory.tcp.clone()),
                 other_end: OtherEnd::Unknown,
+                path: None,
                 reports: None,
                 told: Readiness::empty(),
                 transmitting: false,
@@ -229,7 +231,11 @@ impl TcpEndpoint {
 
     /// Sends what the connection has to send, then brings timer, places and readiness up to date.
     pub(super) fn flush(&self, now: Instant) {
-        let mut inner = self.inner.lock();
+        self.flush_with(now, self.inner.lock());
+    }
+
+    /// The same for who has the lock, which is given up.
+    pub(super) fn flush_with<'a>(&'a self, now: Instant, mut inner: MutexGuard<'a, Inner>) {
         if inner.transmitting {
             // The one who transmits polls again before it stops.
             return;
@@ -248,25 +254,28 @@ impl TcpEndpoint {
 
     /// Sends segments as long as there are any.
     fn transmit(&self, now: Instant, inner: &mut MutexGuard<'_, Inner>) {
-        let flow = inner.flow();
-        let route =
-            flow.and_then(|flow| Some((flow, self.host.route(now, &inner.query(flow)).ok()?)));
+        if let Role::Stream(connection) = &mut inner.role
+            && connection.has_nothing_to_send(now)
+        {
+            return;
+        }
+        let inner_now = &mut **inner;
+        let route = inner_now.flow().and_then(|flow| {
+            let query = inner_now.query(flow);
+            let route = self.host.route_again(now, &query, &mut inner_now.path);
+            Some((flow, route.ok()?))
+        });
         if let Some((flow, route)) = route {
             if core::mem::take(&mut inner.confirmed) {
                 MutexGuard::unlocked(inner, || self.host.confirm(now, &route));
             }
             let limits = wire::limits(&route, inner.socket.ip);
             while let Role::Stream(connection) = &mut inner.role {
-                let before = connection.counters();
-                let Some(segment) = connection.poll_transmit(now, limits) else { break };
-                if segment.retransmission {
-                    let stats = &self.host.shared().stats.tcp_ext;
-                    counters::publish(stats, &before, &connection.counters());
-                }
+                let Some(mut segment) = connection.poll_transmit(now, limits) else { break };
                 let ip = inner.socket.ip;
                 MutexGuard::unlocked(inner, || {
                     // A segment that cannot be sent is lost; the timers of the connection see to it.
-                    let _ = wire::emit(&*self.host, now, &route, flow, ip, segment);
+                    let _ = wire::emit(&*self.host, now, &route, flow, &ip, &mut segment);
                 });
             }
         } else if let Role::Stream(connection) = &mut inner.role {
@@ -275,11 +284,11 @@ impl TcpEndpoint {
     }
 
     /// As [`Self::flush`], at the end of the burst where there is one and nothing is lost by waiting.
-    pub(super) fn flush_in_burst(
-        &self,
+    pub(super) fn flush_in_burst<'a>(
+        &'a self,
         now: Instant,
         nic: NicId,
-        mut inner: MutexGuard<'_, Inner>,
+        mut inner: MutexGuard<'a, Inner>,
         waits: bool,
     ) {
         let burst = &self.host.shared().burst;
@@ -294,8 +303,7 @@ impl TcpEndpoint {
             }
             return;
         }
-        drop(inner);
-        self.flush(now);
+        self.flush_with(now, inner);
     }
 
     /// After anything that may have changed the state. Wakes without the lock.
@@ -464,21 +472,19 @@ impl OnTimer for TcpEndpoint {
         self.on_listener_timer(now);
         let mut inner = self.inner.lock();
         if let Role::Stream(connection) = &mut inner.role {
-            let before = connection.counters();
             connection.on_timeout(now);
-            let stats = &self.host.shared().stats.tcp_ext;
-            counters::publish(stats, &before, &connection.counters());
             if connection.error() == Some(Error::TimedOut) {
-                stats.tcp_abort_on_timeout.inc();
+                self.host.shared().stats.tcp_ext.tcp_abort_on_timeout.inc();
             }
             self.suspect_black_hole(now, connection);
         }
-        drop(inner);
-        self.flush(now);
+        self.flush_with(now, inner);
     }
 
     fn on_rest(&self) {
-        if let Role::Stream(connection) = &mut self.inner.lock().role {
+        let mut inner = self.inner.lock();
+        inner.path = None;
+        if let Role::Stream(connection) = &mut inner.role {
             connection.rest();
         }
     }

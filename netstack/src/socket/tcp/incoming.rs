@@ -2,7 +2,6 @@
 
 use parking_lot::MutexGuard;
 
-use super::counters;
 use super::endpoint::{Connecting, Holder, Inner, Keep, Role, TcpEndpoint};
 use super::listing::Listing;
 use super::remnant::redirect;
@@ -44,10 +43,8 @@ impl Endpoint for TcpEndpoint {
         self.destroy_unheld(now)
     }
 
-    fn deliver(&self, now: Instant, info: &IpInfo, packet: PacketBuffer) {
-        // A SYN may have to go on to another endpoint; a clone copies no payload.
-        let copy = packet.clone();
-        let Some(mut arrived) = wire::parse(&*self.host, info, packet) else { return };
+    fn deliver(&self, now: Instant, info: &IpInfo, mut packet: PacketBuffer) {
+        let Some(mut arrived) = wire::parse(&*self.host, info, &mut packet) else { return };
         // RFC 9293 section 3.9.2.2: "A TCP implementation MUST reject as an error ... a SYN that is addressed
         // to a broadcast or multicast address"; nothing else of TCP is for many, either.
         if info.cast != Cast::Unicast {
@@ -58,7 +55,7 @@ impl Endpoint for TcpEndpoint {
         if !inner.has_place() {
             // It left its place after this packet had found it there.
             drop(inner);
-            return redirect(&*self.host, now, info, arrived.flow, copy);
+            return redirect(&*self.host, now, info, arrived.flow, packet);
         }
         let least = inner.socket.min_hops[usize::from(info.dst.is_ipv6())];
         if info.ttl < least {
@@ -66,21 +63,21 @@ impl Endpoint for TcpEndpoint {
             return self.host.shared().stats.tcp_ext.tcp_min_ttl_drop.inc();
         }
         if let Some(filter) = &inner.socket.filter {
-            let kept = judge(&*self.host, filter, (info, &[]), &copy) as usize;
+            let kept = judge(&*self.host, filter, (info, &[]), &packet) as usize;
             if kept == 0 {
                 return;
             }
             // It may shorten the segment, though not its header (Linux's tcp_filter).
-            let header_len = copy.len().saturating_sub(arrived.segment.payload.len());
+            let header_len = packet.len().saturating_sub(arrived.segment.payload.len());
             arrived.segment.payload.truncate(kept.saturating_sub(header_len));
         }
         match &inner.role {
             Role::Idle => drop(inner),
             Role::Listener(_) => {
                 drop(inner);
-                self.on_listener(ToListener { now, info, arrived, packet: copy });
+                self.on_listener(ToListener { now, info, arrived, packet });
             }
-            Role::Stream(_) => self.on_segment(now, info, inner, arrived, copy),
+            Role::Stream(_) => self.on_segment(now, info, inner, &mut arrived, packet),
         }
     }
 
@@ -138,29 +135,28 @@ fn meaning(error: SocketError) -> Error {
 
 impl TcpEndpoint {
     /// A segment for a connection.
-    pub(super) fn on_segment(
-        &self,
+    pub(super) fn on_segment<'a>(
+        &'a self,
         now: Instant,
         info: &IpInfo,
-        mut inner: MutexGuard<'_, Inner>,
-        arrived: Arrived,
-        copy: PacketBuffer,
+        mut inner: MutexGuard<'a, Inner>,
+        arrived: &mut Arrived,
+        packet: PacketBuffer,
     ) {
         inner.update_allowance();
         let Role::Stream(connection) = &mut inner.role else { return };
-        let received = connection.received();
-        let (state, counters) = (connection.state_name(), connection.counters());
-        let disposition = connection.on_segment(now, arrived.segment);
+        let (received, acknowledged) = (connection.received(), connection.acknowledged());
+        let state = connection.state_name();
+        let disposition = connection.on_segment(now, &mut arrived.segment);
         let moved = connection.received() != received || connection.state_name() != state;
-        let progress = connection.counters();
+        let progress = moved || connection.acknowledged() != acknowledged;
         let waits = connection.may_coalesce();
         inner.news |= moved;
-        inner.confirmed |= moved || progress.bytes_acked != counters.bytes_acked;
+        inner.confirmed |= progress;
         if moved {
             inner.note_arrival(now);
         }
         self.count(state, &disposition);
-        counters::publish(&self.host.shared().stats.tcp_ext, &counters, &progress);
         match disposition {
             Disposition::Established => {
                 if state == StateName::SynSent {
@@ -187,10 +183,10 @@ impl TcpEndpoint {
                 }
                 self.release(&mut inner, Keep::BoundPort);
                 drop(inner);
-                redirect(&*self.host, now, info, arrived.flow, copy);
+                redirect(&*self.host, now, info, arrived.flow, packet);
             }
             Disposition::Accepted => return self.flush_in_burst(now, info.nic, inner, waits),
-            Disposition::Ignored(_) | Disposition::Ended => drop(inner),
+            Disposition::Ignored(_) | Disposition::Ended => return self.flush_with(now, inner),
         }
         self.flush(now);
     }

@@ -78,7 +78,7 @@ pub fn pass_remnant(
     host: &dyn Host,
     now: Instant,
     info: &IpInfo,
-    packet: PacketBuffer,
+    mut packet: PacketBuffer,
     flow: (core::net::SocketAddr, core::net::SocketAddr),
 ) -> Option<PacketBuffer> {
     let shared = host.shared();
@@ -87,8 +87,7 @@ pub fn pass_remnant(
     if shared.tcp.time_wait.with(now, &key, |_| ()).is_none() {
         return Some(packet);
     }
-    let copy = packet.clone();
-    let arrived = wire::parse(host, info, packet)?;
+    let arrived = wire::parse(host, info, &mut packet)?;
     if info.cast != Cast::Unicast {
         return None;
     }
@@ -100,7 +99,7 @@ pub fn pass_remnant(
         let disposition = remnant.on_segment(now, &arrived.segment, &config);
         (disposition, remnant.acknowledgment(now))
     });
-    let Some((disposition, acknowledgment)) = outcome else { return Some(copy) };
+    let Some((disposition, acknowledgment)) = outcome else { return Some(packet) };
     match disposition {
         RemnantDisposition::Ignore => {}
         RemnantDisposition::Send(segment) => wire::emit_stray(host, now, flow, segment),
@@ -115,7 +114,7 @@ pub fn pass_remnant(
             let listener = shared.demux.listener(PROTO_TCP, flow.local, flow.remote, info.nic);
             if listener.is_some() {
                 // The listener finds the remnant again, and begins beyond it.
-                return Some(copy);
+                return Some(packet);
             }
             wire::emit_stray(host, now, flow, acknowledgment);
         }

@@ -169,7 +169,7 @@ impl TcpEndpoint {
         }
         shared.stats.tcp_ext.syncookies_sent.inc();
         // What cannot be sent is lost, as any segment may be.
-        let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);
+        let _ = wire::emit(&*self.host, now, &route, flow, &heritage.socket.ip, &mut segment);
         Some(())
     }
 
@@ -199,7 +199,7 @@ impl TcpEndpoint {
             queue.begin(now, flow.key());
         }
         self.refresh();
-        let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);
+        let _ = wire::emit(&*self.host, now, &route, flow, &heritage.socket.ip, &mut segment);
         Some(())
     }
 
@@ -325,7 +325,7 @@ impl TcpEndpoint {
             request.sent(&segment);
         });
         shared.stats.tcp_ext.tcp_syn_retrans.inc();
-        let _ = wire::emit(&*self.host, now, &route, flow, heritage.socket.ip, segment);
+        let _ = wire::emit(&*self.host, now, &route, flow, &heritage.socket.ip, &mut segment);
     }
 
     /// Time passed: repeats the SYN-ACKs that are due, gives up what was repeated too often.
@@ -418,7 +418,8 @@ impl TcpEndpoint {
         match child {
             Some(child) => {
                 let young = child.inner.lock();
-                child.on_segment(to.now, to.info, young, to.arrived, to.packet);
+                let ToListener { now, info, mut arrived, packet } = to;
+                child.on_segment(now, info, young, &mut arrived, packet);
                 child.settle_birth(to.now);
             }
             None => {

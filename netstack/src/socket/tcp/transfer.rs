@@ -108,12 +108,10 @@ impl TcpSocket {
             }
             Role::Idle | Role::Listener(_) => false,
         };
-        drop(inner);
         drop(turn);
-        if acknowledges {
-            endpoint.flush(now)
-        } else {
-            endpoint.refresh()
+        match acknowledges {
+            true => endpoint.flush_with(now, inner),
+            false => endpoint.settle(inner),
         }
         Ok(n)
     }

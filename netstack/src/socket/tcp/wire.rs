@@ -49,10 +49,10 @@ pub(super) struct Arrived {
     pub segment: Segment,
 }
 
-/// Reads a packet whose front is a TCP header; counts it where it is broken.
-pub(super) fn parse(host: &dyn Host, info: &IpInfo, mut packet: PacketBuffer) -> Option<Arrived> {
+/// Reads a packet whose front is a TCP header, and leaves it as it is; counts it where it is broken.
+pub(super) fn parse(host: &dyn Host, info: &IpInfo, packet: &mut PacketBuffer) -> Option<Arrived> {
     let stats = &host.shared().stats;
-    if !packet.offload.rx_verified && !is_intact(info, &packet) {
+    if !packet.offload.rx_verified && !is_intact(info, packet) {
         stats.tcp.in_csum_errors.inc();
         stats.tcp.in_errs.inc();
         return None;
@@ -65,8 +65,7 @@ pub(super) fn parse(host: &dyn Host, info: &IpInfo, mut packet: PacketBuffer) ->
         stats.tcp.in_errs.inc();
         return None;
     };
-    packet.advance(parsed.header_len);
-    let mut segment = Segment::from_wire(&parsed.header, packet.into_chain());
+    let mut segment = Segment::from_wire(&parsed.header, packet.rest(parsed.header_len));
     segment.ecn = Codepoint::of_tos(info.tos);
     Some(Arrived { flow: Flow::of(info, &parsed.header), segment })
 }
@@ -163,14 +162,14 @@ pub(super) fn ignores_path(ip: IpSettings) -> bool {
     matches!(ip.mtu_discover, MtuDiscover::Dont | MtuDiscover::Interface | MtuDiscover::Omit)
 }
 
-/// Sends one segment over a route. No lock of an endpoint may be held.
+/// Sends one segment over a route, and takes its payload. No lock of an endpoint may be held.
 pub(super) fn emit(
     host: &dyn Host,
     now: Instant,
     route: &RouteInfo,
     flow: Flow,
-    ip: IpSettings,
-    segment: Segment,
+    ip: &IpSettings,
+    segment: &mut Segment,
 ) -> Result<(), IpError> {
     let stats = &host.shared().stats.tcp;
     let header = segment.to_header(flow.local.port(), flow.remote.port());
@@ -185,7 +184,7 @@ pub(super) fn emit(
     if segment.rst() {
         stats.out_rsts.inc();
     }
-    let packet = pack(flow, header, segment.payload, mss);
+    let packet = pack(flow, header, core::mem::take(&mut segment.payload), mss);
     // Linux's ip_dont_fragment: a stream forbids routers to cut unless it was told otherwise.
     let fragment = match ip.mtu_discover {
         MtuDiscover::Want | MtuDiscover::Do => Fragment::Never,
@@ -217,17 +216,17 @@ fn pack(flow: Flow, mut header: Header, payload: Chain, mss: usize) -> PacketBuf
 }
 
 /// Sends a segment that belongs to no connection: a reset, or the acknowledgment of a remnant.
-pub(super) fn emit_stray(host: &dyn Host, now: Instant, flow: Flow, segment: Segment) {
+pub(super) fn emit_stray(host: &dyn Host, now: Instant, flow: Flow, mut segment: Segment) {
     let query = IpSettings::DEFAULT.query(&flow, None);
     if let Ok(route) = host.route(now, &query) {
         // What cannot be sent is lost, as any segment may be.
-        let _ = emit(host, now, &route, flow, IpSettings::DEFAULT, segment);
+        let _ = emit(host, now, &route, flow, &IpSettings::DEFAULT, &mut segment);
     }
 }
 
 /// Answers a packet that no endpoint wants by a reset (RFC 9293 section 3.10.7.1).
-pub fn refuse(host: &dyn Host, now: Instant, info: &IpInfo, packet: PacketBuffer) {
-    let Some(arrived) = parse(host, info, packet) else { return };
+pub fn refuse(host: &dyn Host, now: Instant, info: &IpInfo, mut packet: PacketBuffer) {
+    let Some(arrived) = parse(host, info, &mut packet) else { return };
     if info.cast != Cast::Unicast {
         return;
     }

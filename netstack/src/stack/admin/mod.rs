@@ -122,9 +122,9 @@ impl Stack {
         if answer.is_ok() {
             *current = Arc::new(next);
         }
-        drop(current);
         // Also a change that fails may have touched an interface.
-        self.routes.forget();
+        self.routes.forget_and_ask_ports(current.asks_ports());
+        drop(current);
         let answer = answer?;
         self.tell(&changes);
         self.schedule_autoconf();

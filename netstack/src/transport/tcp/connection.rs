@@ -7,6 +7,7 @@ use super::congestion;
 use super::listen::Request;
 use super::receive::{ReceiveCounters, Run, UrgentPlace};
 use super::segment::Segment;
+use super::send::SendCounters;
 use super::seq::Seq;
 use super::state::{Closed, FinWait2, Origin, State, StateName, SynReceived, SynSent};
 use super::tcb::Tcb;
@@ -274,7 +275,7 @@ impl Connection {
     }
 
     /// What the receiving half counted since it was last asked.
-    pub fn take_receive_counters(&mut self) -> ReceiveCounters {
+    pub fn take_receive_counters(&mut self) -> Option<ReceiveCounters> {
         self.tcb.receive.take_counters()
     }
 
@@ -367,8 +368,18 @@ impl Connection {
         &mut self.tcb.settings
     }
 
+    /// What the sending half counted since this was asked last: before and now, where anything was.
+    pub fn take_send_counters(&mut self) -> Option<(SendCounters, SendCounters)> {
+        self.tcb.send.take_counters()
+    }
+
+    /// Payload bytes that the peer has acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.tcb.send.bytes_acked
+    }
+
     /// Counters of the sending half.
-    pub fn counters(&self) -> super::send::SendCounters {
+    pub fn counters(&self) -> SendCounters {
         self.tcb.send.counters()
     }
 
@@ -671,7 +682,7 @@ pub struct Info {
     /// Payload not yet sent.
     pub unsent: usize,
     /// Counters of the sending half.
-    pub counters: super::send::SendCounters,
+    pub counters: SendCounters,
     /// SND.NXT.
     pub send_next: Seq,
     /// The memory that queued data keeps alive, both ways.

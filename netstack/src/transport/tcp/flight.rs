@@ -16,6 +16,8 @@ use crate::time::Instant;
 pub struct Flight {
     /// Counters; those of bytes sent and acknowledged stay with the sender.
     pub counters: SendCounters,
+    /// Those that the stack's counters know of.
+    pub(super) told: SendCounters,
     /// Consecutive timeouts without progress.
     pub retries: u32,
     /// Window probes without an answer.
@@ -69,6 +71,7 @@ pub struct Flight {
 impl Plain for Flight {
     const PLAIN: &'static Flight = &Flight {
         counters: SendCounters::NONE,
+        told: SendCounters::NONE,
         retries: 0,
         probes: 0,
         probe_backoff: 0,
@@ -102,17 +105,19 @@ impl Plain for Flight {
 }
 
 impl Flight {
-    /// Whether nothing in it matters once all has arrived: no loss, no reordering, no timer, no probe.
-    pub(super) fn is_forgettable(&self) -> bool {
+    /// Whether no timer runs, and nothing is counted or remembered that the next acknowledgment would end.
+    pub(super) fn is_quiet(&self) -> bool {
         let timers = [self.rto_at, self.probe_at, self.reorder_at, self.persist_at, self.pace_at];
         let quiet = timers.iter().all(Option::is_none) && self.stalled_since.is_none();
-        let counts = (self.retries, self.probes, self.probe_backoff) != (0, 0, 0);
+        quiet && self.retries | self.probes | self.probe_backoff == 0 && self.loss_probe.is_none()
+    }
+
+    /// Whether nothing in it matters once all has arrived: no loss, no reordering, no timer, no probe.
+    pub(super) fn is_forgettable(&self) -> bool {
         let waits = self.reduced || self.forced || self.mtu_probe_lost || self.fast_due;
-        let probes = self.loss_probe.is_some() || self.urgent_end.is_some();
-        quiet
-            && !counts
+        self.is_quiet()
             && !waits
-            && !probes
+            && self.urgent_end.is_none()
             && self.counters == SendCounters::NONE
             && self.rate.lost() == 0
             && !self.rack.remembers()

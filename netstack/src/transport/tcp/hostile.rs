@@ -145,8 +145,8 @@ fn no_sequence_of_segments_breaks_a_connection() {
         let mut stamp = 5;
         for _ in 0..200 {
             drain(&mut connection, &mut rng, now);
-            let segment = any_segment(&mut rng, &connection, &mut stamp);
-            connection.on_segment(now, segment);
+            let mut segment = any_segment(&mut rng, &connection, &mut stamp);
+            connection.on_segment(now, &mut segment);
             states.insert(connection.state_name());
             program(&mut connection, &mut rng, now);
             let held = connection.tcb.receive.held();

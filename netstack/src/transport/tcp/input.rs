@@ -12,15 +12,15 @@ use crate::time::Instant;
 use crate::wire::tcp::Flags;
 
 impl Connection {
-    /// Takes a segment. What it makes due comes out of [`Connection::poll_transmit`].
-    pub fn on_segment(&mut self, now: Instant, segment: Segment) -> Disposition {
-        self.tcb.accounts.received(now, &segment, self.tcb.receive.peer_mss);
+    /// Takes a segment, with its payload. What it makes due comes out of [`Connection::poll_transmit`].
+    pub fn on_segment(&mut self, now: Instant, segment: &mut Segment) -> Disposition {
+        self.tcb.accounts.received(now, segment, self.tcb.receive.peer_mss);
         match self.state {
-            State::Closed(state) => match state.on_segment(&segment) {
+            State::Closed(state) => match state.on_segment(segment) {
                 Some(reset) => Disposition::SendReset(Box::new(reset)),
                 None => Disposition::Ignored(DropReason::NoUse),
             },
-            State::SynSent(state) => match state.on_segment(&mut self.tcb, now, &segment) {
+            State::SynSent(state) => match state.on_segment(&mut self.tcb, now, segment) {
                 SynSentDisposition::Ignore => Disposition::Ignored(DropReason::NoUse),
                 SynSentDisposition::SendReset(reset) => Disposition::SendReset(Box::new(reset)),
                 SynSentDisposition::Foreign(reset) => {
@@ -37,7 +37,7 @@ impl Connection {
                     Disposition::Accepted
                 }
             },
-            State::TimeWait(state) => self.on_time_wait(now, state, &segment),
+            State::TimeWait(state) => self.on_time_wait(now, state, segment),
             _ => self.on_synchronized(now, segment),
         }
     }
@@ -71,8 +71,8 @@ impl Connection {
     }
 
     /// States with the peer's SYN, but TIME-WAIT.
-    fn on_synchronized(&mut self, now: Instant, segment: Segment) -> Disposition {
-        if let Err(disposition) = self.check(now, &segment) {
+    fn on_synchronized(&mut self, now: Instant, segment: &mut Segment) -> Disposition {
+        if let Err(disposition) = self.check(now, segment) {
             return disposition;
         }
         let mut established = false;
@@ -86,10 +86,10 @@ impl Connection {
             }
             let window = match segment.syn() {
                 true => usize::from(segment.window),
-                false => self.tcb.scaled_window(&segment),
+                false => self.tcb.scaled_window(segment),
             };
             self.tcb.ecn.on_ack(segment.flags, None, 0, self.tcb.send.mss);
-            self.tcb.complete_handshake(now, &segment, window);
+            self.tcb.complete_handshake(now, segment, window);
             self.state = State::Established(state.on_syn_acked());
             established = true;
             if self.tcb.send.is_finished() {
@@ -98,15 +98,15 @@ impl Connection {
             }
             if self.tcb.send.outstanding() > 0 {
                 self.tcb.send.rto_at = Some(now + self.tcb.rtt.rto());
-                if let Err(disposition) = self.take_ack(now, &segment) {
+                if let Err(disposition) = self.take_ack(now, segment) {
                     return disposition;
                 }
             }
-        } else if let Err(disposition) = self.take_ack(now, &segment) {
+        } else if let Err(disposition) = self.take_ack(now, segment) {
             return disposition;
         }
-        self.tcb.note_timestamp(now, &segment);
-        self.note_codepoint(&segment);
+        self.tcb.note_timestamp(now, segment);
+        self.note_codepoint(segment);
         self.tcb.heard(now);
         if matches!(self.state, State::Closed(_)) {
             return Disposition::Ended;
@@ -295,7 +295,7 @@ impl Connection {
     }
 
     /// "Seventh, process the segment text" and "Eighth, check the FIN bit".
-    fn take_text(&mut self, now: Instant, segment: Segment) -> Disposition {
+    fn take_text(&mut self, now: Instant, segment: &mut Segment) -> Disposition {
         if segment.flags.contains(Flags::URG) && self.state.may_receive() {
             let place = self.urgent_place();
             let (seq, pointer) = (segment.seq, segment.urgent);
@@ -331,12 +331,12 @@ impl Connection {
                 None => Disposition::Ended,
             };
         }
-        self.note_pace(now, &segment);
+        self.note_pace(now, segment);
         let text = Text {
             seq: segment.seq,
             fin: segment.fin(),
             push: segment.flags.contains(Flags::PSH),
-            data: segment.payload,
+            data: core::mem::take(&mut segment.payload),
         };
         let pace = self.tcb.pace();
         let accepted = self.tcb.receive.accept(now, &pace, text);

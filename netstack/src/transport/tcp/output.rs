@@ -8,6 +8,7 @@ use super::receive::AckDue;
 use super::segment::Segment;
 use super::send::{Budget, Outgoing};
 use super::state::{Origin, State, SynReceived};
+use super::tcb::Pending;
 use crate::buffer::Chain;
 use crate::time::Instant;
 use crate::wire::tcp::Flags;
@@ -22,6 +23,19 @@ impl Connection {
             None => self.note_wait(now),
         }
         next
+    }
+
+    /// Whether a look for segments would find none. Then it notes what the connection waits for, and the look can be spared, with
+    /// all that has to be known of the way for it.
+    pub fn has_nothing_to_send(&mut self, now: Instant) -> bool {
+        let (tcb, state) = (&self.tcb, &self.state);
+        let open = state.is_synchronized() && !matches!(state, State::TimeWait(_));
+        let due = self.owes_ack() || tcb.pending != Pending::default() || tcb.mtu.is_enabled();
+        let nothing = open && !due && tcb.send.has_nothing_due();
+        if nothing {
+            self.note_wait(now);
+        }
+        nothing
     }
 
     /// All that may be sent is sent: what keeps the rest.

@@ -776,11 +776,10 @@ impl Receiver {
     }
 
     /// What was counted since it was last asked.
-    pub fn take_counters(&mut self) -> ReceiveCounters {
-        match self.odd.counters == ReceiveCounters::NONE {
-            true => ReceiveCounters::NONE,
-            false => core::mem::take(&mut self.odd.counters),
-        }
+    pub fn take_counters(&mut self) -> Option<ReceiveCounters> {
+        let odd = self.odd.own_mut()?;
+        let any = odd.counters != ReceiveCounters::NONE;
+        any.then(|| core::mem::take(&mut odd.counters))
     }
 
     /// Nothing came for a while: gives back what is not needed.

@@ -54,6 +54,10 @@ impl Sender {
         if updates {
             self.set_window(ack.seq, ack.window);
         }
+        if self.expects_nothing(ack) {
+            let fin_acked = self.is_fin_acked();
+            return AckOutcome { fin_acked, ..AckOutcome::default() };
+        }
         self.probes = 0;
         if self.window > 0 {
             self.probe_backoff = 0;

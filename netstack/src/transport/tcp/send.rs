@@ -308,6 +308,16 @@ impl Sender {
         }
     }
 
+    /// What was counted of sending since this was asked last: before and now, where anything was.
+    pub fn take_counters(&mut self) -> Option<(SendCounters, SendCounters)> {
+        let flight = self.flight.own_mut()?;
+        if flight.counters == flight.told {
+            return None;
+        }
+        let before = core::mem::replace(&mut flight.told, flight.counters);
+        Some((before, flight.counters))
+    }
+
     /// The parts of the flight, each to be changed by itself.
     pub(super) fn parts(&mut self) -> (&mut Flight, &mut Control) {
         (&mut self.flight, &mut self.congestion)
@@ -469,6 +479,30 @@ impl Sender {
         self.board.is_empty() && self.una == self.nxt && !repairs
     }
 
+    /// Whether all was sent, once and in order, and the program has nothing more: a look for something to send would find nothing.
+    pub fn is_spent(&self) -> bool {
+        let flight = &*self.flight;
+        let repairs = flight.board.lost() > 0 || flight.loss_probe_due || flight.frto != Frto::Off;
+        self.unsent() == 0 && self.fin != Fin::Queued && !repairs && !flight.forced
+    }
+
+    /// Whether it is so, and the last burst was judged already.
+    pub fn has_nothing_due(&self) -> bool {
+        let flight = &*self.flight;
+        let judged = !flight.bursting && !flight.window_held;
+        let timers = flight.persist_at.is_some() || flight.pace_at.is_some();
+        self.is_spent() && judged && !timers && flight.urgent_end.is_none()
+    }
+
+    /// Whether an acknowledgment can bring no news but of the window: nothing is under way, and it is no report of anything.
+    pub(super) fn expects_nothing(&self, ack: &Ack<'_>) -> bool {
+        let news = self.una != self.nxt || ack.ack != self.una || !ack.sack.is_empty();
+        // A flight that nobody has begun is quiet.
+        let quiet = !self.flight.is_own()
+            || self.is_calm() && self.flight.is_quiet() && self.undo.first_at.is_none();
+        !news && quiet && self.is_spent() && !self.congestion.hears_all()
+    }
+
     /// Bytes of the window that are open.
     pub fn usable_window(&self) -> usize {
         (self.una + self.window).since(self.nxt)
@@ -476,6 +510,13 @@ impl Sender {
 
     /// The next piece to send, if anything may go out.
     pub fn poll(&mut self, now: Instant, rtt: &Rtt, budget: Budget) -> Option<Outgoing> {
+        if self.is_spent() {
+            if self.pace_at.is_some() {
+                self.pace_at = None;
+            }
+            self.end_burst(now, rtt);
+            return None;
+        }
         let budget = self.urgent_budget(budget);
         let pace = self.pacing_rate(rtt);
         let (budget, wait) = match pace {
@@ -628,10 +669,11 @@ impl Sender {
 
     /// Nothing more goes out for now: tells the controller what ended the burst.
     fn end_burst(&mut self, now: Instant, rtt: &Rtt) {
-        let held = core::mem::take(&mut self.window_held);
-        if !core::mem::take(&mut self.bursting) && !held {
+        if !self.flight.bursting && !self.flight.window_held {
             return;
         }
+        let held = core::mem::take(&mut self.window_held);
+        self.bursting = false;
         let in_flight = self.in_flight();
         // "C.write_seq - SND.NXT < SND.MSS", nothing to repair, and the window open: the program sets the pace.
         if self.unsent() < self.mss && self.board.lost() == 0 && !held {

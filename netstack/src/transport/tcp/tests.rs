@@ -172,10 +172,10 @@ impl Pair {
     fn deliver(&mut self, index: usize, bytes: &[u8]) {
         let parsed = Header::parse(bytes).unwrap();
         let payload = Chain::from(bytes[parsed.header_len..].to_vec());
-        let segment = Segment::from_wire(&parsed.header, payload);
+        let mut segment = Segment::from_wire(&parsed.header, payload);
         let end = &mut self.ends[index];
         let answer = match &mut end.connection {
-            Some(connection) => connection.on_segment(self.now, segment),
+            Some(connection) => connection.on_segment(self.now, &mut segment),
             None if end.listens => match Listen.on_segment(&segment) {
                 ListenDisposition::Request => {
                     let secrets = Secrets { iss: self.rng.next_u32(), timestamp_offset: 7 };
@@ -407,13 +407,13 @@ fn a_reset_in_order_ends_and_one_merely_in_the_window_is_challenged() {
     let next = pair.connection(1).send_next();
     let now = pair.now;
     let reset = |seq| Segment::control(seq, Seq(0), crate::wire::tcp::Flags::RST);
-    let blind = pair.connection(0).on_segment(now, reset(next + 1000));
+    let blind = pair.connection(0).on_segment(now, &mut reset(next + 1000));
     assert!(matches!(blind, Disposition::Ignored(DropReason::Challenged(_))), "{blind:?}");
     assert!(pair.connection(0).poll_transmit(now, LIMITS).is_some());
-    let again = pair.connection(0).on_segment(now, reset(next + 2000));
+    let again = pair.connection(0).on_segment(now, &mut reset(next + 2000));
     assert!(matches!(again, Disposition::Ignored(_)));
     assert!(pair.connection(0).poll_transmit(now, LIMITS).is_none(), "challenges are limited");
-    assert!(matches!(pair.connection(0).on_segment(now, reset(next)), Disposition::Ended));
+    assert!(matches!(pair.connection(0).on_segment(now, &mut reset(next)), Disposition::Ended));
     assert_eq!(pair.connection(0).error(), Some(Error::Reset));
 }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::{Awaits, Remnant};
 use crate::ip::Family;
 use crate::link::NicId;
-use crate::rng::SipKey;
+use crate::rng::{KeyedState, SipKey};
 use crate::time::{Duration, Instant};
 use crate::transport::tcp::listen::FlowKey;
 use crate::transport::tcp::seq::Seq;
@@ -187,7 +187,7 @@ struct Table {
 pub struct TimeWaitTable {
     table: Mutex<Table>,
     len: AtomicUsize,
-    key: SipKey,
+    key: KeyedState,
 }
 
 fn tick_after(at: Instant) -> u64 {
@@ -207,20 +207,18 @@ impl Table {
         &mut self.slabs[index as usize / SLAB][index as usize % SLAB]
     }
 
-    fn bucket(&self, key: &SipKey, of: &Packed) -> usize {
-        let word =
-            |bytes: &[u8]| bytes.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-        let hash = key.hash_words(&[
-            word(&of.local[..8]),
-            word(&of.local[8..]),
-            word(&of.remote[..8]),
-            word(&of.remote[8..]),
-            u64::from(of.ports[0]) << 16 | u64::from(of.ports[1]),
-        ]);
+    fn bucket(&self, key: &KeyedState, of: &Packed) -> usize {
+        let halves = |bytes: &[u8; 16]| {
+            let all = u128::from_be_bytes(*bytes);
+            ((all >> 64) as u64, all as u64)
+        };
+        let ((a, b), (c, d)) = (halves(&of.local), halves(&of.remote));
+        let ports = u64::from(of.ports[0]) << 16 | u64::from(of.ports[1]);
+        let hash = key.hash_words(&[a, b, c, d, ports]);
         hash as usize & (self.buckets.len() - 1)
     }
 
-    fn find(&self, key: &SipKey, of: &Packed) -> Option<u32> {
+    fn find(&self, key: &KeyedState, of: &Packed) -> Option<u32> {
         let mut index = self.buckets[self.bucket(key, of)];
         while index != NONE {
             let entry = self.entry(index);
@@ -233,7 +231,7 @@ impl Table {
     }
 
     /// Twice as many buckets once there are more entries than buckets.
-    fn grow_index(&mut self, key: &SipKey) {
+    fn grow_index(&mut self, key: &KeyedState) {
         if self.len < self.buckets.len() {
             return;
         }
@@ -248,7 +246,7 @@ impl Table {
         }
     }
 
-    fn link_hash(&mut self, key: &SipKey, index: u32) {
+    fn link_hash(&mut self, key: &KeyedState, index: u32) {
         let entry = self.entry(index);
         let of = Packed { local: entry.local, remote: entry.remote, ports: entry.ports };
         let bucket = self.bucket(key, &of);
@@ -293,7 +291,7 @@ impl Table {
         }
     }
 
-    fn unlink_hash(&mut self, key: &SipKey, index: u32) {
+    fn unlink_hash(&mut self, key: &KeyedState, index: u32) {
         let entry = *self.entry(index);
         let of = Packed { local: entry.local, remote: entry.remote, ports: entry.ports };
         let bucket = self.bucket(key, &of);
@@ -312,7 +310,7 @@ impl Table {
         }
     }
 
-    fn remove(&mut self, key: &SipKey, index: u32) -> Option<PortLease> {
+    fn remove(&mut self, key: &KeyedState, index: u32) -> Option<PortLease> {
         self.unlink_slot(index);
         self.unlink_hash(key, index);
         let lease = self.entry(index).lease();
@@ -343,7 +341,7 @@ impl TimeWaitTable {
                 reaper: None,
             }),
             len: AtomicUsize::new(0),
-            key,
+            key: KeyedState::new(key),
         }
     }
 
