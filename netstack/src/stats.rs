@@ -305,7 +305,7 @@ group! {
     /// `/proc/net/dev` of one network interface.
     NicStats {
         rx_packets = "rx_packets", rx_bytes = "rx_bytes", rx_errors = "rx_errors", rx_dropped = "rx_dropped",
-        rx_multicast = "multicast", rx_other_host = "rx_otherhost_dropped",
+        rx_missed = "rx_missed_errors", rx_multicast = "multicast", rx_other_host = "rx_otherhost_dropped",
         tx_packets = "tx_packets", tx_bytes = "tx_bytes", tx_errors = "tx_errors", tx_dropped = "tx_dropped",
     }
 }

@@ -64,6 +64,9 @@ pub enum BootError {
     /// An address that makes no sense here.
     #[error("{0}")]
     Addresses(String),
+    /// What was handed over about an interface is not so.
+    #[error("{0}: {1}")]
+    Handoff(String, String),
     /// What a mount or a device asks for.
     #[error("{0}")]
     Files(String),
@@ -90,6 +93,7 @@ pub struct Prepared {
     world: World,
     /// For settings, whether or not programs see it.
     proc: Arc<dyn FileSystem>,
+    services: Services,
 }
 
 /// A running sandbox.
@@ -166,7 +170,7 @@ pub fn prepare(config: SandboxConfig) -> Result<Prepared, BootError> {
     let watcher = HostWatcher::start()?;
     let proc = offer.proc(&kernel, &services);
     let world = World { kernel, tasks, net, tree, terminals: offer.terminals, watcher };
-    Ok(Prepared { world, proc })
+    Ok(Prepared { world, proc, services })
 }
 
 fn session(
@@ -212,6 +216,13 @@ impl Prepared {
     /// Takes the interfaces of a network namespace of the host as they are now; before there was loopback alone.
     pub fn take_network(&self, network: NamespaceNetwork) -> Result<(), BootError> {
         network::mirror(&self.world.net, network, self.world.kernel.log().clone())
+    }
+
+    /// Covers a file with one in memory that has this content; it is made where it is missing. For one container's root, before
+    /// its program runs.
+    pub fn cover(&self, path: &str, content: &str) -> Result<(), BootError> {
+        let covered = self.world.tree.cover(&self.services, path, content.as_bytes());
+        covered.map_err(step(format!("write {path}")))
     }
 
     /// Changes a setting of /proc/sys, such as `net.ipv4.ip_forward`.

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use netstack::link::MacAddr;
+pub use netstack::link::shaper::{Limit, Limits};
 pub use netstack_host::netns::take::Rules;
 use platform::Platform;
 use sentry_abi::resource::{Resource, Rlimit};
@@ -206,6 +208,72 @@ pub struct NamespaceNetwork {
     pub capture: Option<PathBuf>,
     /// Faults on all links.
     pub faults: Option<Faults>,
+    /// What was handed over about its interfaces.
+    pub attachments: Vec<Attachment>,
+}
+
+/// What was handed over about one interface of a network namespace. What stands in the namespace goes before it.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Where it was written, for messages.
+    pub source: String,
+    /// The interface's name.
+    pub name: String,
+    /// Its link-layer address.
+    pub mac: MacAddr,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its addresses, with prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Routes through it, besides those that follow from addresses.
+    pub routes: Vec<AttachedRoute>,
+    /// How much may pass.
+    pub limits: Limits,
+    /// Who carries its frames.
+    pub carrier: Carrier,
+}
+
+/// A route through an interface that was handed over.
+#[derive(Clone, Debug)]
+pub struct AttachedRoute {
+    /// The destination, with its prefix length.
+    pub dst: (IpAddr, u8),
+    /// The gateway.
+    pub gateway: Option<IpAddr>,
+    /// Whether the gateway is on the link whatever the addresses say.
+    pub gateway_place: GatewayPlace,
+    /// The source address of packets that take it.
+    pub source: Option<IpAddr>,
+    /// Number of its table.
+    pub table: u32,
+    /// rtnetlink's number of its scope.
+    pub scope: u8,
+    /// Its metric.
+    pub metric: Option<u32>,
+    /// The largest packet in bytes, where it tells.
+    pub mtu: Option<u32>,
+    /// The segment size to offer in bytes, where it tells.
+    pub advmss: Option<u32>,
+}
+
+/// Where a gateway is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GatewayPlace {
+    /// On a subnet of the interface.
+    Subnet,
+    /// On the link, whatever the addresses say (`onlink`).
+    Link,
+}
+
+/// Who carries the frames of an interface that was handed over.
+#[derive(Debug)]
+pub enum Carrier {
+    /// The interface itself.
+    Itself,
+    /// A TAP device beside it in the namespace, to which its frames are redirected.
+    Beside(String),
+    /// A TAP device of another namespace, by its name there; the interface exists in the sandbox alone.
+    Elsewhere(String, OwnedFd),
 }
 
 /// A network over a TAP device.

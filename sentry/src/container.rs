@@ -10,14 +10,12 @@ use sentry_kernel::device::makedev;
 use sentry_kernel::error::Result;
 use sentry_kernel::kernel::Kernel;
 use sentry_kernel::vfs::modify::Make;
-use sentry_kernel::vfs::{
-    Dentry, FileSystem, FileType, Mount as Mounted, MountFlags, NewNode, Path, SuperBlock,
-};
+use sentry_kernel::vfs::{Dentry, FileSystem, FileType, Mount as Mounted, MountFlags, Path};
 
 use crate::boot::{BootError, step};
 use crate::config::{Access, Console, ContainerFiles, DeviceKind, DeviceNode, Mount, MountKind};
 use crate::registry::Offer;
-use crate::tree::Tree;
+use crate::tree::{self, Tree};
 
 /// Devices that every container has (runtime-spec, config-linux.md "Default Devices"): path, major, minor.
 const DEVICES: [(&str, u32, u32); 6] = [
@@ -113,11 +111,11 @@ impl Builder<'_> {
                 let options =
                     HostOptions { writes: writes(flags), view, ..HostOptions::read_write() };
                 let filesystem = HostFs::new(self.services, directory, options)?;
-                let file = entry(filesystem, name.as_bytes())?;
-                return self.mount_file(file, b"host", flags, &target);
+                let file = tree::entry(filesystem, name.as_bytes())?;
+                return self.tree.mount_file(file, b"host", flags, &target);
             }
             MountKind::Device(rdev) => {
-                return self.mount_file(self.device(rdev)?, b"dev", flags, &target);
+                return self.tree.mount_file(self.device(rdev)?, b"dev", flags, &target);
             }
             MountKind::Tmpfs(options) => {
                 let options = tmpfs::Options::parse(options.as_bytes())?;
@@ -130,37 +128,9 @@ impl Builder<'_> {
         self.tree.mount(filesystem, source, flags, &target)
     }
 
-    /// Mounts a single file; the one that it covers is made where it is missing.
-    fn mount_file(
-        &self,
-        file: Arc<Dentry>,
-        source: &[u8],
-        flags: MountFlags,
-        target: &[u8],
-    ) -> Result<()> {
-        let at = match self.tree.find(target) {
-            Err(error) if error.is(Errno::ENOENT) => {
-                self.tree.make_above(target)?;
-                self.tree.make_node(target, Make::Node(FileType::Regular, 0), 0o755)?
-            }
-            other => other?,
-        };
-        self.tree.mounts.attach(Mounted::of(file, source, flags), &at)
-    }
-
     /// A node of a device in a filesystem of its own.
     fn device(&self, rdev: u64) -> Result<Arc<Dentry>> {
-        let filesystem = Tmpfs::new(self.services, tmpfs::Options::default())?;
-        let node = NewNode {
-            file_type: FileType::CharDevice,
-            permissions: 0o666,
-            uid: 0,
-            gid: 0,
-            rdev,
-            target: b"",
-        };
-        filesystem.root().create(b"device", &node)?;
-        entry(filesystem, b"device")
+        tree::lone_node(self.services, FileType::CharDevice, rdev, 0o666)
     }
 
     fn devices(
@@ -241,10 +211,4 @@ fn writes(flags: MountFlags) -> sentry_fs::host::Writes {
         true => sentry_fs::host::Writes::Refused,
         false => sentry_fs::host::Writes::PassedOn,
     }
-}
-
-/// The entry of this name at the top of a filesystem that is mounted nowhere.
-fn entry(filesystem: Arc<dyn FileSystem>, name: &[u8]) -> Result<Arc<Dentry>> {
-    let root = Dentry::root(&SuperBlock::new(filesystem));
-    Ok(root.lookup(name)?.ok_or(Errno::ENOENT)?)
 }

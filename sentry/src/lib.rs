@@ -4,7 +4,8 @@
 //! [`boot`] brings it up, [`world`] starts programs in it, [`seccomp`] filters their calls, [`tasks`] limits their number, [`remote`] is what the outside can do meanwhile.
 #![forbid(unsafe_code)]
 
-pub mod boot;
+pub mod attachment;
+mod boot;
 pub mod config;
 mod container;
 mod host;
@@ -19,9 +20,10 @@ mod world;
 
 pub use boot::{BootError, Outcome, Prepared, Sandbox, boot, prepare};
 pub use config::{
-    Access, Console, ContainerFiles, DeviceKind, DeviceNode, Faults, Files, Home, HostTerminals,
-    Image, MissingWorkdir, Mount, MountKind, NamespaceNetwork, Network, Process, Rules,
-    SandboxConfig, SessionFiles, Stdio, TapNetwork, Volume, Writes,
+    Access, AttachedRoute, Attachment, Carrier, Console, ContainerFiles, DeviceKind, DeviceNode,
+    Faults, Files, GatewayPlace, Home, HostTerminals, Image, Limit, Limits, MacAddr,
+    MissingWorkdir, Mount, MountKind, NamespaceNetwork, Network, Process, Rules, SandboxConfig,
+    SessionFiles, Stdio, TapNetwork, Volume, Writes,
 };
 pub use host::Logger;
 pub use netstack_host::tap::TapError;

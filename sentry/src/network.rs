@@ -9,15 +9,15 @@ use netstack::ip::IpCidr;
 use netstack::link::MacAddr;
 use netstack::link::fault::{FaultLink, Faults};
 use netstack_host::device::{Device, Offloading};
-use netstack_host::netns::{self, Namespace, Taking};
-use netstack_host::packet::PacketDevice;
+use netstack_host::netns::{self, Namespace, TakenNic, Taking};
 use netstack_host::tap::{Tap, TapConfig};
-use sentry_kernel::log::Log;
+use sentry_kernel::log::{Level, Log};
 use sentry_kernel::time::Clock;
 use sentry_net::netns::{
     Loopback, NetConfig, NetError, NetNamespace, NicLink, NicSetup, RouteSetup,
 };
 
+use crate::attachment;
 use crate::boot::BootError;
 use crate::config::{self, NamespaceNetwork, Network, TapNetwork};
 
@@ -62,18 +62,28 @@ pub(crate) fn mirror(
     log: Arc<dyn Log>,
 ) -> Result<(), BootError> {
     let namespace = network.namespace.map_or_else(Namespace::own, Namespace::of);
+    let attachments = network.attachments;
     let taking = Taking {
         offloading: offloading(network.faults.as_ref()),
         rules: network.rules,
+        redirected: attachment::redirected(&attachments),
         ..Taking::default()
     };
     let taken = netns::take::take(&namespace, taking).map_err(NetError::Host)?;
     let faults = network.faults;
-    let wrap = move |device: &Arc<PacketDevice>| match faults {
-        None => NicLink::Device(device.clone()),
-        Some(faults) => with_faults(device.clone(), faults),
+    let limits = attachment::limits(&attachments);
+    let wrap = move |nic: &TakenNic| {
+        let link = match faults {
+            None => NicLink::Device(nic.device.clone()),
+            Some(faults) => with_faults(nic.device.clone(), faults),
+        };
+        attachment::limited(link, limits.get(&nic.link.name).copied().unwrap_or_default())
     };
-    Ok(net.mirror(taken, Box::new(wrap), log)?)
+    net.mirror(taken, Box::new(wrap), log.clone())?;
+    for told in attachment::check(net.stack(), &attachments)? {
+        log.write(Level::Warn, format_args!("{told}"));
+    }
+    attachment::complete(net, attachments)
 }
 
 /// A fault hits a frame, and a frame shall be what a wire carries.

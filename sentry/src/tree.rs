@@ -10,12 +10,12 @@ use sentry_fs::services::Services;
 use sentry_fs::tmpfs::{self, Tmpfs};
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::error::Result;
-use sentry_kernel::file::WriteAt;
+use sentry_kernel::file::{FileOps, WriteAt};
 use sentry_kernel::io::{SliceSource, VecSink};
 use sentry_kernel::kernel::Kernel;
 use sentry_kernel::vfs::{
-    Change, DirRef, FileSystem, FileType, FsContext, LookupFlags, MountFlags, MountNamespace,
-    OpenFlags, Path, ResolveCx, modify, resolve,
+    Change, Dentry, DirRef, FileSystem, FileType, FsContext, LookupFlags, Mount, MountFlags,
+    MountNamespace, NewNode, OpenFlags, Path, ResolveCx, SuperBlock, modify, resolve,
 };
 
 use crate::config::{Image, Volume, Writes};
@@ -25,6 +25,33 @@ use crate::registry::Offer;
 fn in_memory(services: &Services, lower: Arc<HostFs>) -> Result<Arc<dyn FileSystem>> {
     let upper = Tmpfs::new(services, tmpfs::Options { mode: 0o755, ..tmpfs::Options::default() })?;
     Ok(Overlay::new(services, lower, upper)?)
+}
+
+fn write_all(open: &dyn FileOps, content: &[u8]) -> Result<()> {
+    let mut source = SliceSource::new(content);
+    match open.write(WriteAt::Offset(0), &mut source)?.len == content.len() {
+        true => Ok(()),
+        false => Err(Errno::ENOSPC.into()),
+    }
+}
+
+/// A file in a filesystem of its own in memory.
+pub(crate) fn lone_node(
+    services: &Services,
+    file_type: FileType,
+    rdev: u64,
+    permissions: u32,
+) -> Result<Arc<Dentry>> {
+    let filesystem = Tmpfs::new(services, tmpfs::Options::default())?;
+    let node = NewNode { file_type, permissions, uid: 0, gid: 0, rdev, target: b"" };
+    filesystem.root().create(b"file", &node)?;
+    entry(filesystem, b"file")
+}
+
+/// The entry of this name at the top of a filesystem that is mounted nowhere.
+pub(crate) fn entry(filesystem: Arc<dyn FileSystem>, name: &[u8]) -> Result<Arc<Dentry>> {
+    let root = Dentry::root(&SuperBlock::new(filesystem));
+    Ok(root.lookup(name)?.ok_or(Errno::ENOENT)?)
 }
 
 /// A builder's view of the tree, as root.
@@ -119,6 +146,32 @@ impl Tree {
         Ok(())
     }
 
+    /// Mounts a single file; the one that it covers is made where it is missing.
+    pub(crate) fn mount_file(
+        &self,
+        file: Arc<Dentry>,
+        source: &[u8],
+        flags: MountFlags,
+        target: &[u8],
+    ) -> Result<()> {
+        let at = match self.find(target) {
+            Err(error) if error.is(Errno::ENOENT) => {
+                self.make_above(target)?;
+                self.make_node(target, modify::Make::Node(FileType::Regular, 0), 0o755)?
+            }
+            other => other?,
+        };
+        self.mounts.attach(Mount::of(file, source, flags), &at)
+    }
+
+    /// Covers a file with one in memory that has this content.
+    pub(crate) fn cover(&self, services: &Services, path: &str, content: &[u8]) -> Result<()> {
+        let file = lone_node(services, FileType::Regular, 0, 0o644)?;
+        let open = file.inode().clone().open(OpenFlags::WRONLY, &self.cx.creds)?;
+        write_all(&*open, content)?;
+        self.mount_file(file, b"tmpfs", MountFlags::RELATIME, path.as_bytes())
+    }
+
     /// What a path leads to, links followed.
     pub(crate) fn find(&self, path: &[u8]) -> Result<Path> {
         resolve(&self.cx, &DirRef::Cwd, path, LookupFlags::FOLLOW)
@@ -182,11 +235,7 @@ impl Tree {
         let what = modify::Make::Node(FileType::Regular, 0);
         let made = modify::make(&self.cx, &DirRef::Cwd, path.as_bytes(), what, 0o644)?;
         let open = made.inode().clone().open(OpenFlags::WRONLY, &self.cx.creds)?;
-        let mut source = SliceSource::new(content);
-        match open.write(WriteAt::Offset(0), &mut source)?.len == content.len() {
-            true => Ok(()),
-            false => Err(Errno::ENOSPC.into()),
-        }
+        write_all(&*open, content)
     }
 
     /// The content of a file, up to a length.

@@ -2,11 +2,12 @@
 //!
 //! A container is a folder below the root with its [`record`], a copy of its configuration and the socket of its sandbox, which is a process of
 //! its own ([`sandbox`]). [`create`] starts that process, [`lifecycle`] holds what is done by its name afterwards, [`exec`] further programs,
-//! [`cgroup`] its limits on the host.
+//! [`cgroup`] its limits on the host, [`handoff`] what the CNI plugin has told of its network.
 
 pub mod cgroup;
 pub mod create;
 pub mod exec;
+mod handoff;
 pub mod lifecycle;
 mod pty;
 pub mod record;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, OnceLock};
 
@@ -13,15 +13,17 @@ use nix::sys::signal::Signal;
 use oci_spec::runtime::{self, Linux, LinuxNamespaceType, Spec};
 use platform::host::packets::Connection;
 use sentry::{
-    Files, HostTerminals, NamespaceNetwork, Network, Pause, Prepared, Process, Remote, Rules,
-    SandboxConfig, SignalScope, Stdio,
+    Attachment, Files, HostTerminals, NamespaceNetwork, Network, Pause, Prepared, Process, Remote,
+    Rules, SandboxConfig, SignalScope, Stdio,
 };
 
+use super::handoff::{self, Handed, Node};
 use super::record::{Folder, HostProcess, Status};
 use super::sync::{Word, hear, say};
 use super::{Runtime, pty};
 use crate::cli::run::{LogLevel, PlatformChoice};
 use crate::control::{Serve, Server, listen};
+use crate::oci::journal::Journal;
 use crate::oci::{files, hooks, process, seccomp, spec};
 use crate::sandbox::{backend, signals};
 
@@ -29,6 +31,9 @@ use crate::sandbox::{backend, signals};
 const IGNORE_RULES: &str = "dev.netcell.ignore-host-rules";
 /// The annotation that names the platform, as `--platform` of `netcell run`.
 const PLATFORM: &str = "dev.netcell.platform";
+
+/// Whom programs ask for names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What the process of a sandbox is told.
 #[derive(Clone, Debug)]
@@ -73,6 +78,8 @@ pub fn run(runtime: Runtime, told: &Told) -> Result<u8> {
 struct Made {
     folder: Folder,
     spec: Spec,
+    node: Node,
+    journal: Arc<Journal>,
     prepared: Prepared,
     process: Process,
     stdio: Stdio,
@@ -91,6 +98,7 @@ fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
     let folder = Folder::open(&runtime.root, &told.id)?;
     let spec = spec::load(&folder.config())?;
     let linux = spec.linux().as_ref().context("linux is missing")?;
+    let node = Node::own()?;
     join_network(linux)?;
     let own = HostProcess::of(std::process::id() as i32)?;
     let record = folder.change(|record| record.process = Some(own))?;
@@ -112,6 +120,7 @@ fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
         None => None,
     };
     let stdio = stdio(terminal.as_ref(), asked)?;
+    let journal = Arc::new(runtime.journal);
     let prepared = sentry::prepare(SandboxConfig {
         platform,
         files: Files::Container(opened.files),
@@ -121,7 +130,7 @@ fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
         seccomp,
         tasks_max: linux.resources().as_ref().and_then(process::tasks_max),
         strace: None,
-        log: Arc::new(runtime.journal),
+        log: journal.clone(),
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
     })?;
     prepared.check(&process)?;
@@ -135,6 +144,8 @@ fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
     Ok(Made {
         folder,
         spec,
+        node,
+        journal,
         prepared,
         process,
         stdio,
@@ -263,7 +274,7 @@ impl Made {
         };
         let started = start_hooks(&folder, &spec).and_then(|()| {
             // Callers make the network between create and start at the latest.
-            prepared.take_network(network(&spec))?;
+            take_network(&prepared, &spec, handoff::find(&self.node)?, &self.journal)?;
             // Again: with the network came its settings.
             set_all(&prepared, &spec)?;
             let sandbox = prepared.start(process, stdio)?;
@@ -289,13 +300,31 @@ impl Made {
     }
 }
 
+/// Takes the network as it is by now, with what was handed over about it.
+fn take_network(prepared: &Prepared, spec: &Spec, handed: Handed, journal: &Journal) -> Result<()> {
+    handed.without_effect.iter().for_each(|line| journal.warn(line));
+    prepared.take_network(network(spec, handed.attachments))?;
+    let Some(text) = handed.resolv_conf.filter(|_| !gives_resolvers(spec)) else { return Ok(()) };
+    // A root that is read-only and has no such file shall start all the same.
+    if let Err(error) = prepared.cover(RESOLV_CONF, &text) {
+        journal.warn(&format!("the network's resolvers are unknown inside: {error}"));
+    }
+    Ok(())
+}
+
+/// Whether the configuration says itself whom programs ask for names.
+fn gives_resolvers(spec: &Spec) -> bool {
+    let given = |path: &Path| path == Path::new(RESOLV_CONF) || path == Path::new("/etc");
+    spec.mounts().iter().flatten().any(|mount| given(mount.destination()))
+}
+
 /// The namespace that this process is in, with all that is in it by now.
-fn network(spec: &Spec) -> NamespaceNetwork {
+fn network(spec: &Spec, attachments: Vec<Attachment>) -> NamespaceNetwork {
     let rules = match annotation(spec, IGNORE_RULES) {
         Some("true") => Rules::Ignore,
         _ => Rules::Refuse,
     };
-    NamespaceNetwork { rules, ..NamespaceNetwork::default() }
+    NamespaceNetwork { rules, attachments, ..NamespaceNetwork::default() }
 }
 
 /// linux.sysctl

@@ -217,6 +217,7 @@ fn namespace_network(args: &RunArgs, path: Option<&Path>) -> Result<NamespaceNet
         rules: if args.ignore_host_rules { Rules::Ignore } else { Rules::Refuse },
         capture: args.capture.clone(),
         faults: faults(args),
+        attachments: Vec::new(),
     })
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use netstack::buffer::{Chain, ChecksumOffload, PacketBuffer};
 use netstack::link::{Capabilities, ChecksumSupport, Link, LinkError};
@@ -81,6 +82,8 @@ pub struct PacketDevice {
     fd: OwnedFd,
     offloading: Offloading,
     segments_udp: bool,
+    /// Frames that were lost, as far as the host was asked.
+    lost: AtomicU64,
 }
 
 impl PacketDevice {
@@ -113,11 +116,16 @@ impl PacketDevice {
         enlarge(&fd).map_err(fail("enlarge the queues of"))?;
         bind(&fd, config.ifindex).map_err(fail("bind"))?;
         let segments_udp = cuts_datagrams();
-        Ok(Arc::new(PacketDevice { fd, offloading: config.offloading, segments_udp }))
+        Ok(Arc::new(PacketDevice {
+            fd,
+            offloading: config.offloading,
+            segments_udp,
+            lost: AtomicU64::new(0),
+        }))
     }
 
     /// Frames that were lost because nobody read them in time, since the last call (PACKET_STATISTICS).
-    pub fn dropped(&self) -> u32 {
+    fn newly_lost(&self) -> u32 {
         let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
         let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
         // SAFETY: the kernel writes at most `len` bytes, the size of the plain numbers behind the pointer, which outlive the call.
@@ -291,6 +299,11 @@ impl Device for PacketDevice {
 impl Link for PacketDevice {
     fn transmit(&self, _: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
         device::transmit(&self.fd, &vnet::header(frame), frame)
+    }
+
+    fn lost(&self) -> u64 {
+        let newly = u64::from(self.newly_lost());
+        self.lost.fetch_add(newly, Ordering::Relaxed) + newly
     }
 
     fn capabilities(&self) -> Capabilities {

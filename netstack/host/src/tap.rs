@@ -141,6 +141,19 @@ impl Tap {
         Ok(Arc::new(tap))
     }
 
+    /// Opens a device of the caller's namespace that somebody else has made, and brings it up. Errors: Host (ENODEV) where there
+    /// is none of this name, and others of [`Tap::open`].
+    pub fn join(name: &str, mtu: u32, offloading: Offloading) -> Result<Arc<Tap>, TapError> {
+        check_name(name)?;
+        // To open a device that is not there would make one.
+        nix::net::if_::if_nametoindex(name).map_err(|errno| TapError::Host {
+            what: "find",
+            name: name.to_owned(),
+            errno,
+        })?;
+        Tap::open(&TapConfig { name: name.to_owned(), host_addresses: Vec::new(), mtu, offloading })
+    }
+
     fn bring_up(&mut self, addresses: &[IpCidr]) -> Result<(), TapError> {
         let name = self.name.clone();
         let fail = |what| {

@@ -27,6 +27,8 @@ pub struct Tags {
     pub mark: u32,
     /// SO_PRIORITY of who sent it; likewise.
     pub priority: u32,
+    /// A number that the packets of one stream have in common, 0 for what is of none.
+    pub stream: u32,
     /// The length of the largest fragment it came in, with its IP header; 0 for a packet that came whole.
     pub largest_fragment: u32,
     /// The IPv6 extension headers before the transport, each after a byte that tells its kind.
@@ -41,6 +43,7 @@ impl Tags {
         Tags {
             mark: self.mark,
             priority: self.priority,
+            stream: self.stream,
             departure: self.departure.take(),
             ..Tags::default()
         }

@@ -229,6 +229,8 @@ pub struct RouteInfo {
     pub max_gso: u32,
     /// How the destination is addressed.
     pub cast: Cast,
+    /// Whether a stream asks [`IpOutput::busy_until`] before it sends.
+    pub holds_back: bool,
     /// What the route tells of its path.
     pub metrics: route::Metrics,
 }
@@ -359,6 +361,11 @@ pub trait IpOutput: Send + Sync {
 
     /// Tells that the transport made progress with the peer, so its neighbour entry is fresh (RFC 4861 section 7.3.1).
     fn confirm(&self, now: Instant, route: &RouteInfo);
+
+    /// Until when a stream of this number should hold back what it has for a route's link.
+    fn busy_until(&self, _now: Instant, _route: &RouteInfo, _stream: u32) -> Option<Instant> {
+        None
+    }
 
     /// A number that changes with everything that routes rest on; None while somebody looks at packets. As long as it is the same
     /// number, a transport may hand data over to a socket of the same stack without packets, where [`IpOutput::stays_inside`].

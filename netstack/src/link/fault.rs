@@ -348,6 +348,10 @@ impl Link for FaultLink {
         self.flush_in(now, deliver);
     }
 
+    fn lost(&self) -> u64 {
+        self.inner.lost()
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let (out, into) = (self.out.lock().delayed.next(), self.into.lock().delayed.next());
         [out, into, self.inner.next_deadline()].into_iter().flatten().min()

@@ -2,6 +2,7 @@
 //! It must not know IP addresses or sockets.
 
 pub mod fault;
+pub mod shaper;
 
 use crate::buffer::PacketBuffer;
 use crate::time::Instant;
@@ -52,6 +53,10 @@ pub struct Capabilities {
     pub checksum: ChecksumSupport,
     /// Whether received frames pass through [`Link::filter_received`] first.
     pub filters_received: bool,
+    /// The most TCP payload under one header that may come to the link, whoever cuts it; 0 for no bound.
+    pub max_train: u32,
+    /// Whether streams ask [`Link::busy_until`] before they send.
+    pub holds_back: bool,
 }
 
 /// Why a frame was not transmitted.
@@ -90,6 +95,16 @@ pub trait Link: Send + Sync {
 
     /// Does what is due (frames that were delayed); calls `deliver` for each received frame that goes on.
     fn poll(&self, _now: Instant, _deliver: &mut dyn FnMut(PacketBuffer)) {}
+
+    /// Until when a stream (the number of [`crate::buffer::Tags::stream`]) should hold back what it has, because enough of it waits here.
+    fn busy_until(&self, _now: Instant, _stream: u32) -> Option<Instant> {
+        None
+    }
+
+    /// Frames that came since the beginning and found no room before the stack saw them (rx_missed_errors of Linux).
+    fn lost(&self) -> u64 {
+        0
+    }
 
     /// When `poll` next has something to do.
     fn next_deadline(&self) -> Option<Instant> {

@@ -189,6 +189,7 @@ impl Stack {
             link_mtu,
             max_gso: out.max_gso(),
             cast: super::route::cast_of(rx.topology, out, info.dst),
+            holds_back: false,
             metrics: onward.metrics,
         }
     }

@@ -380,7 +380,8 @@ fn link_route(nic: &Nic, src: IpAddr, dst: IpAddr) -> RouteInfo {
     let mtu = nic.mtu();
     let metrics = crate::ip::route::Metrics::default();
     let (next_hop, nic, max_gso, cast) = (dst, nic.id, 0, Cast::Multicast);
-    RouteInfo { src, dst, next_hop, nic, mtu, link_mtu: mtu, max_gso, cast, metrics }
+    let holds_back = false;
+    RouteInfo { src, dst, next_hop, nic, mtu, link_mtu: mtu, max_gso, cast, holds_back, metrics }
 }
 
 /// Records in packets of at most `room` bytes. RFC 3376 section 4.2.16: a record of sources that are all but heard cannot be

@@ -48,6 +48,7 @@ use crate::memory::{Limits, Memory};
 use crate::rng::{KeyedState, Rng, Seed, SipKey};
 use crate::stats::Snapshot;
 use crate::time::Instant;
+use crate::transport::tcp::listen::ListenHook;
 use crate::transport::{DeadlineHook, Host, OnTimer, Shared, Timer};
 
 use offload::gro::Gro;
@@ -217,6 +218,11 @@ impl Stack {
     /// Sets who is told when the next deadline moves earlier.
     pub fn set_deadline_hook(&self, hook: Arc<dyn DeadlineHook>) {
         self.shared.timers.set_hook(Some(hook));
+    }
+
+    /// Sets who is told of TCP listeners that come and go.
+    pub fn set_listen_hook(&self, hook: Option<Arc<dyn ListenHook>>) {
+        self.shared.tcp.listen_watch.set(hook);
     }
 
     /// Shows every frame of one interface, or of all, to a tap.

@@ -206,6 +206,7 @@ impl Stack {
             link_mtu: mtu,
             max_gso,
             cast,
+            holds_back: false,
             metrics: crate::ip::route::Metrics::default(),
         };
         let meta = IpMeta {

@@ -126,9 +126,13 @@ impl Nic {
 
     /// The largest TCP payload under one header. What its device does not cut is cut before it.
     pub fn max_gso(&self) -> u32 {
-        match self.capabilities.max_gso {
+        let most = match self.capabilities.max_gso {
             0 if !self.is_loopback() => gso::SOFTWARE_MAX,
             own => own,
+        };
+        match self.capabilities.max_train {
+            0 => most,
+            bound => most.min(bound),
         }
     }
 

@@ -136,8 +136,18 @@ impl Stack {
         let metrics = way.metrics;
         let mtu = if metrics.mtu == 0 { link_mtu } else { link_mtu.min(metrics.mtu) };
         let bound = (!metrics.mtu_locked).then_some(mtu);
-        let (nic, max_gso) = (nic.id, nic.max_gso());
-        let info = RouteInfo { src, dst, next_hop, nic, mtu, link_mtu, max_gso, cast, metrics };
+        let info = RouteInfo {
+            src,
+            dst,
+            next_hop,
+            nic: nic.id,
+            mtu,
+            link_mtu,
+            max_gso: nic.max_gso(),
+            cast,
+            holds_back: nic.capabilities.holds_back,
+            metrics,
+        };
         Ok(Path { info, bound })
     }
 
@@ -161,6 +171,7 @@ impl Stack {
             link_mtu,
             max_gso,
             cast: Cast::Unicast,
+            holds_back: false,
             metrics: Metrics::default(),
         };
         Ok(Path { info, bound: None })

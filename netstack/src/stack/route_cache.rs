@@ -108,7 +108,19 @@ mod tests {
         let (cast, metrics) = (Cast::Unicast, Metrics::default());
         let (mtu, link_mtu, max_gso) = (1500, 1500, 0);
         let (src, next_hop, nic) = (dst, dst, NicId(2));
-        let info = RouteInfo { src, dst, next_hop, nic, mtu, link_mtu, max_gso, cast, metrics };
+        let holds_back = false;
+        let info = RouteInfo {
+            src,
+            dst,
+            next_hop,
+            nic,
+            mtu,
+            link_mtu,
+            max_gso,
+            cast,
+            holds_back,
+            metrics,
+        };
         Path { info, bound: Some(1500) }
     }
 

@@ -93,6 +93,10 @@ impl IpOutput for Stack {
         self.transmit_frame(now, nic, frame, sender)
     }
 
+    fn busy_until(&self, now: Instant, route: &RouteInfo, stream: u32) -> Option<Instant> {
+        self.topology().nic(route.nic).and_then(|nic| nic.link.busy_until(now, stream))
+    }
+
     fn confirm(&self, now: Instant, route: &RouteInfo) {
         let topology = self.topology();
         if let Some(nic) = topology.nic(route.nic).filter(|nic| !nic.is_loopback()) {

@@ -319,6 +319,14 @@ impl NetNamespace {
         Ok(id)
     }
 
+    /// Adds an interface that its namespace of the host does not have. Its addresses are used at once.
+    pub fn add(&self, nic: NicSetup) -> Result<NicId, NetError> {
+        let detections = edit_dad(&self.stack, 0);
+        let added = self.add_device(None, nic);
+        edit_dad(&self.stack, detections);
+        added
+    }
+
     /// Takes an interface away, which may be gone.
     pub(crate) fn remove_device(&self, nic: NicId) {
         if let Some(driver) = &*self.driver.lock() {

@@ -91,7 +91,7 @@ fn dev(stack: &Stack) -> String {
             n("rx_bytes"),
             n("rx_packets"),
             n("rx_errors"),
-            n("rx_dropped"),
+            n("rx_dropped") + n("rx_missed_errors"),
             0,
             0,
             0,

@@ -154,9 +154,14 @@ impl Runtime {
         serde_json::from_str(&self.must(&["state", id])).expect("JSON")
     }
 
+    /// All that its log says.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
     /// The last error of its log.
     pub fn last_error(&self) -> String {
-        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let text = self.log_text();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
         let mut errors = lines.filter(|line| line["level"] == "error");
         let error = errors.next_back().unwrap_or_default();

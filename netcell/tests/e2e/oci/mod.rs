@@ -3,6 +3,7 @@
 mod bad;
 mod bundle;
 mod containerd;
+mod handoff;
 mod life;
 mod podman;
 mod programs;

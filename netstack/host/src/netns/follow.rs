@@ -101,7 +101,7 @@ impl Watch {
             Ok(links) => links,
             Err(errno) => return follower.failed(&TakeError::Read(errno)),
         };
-        let wanted = match take::wanted(&links) {
+        let wanted = match take::wanted(&links, &self.how) {
             Ok(wanted) => wanted,
             Err(error) => return follower.failed(&error),
         };

@@ -17,10 +17,12 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 
+use crate::device::Offloading;
+use crate::tap::Tap;
 pub use follow::{Follower, Following};
 pub use foreign::Foreign;
 pub use read::{LinkInfo, Snapshot};
-pub use take::{TakeError, Taken, TakenNic, Taking};
+pub use take::{Redirected, TakeError, Taken, TakenNic, Taking};
 
 /// A network namespace of the host.
 #[derive(Clone)]
@@ -51,6 +53,16 @@ impl Namespace {
             let read = |path: &String| Some((path.clone(), read::setting(path)?));
             Ok(paths.iter().filter_map(read).collect())
         })
+    }
+
+    /// Opens a TAP device that is there ([`crate::tap::Tap::join`]).
+    pub fn join_tap(
+        &self,
+        name: &str,
+        mtu: u32,
+        offloading: Offloading,
+    ) -> Result<Arc<Tap>, TakeError> {
+        self.within(|| Ok(Tap::join(name, mtu, offloading)?))
     }
 
     /// Does something there, on a thread of its own; what it opens stays of that namespace. Errors: no thread is to be had.

@@ -11,8 +11,9 @@ use super::follow::{self, Watch};
 use super::foreign::{self, Foreign};
 use super::read::{self, LinkInfo, Snapshot};
 use super::silence::Silence;
-use crate::device::Offloading;
+use crate::device::{Device, Offloading};
 use crate::packet::{Filtering, PacketConfig, PacketDevice, PacketError};
+use crate::tap::{Tap, TapError};
 
 /// What becomes of a namespace whose host's stack has rules that ours cannot honour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,7 +26,7 @@ pub enum Rules {
 }
 
 /// How a namespace is taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Taking {
     /// What devices do for what is sent.
     pub offloading: Offloading,
@@ -33,6 +34,29 @@ pub struct Taking {
     pub filtering: Filtering,
     /// What becomes of rules.
     pub rules: Rules,
+    /// Interfaces whose frames somebody redirects.
+    pub redirected: Vec<Redirected>,
+}
+
+/// An interface whose frames pass a TAP device of the same namespace, both ways (tc at the ingress of both).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Redirected {
+    /// The interface.
+    pub name: String,
+    /// The TAP device, which must be there.
+    pub tap: String,
+}
+
+impl Taking {
+    fn tap_of(&self, link: &LinkInfo) -> Option<&str> {
+        let all = self.redirected.iter();
+        all.filter(|one| one.name == link.name).map(|one| one.tap.as_str()).next()
+    }
+
+    /// Whether the link is the TAP device of another one, and not an interface of its own.
+    fn is_tap(&self, link: &LinkInfo) -> bool {
+        self.redirected.iter().any(|one| one.tap == link.name)
+    }
 }
 
 /// Why a namespace was not taken.
@@ -86,6 +110,9 @@ pub enum TakeError {
     /// The packet socket.
     #[error(transparent)]
     Packet(#[from] PacketError),
+    /// The TAP device.
+    #[error(transparent)]
+    Tap(#[from] TapError),
     /// No thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -102,7 +129,7 @@ pub struct TakenNic {
     /// The interface.
     pub link: LinkInfo,
     /// Its device.
-    pub device: Arc<PacketDevice>,
+    pub device: Arc<dyn Device>,
 }
 
 /// A namespace that is served from now on, until what it holds is dropped.
@@ -143,9 +170,12 @@ fn is_wanted(link: &LinkInfo, all: &[LinkInfo]) -> Result<bool, TakeError> {
 }
 
 /// The interfaces to take. Errors: Unsupported.
-pub(super) fn wanted(links: &[LinkInfo]) -> Result<Vec<&LinkInfo>, TakeError> {
+pub(super) fn wanted<'a>(
+    links: &'a [LinkInfo],
+    how: &Taking,
+) -> Result<Vec<&'a LinkInfo>, TakeError> {
     let mut all = Vec::new();
-    for link in links {
+    for link in links.iter().filter(|link| !how.is_tap(link)) {
         if is_wanted(link, links)? {
             all.push(link);
         }
@@ -159,12 +189,15 @@ pub(super) fn one(
     how: &Taking,
     silence: &mut Silence,
 ) -> Result<TakenNic, TakeError> {
-    let device = PacketDevice::open(&PacketConfig {
-        name: link.name.clone(),
-        ifindex: link.ifindex,
-        offloading: how.offloading,
-        filtering: how.filtering,
-    })?;
+    let device: Arc<dyn Device> = match how.tap_of(link) {
+        Some(tap) => Tap::join(tap, link.mtu, how.offloading)?,
+        None => PacketDevice::open(&PacketConfig {
+            name: link.name.clone(),
+            ifindex: link.ifindex,
+            offloading: how.offloading,
+            filtering: how.filtering,
+        })?,
+    };
     silence
         .add(link.ifindex, &link.name)
         .map_err(|errno| TakeError::Silence { device: link.name.clone(), errno })?;
@@ -196,8 +229,10 @@ pub fn take(namespace: &Namespace, how: Taking) -> Result<Taken, TakeError> {
         // Listen first: no change falls between what is read and what is told.
         let notices = follow::listen().map_err(TakeError::Read)?;
         let links = read::links().map_err(TakeError::Read)?;
-        let wanted = wanted(&links)?;
-        let foreign = foreign::find(wanted.iter().copied());
+        let wanted = wanted(&links, &how)?;
+        // What redirects an interface's frames to its TAP device is how they come here.
+        let foreign =
+            foreign::find(wanted.iter().copied().filter(|link| how.tap_of(link).is_none()));
         if how.rules == Rules::Refuse && !foreign.is_empty() {
             return Err(TakeError::Foreign(foreign));
         }
@@ -246,13 +281,20 @@ mod tests {
             link(5, 1, "down", None),
             link(6, 1, "down", Some(4)),
         ];
-        let taken: Vec<u32> = wanted(&usual).unwrap().iter().map(|link| link.ifindex).collect();
+        let plain = Taking::default();
+        let taken: Vec<u32> =
+            wanted(&usual, &plain).unwrap().iter().map(|link| link.ifindex).collect();
         assert_eq!(taken, [4, 5]);
-        let told = |links: &[LinkInfo]| wanted(links).unwrap_err().to_string();
+        let told = |links: &[LinkInfo]| wanted(links, &plain).unwrap_err().to_string();
         assert!(told(&[link(2, SIT, "up", None)]).contains("n2 cannot be served"));
         let stacked = [link(4, 1, "up", None), link(6, 1, "up", Some(4))];
         assert!(told(&stacked).contains("it lies on n4"));
         // A lower device in another namespace is none of ours: a macvlan of a pod.
-        assert_eq!(wanted(&stacked[1..]).unwrap().len(), 1);
+        assert_eq!(wanted(&stacked[1..], &plain).unwrap().len(), 1);
+        // The TAP device behind an interface is none of its own.
+        let one = Redirected { name: "n4".into(), tap: "n5".into() };
+        let how = Taking { redirected: vec![one], ..plain };
+        let taken: Vec<u32> = wanted(&usual, &how).unwrap().iter().map(|l| l.ifindex).collect();
+        assert_eq!(taken, [4]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use netstack::link::MacAddr;
+use netstack::link::{Link, MacAddr};
 use netstack_host::device::{Device, FrameRoom, Offloading};
 use netstack_host::packet::{Filtering, PacketConfig, PacketDevice};
 use nix::net::if_::if_nametoindex;
@@ -95,7 +95,6 @@ fn next(device: &PacketDevice, room: &mut FrameRoom) -> Vec<u8> {
 
 /// Sends a frame from the host's end.
 fn send(from: &PacketDevice, frame: &[u8]) {
-    use netstack::link::Link;
     let packet = netstack::buffer::PacketBuffer::from_slice(frame);
     from.transmit(netstack::time::Instant::ZERO, &packet).unwrap();
 }
@@ -142,8 +141,25 @@ fn what_the_device_sends_itself_does_not_come_back_and_a_pause_of_the_interface_
         let again = frame(&[0x88, 0xb5], &[3; 60]);
         send(&host, &again);
         assert_eq!(next(&guest, &mut room), again);
-        assert_eq!(guest.dropped(), 0);
+        assert_eq!(guest.lost(), 0);
         sh("ip link del guest0");
         assert!(guest.receive(&mut room).unwrap().is_none());
+    });
+}
+
+#[test]
+fn frames_that_nobody_reads_in_time_are_counted_once() {
+    in_namespace(veth, Offloading::Full, |bed| {
+        drop(bed);
+        let (host, guest) = (open("host0", Offloading::Full), open("guest0", Offloading::Full));
+        // More than its queue takes.
+        let long = frame(&[0x88, 0xb5], &[1; 1400]);
+        (0..20_000).for_each(|_| send(&host, &long));
+        let lost = guest.lost();
+        assert!(lost > 0);
+        assert_eq!(guest.lost(), lost, "what was told before is told again");
+        let mut room = FrameRoom::default();
+        let read = std::iter::from_fn(|| guest.receive(&mut room).unwrap()).count() as u64;
+        assert!(read > 0 && read + lost <= 20_000, "{read} read, {lost} lost");
     });
 }

@@ -19,9 +19,9 @@ use crate::socket::{Readiness, SocketError, Wake};
 use crate::time::{Duration, Instant};
 use crate::transport::burst::Flush;
 use crate::transport::tcp::fast_open::FastOpenKeys;
-use crate::transport::tcp::listen::ListenQueue;
+use crate::transport::tcp::listen::{ListenQueue, Listens};
 use crate::transport::tcp::{Connection, Error, Settings, State, StateName};
-use crate::transport::{Demux, Host, OnTimer, PortLease, Registration, RegistrationId, Timer};
+use crate::transport::{Host, OnTimer, PortLease, Registration, RegistrationId, Shared, Timer};
 
 impl From<Error> for SocketError {
     fn from(error: Error) -> SocketError {
@@ -271,6 +271,12 @@ impl TcpEndpoint {
             }
             let limits = wire::limits(&route, inner.socket.ip);
             while let Role::Stream(connection) = &mut inner.role {
+                if route.holds_back
+                    && let Some(until) = self.host.busy_until(now, &route, flow.number())
+                {
+                    connection.hold_back(until);
+                    break;
+                }
                 let Some(mut segment) = connection.poll_transmit(now, limits) else { break };
                 let ip = inner.socket.ip;
                 MutexGuard::unlocked(inner, || {
@@ -404,7 +410,7 @@ impl TcpEndpoint {
     pub(super) fn release(&self, inner: &mut Inner, keep: Keep) {
         let shared = self.host.shared();
         inner.other_end = OtherEnd::Unknown;
-        inner.leave_places(&shared.demux);
+        inner.leave_places(shared);
         let keeps = keep == Keep::BoundPort && inner.bound && inner.holder == Holder::Program;
         if !keeps && let Some(lease) = inner.lease.take() {
             shared.ports.release(&lease);
@@ -506,11 +512,15 @@ impl Inner {
     }
 
     /// Is found nowhere from now on.
-    pub(super) fn leave_places(&mut self, demux: &Demux) {
+    pub(super) fn leave_places(&mut self, shared: &Shared) {
+        let demux = &shared.demux;
         if let Some((id, flow)) = self.place.take().zip(self.flow()) {
             demux.remove(&Registration::of(flow.connected(), id));
         }
-        self.places.iter().for_each(|place| demux.remove(place));
+        for place in self.places.iter() {
+            demux.remove(place);
+            shared.tcp.listen_watch.tell(place.key().local.into(), Listens::Ends);
+        }
         self.places.reset();
     }
 

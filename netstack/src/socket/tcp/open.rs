@@ -12,7 +12,7 @@ use crate::socket::{
 };
 use crate::time::Instant;
 use crate::transport::tcp::fast_open;
-use crate::transport::tcp::listen::ListenQueue;
+use crate::transport::tcp::listen::{ListenQueue, Listens};
 use crate::transport::tcp::{Connection, Error, State, TimeWaitReuse};
 use crate::transport::{DualStack, Endpoint, Key, PortRequest, Registration, Reuse, Sharing};
 
@@ -320,10 +320,11 @@ impl TcpEndpoint {
                     if let Some(chooser) = &inner.socket.chooser {
                         shared.demux.offer_chooser(&place, chooser);
                     }
+                    shared.tcp.listen_watch.tell(place.key().local.into(), Listens::Begins);
                     inner.places.push(place);
                 }
                 Err(_) => {
-                    inner.leave_places(&shared.demux);
+                    inner.leave_places(shared);
                     return Err(ListenError::InUse);
                 }
             }
@@ -347,7 +348,7 @@ impl TcpEndpoint {
             return;
         }
         let shared = self.host.shared();
-        inner.leave_places(&shared.demux);
+        inner.leave_places(shared);
         if let Some(lease) = &inner.lease {
             shared.ports.unlisten(lease);
         }

@@ -29,6 +29,11 @@ impl Flow {
         Flow { local: self.remote, remote: self.local }
     }
 
+    /// What tells its packets from those of most other streams, for a link that shares itself among them.
+    pub(super) fn number(self) -> u32 {
+        u32::from(self.local.port()) << 16 | u32::from(self.remote.port())
+    }
+
     /// What the demux finds a connection under.
     pub(super) fn connected(self) -> Key {
         Key::connected(PROTO_TCP, self.local, self.remote)
@@ -184,7 +189,8 @@ pub(super) fn emit(
     if segment.rst() {
         stats.out_rsts.inc();
     }
-    let packet = pack(flow, header, core::mem::take(&mut segment.payload), mss);
+    let mut packet = pack(flow, header, core::mem::take(&mut segment.payload), mss);
+    packet.tags.stream = flow.number();
     // Linux's ip_dont_fragment: a stream forbids routers to cut unless it was told otherwise.
     let fragment = match ip.mtu_discover {
         MtuDiscover::Want | MtuDiscover::Do => Fragment::Never,

@@ -287,7 +287,10 @@ fn info(topology: &Topology, nic: &Nic) -> NicInfo {
         mtu: nic.mtu(),
         state: if nic.is_up() { NicState::Up } else { NicState::Down },
         addresses: topology.addresses(nic.id).iter().map(|own| own.cidr).collect(),
-        counters: nic.stats.snapshot(),
+        counters: {
+            nic.stats.rx_missed.set(nic.link.lost());
+            nic.stats.snapshot()
+        },
     }
 }
 

@@ -38,6 +38,12 @@ impl Connection {
         nothing
     }
 
+    /// The link has enough of what is sent: what there is waits until then.
+    pub fn hold_back(&mut self, until: Instant) {
+        let send = &mut self.tcb.send;
+        send.pace_at = Some(send.pace_at.map_or(until, |at| at.max(until)));
+    }
+
     /// All that may be sent is sent: what keeps the rest.
     pub(super) fn note_wait(&mut self, now: Instant) {
         let send = &self.tcb.send;

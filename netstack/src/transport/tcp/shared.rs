@@ -3,8 +3,8 @@
 use super::config::TcpConfig;
 use super::fast_open::FastOpenShared;
 use super::isn::IsnKeys;
-use super::listen::RequestTable;
 use super::listen::cookie::CookieKeys;
+use super::listen::{ListenWatch, RequestTable};
 use super::time_wait::TimeWaitTable;
 use crate::rng::{KeyedState, Seed, SipKey};
 use core::sync::atomic::AtomicUsize;
@@ -30,6 +30,8 @@ pub struct TcpShared {
     pub fast_open: FastOpenShared,
     /// Keys of SYN cookies.
     pub cookies: CookieKeys,
+    /// Who is told of listeners.
+    pub listen_watch: ListenWatch,
 }
 
 impl TcpShared {
@@ -43,6 +45,7 @@ impl TcpShared {
             orphans: AtomicUsize::new(0),
             fast_open: FastOpenShared::new(seed),
             cookies: CookieKeys::new(seed),
+            listen_watch: ListenWatch::default(),
         }
     }
 

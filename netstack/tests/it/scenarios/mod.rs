@@ -7,6 +7,7 @@ mod ack_loss;
 mod address_change;
 mod arp_conflict_defended;
 mod atomic_fragment;
+mod bandwidth_of_a_link;
 mod bbr_fills_the_pipe;
 mod blind_data;
 mod blind_reset;

@@ -14,14 +14,13 @@ use netstack::link::NicId;
 use netstack_host::netns::{
     Follower, Following, LinkInfo, Namespace, Snapshot, TakeError, Taken, TakenNic,
 };
-use netstack_host::packet::PacketDevice;
 use sentry_kernel::log::{Level, Log};
 
 use crate::netns::{NetError, NetNamespace, NicLink, NicSetup};
 use view::View;
 
-/// Puts something between the stack and a device, such as faults.
-pub type Wrap = Box<dyn Fn(&Arc<PacketDevice>) -> NicLink + Send>;
+/// Puts something between the stack and an interface's device, such as faults.
+pub type Wrap = Box<dyn Fn(&TakenNic) -> NicLink + Send>;
 
 /// Who brings a stack along.
 struct Mirror {
@@ -62,7 +61,7 @@ fn add(net: &NetNamespace, nic: &TakenNic, wrap: &Wrap) -> Result<(), NetError> 
     let LinkInfo { ifindex, name, mac, mtu, .. } = &nic.link;
     let setup = NicSetup {
         name: name.clone(),
-        link: wrap(&nic.device),
+        link: wrap(nic),
         mac: *mac,
         addresses: Vec::new(),
         mtu: *mtu,

@@ -4,6 +4,7 @@
 pub mod cookie;
 mod request;
 mod table;
+mod watch;
 
 use std::collections::VecDeque;
 
@@ -11,6 +12,7 @@ use crate::time::{Duration, Instant};
 
 pub use request::{Request, RequestDisposition, SynAck};
 pub use table::{FlowKey, RequestTable};
+pub use watch::{ListenHook, ListenWatch, Listens};
 
 use super::config::{SynCookies, TcpConfig};
 

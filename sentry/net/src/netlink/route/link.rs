@@ -45,6 +45,7 @@ fn statistics(nic: &NicInfo) -> [u64; 25] {
     (all[2], all[3]) = (n("rx_bytes"), n("tx_bytes"));
     (all[4], all[5]) = (n("rx_errors"), n("tx_errors"));
     (all[6], all[7]) = (n("rx_dropped"), n("tx_dropped"));
+    all[15] = n("rx_missed_errors");
     (all[8], all[24]) = (n("multicast"), n("rx_otherhost_dropped"));
     all
 }
