@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <netinet/tcp.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -50,6 +51,29 @@ static void *nothing(void *argument) { return argument; }
 static void thread_and_join(void) {
     pthread_t thread;
     must(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0, "thread");
+}
+
+static void vfork_true(void) {
+    pid_t pid = vfork();
+    if (pid == 0) { execl("/bin/true", "true", (char *)NULL); _exit(127); }
+    int status;
+    must(waitpid(pid, &status, 0) == pid && status == 0, "true");
+}
+
+static void map_touch_unmap(void) {
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    must(page != MAP_FAILED, "mmap");
+    *(volatile char *)page = 1;
+    must(munmap(page, 4096) == 0, "munmap");
+}
+
+static volatile long hits;
+
+static void hit(int signo) { hits += signo != 0; }
+
+static void clock_once(void) {
+    struct timespec t;
+    must(clock_gettime(CLOCK_MONOTONIC, &t) == 0, "clock_gettime");
 }
 
 // The first touch of each of so many pages.
@@ -107,6 +131,14 @@ int main(int argc, char **argv) {
     else if (!strcmp(mode, "read1")) for (long i = 0; i < count; i++) must(read(zero, &c, 1) == 1, "read");
     else if (!strcmp(mode, "spawn")) for (long i = 0; i < count; i++) spawn_true();
     else if (!strcmp(mode, "fork")) for (long i = 0; i < count; i++) fork_and_wait();
+    else if (!strcmp(mode, "vfork")) for (long i = 0; i < count; i++) vfork_true();
+    else if (!strcmp(mode, "clock")) for (long i = 0; i < count; i++) clock_once();
+    else if (!strcmp(mode, "map")) for (long i = 0; i < count; i++) map_touch_unmap();
+    else if (!strcmp(mode, "signal")) {
+        signal(SIGUSR1, hit);
+        for (long i = 0; i < count; i++) must(raise(SIGUSR1) == 0, "raise");
+        must(hits == count, "signal");
+    }
     else if (!strcmp(mode, "thread")) for (long i = 0; i < count; i++) thread_and_join();
     else if (!strcmp(mode, "touch")) touch_pages(count);
     else if (!strcmp(mode, "pipe")) ping_pong(count);

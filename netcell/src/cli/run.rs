@@ -169,11 +169,11 @@ pub enum LogLevel {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum PlatformChoice {
     /// The first that works here.
+    #[default]
     Auto,
     /// A seccomp filter and memory that both sides see.
     Systrap,
     /// PTRACE_SYSEMU.
-    #[default]
     Ptrace,
 }
 

@@ -274,7 +274,7 @@ fn more_hostile_arguments_get_linuxs_errno_or_one_that_is_explained() {
 
 #[test]
 fn a_fork_bomb_meets_its_limit() {
-    let script = "ulimit -u 200; f() { for i in 1 2 3; do sleep 2 & done; }; for i in $(seq 1 100); do f; done 2>&1 | grep -q 'Resource temporarily unavailable' && echo limited";
+    let script = "ulimit -u 200; f() { for i in 1 2 3; do sleep 1000 & done; }; for i in $(seq 1 100); do f; done 2>&1 | grep -q 'Resource temporarily unavailable' && echo limited";
     let output = run(&mut netcell(&["--user", "1000"], &["/bin/bash", "-c", script]), b"");
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),

@@ -1,8 +1,8 @@
 //! The platforms by name: all run the same programs, `auto` says what it took, and a stub that somebody kills ends its
-//! sandbox with the reason.
+//! program with the reason.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 
 use crate::harness::{NETCELL, run};
 
@@ -46,30 +46,71 @@ fn auto_takes_one_that_works_and_says_which() {
     assert!(!output.status.success());
 }
 
+const REASON: &str = "the host process that holds the program's memory is gone";
+
 #[test]
-fn a_stub_that_is_killed_ends_its_sandbox_with_the_reason() {
+fn a_stub_that_is_killed_ends_its_program_alone_with_the_reason() {
     for platform in ["ptrace", "systrap"] {
-        let mut sandbox = on(platform, &[], &["/bin/sh", "-c", "echo up; while :; do :; done"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("netcell");
-        let mut line = String::new();
-        BufReader::new(sandbox.stdout.as_mut().expect("piped"))
-            .read_line(&mut line)
-            .expect("a line");
-        let zygote = children(sandbox.id())[0];
-        for stub in children(zygote) {
-            let pid = nix::unistd::Pid::from_raw(stub as i32);
-            nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).expect("a stub");
-        }
+        let mut sandbox = busy(platform);
+        kill(busiest(&children(zygote_of(&sandbox))));
+        let mut rest = String::new();
+        sandbox.stdout.take().expect("piped").read_to_string(&mut rest).expect("text");
         let output = sandbox.wait_with_output().expect("its end");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            said.contains("the host process that holds the program's memory is gone"),
-            "{platform}: {said}"
-        );
-        assert!(!output.status.success());
+        assert!(said.contains(REASON), "{platform}: {said}");
+        assert_eq!(rest, "137\nand on\n", "{platform}: {said}");
+        assert_eq!(output.status.code(), Some(3), "{platform}: {said}");
+    }
+}
+
+#[test]
+fn without_its_zygote_a_sandbox_ends_with_the_reason() {
+    for platform in ["ptrace", "systrap"] {
+        let sandbox = busy(platform);
+        kill(zygote_of(&sandbox));
+        let output = sandbox.wait_with_output().expect("its end");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(REASON), "{platform}: {said}");
+        assert!(!output.status.success(), "{platform}: {said}");
+    }
+}
+
+/// A shell whose child uses all time that it gets and has said so.
+fn busy(platform: &str) -> Child {
+    let script = "sh -c 'echo up; while :; do :; done'; echo $?; sh -c 'echo and on'; exit 3";
+    let mut sandbox = on(platform, &[], &["/bin/sh", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("netcell");
+    let mut line = [0; 3];
+    sandbox.stdout.as_mut().expect("piped").read_exact(&mut line).expect("a line");
+    assert_eq!(&line, b"up\n");
+    sandbox
+}
+
+fn zygote_of(sandbox: &Child) -> u32 {
+    children(sandbox.id())[0]
+}
+
+fn kill(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(pid as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).expect("a process");
+}
+
+/// The process that has used a quarter of a second, once one has.
+fn busiest(pids: &[u32]) -> u32 {
+    let user_ticks = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        // proc_pid_stat(5): utime is field 14, and the state field 3.
+        fields.split(' ').nth(11).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0)
+    };
+    loop {
+        if let Some(pid) = pids.iter().copied().find(|pid| user_ticks(*pid) >= 25) {
+            return pid;
+        }
+        std::thread::yield_now();
     }
 }
 

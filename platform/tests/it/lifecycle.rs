@@ -1,4 +1,4 @@
-//! Spaces and contexts come and go without leaving processes, threads or descriptors.
+//! Spaces and contexts come and go without leaving processes or threads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -67,7 +67,6 @@ pub fn processes_with(region: u64) -> Vec<i32> {
 
 fn many_spaces_leave_nothing_behind(platform: Arc<dyn Platform>) {
     let region = platform.user_range().end;
-    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     for _ in 0..3 {
         let guests: Vec<Guest> = (0..10)
             .map(|number| {
@@ -80,7 +79,6 @@ fn many_spaces_leave_nothing_behind(platform: Arc<dyn Platform>) {
         assert!(helpers_of(region).len() > 10, "a zygote and its stubs are visible");
         drop(guests);
     }
-    assert!(descriptors() < 1000);
     drop(platform);
     assert_eq!(helpers_of(region), Vec::<i32>::new());
 }
@@ -150,7 +148,7 @@ fn a_thousand_threads_live_in_one_space(platform: Arc<dyn Platform>) {
 
 fn hundreds_of_spaces_live_at_once(platform: Arc<dyn Platform>) {
     let code = program(&[&SYSCALL, &[0xeb, 0xfc]]);
-    let mut guests: Vec<Guest> = (0..200).map(|_| Guest::new(platform.clone(), &code)).collect();
+    let mut guests: Vec<Guest> = (0..500).map(|_| Guest::new(platform.clone(), &code)).collect();
     for _ in 0..2 {
         for (number, guest) in guests.iter_mut().enumerate() {
             guest.regs.rax = number as u64;

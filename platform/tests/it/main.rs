@@ -1,6 +1,7 @@
 //! The suite that every platform must pass: it is generic over the traits, and its programs are
 //! hand-assembled bytes in pages of the memory file.
 
+mod escape;
 mod events;
 mod fixture;
 mod fpu;

@@ -234,8 +234,13 @@ fn the_number_of_tasks_is_limited_and_can_be_changed() {
 #[test]
 fn processes_are_listed_with_what_they_are() {
     let (runtime, _bundle, id) = running("sleep 4321 &");
-    let list = runtime.must(&["ps", &id]);
-    assert!(list.lines().any(|line| line.ends_with(" sleep 4321")), "{list}");
+    let mut list = String::new();
+    // Until it has gone on to exec, it is a shell.
+    let listed = (0..300).any(|_| {
+        list = runtime.must(&["ps", &id]);
+        list.lines().any(|line| line.ends_with(" sleep 4321"))
+    });
+    assert!(listed, "{list}");
     let pids = runtime.must(&["ps", "--format", "json", &id]);
     assert_eq!(pids.trim(), format!("[{}]", runtime.state(&id)["pid"]));
 }

@@ -8,8 +8,10 @@ use sentry_abi::signal::{SI_KERNEL, SIG_DFL, SigAction, SigInfo, Signal};
 use sentry_abi::{Errno, UserAddr};
 
 use crate::error::{Cause, Restart};
+use crate::log::Level;
 use crate::signal::deliver::Next;
 use crate::task::current::CurrentTask;
+use crate::task::status::WaitStatus;
 use crate::task::task::Attention;
 use crate::task::times::Mode;
 
@@ -17,7 +19,8 @@ use crate::task::times::Mode;
 const X32_BIT: u64 = 1 << 30;
 
 impl CurrentTask {
-    /// Runs the task to its end, on its host thread. A panic or a failure of the platform ends the whole guest with a message; nothing hangs.
+    /// Runs the task to its end, on its host thread. A panic or a failure of the platform ends the whole guest with a message, but a lost
+    /// host process only the program that ran in it; nothing hangs.
     pub(crate) fn run(mut self) {
         let kernel = self.kernel().clone();
         let task = self.task.clone();
@@ -46,22 +49,44 @@ impl CurrentTask {
     fn run_until_exit(&mut self) -> Result<(), PlatformError> {
         self.account().change(Mode::System, self.kernel().now());
         loop {
-            if self.prepare_to_run()? == Prepared::Exit {
-                return Ok(());
-            }
-            let event = self.run_program()?;
-            match event {
-                Event::Syscall => self.answer_syscall(),
-                Event::CompatSyscall => {
-                    self.registers.set_result(-i64::from(Errno::ENOSYS.number()));
+            match self.run_once() {
+                Ok(Prepared::Run) => {}
+                Ok(Prepared::Exit) => return Ok(()),
+                Err(error @ (PlatformError::StubDied | PlatformError::StubCorrupted)) => {
+                    self.lose_program(&error);
                 }
-                Event::Fault { addr, access, error_code } => {
-                    self.answer_fault(addr, access, error_code);
-                }
-                Event::Signal(host) => self.answer_exception(&host),
-                Event::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Runs the program to its next event and answers that, unless the task is to end.
+    fn run_once(&mut self) -> Result<Prepared, PlatformError> {
+        if self.prepare_to_run()? == Prepared::Exit {
+            return Ok(Prepared::Exit);
+        }
+        match self.run_program()? {
+            Event::Syscall => self.answer_syscall(),
+            Event::CompatSyscall => {
+                self.registers.set_result(-i64::from(Errno::ENOSYS.number()));
+            }
+            Event::Fault { addr, access, error_code } => {
+                self.answer_fault(addr, access, error_code);
+            }
+            Event::Signal(host) => self.answer_exception(&host),
+            Event::Interrupted => {}
+        }
+        Ok(Prepared::Run)
+    }
+
+    /// The program's memory or registers are lost with its host process: it ends as by SIGKILL. Others have processes of their own.
+    fn lose_program(&self, error: &PlatformError) {
+        let group = self.thread_group();
+        if group.members.lock().exiting.is_none() {
+            let line = format_args!("program {} is ended: {error}", group.pid());
+            self.kernel().log().write(Level::Warn, line);
+        }
+        group.begin_exit(WaitStatus::Signaled(Signal::SIGKILL));
     }
 
     /// Deals with everything that asks for attention. After this `in_user` is set, and a later demand kicks the context.
