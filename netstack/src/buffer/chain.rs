@@ -11,8 +11,10 @@ use crate::lazy::{Lazy, Plain};
 const POOLED_FROM: usize = SLAB_SIZE / COMPACT_RATIO;
 /// So many bytes get a small slab where they fit it.
 const SMALL_POOLED_FROM: usize = SMALL_SLAB_SIZE / COMPACT_RATIO;
-/// The least room of a slab that small copies share.
+/// The room of a slab that small copies share.
 const COPY_SLAB: usize = 2048;
+/// The least of the first one of a chain, which has room for a few copies like the first: often none follow.
+const FIRST_COPY_SLAB: usize = 256;
 
 /// What a slice costs besides its bytes: itself, the count of its slab, and what the allocator keeps beside both.
 const SLICE_OVERHEAD: usize = 128;
@@ -223,7 +225,11 @@ impl Chain {
             self.len += bytes.len();
             return;
         }
-        let mut fresh = Vec::with_capacity(bytes.len().max(COPY_SLAB));
+        let room = match self.is_empty() {
+            true => bytes.len().saturating_mul(4).clamp(FIRST_COPY_SLAB, COPY_SLAB),
+            false => COPY_SLAB,
+        };
+        let mut fresh = Vec::with_capacity(bytes.len().max(room));
         fresh.extend_from_slice(bytes);
         self.push(Slice::from(fresh));
     }
@@ -277,6 +283,11 @@ impl Chain {
         for slice in other.into_slices() {
             self.push(slice);
         }
+    }
+
+    /// How many bytes the first slice has (0 when the chain is empty).
+    pub fn first_len(&self) -> usize {
+        self.first.as_ref().map_or(0, Slice::len)
     }
 
     /// The first slice's bytes (empty when the chain is).

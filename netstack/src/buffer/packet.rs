@@ -207,13 +207,16 @@ impl PacketBuffer {
 
     /// The first `n` bytes in one piece, without consuming them. None when there are fewer, or when they lie
     /// scattered and exceed the header room.
+    #[inline]
     pub fn pull(&mut self, n: usize) -> Option<&[u8]> {
-        let inline = self.head_len() >= n;
-        let direct = self.head_len() == 0 && self.payload.first().len() >= n;
-        if !inline && !direct && !self.gather(n) {
+        let inline = self.head_len();
+        if inline == 0 && self.payload.first_len() >= n {
+            return self.payload.first().get(..n);
+        }
+        if inline < n && !self.gather(n) {
             return None;
         }
-        if direct { self.payload.first().get(..n) } else { self.head().get(..n) }
+        self.head().get(..n)
     }
 
     /// Brings the first `n` bytes into the inline room.
@@ -233,6 +236,7 @@ impl PacketBuffer {
     }
 
     /// The first `N` bytes as an array, without consuming them.
+    #[inline]
     pub fn peek<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.pull(N)?.first_chunk::<N>().copied()
     }

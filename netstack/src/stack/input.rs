@@ -83,12 +83,14 @@ impl Stack {
         }
         // RFC 1122 section 3.2.1.3: "Addresses of this form MUST NOT appear outside a host"; "this host on this network" is
         // no source but of who asks for an address.
-        let localnet = topology.of_nic(rx.nic.id).ipv4.route_localnet
-            || topology.tunables().ipv4_all.route_localnet;
-        if src.octets()[0] == 0 || (src.is_loopback() && !localnet) {
+        let localnet = || {
+            topology.of_nic(rx.nic.id).ipv4.route_localnet
+                || topology.tunables().ipv4_all.route_localnet
+        };
+        if src.octets()[0] == 0 || (src.is_loopback() && !localnet()) {
             return self.martian_source();
         }
-        if dst.octets()[0] == 0 || (dst.is_loopback() && !localnet) {
+        if dst.octets()[0] == 0 || (dst.is_loopback() && !localnet()) {
             self.shared.stats.rt_cache.in_martian_dst.inc();
             return Input::Dropped;
         }
@@ -281,11 +283,11 @@ impl Topology {
     fn judge_source(&self, rx: &Rx<'_>, header: &Ipv4, packet: &PacketBuffer) -> Source {
         let all = &self.tunables().ipv4_all;
         let own = &self.of_nic(rx.nic.id).ipv4;
-        let accept_local = own.accept_local || all.accept_local;
         let filter = own.rp_filter.max(all.rp_filter);
         let src: IpAddr = header.src.into();
         if self.is_local(src) {
-            return if accept_local { Source::Plausible } else { Source::Martian };
+            let accepted = own.accept_local || all.accept_local;
+            return if accepted { Source::Plausible } else { Source::Martian };
         }
         if filter == 0 {
             return Source::Plausible;

@@ -20,7 +20,7 @@ use crate::time::{Duration, Instant};
 use crate::transport::burst::Flush;
 use crate::transport::tcp::fast_open::FastOpenKeys;
 use crate::transport::tcp::listen::{ListenQueue, Listens};
-use crate::transport::tcp::{Connection, Error, Settings, State, StateName};
+use crate::transport::tcp::{Connection, Error, Settings, State};
 use crate::transport::{Host, OnTimer, PortLease, Registration, RegistrationId, Shared, Timer};
 
 impl From<Error> for SocketError {
@@ -277,11 +277,12 @@ impl TcpEndpoint {
                     connection.hold_back(until);
                     break;
                 }
-                let Some(mut segment) = connection.poll_transmit(now, limits) else { break };
+                let mut next = connection.poll_transmit(now, limits);
+                let Some(segment) = &mut next else { break };
                 let ip = inner.socket.ip;
                 MutexGuard::unlocked(inner, || {
                     // A segment that cannot be sent is lost; the timers of the connection see to it.
-                    let _ = wire::emit(&*self.host, now, &route, flow, &ip, &mut segment);
+                    let _ = wire::emit(&*self.host, now, &route, flow, &ip, segment);
                 });
             }
         } else if let Role::Stream(connection) = &mut inner.role {
@@ -324,8 +325,10 @@ impl TcpEndpoint {
         self.count_established(&mut inner);
         let orphaned_child = self.clean_up(&mut inner);
         self.count_orphan(&mut inner);
-        let opening = is_opening(&inner.role);
-        let opened_fast = inner.fast_open_parent.take_if(|_| !opening);
+        let opened_fast = match inner.fast_open_parent.is_some() && !is_opening(&inner.role) {
+            true => inner.fast_open_parent.take(),
+            false => None,
+        };
         let readiness = inner.readiness();
         let wake = core::mem::take(&mut inner.news) || readiness != inner.told;
         inner.told = readiness;
@@ -354,7 +357,7 @@ impl TcpEndpoint {
     fn count_established(&self, inner: &mut Inner) {
         let established = match &inner.role {
             Role::Stream(connection) => {
-                matches!(connection.state_name(), StateName::Established | StateName::CloseWait)
+                matches!(connection.state(), State::Established(_) | State::CloseWait(_))
             }
             _ => false,
         };
@@ -386,6 +389,13 @@ impl TcpEndpoint {
     /// listener whose handshake thereby failed.
     fn clean_up(&self, inner: &mut Inner) -> Option<Arc<TcpEndpoint>> {
         let Role::Stream(connection) = &inner.role else { return None };
+        let waits_or_ended = matches!(
+            connection.state(),
+            State::FinWait2(_) | State::TimeWait(_) | State::Closed(_)
+        );
+        if !waits_or_ended {
+            return None;
+        }
         let remnant = connection.remnant(inner.socket.nic);
         if let (Some(remnant), Some(flow)) = (remnant, inner.flow()) {
             self.host.shared().timers.arm(self, None);
@@ -462,7 +472,7 @@ impl Flush for TcpEndpoint {
 }
 
 fn is_opening(role: &Role) -> bool {
-    matches!(role, Role::Stream(connection) if connection.state_name() == StateName::SynReceived)
+    matches!(role, Role::Stream(connection) if matches!(connection.state(), State::SynReceived(_)))
 }
 
 impl OnTimer for TcpEndpoint {

@@ -44,7 +44,8 @@ impl Endpoint for TcpEndpoint {
     }
 
     fn deliver(&self, now: Instant, info: &IpInfo, mut packet: PacketBuffer) {
-        let Some(mut arrived) = wire::parse(&*self.host, info, &mut packet) else { return };
+        let mut parsed = wire::parse(&*self.host, info, &mut packet);
+        let Some(arrived) = &mut parsed else { return };
         // RFC 9293 section 3.9.2.2: "A TCP implementation MUST reject as an error ... a SYN that is addressed
         // to a broadcast or multicast address"; nothing else of TCP is for many, either.
         if info.cast != Cast::Unicast {
@@ -75,9 +76,11 @@ impl Endpoint for TcpEndpoint {
             Role::Idle => drop(inner),
             Role::Listener(_) => {
                 drop(inner);
-                self.on_listener(ToListener { now, info, arrived, packet });
+                if let Some(arrived) = parsed {
+                    self.on_listener(ToListener { now, info, arrived, packet });
+                }
             }
-            Role::Stream(_) => self.on_segment(now, info, inner, &mut arrived, packet),
+            Role::Stream(_) => self.on_segment(now, info, inner, arrived, packet),
         }
     }
 

@@ -17,7 +17,7 @@ impl Connection {
     /// The next segment to send. It may be larger than a segment on the wire (see [`Segment::mss`]). Call it
     /// until it gives None; then [`Connection::next_deadline`] tells when there may be more.
     pub fn poll_transmit(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
-        let next = self.next_segment(now, limits);
+        let next = self.next_segment(now, &limits);
         match &next {
             Some(segment) => self.tcb.accounts.sent(now, segment),
             None => self.note_wait(now),
@@ -56,12 +56,12 @@ impl Connection {
         self.tcb.accounts.waits(now, waits);
     }
 
-    fn next_segment(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
+    fn next_segment(&mut self, now: Instant, limits: &PathLimits) -> Option<Segment> {
         if core::mem::take(&mut self.tcb.pending.reset) {
             return Some(self.tcb.build_reset(now));
         }
-        if self.tcb.limits != limits {
-            self.tcb.apply_limits(limits);
+        if self.tcb.limits != *limits {
+            self.tcb.apply_limits(*limits);
         }
         match self.state {
             State::Closed(_) => None,
@@ -98,7 +98,7 @@ impl Connection {
         Some(self.tcb.build(now, seq, Chain::new(), Flags::empty()))
     }
 
-    fn poll_data(&mut self, now: Instant, limits: PathLimits) -> Option<Segment> {
+    fn poll_data(&mut self, now: Instant, limits: &PathLimits) -> Option<Segment> {
         // SACK blocks find no room beside data, and the peer's recovery needs them.
         if self.tcb.receive.ack_due == AckDue::Now && self.tcb.receive.has_blocks() {
             return self.poll_ack(now);
@@ -107,8 +107,9 @@ impl Connection {
         let most = if self.tells_reduced() { 0 } else { limits.gso_max };
         let budget =
             Budget { gso_max: most.max(self.tcb.send.mss), push: self.tcb.settings.push() };
-        if let Some(probe) = self.poll_mtu_probe(now) {
-            return Some(probe);
+        let probe = self.poll_mtu_probe(now);
+        if probe.is_some() {
+            return probe;
         }
         if let Some(out) = self.tcb.send.poll(now, &self.tcb.rtt, budget) {
             return Some(self.data_segment(now, out));
@@ -118,11 +119,11 @@ impl Connection {
             let seq = self.tcb.send.una - 1usize;
             return Some(self.tcb.build(now, seq, Chain::new(), Flags::empty()));
         }
-        if let Some(ack) = self.poll_ack(now) {
-            return Some(ack);
+        let ack = self.poll_ack(now);
+        if ack.is_none() {
+            self.arm_persist(now);
         }
-        self.arm_persist(now);
-        None
+        ack
     }
 
     /// A segment that is larger than usual, to learn whether the path takes it.
