@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use netstack::buffer::PacketBuffer;
 use netstack::ip::{Family, IpCidr, Route};
-use netstack::link::{Link, LinkError, MacAddr, NicId, NicKind};
+use netstack::link::{Capabilities, ChecksumSupport, Link, LinkError, MacAddr, NicId, NicKind};
 use netstack::stack::{AddressError, Config, NicConfig, Stack};
 use netstack::time::Instant;
 use parking_lot::Mutex;
+
+use crate::packet::Sums;
 
 /// Link-layer address of the stack under test.
 pub const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -35,13 +37,35 @@ pub fn family(address: IpAddr) -> Family {
 }
 
 /// Keeps the frames that the stack sends, with their times.
+struct Outbox {
+    frames: Mutex<Frames>,
+    sums: Sums,
+}
+
 #[derive(Default)]
-struct Outbox(Mutex<VecDeque<(Instant, Vec<u8>)>>);
+struct Frames {
+    sent: VecDeque<(Instant, Vec<u8>)>,
+    /// Memory of frames that were taken.
+    spare: Vec<Vec<u8>>,
+}
 
 impl Link for Outbox {
     fn transmit(&self, now: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
-        self.0.lock().push_back((now, frame.to_vec_complete()));
+        let mut frames = self.frames.lock();
+        let mut bytes = frames.spare.pop().unwrap_or_default();
+        bytes.clear();
+        frame.iter_slices().for_each(|slice| bytes.extend_from_slice(slice));
+        frames.sent.push_back((now, bytes));
         Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        // A device that fills sums in gets frames without; nobody looks at them here.
+        let checksum = match self.sums {
+            Sums::Checked => ChecksumSupport::Software,
+            Sums::Ignored => ChecksumSupport::Device,
+        };
+        Capabilities { checksum, ..Capabilities::default() }
     }
 }
 
@@ -55,9 +79,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// A fresh stack.
-    pub fn new(config: Config, mtu: u32) -> Self {
-        let (stack, outbox) = (Stack::new(config), Arc::new(Outbox::default()));
+    /// A fresh stack. Where checksums are ignored, they are in neither direction what they should be.
+    pub fn new(config: Config, mtu: u32, sums: Sums) -> Self {
+        let outbox = Arc::new(Outbox { frames: Mutex::default(), sums });
+        let stack = Stack::new(config);
         let config = NicConfig {
             name: "eth0".into(),
             kind: NicKind::Ethernet,
@@ -83,16 +108,21 @@ impl Device {
 
     /// A frame arrives.
     pub fn arrive(&self, now: Instant, frame: Vec<u8>) {
-        self.stack.handle_frame(now, self.nic, PacketBuffer::from_vec(frame));
+        let mut packet = PacketBuffer::from_vec(frame);
+        packet.offload.rx_verified = self.outbox.sums == Sums::Ignored;
+        self.stack.handle_frame(now, self.nic, packet);
     }
 
-    /// The next frame that the stack sent, with its time.
-    pub fn sent(&self) -> Option<(Instant, Vec<u8>)> {
-        self.outbox.0.lock().pop_front()
+    /// Puts the next frame that the stack sent in place of what stands in `frame`, and tells when it was sent.
+    pub fn sent(&self, frame: &mut Vec<u8>) -> Option<Instant> {
+        let mut frames = self.outbox.frames.lock();
+        let (at, next) = frames.sent.pop_front()?;
+        frames.spare.push(std::mem::replace(frame, next));
+        Some(at)
     }
 
     /// Whether the stack has sent something that nobody took yet.
     pub fn has_sent(&self) -> bool {
-        !self.outbox.0.lock().is_empty()
+        !self.outbox.frames.lock().sent.is_empty()
     }
 }

@@ -21,5 +21,6 @@ pub mod report;
 pub mod scenario;
 pub mod script;
 mod sysctl;
+mod table;
 #[cfg(test)]
 mod testing;

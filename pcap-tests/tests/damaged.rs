@@ -231,8 +231,7 @@ fn captures_with_changed_bytes_are_played_without_a_panic() {
             let open = || -> Result<Reader, ReadError> { Reader::new(Cursor::new(file.clone())) };
             for host in ["10.1.0.1", "10.2.0.1"] {
                 let role = host.parse().expect("a role");
-                let mut sink = |_, _, _: &[u8]| Ok(());
-                let outcome = replay::replay(&open, &Settings::of(&[role]), &mut sink);
+                let outcome = replay::replay(&open, &Settings::of(&[role]), None);
                 let outcome = outcome.expect("our stack plays");
                 assert!(outcome.verdict.compared <= outcome.flows);
                 played += outcome.flows;

@@ -124,8 +124,7 @@ fn every_frame_is_read_or_refused_with_a_reason() {
 /// What came of a side, in a few words.
 fn played(path: &Path, role: Role) -> (&'static str, String) {
     let roles = [role];
-    let mut sink = |_, _, _: &[u8]| Ok(());
-    let outcome = replay::replay(&|| Reader::open(path), &Settings::of(&roles), &mut sink);
+    let outcome = replay::replay(&|| Reader::open(path), &Settings::of(&roles), None);
     let outcome = outcome.expect("a capture that was read before");
     let why: BTreeSet<&str> = outcome.left_out.iter().map(|(_, why)| *why).collect();
     let left = match outcome.left_out.len() {

@@ -6,7 +6,6 @@ mod make;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -106,8 +105,7 @@ fn once(phase: &str, files: &[String]) {
         "replay" => {
             let roles = [replay::Role { host: make::SERVER.into(), port: None }];
             let settings = replay::Settings::of(&roles);
-            let mut sink = |_: Duration, _: bool, _: &[u8]| Ok(());
-            let outcome = replay::replay(&|| open(&files[0]), &settings, &mut sink);
+            let outcome = replay::replay(&|| open(&files[0]), &settings, None);
             let outcome = outcome.expect("a capture");
             assert_eq!(outcome.notes, Vec::<String>::new());
             assert!(outcome.flows > 0 && outcome.verdict.compared == outcome.flows);

@@ -3,6 +3,7 @@
 mod link;
 mod time;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -89,7 +90,7 @@ type Source = Box<dyn Read + Send>;
 /// Reads a capture from its start to its end.
 pub struct Reader {
     format: Format,
-    /// The frame that was read last.
+    /// The frame that was read last, where it is not lent from the parser's buffer.
     bytes: Vec<u8>,
     number: u64,
     skipped: Vec<Skipped>,
@@ -205,24 +206,55 @@ impl Reader {
     /// The next frame, or none at the end. After an error there is no more.
     #[allow(clippy::should_implement_trait)] // It lends its buffer, which an Iterator cannot.
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
-        loop {
-            let step = match &mut self.format {
-                Format::Pcap { reader, link, resolution } => {
-                    pcap_step(reader, *link, *resolution, &mut self.bytes)
+        match self.format {
+            Format::Pcap { .. } => self.next_of_pcap(),
+            Format::PcapNg(_) => self.next_of_pcapng(),
+        }
+    }
+
+    /// Its bytes are lent as they stand in the buffer of the file.
+    fn next_of_pcap(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+        let Format::Pcap { reader, link, resolution } = &mut self.format else { return Ok(None) };
+        // The checked records of the crate refuse what a snapshot length cut.
+        let packet = match reader.next_raw_packet() {
+            None => {
+                self.watcher = None;
+                return Ok(None);
+            }
+            Some(Err(source)) => {
+                self.watcher = None;
+                return Err(broken(source, self.number, &self.ended));
+            }
+            Some(Ok(packet)) => packet,
+        };
+        self.number += 1;
+        let told = (self.number, self.position.load(Ordering::Relaxed), self.len);
+        tell(&mut self.watcher, told);
+        Ok(Some(Frame {
+            number: self.number,
+            time: time::of_pcap(packet.ts_sec, packet.ts_frac, *resolution),
+            interface: 0,
+            link: *link,
+            // A length on the wire below what was captured is a lie of the writer.
+            wire_len: packet.orig_len.max(packet.incl_len),
+            bytes: match packet.data {
+                Cow::Borrowed(bytes) => bytes,
+                Cow::Owned(bytes) => {
+                    self.bytes = bytes;
+                    &self.bytes
                 }
-                Format::PcapNg(reader) => pcapng_step(reader, &mut self.bytes),
-            };
+            },
+        }))
+    }
+
+    fn next_of_pcapng(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+        let Format::PcapNg(reader) = &mut self.format else { return Ok(None) };
+        loop {
+            let step = pcapng_step(reader, &mut self.bytes);
             if matches!(step, Err(_) | Ok(Step::End)) {
                 self.watcher = None;
             }
-            let step = step.map_err(|source| match ended(source, self.number) {
-                // The parser has as much of it as it can hold, and the file goes on.
-                ReadError::Truncated { after } if !self.ended.load(Ordering::Relaxed) => {
-                    ReadError::TooLong { after }
-                }
-                error => error,
-            });
-            match step? {
+            match step.map_err(|source| broken(source, self.number, &self.ended))? {
                 Step::End => return Ok(None),
                 Step::Other => {}
                 Step::Damaged(reason) => {
@@ -233,7 +265,8 @@ impl Reader {
                 }
                 Step::Frame(record) => {
                     self.number += 1;
-                    self.tell();
+                    let told = (self.number, self.position.load(Ordering::Relaxed), self.len);
+                    tell(&mut self.watcher, told);
                     return Ok(Some(Frame {
                         number: self.number,
                         time: record.time,
@@ -256,13 +289,14 @@ impl Reader {
     pub fn skipped_count(&self) -> u64 {
         self.skipped_count
     }
+}
 
-    fn tell(&mut self) {
-        if self.number.is_multiple_of(WATCHED)
-            && let Some(watcher) = &mut self.watcher
-        {
-            watcher(self.number, self.position.load(Ordering::Relaxed), self.len);
-        }
+/// Tells a watcher of a frame now and then: its number, the place in the file, the file's length.
+fn tell(watcher: &mut Option<Watcher>, (number, position, len): (u64, u64, u64)) {
+    if number.is_multiple_of(WATCHED)
+        && let Some(watcher) = watcher
+    {
+        watcher(number, position, len);
     }
 }
 
@@ -302,21 +336,15 @@ fn ended(source: PcapError, after: u64) -> ReadError {
     }
 }
 
-fn pcap_step(
-    reader: &mut PcapReader<Source>,
-    link: LinkType,
-    resolution: TsResolution,
-    bytes: &mut Vec<u8>,
-) -> Result<Step, PcapError> {
-    // The checked records of the crate refuse what a snapshot length cut.
-    let Some(packet) = reader.next_raw_packet() else { return Ok(Step::End) };
-    let packet = packet?;
-    bytes.clear();
-    bytes.extend_from_slice(&packet.data);
-    let time = time::of_pcap(packet.ts_sec, packet.ts_frac, resolution);
-    // A length on the wire below what was captured is a lie of the writer.
-    let wire_len = packet.orig_len.max(packet.incl_len);
-    Ok(Step::Frame(Record { time, interface: 0, link, wire_len }))
+/// The same of a record; `has_ended`: whether the parser was told that there is no more.
+fn broken(source: PcapError, after: u64, has_ended: &AtomicBool) -> ReadError {
+    match ended(source, after) {
+        // The parser has as much of it as it can hold, and the file goes on.
+        ReadError::Truncated { after } if !has_ended.load(Ordering::Relaxed) => {
+            ReadError::TooLong { after }
+        }
+        error => error,
+    }
 }
 
 fn pcapng_step(reader: &mut PcapNgReader<Source>, bytes: &mut Vec<u8>) -> Result<Step, PcapError> {

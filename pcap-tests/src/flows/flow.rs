@@ -92,16 +92,17 @@ impl Flow {
     pub(super) fn new(
         number: u64,
         protocol: Protocol,
-        src: Endpoint,
-        dst: Endpoint,
+        ends: [Endpoint; 2],
         frame: &Frame<'_>,
         detail: Detail,
     ) -> Self {
+        // A comparison looks at no round trips.
+        let half = if detail == Detail::Digests { Half::untimed } else { Half::default };
         Self {
             number,
             protocol,
-            ends: [src, dst],
-            halves: Default::default(),
+            ends,
+            halves: [half(), half()],
             first_frame: frame.number,
             frames: 0,
             start: frame.time,
@@ -150,10 +151,10 @@ impl Flow {
             && (half.syns > 0 || self.ending() != Ending::Open)
     }
 
-    /// Takes a segment in.
+    /// Takes a segment in, of which is known whether its bytes are those of the other trace.
     pub(super) fn segment(
         &mut self,
-        tcp: &Tcp<'_>,
+        (tcp, is_same): (&Tcp<'_>, bool),
         frame: &Frame<'_>,
         ip: &Ip,
         tell: &mut impl FnMut(Kind),
@@ -200,11 +201,18 @@ impl Flow {
         }
         let half = &self.halves[side];
         let is_again = half.retransmissions + half.out_of_order > before;
-        self.keep(tcp, frame, side, scale.unwrap_or(0), is_again);
+        self.keep((tcp, is_same), frame, side, scale.unwrap_or(0), is_again);
     }
 
     /// Keeps what a comparison wants of the segment.
-    fn keep(&mut self, tcp: &Tcp<'_>, frame: &Frame<'_>, side: usize, scale: u8, is_again: bool) {
+    fn keep(
+        &mut self,
+        (tcp, is_same): (&Tcp<'_>, bool),
+        frame: &Frame<'_>,
+        side: usize,
+        scale: u8,
+        is_again: bool,
+    ) {
         let Some(record) = &mut self.record else { return };
         let (half, other) = (&self.halves[side], &self.halves[1 - side]);
         let seq = if half.origin().is_some() { half.relative(tcp.seq) } else { 0 };
@@ -218,7 +226,8 @@ impl Flow {
         if is_again {
             record.again[side].get_or_insert(frame.number);
         }
-        record.payload(side, frame.number, tcp, seq, half.syns > 0, half.fresh());
+        let from = (seq, half.syns > 0);
+        record.payload((side, is_same), frame.number, tcp, from, half.fresh());
         if self.detail != Detail::Steps {
             return;
         }

@@ -109,6 +109,8 @@ struct State {
     acked: i64,
     /// Unseen ranges below `next`, with the time at which they came.
     holes: VecDeque<(i64, i64, Duration)>,
+    /// Whether nobody wants round trips.
+    is_untimed: bool,
     /// End and time of segments sent once.
     in_flight: VecDeque<(i64, Duration)>,
     fin: Option<i64>,
@@ -121,6 +123,11 @@ struct State {
 }
 
 impl Half {
+    /// One whose round trips nobody wants.
+    pub(super) fn untimed() -> Self {
+        Self { state: State { is_untimed: true, ..State::default() }, ..Self::default() }
+    }
+
     /// Whether anything was seen.
     pub fn is_seen(&self) -> bool {
         self.segments > 0
@@ -226,7 +233,7 @@ impl Half {
             self.unique_bytes += (i64::from(tcp.payload_len)).min(end - next.max(start)) as u64;
             self.state.fresh.push((next.max(start), end));
             self.state.next = end;
-            if self.state.in_flight.len() < MAX_IN_FLIGHT {
+            if !self.state.is_untimed && self.state.in_flight.len() < MAX_IN_FLIGHT {
                 self.state.in_flight.push_back((end, time));
             }
             let window = peer_window.filter(|w| *w > 0 && tcp.payload_len > 0);

@@ -3,10 +3,10 @@
 pub mod anomaly;
 mod flow;
 mod half;
+mod open;
 mod record;
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ use serde::Serialize;
 pub use anomaly::{Anomalies, Kind};
 pub use flow::{Ending, Flow, Opening, Protocol};
 pub use half::{Half, Rtt};
+pub use open::{FlowId, Known};
 pub use record::{CHUNK, Detail, Message, More, Record, Step, Stream, Unlike};
 
 use crate::capture::{Frame, LinkType, ReadError, Reader};
-use crate::keyed::{self, Map};
-use crate::packet::{self, Body, Endpoint, Icmp, Ip, Packet, Tcp};
+use crate::keyed::Map;
+use crate::packet::{self, ACK, Body, Endpoint, Icmp, Ip, Packet, SYN, Sums, Tcp};
+use open::{Key, Open};
 
 /// A flow without traffic for so long is finished: TIME-WAIT of an ended connection, or a quiet exchange of datagrams.
 const LINGER: Duration = Duration::from_secs(60);
@@ -35,22 +37,6 @@ const MIN_DONE: usize = 1024;
 const MAX_FAULTS: usize = 100;
 /// Hosts that are counted apart.
 const MAX_HOSTS: usize = 65_536;
-
-/// What two endpoints share: the protocol and both of them, in order.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Key(Protocol, Endpoint, Endpoint);
-
-impl Key {
-    fn of(protocol: Protocol, one: Endpoint, other: Endpoint) -> Self {
-        Self(protocol, one.min(other), one.max(other))
-    }
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        keyed::hash_ends(state, self.0 as u8, [&self.1, &self.2]);
-    }
-}
 
 /// Which flows are kept when they are over.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +59,13 @@ pub struct Host {
     pub received_frames: u64,
     /// Bytes received, on the wire.
     pub received_bytes: u64,
+}
+
+/// What is counted across flows.
+#[derive(Default)]
+struct Census {
+    hosts: Map<IpAddr, Host>,
+    protocols: Vec<(&'static str, u64)>,
 }
 
 /// A capture summed up, one frame after the other.
@@ -98,10 +91,9 @@ pub struct Summary {
     /// Frames of hosts beyond those that are counted apart.
     pub of_other_hosts: u64,
     /// None where only flows are wanted.
-    hosts: Option<Map<IpAddr, Host>>,
-    protocols: Vec<(&'static str, u64)>,
+    census: Option<Census>,
+    open: Open,
     /// Boxed, since they are moved about when they are over.
-    open: Map<Key, Box<Flow>>,
     #[expect(clippy::vec_box)]
     done: Vec<Box<Flow>>,
     kept: Kept,
@@ -122,9 +114,10 @@ impl Summary {
         Self::with(Kept::All, Detail::Steps)
     }
 
-    /// An empty summary whose flows are taken by [`Summary::take_finished`] and [`Summary::take_all`]. It counts no hosts.
+    /// An empty summary whose flows are taken by [`Summary::take_finished`] and [`Summary::take_all`]. It counts no hosts and no
+    /// protocols, and looks at no checksum.
     pub fn passing(detail: Detail) -> Self {
-        Self { hosts: None, ..Self::with(Kept::All, detail) }
+        Self { census: None, ..Self::with(Kept::All, detail) }
     }
 
     /// An empty summary that keeps one flow, by its number.
@@ -144,9 +137,8 @@ impl Summary {
             links: Vec::new(),
             put_aside: 0,
             of_other_hosts: 0,
-            hosts: Some(Map::default()),
-            protocols: Vec::new(),
-            open: Map::default(),
+            census: Some(Census::default()),
+            open: Open::default(),
             done: Vec::new(),
             kept,
             flows: 0,
@@ -176,11 +168,17 @@ impl Summary {
 
     /// Takes a frame in.
     pub fn add(&mut self, frame: &Frame<'_>) {
-        self.add_read(frame, &Packet::of(frame));
+        let sums = if self.census.is_some() { Sums::Checked } else { Sums::Ignored };
+        self.add_read(frame, &Packet::with(sums, frame), &mut Known::default());
     }
 
-    /// Takes in a frame that was taken apart before.
-    pub fn add_read(&mut self, frame: &Frame<'_>, packet: &Result<Packet<'_>, packet::Fault>) {
+    /// Takes in a frame that was taken apart before. `known` is told which flow it was.
+    pub fn add_read(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Result<Packet<'_>, packet::Fault>,
+        known: &mut Known,
+    ) {
         self.frames += 1;
         self.bytes += u64::from(frame.wire_len);
         self.cut += u64::from((frame.bytes.len() as u64) < u64::from(frame.wire_len));
@@ -193,10 +191,10 @@ impl Summary {
             self.links.push(frame.link);
         }
         match packet {
-            Ok(packet) => self.packet(frame, packet),
+            Ok(packet) => self.packet(frame, packet, known),
             Err(fault) => {
                 self.anomalies.add(Kind::Malformed, frame.number);
-                self.protocol("unreadable");
+                self.protocol(|| "unreadable");
                 if self.faults.len() < MAX_FAULTS {
                     self.faults.push((frame.number, *fault));
                 }
@@ -207,30 +205,53 @@ impl Summary {
         }
     }
 
-    fn protocol(&mut self, name: &'static str) {
-        match self.protocols.iter_mut().find(|(known, _)| *known == name) {
+    fn protocol(&mut self, name: impl FnOnce() -> &'static str) {
+        let Some(Census { protocols, .. }) = &mut self.census else { return };
+        let name = name();
+        match protocols.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
-            None => self.protocols.push((name, 1)),
+            None => protocols.push((name, 1)),
         }
     }
 
     /// Frames by protocol, by name.
     pub fn protocols(&self) -> BTreeMap<&'static str, u64> {
-        self.protocols.iter().copied().collect()
+        self.census.iter().flat_map(|census| &census.protocols).copied().collect()
     }
 
     /// Hosts by address; the first 65,536.
     pub fn hosts(&self) -> BTreeMap<IpAddr, Host> {
-        self.hosts.iter().flatten().map(|(address, host)| (*address, *host)).collect()
+        let hosts = self.census.iter().flat_map(|census| &census.hosts);
+        hosts.map(|(address, host)| (*address, *host)).collect()
     }
 
-    fn packet(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) {
-        self.protocol(protocol_name(packet));
+    fn packet(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, known: &mut Known) {
         self.tagged += u64::from(packet.vlan_tags > 0);
         if packet.bad_checksum.is_some() {
             self.anomalies.add(Kind::BadChecksum, frame.number);
         }
-        let Some(ip) = packet.ip else { return };
+        if self.census.is_some() {
+            self.count(frame, packet);
+        }
+        let Some(ip) = &packet.ip else { return };
+        match &packet.body {
+            Body::Tcp(tcp) => self.tcp(frame, ip, tcp, known),
+            Body::Udp(udp) => {
+                let key = Key::of(Protocol::Udp, udp.src, udp.dst);
+                let id = self.flow(frame, key, [udp.src, udp.dst]);
+                if let Some(flow) = self.open.get_mut(id) {
+                    flow.message(udp.src, udp.payload_len, udp.payload, frame);
+                }
+            }
+            Body::Icmp(icmp) => self.icmp(frame, ip.src, ip.dst, icmp),
+            Body::Fragment => self.anomalies.add(Kind::Fragment, frame.number),
+            Body::Ip | Body::Other => {}
+        }
+    }
+
+    fn count(&mut self, frame: &Frame<'_>, packet: &Packet<'_>) {
+        self.protocol(|| protocol_name(packet));
+        let Some(ip) = &packet.ip else { return };
         self.host(ip.src, |host| {
             host.sent_frames += 1;
             host.sent_bytes += u64::from(frame.wire_len);
@@ -239,22 +260,10 @@ impl Summary {
             host.received_frames += 1;
             host.received_bytes += u64::from(frame.wire_len);
         });
-        match &packet.body {
-            Body::Tcp(tcp) => self.tcp(frame, &ip, tcp),
-            Body::Udp(udp) => self.flow(frame, Protocol::Udp, udp.src, udp.dst).message(
-                udp.src,
-                udp.payload_len,
-                udp.payload,
-                frame,
-            ),
-            Body::Icmp(icmp) => self.icmp(frame, ip.src, ip.dst, icmp),
-            Body::Fragment => self.anomalies.add(Kind::Fragment, frame.number),
-            Body::Ip | Body::Other => {}
-        }
     }
 
     fn host(&mut self, address: IpAddr, count: impl FnOnce(&mut Host)) {
-        let Some(hosts) = &mut self.hosts else { return };
+        let Some(Census { hosts, .. }) = &mut self.census else { return };
         if let Some(host) = hosts.get_mut(&address) {
             count(host);
         } else if hosts.len() < MAX_HOSTS {
@@ -264,24 +273,35 @@ impl Summary {
         }
     }
 
-    fn tcp(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>) {
-        let anomalies = &mut std::mem::take(&mut self.anomalies);
-        let mut tell = |kind| anomalies.add(kind, frame.number);
-        let mut flow = self.flow(frame, Protocol::Tcp, tcp.src, tcp.dst);
-        if flow.is_succeeded_by(tcp) {
-            flow = self.succeed(frame, tcp);
-        }
+    fn tcp(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, known: &mut Known) {
+        let is_call = tcp.flags & (SYN | ACK) == SYN;
+        let known_flow = known.flow.filter(|_| !is_call);
+        let id = match known_flow.filter(|id| self.open.is_between(*id, [&tcp.src, &tcp.dst])) {
+            Some(id) => id,
+            None => {
+                let key = Key::of(Protocol::Tcp, tcp.src, tcp.dst);
+                if is_call {
+                    self.succeed(&key, tcp);
+                }
+                self.flow(frame, key, [tcp.src, tcp.dst])
+            }
+        };
+        known.flow = Some(id);
+        let Some(flow) = self.open.get_mut(id) else { return };
         flow.take(frame);
-        flow.segment(tcp, frame, ip, &mut tell);
-        self.anomalies = std::mem::take(anomalies);
+        flow.segment((tcp, known.is_same), frame, ip, &mut |kind| {
+            self.anomalies.add(kind, frame.number)
+        });
     }
 
-    /// Another connection on the ports of one that is over.
-    fn succeed(&mut self, frame: &Frame<'_>, tcp: &Tcp<'_>) -> &mut Flow {
-        if let Some(flow) = self.open.remove(&Key::of(Protocol::Tcp, tcp.src, tcp.dst)) {
+    /// Ends a connection on whose ports this call opens another.
+    fn succeed(&mut self, key: &Key, tcp: &Tcp<'_>) {
+        let found = self.open.find(key).and_then(|id| self.open.get(id));
+        if found.is_some_and(|flow| flow.is_succeeded_by(tcp))
+            && let Some(flow) = self.open.remove(key)
+        {
             self.finish(flow);
         }
-        self.flow(frame, Protocol::Tcp, tcp.src, tcp.dst)
     }
 
     fn icmp(&mut self, frame: &Frame<'_>, src: IpAddr, dst: IpAddr, icmp: &Icmp<'_>) {
@@ -291,17 +311,17 @@ impl Summary {
             if icmp.v6 { icmp.kind < 128 } else { matches!(icmp.kind, 3 | 4 | 5 | 11 | 12) };
         if echo {
             let id = (icmp.word >> 16) as u16;
-            self.flow(frame, Protocol::Echo, (src, id), (dst, id)).message(
-                (src, id),
-                icmp.payload.len() as u32,
-                icmp.payload,
-                frame,
-            );
+            let ends = [(src, id), (dst, id)];
+            let id = self.flow(frame, Key::of(Protocol::Echo, ends[0], ends[1]), ends);
+            if let Some(flow) = self.open.get_mut(id) {
+                flow.message(ends[0], icmp.payload.len() as u32, icmp.payload, frame);
+            }
         } else if error {
             self.anomalies.add(Kind::IcmpError, frame.number);
             if let Some((ip, one, other)) = packet::quoted(icmp.payload) {
                 let protocol = if ip.protocol == 6 { Protocol::Tcp } else { Protocol::Udp };
-                if let Some(flow) = self.open.get_mut(&Key::of(protocol, one, other)) {
+                let found = self.open.find(&Key::of(protocol, one, other));
+                if let Some(flow) = found.and_then(|id| self.open.get_mut(id)) {
                     flow.icmp_errors += 1;
                     if let Some(record) = &mut flow.record {
                         record.icmp_error(frame.number, icmp.kind, icmp.code);
@@ -311,20 +331,15 @@ impl Summary {
         }
     }
 
-    fn flow(
-        &mut self,
-        frame: &Frame<'_>,
-        protocol: Protocol,
-        src: Endpoint,
-        dst: Endpoint,
-    ) -> &mut Flow {
-        let (flows, detail, kept) = (&mut self.flows, self.detail, self.kept);
-        self.open.entry(Key::of(protocol, src, dst)).or_insert_with(|| {
-            *flows += 1;
-            let wanted = !matches!(kept, Kept::Only(number) if number != *flows);
-            let detail = if wanted { detail } else { Detail::Sums };
-            Box::new(Flow::new(*flows, protocol, src, dst, frame, detail))
-        })
+    /// The flow of a key. Where there is none, one begins with the first of its ends.
+    fn flow(&mut self, frame: &Frame<'_>, key: Key, ends: [Endpoint; 2]) -> FlowId {
+        if let Some(id) = self.open.find(&key) {
+            return id;
+        }
+        self.flows += 1;
+        let is_wanted = !matches!(self.kept, Kept::Only(number) if number != self.flows);
+        let detail = if is_wanted { self.detail } else { Detail::Sums };
+        self.open.put(key, Flow::new(self.flows, key.0, ends, frame, detail))
     }
 
     /// Puts aside what is over, so that memory follows the open flows and not the file.
@@ -347,10 +362,8 @@ impl Summary {
         }
     }
 
-    fn put_away(&mut self, mut over: impl FnMut(&Flow) -> bool) {
-        let finished: Vec<Box<Flow>> =
-            self.open.extract_if(|_, flow| over(flow)).map(|(_, flow)| flow).collect();
-        finished.into_iter().for_each(|flow| self.finish(flow));
+    fn put_away(&mut self, over: impl FnMut(&Flow) -> bool) {
+        self.open.extract(over).into_iter().for_each(|flow| self.finish(flow));
     }
 
     /// Puts flows aside until a quarter of the room is free: first those that have ended, then the quietest.
@@ -359,7 +372,7 @@ impl Summary {
             let is_open = flow.protocol != Protocol::Tcp || flow.ending() == Ending::Open;
             (is_open, flow.last, flow.number)
         };
-        let mut ranks: Vec<_> = self.open.values().map(|flow| rank(flow)).collect();
+        let mut ranks: Vec<_> = self.open.iter().map(rank).collect();
         let goes = ranks.len() - self.max_open / 4 * 3;
         let (_, last, _) = ranks.select_nth_unstable(goes - 1);
         let last = *last;
@@ -395,7 +408,7 @@ impl Summary {
 
     /// Whether a TCP connection between these is open, or has just ended.
     pub fn has_open(&self, one: Endpoint, other: Endpoint) -> bool {
-        self.open.contains_key(&Key::of(Protocol::Tcp, one, other))
+        self.open.find(&Key::of(Protocol::Tcp, one, other)).is_some()
     }
 
     /// The TCP connection between these is over, if it looks like it or not.
@@ -416,7 +429,7 @@ impl Summary {
     /// All flows that were kept, in the order in which they began.
     pub fn flows(&self) -> Vec<&Flow> {
         let mut flows: Vec<&Flow> =
-            self.done.iter().chain(self.open.values()).map(Box::as_ref).collect();
+            self.done.iter().map(Box::as_ref).chain(self.open.iter()).collect();
         flows.sort_by_key(|flow| flow.number);
         flows
     }

@@ -19,7 +19,7 @@ pub enum Detail {
     /// Sums alone.
     #[default]
     Sums,
-    /// Also digests of what was sent: no more than some kilobytes of a flow.
+    /// Also digests of what was sent: no more than some kilobytes of a flow. No round trips.
     Digests,
     /// Also every segment.
     Steps,
@@ -100,17 +100,28 @@ impl Stream {
         CHUNK << self.doubled
     }
 
-    /// Takes in bytes that stand at `at` and were not seen before; `known` of them were captured.
-    fn add(&mut self, frame: u64, at: u64, len: u64, known: &[u8]) {
+    /// What a position is shifted by for the number of its chunk.
+    fn shift(&self) -> u32 {
+        CHUNK.trailing_zeros() + self.doubled
+    }
+
+    /// Takes in bytes that stand at `at` and were not seen before; `known` of them were captured, and give this digest.
+    fn add(
+        &mut self,
+        digest: fn(u64, &[u8]) -> u64,
+        frame: u64,
+        (at, len): (u64, u64),
+        known: &[u8],
+    ) {
         self.len = self.len.max(at.saturating_add(len));
         let (mut position, mut known) = (at, known);
-        self.chunks.reserve(known.len() / self.chunk() as usize + 1);
+        self.chunks.reserve((known.len() >> self.shift()) + 1);
         while !known.is_empty() {
-            // Digests are sums over blocks of the smallest size.
-            let left = CHUNK - position % CHUNK;
-            let (piece, rest) = known.split_at(known.len().min(left as usize));
+            let left = self.chunk() - (position & (self.chunk() - 1));
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            let (piece, rest) = known.split_at(known.len().min(left));
             let chunk = self.entry(position, frame);
-            chunk.digest = chunk.digest.wrapping_add(digest_of(position, piece));
+            chunk.digest = chunk.digest.wrapping_add(digest(position, piece));
             chunk.known += piece.len() as u64;
             position = position.saturating_add(piece.len() as u64);
             known = rest;
@@ -120,7 +131,7 @@ impl Stream {
 
     /// The chunk of a byte.
     fn entry(&mut self, position: u64, frame: u64) -> &mut Chunk {
-        let at = position / self.chunk();
+        let at = position >> self.shift();
         let place = match self.chunks.last() {
             Some(last) if last.at == at => self.chunks.len() - 1,
             Some(last) if last.at > at => self.chunks.partition_point(|chunk| chunk.at < at),
@@ -207,45 +218,66 @@ const fn mixed(place: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// A factor for each word of a block: odd, so that no single change gets lost.
-const FACTORS: [u64; CHUNK as usize / 4] = {
-    let mut factors = [0; CHUNK as usize / 4];
+/// Bytes of a word of digests.
+const WORD: usize = 8;
+
+/// Two factors for each word of a block, one for either half: odd, so that no single change gets lost.
+const FACTORS: [u64; CHUNK as usize / WORD] = {
+    let mut factors = [0; CHUNK as usize / WORD];
     let mut at = 0;
     while at < factors.len() {
-        factors[at] = mixed(at as u64) | 1;
+        factors[at] = mixed(at as u64) | 1 << 32 | 1;
         at += 1;
     }
     factors
 };
 
+/// Halves of words times halves of factors: what processors multiply several of at once.
+fn product(word: u64, factor: u64) -> u64 {
+    let low = (word & 0xffff_ffff) * (factor & 0xffff_ffff);
+    low.wrapping_add((word >> 32) * (factor >> 32))
+}
+
 /// A digest of bytes that stand at a position and lie within one block of [`CHUNK`]: those of pieces add up to that of the whole.
 fn digest_of(position: u64, bytes: &[u8]) -> u64 {
     let start = (position % CHUNK) as usize;
     // Bytes before a whole word, as the word's higher ones; then words; then the lower bytes of the last.
-    let (head, rest) = bytes.split_at(bytes.len().min(start.wrapping_neg() % 4));
-    let mut sum = if head.is_empty() { 0 } else { word(start % 4, head, start / 4) };
-    let first = start.div_ceil(4);
-    let (words, tail) = rest.as_chunks::<4>();
+    let (head, rest) = bytes.split_at(bytes.len().min(start.wrapping_neg() % WORD));
+    let mut sum = if head.is_empty() { 0 } else { part(start % WORD, head, start / WORD) };
+    let first = start.div_ceil(WORD);
+    let (words, tail) = rest.as_chunks::<WORD>();
     for (bytes, factor) in words.iter().zip(&FACTORS[first..]) {
-        sum = sum.wrapping_add(u64::from(u32::from_le_bytes(*bytes)).wrapping_mul(*factor));
+        sum = sum.wrapping_add(product(u64::from_le_bytes(*bytes), *factor));
     }
     if !tail.is_empty() {
-        sum = sum.wrapping_add(word(0, tail, first + words.len()));
+        sum = sum.wrapping_add(part(0, tail, first + words.len()));
     }
     sum.wrapping_mul(mixed(position / CHUNK) | 1)
 }
 
-/// A part of a word, from a byte of it on.
-fn word(from: usize, bytes: &[u8], at: usize) -> u64 {
-    let mut whole = [0; 4];
+/// What a part of a word gives, from a byte of it on.
+fn part(from: usize, bytes: &[u8], at: usize) -> u64 {
+    let mut whole = [0; WORD];
     whole[from..from + bytes.len()].copy_from_slice(bytes);
-    u64::from(u32::from_le_bytes(whole)).wrapping_mul(FACTORS[at])
+    product(u64::from_le_bytes(whole), FACTORS[at])
+}
+
+/// A digest of bytes that stand at a position: the sum over blocks.
+fn digest_at(mut position: u64, mut bytes: &[u8]) -> u64 {
+    let mut sum = 0_u64;
+    while !bytes.is_empty() {
+        let left = (CHUNK - position % CHUNK) as usize;
+        let (block, rest) = bytes.split_at(bytes.len().min(left));
+        sum = sum.wrapping_add(digest_of(position, block));
+        position = position.wrapping_add(block.len() as u64);
+        bytes = rest;
+    }
+    sum
 }
 
 /// A digest of a whole message.
 pub fn digest(bytes: &[u8]) -> u64 {
-    let blocks = (0..).step_by(CHUNK as usize).zip(bytes.chunks(CHUNK as usize));
-    blocks.fold(bytes.len() as u64, |sum, (at, block)| sum.wrapping_add(digest_of(at, block)))
+    digest_at(0, bytes).wrapping_add(bytes.len() as u64)
 }
 
 /// What is known of datagrams that are not kept one by one.
@@ -298,16 +330,17 @@ pub struct Record {
 }
 
 impl Record {
-    /// Takes in the payload of a segment, of which `fresh` ranges (relative sequence numbers) were not seen before.
+    /// Takes in the payload of a segment of a side, of which `fresh` ranges (relative sequence numbers) were not seen before. What
+    /// is the same in both traces whatever it is needs no digest.
     pub(super) fn payload(
         &mut self,
-        side: usize,
+        (side, is_same): (usize, bool),
         frame: u64,
         tcp: &Tcp<'_>,
-        seq: i64,
-        has_syn: bool,
+        (seq, has_syn): (i64, bool),
         fresh: &[(i64, i64)],
     ) {
+        let digest = if is_same { |_: u64, _: &[u8]| 0 } else { digest_at };
         // The SYN takes the first number.
         let first_byte = i64::from(has_syn);
         let data = seq + i64::from(tcp.flags & SYN != 0);
@@ -321,7 +354,7 @@ impl Record {
             let known = tcp.payload.get(skip..).unwrap_or_default();
             let len = (to - from) as u64;
             let known = &known[..known.len().min(usize::try_from(len).unwrap_or(usize::MAX))];
-            self.streams[side].add(frame, at, len, known);
+            self.streams[side].add(digest, frame, (at, len), known);
         }
     }
 
@@ -369,9 +402,15 @@ pub fn side(ends: &[Endpoint; 2], src: Endpoint) -> usize {
 mod tests {
     use super::*;
 
+    impl Stream {
+        fn put(&mut self, frame: u64, at: u64, len: u64, known: &[u8]) {
+            self.add(digest_at, frame, (at, len), known);
+        }
+    }
+
     fn stream(pieces: &[(u64, &[u8])]) -> Stream {
         let mut stream = Stream::default();
-        pieces.iter().for_each(|(at, bytes)| stream.add(*at, *at, bytes.len() as u64, bytes));
+        pieces.iter().for_each(|(at, bytes)| stream.put(*at, *at, bytes.len() as u64, bytes));
         stream
     }
 
@@ -401,10 +440,10 @@ mod tests {
     fn what_was_not_captured_is_not_compared() {
         let bytes = [7; 600];
         let mut cut = Stream::default();
-        cut.add(1, 0, 600, &bytes[..100]);
+        cut.put(1, 0, 600, &bytes[..100]);
         assert_eq!(stream(&[(0, &bytes)]).difference(&cut), None);
         let mut absurd = Stream::default();
-        absurd.add(1, u64::MAX - 5, 10, &[1; 3]);
+        absurd.put(1, u64::MAX - 5, 10, &[1; 3]);
         assert_eq!(absurd.chunks.len(), 1);
         assert!(absurd.difference(&stream(&[(0, &bytes)])).is_some());
     }
@@ -414,7 +453,7 @@ mod tests {
         let mut streams: [Stream; 2] = Default::default();
         let bytes = [7; 1000];
         for at in 0..5000 {
-            streams.iter_mut().for_each(|s| s.add(at, at * 1000, 1000, &bytes));
+            streams.iter_mut().for_each(|s| s.put(at, at * 1000, 1000, &bytes));
         }
         let mut other = streams[1].clone();
         assert!(other.chunks.len() <= MAX_CHUNKS);
@@ -423,11 +462,11 @@ mod tests {
         let mut changed = bytes;
         changed[999] ^= 0x80;
         for stream in [&mut streams[0], &mut other] {
-            stream.add(9000, 5_000_000, 1000, &bytes);
-            stream.add(9001, 5_001_000, 1000, &bytes);
+            stream.put(9000, 5_000_000, 1000, &bytes);
+            stream.put(9001, 5_001_000, 1000, &bytes);
         }
-        streams[1].add(9000, 5_000_000, 1000, &changed);
-        streams[1].add(9001, 5_001_000, 1000, &bytes);
+        streams[1].put(9000, 5_000_000, 1000, &changed);
+        streams[1].put(9001, 5_001_000, 1000, &bytes);
         for same in [&streams[0], &other] {
             let Unlike { bytes: (from, to), frames } =
                 same.difference(&streams[1]).expect("a changed byte");

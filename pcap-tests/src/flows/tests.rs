@@ -180,8 +180,7 @@ fn where_too_many_are_open_the_quietest_are_put_aside_and_told() {
     }
     let lost = 20_000 / 2 - (summary.open.len() - 1) as u64;
     assert_eq!(summary.put_aside, lost);
-    let talker =
-        summary.open.values().find(|flow| flow.ends[0].1 == 8).expect("it was never quiet");
+    let talker = summary.open.iter().find(|flow| flow.ends[0].1 == 8).expect("it was never quiet");
     assert_eq!(talker.frames, 10_000);
 }
 

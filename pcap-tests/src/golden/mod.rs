@@ -77,7 +77,7 @@ impl Golden {
             frames.push((time, is_ours, bytes.to_vec()));
             Ok(())
         };
-        let outcome = replay::replay(&open, &settings, &mut sink)?;
+        let outcome = replay::replay(&open, &settings, Some(&mut sink))?;
         Ok(Played { outcome, frames })
     }
 

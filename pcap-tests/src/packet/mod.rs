@@ -50,6 +50,17 @@ pub struct Packet<'a> {
     pub bad_checksum: Option<&'static str>,
     /// Whether the snapshot length cut bytes that belong to the packet.
     pub cut: bool,
+    /// Whether checksums were looked at.
+    pub sums: Sums,
+}
+
+/// Whether anybody looks at checksums, of frames that are taken apart or made. It costs a pass over every byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// Which is wrong is told; those that are made are right.
+    Checked,
+    /// Nobody does.
+    Ignored,
 }
 
 /// What an IP header says.
@@ -193,12 +204,27 @@ impl<'a> Layer<'a> {
 impl<'a> Packet<'a> {
     /// Takes a captured frame apart.
     pub fn of(frame: &Frame<'a>) -> Result<Self, Fault> {
-        dissect(frame.link, frame.bytes, frame.wire_len as usize)
+        Self::with(Sums::Checked, frame)
+    }
+
+    /// The same, with or without a look at checksums.
+    pub fn with(sums: Sums, frame: &Frame<'a>) -> Result<Self, Fault> {
+        read(sums, frame.link, frame.bytes, frame.wire_len as usize)
     }
 }
 
 /// Takes apart a frame that was `wire_len` bytes long and of which `bytes` were captured.
 pub fn dissect(link: LinkType, bytes: &[u8], wire_len: usize) -> Result<Packet<'_>, Fault> {
+    read(Sums::Checked, link, bytes, wire_len)
+}
+
+/// The same, with or without a look at checksums.
+pub fn read(
+    sums: Sums,
+    link: LinkType,
+    bytes: &[u8],
+    wire_len: usize,
+) -> Result<Packet<'_>, Fault> {
     let payload = link.strip(bytes)?;
     let mut packet = Packet {
         ether_type: payload.ether_type,
@@ -208,6 +234,7 @@ pub fn dissect(link: LinkType, bytes: &[u8], wire_len: usize) -> Result<Packet<'
         body: Body::Other,
         bad_checksum: None,
         cut: bytes.len() < wire_len,
+        sums,
     };
     let len = wire_len.max(bytes.len()) - payload.header_len;
     let layer = Layer { bytes: payload.bytes, len };
@@ -246,7 +273,7 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
 
 /// The header's fields and its length.
 fn ipv4_header(layer: Layer<'_>) -> Result<(Ip, usize), Fault> {
-    let (fixed, _) = layer.split(20, "IPv4 header")?;
+    let fixed = layer.bytes.first_chunk::<20>().ok_or(Fault::Truncated("IPv4 header"))?;
     let header_len = usize::from(fixed[0] & 15) * 4;
     let total_len = usize::from(be16(fixed, 2));
     // A device that cuts segments later is handed packets without a length.
@@ -254,17 +281,19 @@ fn ipv4_header(layer: Layer<'_>) -> Result<(Ip, usize), Fault> {
     if fixed[0] >> 4 != 4 || header_len < 20 || total_len < header_len {
         return Err(Fault::Malformed("IPv4 header"));
     }
-    let (header, _) = layer.split(header_len, "IPv4 header")?;
-    let pieces = be16(header, 6);
+    if layer.bytes.len() < header_len {
+        return Err(Fault::Truncated("IPv4 header"));
+    }
+    let pieces = be16(fixed, 6);
     let (offset, more) = (u32::from(pieces & 0x1fff) * 8, pieces & 0x2000 != 0);
-    let address = |at: usize| Ipv4Addr::from(be32(header, at)).into();
+    let address = |at: usize| Ipv4Addr::from(be32(fixed, at)).into();
     let ip = Ip {
         src: address(12),
         dst: address(16),
-        protocol: header[9],
-        ttl: header[8],
-        tos: header[1],
-        id: u32::from(be16(header, 4)),
+        protocol: fixed[9],
+        ttl: fixed[8],
+        tos: fixed[1],
+        id: u32::from(be16(fixed, 4)),
         dont_fragment: pieces & 0x4000 != 0,
         fragment: (offset != 0 || more).then_some((offset, more)),
         payload_len: u32::try_from(total_len - header_len).unwrap_or(u32::MAX),
@@ -276,7 +305,7 @@ fn ipv4<'a>(packet: &mut Packet<'a>, layer: Layer<'a>) -> Result<(), Fault> {
     let (ip, header_len) = ipv4_header(layer)?;
     let layer = layer.limit(header_len + ip.payload_len as usize, "IPv4 packet")?;
     let (header, payload) = layer.split(header_len, "IPv4 header")?;
-    if sum(header, 0) != 0xffff {
+    if packet.sums == Sums::Checked && sum(header, 0) != 0xffff {
         packet.bad_checksum = Some("IPv4");
     }
     packet.ip = Some(ip);
@@ -284,7 +313,7 @@ fn ipv4<'a>(packet: &mut Packet<'a>, layer: Layer<'a>) -> Result<(), Fault> {
         packet.body = Body::Fragment;
         return Ok(());
     }
-    transport(packet, ip, sum(&header[12..20], 0), payload)
+    transport(packet, ip, &header[12..20], payload)
 }
 
 fn ipv6_header(header: &[u8]) -> Ip {
@@ -339,19 +368,22 @@ fn ipv6<'a>(packet: &mut Packet<'a>, layer: Layer<'a>) -> Result<(), Fault> {
         packet.body = Body::Fragment;
         return Ok(());
     }
-    transport(packet, ip, sum(&header[8..40], 0), payload)
+    transport(packet, ip, &header[8..40], payload)
 }
 
 fn transport<'a>(
     packet: &mut Packet<'a>,
     ip: Ip,
-    addresses: u32,
+    addresses: &[u8],
     payload: Layer<'a>,
 ) -> Result<(), Fault> {
-    let pseudo = addresses + u32::from(ip.protocol) + payload.len as u32;
     // What was cut cannot be summed.
-    let wrong = |start| !payload.is_cut() && sum(payload.bytes, start) != 0xffff;
-    let (body, bad) = match ip.protocol {
+    let is_summed = packet.sums == Sums::Checked && !payload.is_cut();
+    let wrong = |start| is_summed && sum(payload.bytes, start) != 0xffff;
+    let is_wrong =
+        || is_summed && wrong(sum(addresses, u32::from(ip.protocol) + payload.len as u32));
+    // Large: each is made where it stays.
+    let bad = match ip.protocol {
         4 | 41 if packet.tunnels < MAX_TUNNELS => {
             packet.tunnels += 1;
             return match ip.protocol {
@@ -359,44 +391,59 @@ fn transport<'a>(
                 _ => ipv6(packet, payload),
             };
         }
-        6 => (Body::Tcp(tcp(ip, payload)?), wrong(pseudo).then_some("TCP")),
+        6 => {
+            let header = tcp_header(payload)?;
+            packet.body = Body::Tcp(tcp(ip, header));
+            is_wrong().then_some("TCP")
+        }
         17 => {
             let (udp, has_sum) = udp(ip, payload)?;
-            (Body::Udp(udp), (has_sum && wrong(pseudo)).then_some("UDP"))
+            packet.body = Body::Udp(udp);
+            (has_sum && is_wrong()).then_some("UDP")
         }
         1 if ip.src.is_ipv4() => {
-            (Body::Icmp(icmp(payload, "ICMP header")?), wrong(0).then_some("ICMP"))
+            packet.body = Body::Icmp(icmp(payload, "ICMP header")?);
+            wrong(0).then_some("ICMP")
         }
         58 if ip.src.is_ipv6() => {
-            let icmp = Icmp { v6: true, ..icmp(payload, "ICMPv6 header")? };
-            (Body::Icmp(icmp), wrong(pseudo).then_some("ICMPv6"))
+            packet.body = Body::Icmp(Icmp { v6: true, ..icmp(payload, "ICMPv6 header")? });
+            is_wrong().then_some("ICMPv6")
         }
-        _ => (Body::Ip, None),
+        _ => {
+            packet.body = Body::Ip;
+            None
+        }
     };
-    packet.body = body;
     packet.bad_checksum = packet.bad_checksum.or(bad);
     Ok(())
 }
 
-fn tcp(ip: Ip, segment: Layer<'_>) -> Result<Tcp<'_>, Fault> {
-    let (fixed, _) = segment.split(20, "TCP header")?;
+/// The fixed part of a header, its options, and what follows.
+type TcpParts<'a> = (&'a [u8; 20], &'a [u8], Layer<'a>);
+
+fn tcp_header(segment: Layer<'_>) -> Result<TcpParts<'_>, Fault> {
+    let fixed = segment.bytes.first_chunk::<20>().ok_or(Fault::Truncated("TCP header"))?;
     let header_len = usize::from(fixed[12] >> 4) * 4;
     if header_len < 20 {
         return Err(Fault::Malformed("TCP header"));
     }
     let (header, payload) = segment.split(header_len, "TCP options")?;
-    Ok(Tcp {
-        src: (ip.src, be16(header, 0)),
-        dst: (ip.dst, be16(header, 2)),
-        seq: be32(header, 4),
-        ack: be32(header, 8),
-        flags: be16(header, 12) & 0x1ff,
-        window: be16(header, 14),
-        urgent: be16(header, 18),
-        options: TcpOptions::parse(&header[20..]),
+    Ok((fixed, &header[20..], payload))
+}
+
+fn tcp<'a>(ip: Ip, (fixed, options, payload): TcpParts<'a>) -> Tcp<'a> {
+    Tcp {
+        src: (ip.src, be16(fixed, 0)),
+        dst: (ip.dst, be16(fixed, 2)),
+        seq: be32(fixed, 4),
+        ack: be32(fixed, 8),
+        flags: be16(fixed, 12) & 0x1ff,
+        window: be16(fixed, 14),
+        urgent: be16(fixed, 18),
+        options: TcpOptions::parse(options),
         payload_len: u32::try_from(payload.len).unwrap_or(u32::MAX),
         payload: payload.bytes,
-    })
+    }
 }
 
 /// The datagram, and whether it has a checksum.

@@ -32,6 +32,13 @@ impl TcpOptions {
     /// Reads the bytes between the fixed header and the payload.
     pub fn parse(mut bytes: &[u8]) -> Self {
         let mut options = Self::default();
+        // RFC 7323, appendix A: the layout that timestamps alone have in every segment.
+        if let [1, 1, 8, 10, stamps @ ..] = bytes
+            && let Some(stamps) = stamps.as_array::<8>()
+        {
+            options.add(8, stamps);
+            return options;
+        }
         while let [kind, rest @ ..] = bytes {
             match kind {
                 0 => break,

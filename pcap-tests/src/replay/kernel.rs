@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::namespace::KernelError;
 
 /// A socket of the kernel.
-pub type Handle = usize;
+pub type Handle = crate::table::Id;
 
 /// Why time stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +103,8 @@ pub trait Kernel {
     /// An Ethernet frame arrives.
     fn arrive(&mut self, frame: Vec<u8>) -> Result<(), KernelError>;
 
-    /// The frames that were sent since the last look, with their times.
-    fn sent(&mut self) -> Result<Vec<(Duration, Vec<u8>)>, KernelError>;
+    /// Puts the next frame that was sent in place of what stands in `frame`, and tells when; none: all were taken.
+    fn sent(&mut self, frame: &mut Vec<u8>) -> Result<Option<Duration>, KernelError>;
 
     /// The time. It stands still except in [`Kernel::run`].
     fn now(&self) -> Duration;

@@ -13,8 +13,8 @@ use nix::sys::socket::{
 };
 
 use super::kernel::{Clock, Handle, Kernel, Pause, Received, buffer_for};
-use super::table::Table;
 use crate::namespace::{self, KernelError, Namespace, clock, host, ip, is_ip, theirs};
+use crate::table::Table;
 
 const DEVICE: &str = "replay0";
 /// The largest MTU that a TAP device takes.
@@ -185,12 +185,10 @@ impl Kernel for Linux {
         }
     }
 
-    fn sent(&mut self) -> Result<Vec<(Duration, Vec<u8>)>, KernelError> {
-        let mut sent = Vec::new();
-        while let Some(frame) = self.namespace.frame()? {
-            sent.push((self.now, frame));
-        }
-        Ok(sent)
+    fn sent(&mut self, frame: &mut Vec<u8>) -> Result<Option<Duration>, KernelError> {
+        let Some(next) = self.namespace.frame()? else { return Ok(None) };
+        *frame = next;
+        Ok(Some(self.now))
     }
 
     fn now(&self) -> Duration {

@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::kernel::{Handle, Kernel};
+use super::kernel::{Clock, Handle, Kernel};
 use super::program::{App, Program};
 use super::reading::{Pace, Reading};
 use super::stamps::Stamps;
-use super::wire::{Mapping, Message, Segment, Sum};
+use super::wire::{Mapping, Message, Segment};
 use crate::capture::Frame;
+use crate::flows::FlowId;
 use crate::namespace::KernelError;
-use crate::packet::{ACK, Endpoint, FIN, Ip, RST, SYN, Tcp, controls};
+use crate::packet::{ACK, Endpoint, FIN, Ip, RST, SYN, Sums, Tcp, controls};
 
 /// Segments that may wait for the stack to send what they acknowledge.
 const MAX_HELD: usize = 10_000;
@@ -96,6 +97,8 @@ pub struct Live {
     is_gone: bool,
     /// Whether a reset came or went.
     is_broken: bool,
+    /// Whether something was fed since the program read that it may read.
+    has_news: bool,
     held: VecDeque<Held>,
     /// The segment that acknowledged most, without its data, and what it acknowledges in the record; and what the stack was told of it.
     furthest: Option<(Segment, u32)>,
@@ -108,6 +111,8 @@ pub struct Live {
     /// Segments that were sent again: in the record, and by the stack.
     again: [u64; 2],
     stamps: Stamps,
+    /// Its flows as recorded and as replayed.
+    pub flows: [Option<FlowId>; 2],
 }
 
 impl Live {
@@ -142,6 +147,7 @@ impl Live {
             has_closed: false,
             is_gone: false,
             is_broken: false,
+            has_news: false,
             held: VecDeque::new(),
             furthest: None,
             told: 0,
@@ -150,6 +156,7 @@ impl Live {
             recorded_to: None,
             again: [0; 2],
             stamps: Stamps::default(),
+            flows: [None; 2],
         }
     }
 
@@ -200,6 +207,7 @@ impl Live {
             kernel.fix_window(socket, window);
         }
         self.socket = Some(socket);
+        self.has_news = true;
     }
 
     /// Whether nothing is under way: all was acknowledged, both ways. Whatever timers still run, they show nothing soon.
@@ -307,7 +315,11 @@ impl Live {
             self.socket = None;
             return;
         }
-        self.reading.act(kernel, socket, room);
+        // In real time the kernel may not have had the time to look at what was fed.
+        if self.has_news || self.reading.window().is_some() || kernel.clock() == Clock::Real {
+            self.reading.act(kernel, socket, room);
+            self.has_news = false;
+        }
         while !self.to_write.is_empty() {
             let taken = kernel.send(socket, self.to_write.as_slices().0);
             if taken == 0 {
@@ -376,13 +388,7 @@ impl Live {
     }
 
     /// Keeps a recorded segment of the other side.
-    pub fn queue(
-        &mut self,
-        frame: &Frame<'_>,
-        (ip, tcp): (&Ip, &Tcp<'_>),
-        sum: Sum,
-        due: Duration,
-    ) {
+    pub fn queue(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, due: Duration) {
         if let (true, Some(_)) = (tcp.flags & ACK != 0, self.recorded_isn) {
             self.take_missing(tcp.ack.wrapping_sub(self.first_byte()));
         }
@@ -390,7 +396,7 @@ impl Live {
             self.peer_isn = Some(tcp.seq);
             self.shifts[1] = tcp.options.window_scale;
         }
-        let held = Segment::of(frame, ip, tcp, sum).map(|segment| Held {
+        let held = Segment::of(frame, ip, tcp).map(|segment| Held {
             due,
             what: What::Segment(segment),
             end: tcp.seq.wrapping_add(tcp.payload_len).wrapping_add(controls(tcp.flags)),
@@ -424,7 +430,7 @@ impl Live {
 
     /// The next segment to feed that has arrived, mapped. The stack may have sent less than was recorded: then it is told that all of that came, and
     /// again when it has sent more; what carries data waits, because it may be the answer.
-    pub fn next_to_feed(&mut self, now: Duration) -> Option<Vec<u8>> {
+    pub fn next_to_feed(&mut self, now: Duration, sums: Sums) -> Option<Vec<u8>> {
         while let Some(held) = self.held.front().filter(|held| held.due <= now) {
             let distance = self.acknowledged(held.ack);
             if distance.is_some_and(|distance| self.is_unsent(distance)) {
@@ -437,7 +443,8 @@ impl Live {
             }
             let held = self.held.pop_front()?;
             let (is_error, ack) = (held.is_error(), held.ack);
-            let Some(bytes) = self.mapped(held.what, ack) else {
+            self.has_news |= !held.is_pure;
+            let Some(bytes) = self.mapped(held.what, ack, sums) else {
                 self.lost += 1;
                 continue;
             };
@@ -457,7 +464,7 @@ impl Live {
             return None;
         }
         self.told = distance;
-        let bytes = self.mapped(What::Segment(segment.clone()), ack);
+        let bytes = self.mapped(What::Segment(segment.clone()), ack, sums);
         if most <= self.sent {
             self.furthest = None;
         }
@@ -492,7 +499,7 @@ impl Live {
     }
 
     /// The frame to feed for what acknowledges `ack` in the record.
-    fn mapped(&self, what: What, ack: Option<u32>) -> Option<Vec<u8>> {
+    fn mapped(&self, what: What, ack: Option<u32>, sums: Sums) -> Option<Vec<u8>> {
         let shift = match (self.isn, self.recorded_isn) {
             (Some(isn), Some(recorded)) => isn.wrapping_sub(recorded),
             _ => 0,
@@ -504,7 +511,7 @@ impl Live {
         let unsent = self.acknowledged(ack).is_some_and(|distance| self.is_unsent(distance));
         let limit = self.isn.filter(|_| unsent).map(|isn| isn.wrapping_add(self.sent));
         let echo = segment.echo().map(|echo| self.stamps.echo(echo));
-        segment.mapped(Mapping { shift, limit, echo })
+        segment.mapped(Mapping { shift, limit, echo, sums })
     }
 
     /// What the comparison does not say: segments that had arrived and could not be fed.

@@ -4,11 +4,11 @@ use std::hash::{Hash, Hasher};
 
 use super::live::Live;
 use super::player::Ends;
-use super::table::Table;
 use crate::keyed::{self, Map};
+use crate::table::{Id, Table};
 
 /// The number of a conversation under way. That of one that is over is given again.
-pub type LiveId = usize;
+pub type LiveId = Id;
 
 #[derive(PartialEq, Eq)]
 struct Key(Ends);

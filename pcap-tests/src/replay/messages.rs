@@ -54,7 +54,7 @@ impl Player<'_> {
                     self.open(udp.dst);
                 }
                 match wire::datagram(frame, ip) {
-                    Some(bytes) => self.feed(bytes)?,
+                    Some(bytes) => self.feed(bytes, None)?,
                     None => self.note(format!("frame {} could not be fed", frame.number)),
                 }
             }
@@ -126,7 +126,7 @@ impl Player<'_> {
 
     fn feed_message(&mut self, frame: &Frame<'_>, ip: &Ip) -> Result<(), ReplayError> {
         match wire::Message::of(frame, ip).and_then(|message| message.mapped(None)) {
-            Some(bytes) => self.feed(bytes)?,
+            Some(bytes) => self.feed(bytes, None)?,
             None => self.note(format!("frame {} could not be fed", frame.number)),
         }
         Ok(())

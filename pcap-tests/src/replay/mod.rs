@@ -14,7 +14,6 @@ mod program;
 mod reading;
 mod script;
 mod stamps;
-mod table;
 mod wire;
 
 use std::fmt;
@@ -25,7 +24,7 @@ use std::time::Duration;
 use crate::capture::{ReadError, Reader};
 use crate::compare::{Terms, Verdict};
 use crate::namespace::KernelError;
-use crate::packet::Endpoint;
+use crate::packet::{Endpoint, Sums};
 use crate::script::System;
 pub use program::App;
 pub use script::Script;
@@ -138,18 +137,24 @@ pub type Sink<'a> = &'a mut (dyn FnMut(Duration, bool, &[u8]) -> std::io::Result
 pub type Open<'a> = &'a (dyn Fn() -> Result<Reader, ReadError> + Sync);
 
 /// Plays the roles in a capture. `open` is asked twice. A file that ends early is played up to there, with a note.
-pub fn replay(open: Open<'_>, settings: &Settings, sink: Sink<'_>) -> Result<Outcome, ReplayError> {
+pub fn replay(
+    open: Open<'_>,
+    settings: &Settings,
+    sink: Option<Sink<'_>>,
+) -> Result<Outcome, ReplayError> {
     let plan = Plan::of(&mut open()?, &settings.roles);
     match settings.system {
         System::Ours => {
-            let mut stack = ours::Ours::new(plan.mtu());
-            play(open, (settings, &plan), &mut stack, sink)
+            // What nobody keeps, nobody looks at.
+            let sums = if sink.is_some() { Sums::Checked } else { Sums::Ignored };
+            let mut stack = ours::Ours::new(plan.mtu(), sums);
+            play(open, (settings, &plan), &mut stack, (sink, sums))
         }
         // The thread stays in the namespace, and ends with it.
         System::Linux => std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let mut linux = linux::Linux::new(plan.mtu())?;
-                play(open, (settings, &plan), &mut linux, sink)
+                play(open, (settings, &plan), &mut linux, (sink, Sums::Checked))
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         }),
@@ -160,9 +165,11 @@ fn play(
     open: Open<'_>,
     (settings, plan): (&Settings, &Plan),
     kernel: &mut dyn Kernel,
-    sink: Sink<'_>,
+    (sink, sums): (Option<Sink<'_>>, Sums),
 ) -> Result<Outcome, ReplayError> {
-    let mut player = Player::new(settings, plan, kernel, sink)?;
+    // Lives no longer than the kernel from here on.
+    let sink = sink.map(|sink| sink as Sink<'_>);
+    let mut player = Player::new(settings, plan, kernel, (sink, sums))?;
     let mut reader = open()?;
     let end = loop {
         match reader.next() {

@@ -12,10 +12,11 @@ use netstack::stack::Config;
 use netstack::time::Instant;
 
 use super::kernel::{Clock, Handle, Kernel, Pause, Received, buffer_for};
-use super::table::Table;
 use crate::device::{self, Device, family};
 use crate::namespace::KernelError;
+use crate::packet::Sums;
 use crate::sysctl;
+use crate::table::Table;
 
 const BACKLOG: usize = 1024;
 
@@ -37,8 +38,8 @@ fn refused(error: impl ToString) -> KernelError {
 
 impl Ours {
     /// A fresh stack with one device.
-    pub fn new(mtu: u32) -> Self {
-        let device = Device::new(Config::new(seed_from(7)), mtu);
+    pub fn new(mtu: u32, sums: Sums) -> Self {
+        let device = Device::new(Config::new(seed_from(7)), mtu, sums);
         Self { device, now: device::at(Duration::ZERO), sockets: Table::default() }
     }
 
@@ -185,9 +186,8 @@ impl Kernel for Ours {
         Ok(())
     }
 
-    fn sent(&mut self) -> Result<Vec<(Duration, Vec<u8>)>, KernelError> {
-        let sent = std::iter::from_fn(|| self.device.sent());
-        Ok(sent.map(|(at, frame)| (device::since_start(at), frame)).collect())
+    fn sent(&mut self, frame: &mut Vec<u8>) -> Result<Option<Duration>, KernelError> {
+        Ok(self.device.sent(frame).map(device::since_start))
     }
 
     fn now(&self) -> Duration {

@@ -95,6 +95,7 @@ impl Plan {
         }
         summary.take_all().iter().for_each(|flow| plan.flow(flow, roles, &mut answered));
         plan.silent.retain(|ends| !answered.contains(ends));
+        plan.away.retain(|_, away| *away >= NEAREST);
         plan.left_out.sort_unstable();
         plan
     }
@@ -164,7 +165,7 @@ impl Plan {
 
     /// How long after its capture a segment arrived at our host, and its answer was captured.
     pub fn away(&self, host: IpAddr) -> Duration {
-        self.away.get(&host).copied().filter(|away| *away >= NEAREST).unwrap_or_default()
+        self.away.get(&host).copied().unwrap_or_default()
     }
 
     /// What our side answers when it is called.

@@ -10,13 +10,12 @@ use super::lives::{LiveId, Lives};
 use super::messages::is_group;
 use super::plan::{Offer, Plan};
 use super::reading::Pace;
-use super::wire::Sum;
 use super::{Outcome, ReplayError, Settings, Sink};
 use crate::capture::{Frame, LinkType};
 use crate::compare::Comparison;
-use crate::flows::{Protocol, Summary};
+use crate::flows::{Known, Protocol, Summary};
 use crate::namespace::KernelError;
-use crate::packet::{ACK, Body, Endpoint, Fault, Ip, Packet, SYN, Tcp};
+use crate::packet::{self, ACK, Body, Endpoint, Fault, Ip, Packet, SYN, Sums, Tcp};
 
 /// Our endpoint and the other side's.
 pub type Ends = (Endpoint, Endpoint);
@@ -26,7 +25,9 @@ pub struct Player<'a> {
     pub(super) settings: &'a Settings,
     pub(super) plan: &'a Plan,
     pub(super) kernel: &'a mut dyn Kernel,
-    sink: Sink<'a>,
+    sink: Option<Sink<'a>>,
+    /// Whether anybody looks at checksums of what is fed.
+    sums: Sums,
     listeners: BTreeMap<Endpoint, Handle>,
     /// Sockets for datagrams, and in which order they were opened.
     pub(super) sockets: BTreeMap<Endpoint, Handle>,
@@ -53,6 +54,8 @@ pub struct Player<'a> {
     shortened: [(u64, Duration); 2],
     /// Where programs read to.
     pub(super) room: Vec<u8>,
+    /// The last frame that the kernel sent.
+    frame: Vec<u8>,
 }
 
 /// No more time than this passes between two frames.
@@ -77,13 +80,14 @@ impl<'a> Player<'a> {
         settings: &'a Settings,
         plan: &'a Plan,
         kernel: &'a mut dyn Kernel,
-        sink: Sink<'a>,
+        (sink, sums): (Option<Sink<'a>>, Sums),
     ) -> Result<Self, ReplayError> {
         let mut player = Self {
             settings,
             plan,
             kernel,
             sink,
+            sums,
             listeners: BTreeMap::new(),
             sockets: BTreeMap::new(),
             opened: VecDeque::new(),
@@ -104,6 +108,7 @@ impl<'a> Player<'a> {
             notes: Vec::new(),
             shortened: [(0, Duration::ZERO); 2],
             room: vec![0; READ],
+            frame: Vec::new(),
         };
         let hosts: BTreeSet<IpAddr> = settings.roles.iter().map(|role| role.host).collect();
         for host in hosts {
@@ -134,9 +139,9 @@ impl<'a> Player<'a> {
         // A clock that lies by centuries would fire every timer of centuries.
         let at = frame.time.saturating_sub(origin);
         self.advance(at.min(self.kernel.now() + MAX_GAP))?;
-        let packet = Packet::of(frame);
+        let packet = Packet::with(Sums::Ignored, frame);
         let Ok(read) = &packet else { return Ok(()) };
-        let mut again = None;
+        let (mut again, mut is_theirs) = (None, false);
         let is_played = match (read.ip, &read.body) {
             // What is sent to oneself never is on a device.
             (Some(ip), _) if read.tunnels > 0 || ip.src == ip.dst => false,
@@ -144,9 +149,9 @@ impl<'a> Player<'a> {
                 match (self.plays(tcp.src), self.plays(tcp.dst)) {
                     (true, false) => again = self.ours(frame, ip.id, tcp),
                     (false, true) => {
-                        let is_summed = !read.cut && read.bad_checksum.is_none();
-                        let sum = if is_summed { Sum::Right } else { Sum::Unknown };
-                        self.theirs(frame, (&ip, tcp), sum);
+                        // What they say is fed, and the same in the play.
+                        is_theirs = true;
+                        self.theirs(frame, &ip, tcp);
                     }
                     _ => {}
                 }
@@ -157,7 +162,13 @@ impl<'a> Player<'a> {
             _ => false,
         };
         if is_played {
-            self.recorded.add_read(frame, &packet);
+            let id = self.work.last().filter(|_| matches!(read.body, Body::Tcp(_)));
+            let flow = id.and_then(|id| self.live.get(*id)?.flows[0]);
+            let mut known = Known { flow, is_same: is_theirs };
+            self.recorded.add_read(frame, &packet, &mut known);
+            if let Some(live) = id.and_then(|id| self.live.get_mut(*id)) {
+                live.flows[0] = known.flow;
+            }
         }
         self.settle()?;
         if let Some(id) = again {
@@ -280,7 +291,7 @@ impl<'a> Player<'a> {
     }
 
     /// A segment of the other side: it is fed to the stack, as soon as it can have been sent.
-    fn theirs(&mut self, frame: &Frame<'_>, (ip, tcp): (&Ip, &Tcp<'_>), sum: Sum) {
+    fn theirs(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>) {
         let ends = (tcp.dst, tcp.src);
         if self.plan.silent.contains(&ends) {
             return;
@@ -303,7 +314,7 @@ impl<'a> Player<'a> {
         if self.plan.is_captured_twice && live.is_captured_twice(1, ip.id, tcp) {
             return;
         }
-        live.queue(frame, (ip, tcp), sum, due);
+        live.queue(frame, ip, tcp, due);
         self.work.push(id);
         // What arrives now is fed in this turn.
         if !away.is_zero() {
@@ -354,15 +365,15 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Feeds a frame.
-    pub(super) fn feed(&mut self, bytes: Vec<u8>) -> Result<(), ReplayError> {
-        let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
+    /// Feeds a frame, of a conversation where it is a segment.
+    pub(super) fn feed(&mut self, bytes: Vec<u8>, id: Option<LiveId>) -> Result<(), ReplayError> {
+        let packet = packet::read(Sums::Ignored, LinkType::Ethernet, &bytes, bytes.len());
         if let Ok(Packet { body: Body::Tcp(tcp), .. }) = &packet
             && tcp.flags & (SYN | ACK) == SYN
         {
             self.offer(self.plan.answer())?;
         }
-        self.show((self.kernel.now(), false), &bytes, &packet)?;
+        self.show((self.kernel.now(), false), &bytes, &packet, id)?;
         self.kernel.arrive(bytes)?;
         self.collect()
     }
@@ -370,8 +381,10 @@ impl<'a> Player<'a> {
     /// Feeds what waits for a conversation, up to what acknowledges bytes that the stack has not sent.
     fn release(&mut self, id: LiveId) -> Result<(), ReplayError> {
         let now = if self.is_over { Duration::MAX } else { self.kernel.now() };
-        while let Some(bytes) = self.live.get_mut(id).and_then(|live| live.next_to_feed(now)) {
-            self.feed(bytes)?;
+        while let Some(bytes) =
+            self.live.get_mut(id).and_then(|live| live.next_to_feed(now, self.sums))
+        {
+            self.feed(bytes, Some(id))?;
         }
         Ok(())
     }
@@ -407,29 +420,36 @@ impl<'a> Player<'a> {
     }
 
     fn collect(&mut self) -> Result<(), ReplayError> {
-        let sent = self.kernel.sent()?;
-        if self.is_over {
-            return Ok(());
-        }
-        for (at, bytes) in sent {
-            let packet = crate::packet::dissect(LinkType::Ethernet, &bytes, bytes.len());
-            let Ok(Packet { ip: Some(ip), body, .. }) = &packet else { continue };
-            let is_compared = match body {
-                Body::Tcp(tcp) => match self.live.find((tcp.src, tcp.dst)) {
-                    Some(id) => {
-                        self.live.get_mut(id).into_iter().for_each(|live| live.sent(tcp, at));
-                        self.work.push(id);
-                        true
-                    }
-                    None => false,
-                },
-                Body::Udp(udp) => self.sockets.contains_key(&udp.src),
-                Body::Icmp(icmp) => self.is_compared(ip, icmp),
-                _ => false,
-            };
-            if is_compared {
-                self.show((at, true), &bytes, &packet)?;
+        while let Some(at) = self.kernel.sent(&mut self.frame)? {
+            if !self.is_over {
+                let bytes = std::mem::take(&mut self.frame);
+                self.collected(at, &bytes)?;
+                self.frame = bytes;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes in a frame that the kernel sent.
+    fn collected(&mut self, at: Duration, bytes: &[u8]) -> Result<(), ReplayError> {
+        let packet = packet::read(Sums::Ignored, LinkType::Ethernet, bytes, bytes.len());
+        let Ok(Packet { ip: Some(ip), body, .. }) = &packet else { return Ok(()) };
+        let mut found = None;
+        let is_compared = match body {
+            Body::Tcp(tcp) => {
+                found = self.live.find((tcp.src, tcp.dst));
+                if let Some(id) = found {
+                    self.live.get_mut(id).into_iter().for_each(|live| live.sent(tcp, at));
+                    self.work.push(id);
+                }
+                found.is_some()
+            }
+            Body::Udp(udp) => self.sockets.contains_key(&udp.src),
+            Body::Icmp(icmp) => self.is_compared(ip, icmp),
+            _ => false,
+        };
+        if is_compared {
+            self.show((at, true), bytes, &packet, found)?;
         }
         Ok(())
     }
@@ -439,6 +459,7 @@ impl<'a> Player<'a> {
         (at, is_ours): (Duration, bool),
         bytes: &[u8],
         packet: &Result<Packet<'_>, Fault>,
+        id: Option<LiveId>,
     ) -> Result<(), ReplayError> {
         self.sent += 1;
         let time = at + self.origin.unwrap_or_default();
@@ -455,8 +476,16 @@ impl<'a> Player<'a> {
             wire_len: bytes.len() as u32,
             bytes,
         };
-        self.replayed.add_read(&frame, packet);
-        Ok((self.sink)(time, is_ours, bytes)?)
+        let flow = id.and_then(|id| self.live.get(id)?.flows[1]);
+        let mut known = Known { flow, is_same: !is_ours };
+        self.replayed.add_read(&frame, packet, &mut known);
+        if let Some(live) = id.and_then(|id| self.live.get_mut(id)) {
+            live.flows[1] = known.flow;
+        }
+        match &mut self.sink {
+            Some(sink) => Ok(sink(time, is_ours, bytes)?),
+            None => Ok(()),
+        }
     }
 
     /// The capture is over.

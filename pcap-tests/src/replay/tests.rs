@@ -90,7 +90,11 @@ fn played(file: &[u8], role: &str) -> (Outcome, Vec<u8>) {
         Ok(())
     };
     let settings = Settings::of(&[role.parse().expect("a role")]);
-    let outcome = replay(&open, &settings, &mut sink).expect("a replay");
+    let outcome = replay(&open, &settings, Some(&mut sink)).expect("a replay");
+    // Without anybody who keeps what is sent, and so without checksums, the same comes of it.
+    let alone = replay(&open, &settings, None).expect("a replay");
+    let told = |outcome: &Outcome| (outcome.verdict.clone(), outcome.notes.clone());
+    assert_eq!(told(&alone), told(&outcome));
     (outcome, sent)
 }
 
@@ -337,6 +341,20 @@ fn an_icmp_error_about_our_call_ends_it() {
     assert_eq!(aspects, [Aspect::Retransmissions]);
 }
 
+#[test]
+fn what_our_side_says_otherwise_is_told_and_what_was_fed_is_not() {
+    let delay = Faults { delay: Duration::from_millis(10), ..Faults::default() };
+    let [_, file] = recorded(3, delay, Family::V4, 5000);
+    let open = || Reader::new(std::io::Cursor::new(file.clone()));
+    let roles = ["10.0.0.2:80".parse().expect("a role")];
+    let script = "read 5000\nwrite 1000\nread\nclose".parse().expect("a script");
+    let settings = Settings { app: App::Script(Arc::new(script)), ..Settings::of(&roles) };
+    let outcome = replay(&open, &settings, None).expect("a replay");
+    let found = outcome.verdict.differences.iter().filter(|found| found.aspect == Aspect::Stream);
+    let texts: Vec<&str> = found.map(|found| found.text.as_str()).collect();
+    assert_eq!(texts, ["what the called sends differs between bytes 0 and 256"]);
+}
+
 /// Bytes that the server sent when a program of its own was played, and how the connection ended.
 fn served(app: App) -> (u64, Ending) {
     let delay = Faults { delay: Duration::from_millis(10), ..Faults::default() };
@@ -350,7 +368,7 @@ fn served(app: App) -> (u64, Ending) {
         played.add(&Frame { number: played.frames + 1, time, interface: 0, link, wire_len, bytes });
         Ok(())
     };
-    replay(&open, &settings, &mut sink).expect("a replay");
+    replay(&open, &settings, Some(&mut sink)).expect("a replay");
     let flows = played.flows();
     let [flow] = &flows[..] else { panic!("{} flows", flows.len()) };
     (flow.halves[1].unique_bytes, flow.ending())
@@ -419,7 +437,7 @@ fn a_program_that_does_not_read_closes_its_window_again() {
     let mut settings = Settings::of(&roles);
     // Where the last byte of a window lies depends on how memory is counted.
     settings.terms.aspects.retain(|aspect| *aspect != Aspect::ZeroWindow);
-    let outcome = replay(&open_file, &settings, &mut sink).expect("a replay");
+    let outcome = replay(&open_file, &settings, Some(&mut sink)).expect("a replay");
     assert_eq!((outcome.notes, outcome.verdict.differences), (vec![], vec![]));
     assert!(closed > 0 && open > closed, "{closed} closed, {open} open");
 }
@@ -434,7 +452,7 @@ fn a_capture_made_far_from_our_side_is_played_at_its_distance() {
         let mut settings = Settings::of(&roles);
         settings.terms.aspects = vec![Aspect::Stream, Aspect::Retransmissions, Aspect::Timing];
         let open = || Reader::new(std::io::Cursor::new(file.clone()));
-        let outcome = replay(&open, &settings, &mut |_, _, _| Ok(())).expect("a replay");
+        let outcome = replay(&open, &settings, None).expect("a replay");
         assert_eq!((outcome.notes, outcome.verdict.differences), (vec![], vec![]), "{role}");
     }
 }

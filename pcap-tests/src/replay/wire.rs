@@ -2,7 +2,7 @@
 
 use crate::capture::Frame;
 use crate::device::{OURS, THEIRS};
-use crate::packet::{self, ACK, Ip, Tcp};
+use crate::packet::{self, ACK, Ip, Sums, Tcp};
 
 const ETHERNET: usize = 14;
 const TCP_HEADER: usize = 20;
@@ -20,6 +20,8 @@ pub struct Mapping {
     pub limit: Option<u32>,
     /// The echoed timestamp.
     pub echo: Option<u32>,
+    /// Whether the checksum matters.
+    pub sums: Sums,
 }
 
 impl Mapping {
@@ -104,15 +106,6 @@ impl Copied {
     }
 }
 
-/// Whether a recorded checksum is known to be right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sum {
-    /// It is.
-    Right,
-    /// It is wrong, was filled in by the device, or covers bytes that were not captured.
-    Unknown,
-}
-
 /// A recorded segment in an Ethernet frame, until it is known which numbers of the stack stand for those of the record.
 #[derive(Clone)]
 pub struct Segment {
@@ -120,12 +113,11 @@ pub struct Segment {
     header_len: usize,
     ack: Option<u32>,
     echo: Option<u32>,
-    sum: Sum,
 }
 
 impl Segment {
     /// None where lengths do not allow it.
-    pub fn of(frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, sum: Sum) -> Option<Self> {
+    pub fn of(frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>) -> Option<Self> {
         let copied = Copied::of(frame, ip)?;
         let header_len = ip.payload_len.checked_sub(tcp.payload_len)? as usize;
         let is_whole = header_len >= TCP_HEADER && copied.begin + header_len <= copied.bytes.len();
@@ -134,7 +126,6 @@ impl Segment {
             header_len,
             ack: (tcp.flags & ACK != 0).then_some(tcp.ack),
             echo: tcp.options.timestamps.map(|(_, echo)| echo),
-            sum,
         })
     }
 
@@ -148,31 +139,21 @@ impl Segment {
         self.copied.bytes.truncate(self.copied.begin + self.header_len);
         self.copied.set_len();
         self.copied.body()[13] &= ACK as u8;
-        self.sum = Sum::Unknown;
         self
     }
 
-    /// The frame: acknowledgment, SACK blocks and echo mapped, the checksum right. Bytes that the snapshot length cut are zeros.
+    /// The frame: acknowledgment, SACK blocks and echo mapped, and the checksum right where anybody looks at it. Bytes that the
+    /// snapshot length cut are zeros.
     pub fn mapped(mut self, mapping: Mapping) -> Option<Vec<u8>> {
         let recorded = self.ack;
         let header = self.copied.body().get_mut(..self.header_len)?;
-        let old = u16::from_be_bytes([header[CHECK], header[CHECK + 1]]);
-        let before = packet::sum(header, 0) as u16;
         if let Some(ack) = recorded {
             header[8..12].copy_from_slice(&mapping.ack(ack).to_be_bytes());
         }
         map_options(&mut header[TCP_HEADER..], mapping);
-        match self.sum {
-            Sum::Right => {
-                // RFC 1624, 3: HC' = ~(~HC + ~m + m'), with the whole header as m: the sum itself is in both, and cancels out.
-                let after = packet::sum(header, 0);
-                let sum = packet::sum(&(!before).to_be_bytes(), u32::from(!old) + after);
-                header[CHECK..CHECK + 2].copy_from_slice(&(!(sum as u16)).to_be_bytes());
-            }
-            Sum::Unknown => {
-                let len = self.copied.body().len();
-                self.copied.check(CHECK, len, Some(TCP))?;
-            }
+        if mapping.sums == Sums::Checked {
+            let len = self.copied.body().len();
+            self.copied.check(CHECK, len, Some(TCP))?;
         }
         Some(self.copied.bytes)
     }
@@ -285,30 +266,28 @@ mod tests {
             wire_len: u32::try_from(<[u8]>::len(bytes)).expect("a short frame"),
             bytes,
         };
-        let read = |frame: &Frame<'_>, sum| {
+        let read = |frame: &Frame<'_>| {
             let packet = Packet::of(frame).expect("a packet");
             let (Some(ip), Body::Tcp(tcp)) = (packet.ip, packet.body) else { panic!("no TCP") };
-            Segment::of(frame, &ip, &tcp, sum).expect("a segment")
+            Segment::of(frame, &ip, &tcp).expect("a segment")
         };
-        let same = Mapping { shift: 0, limit: None, echo: None };
-        let bytes =
-            read(&frame(LinkType::RawIp, &bytes), Sum::Unknown).mapped(same).expect("a frame");
-        let made = |sum| read(&frame(LinkType::Ethernet, &bytes), sum);
+        let same = Mapping { shift: 0, limit: None, echo: None, sums: Sums::Checked };
+        let bytes = read(&frame(LinkType::RawIp, &bytes)).mapped(same).expect("a frame");
+        let made = || read(&frame(LinkType::Ethernet, &bytes));
         let Ok(Packet { body: Body::Tcp(tcp), bad_checksum: None, .. }) =
             dissect(LinkType::Ethernet, &bytes, bytes.len())
         else {
             panic!("no TCP, or a checksum is wrong")
         };
-        let mapping = Mapping { shift: 7000, limit: None, echo: Some(99) };
-        let out = made(Sum::Unknown).mapped(mapping).expect("a frame");
-        assert_eq!(made(Sum::Right).mapped(mapping).expect("a frame"), out);
+        let mapping = Mapping { shift: 7000, echo: Some(99), ..same };
+        let out = made().mapped(mapping).expect("a frame");
         let again = dissect(LinkType::Ethernet, &out, out.len()).expect("a packet");
         let Body::Tcp(mapped) = again.body else { panic!("no TCP") };
         assert_eq!((mapped.seq, mapped.ack, mapped.payload), (500, 8000, tcp.payload));
         assert_eq!(mapped.options.timestamps, Some((5, 99)));
         assert_eq!(mapped.options.sack(), [(0x400 + 7000, 0x500 + 7000)]);
         let limited = Mapping { limit: Some(7900), ..mapping };
-        let out = made(Sum::Right).mapped(limited).expect("a frame");
+        let out = made().mapped(limited).expect("a frame");
         let Ok(Packet { body: Body::Tcp(mapped), .. }) =
             dissect(LinkType::Ethernet, &out, out.len())
         else {
@@ -316,7 +295,7 @@ mod tests {
         };
         assert_eq!((mapped.ack, mapped.options.sack()), (7900, &[][..]));
         assert!(!mapped.options.malformed);
-        let out = made(Sum::Right).bare().mapped(mapping).expect("a frame");
+        let out = made().bare().mapped(mapping).expect("a frame");
         let Ok(Packet { body: Body::Tcp(mapped), bad_checksum: None, .. }) =
             dissect(LinkType::Ethernet, &out, out.len())
         else {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use pcap_tests::replay::{self, App, Outcome, Role, Script, Settings};
+use pcap_tests::replay::{self, App, Outcome, Role, Script, Settings, Sink};
 
 use super::on::On;
 use super::progress;
@@ -75,10 +75,10 @@ pub struct ReplayArgs {
 pub fn run(args: &ReplayArgs) -> Result<u8> {
     let name = args.file.display().to_string();
     let mut out = args.write.as_deref().map(Tape::create).transpose()?;
-    let mut sink = |time: Duration, is_ours: bool, bytes: &[u8]| match &mut out {
-        Some(tape) => tape.add(time, is_ours, bytes),
-        None => Ok(()),
-    };
+    let mut keep = out
+        .as_mut()
+        .map(|tape| |time: Duration, is_ours: bool, bytes: &[u8]| tape.add(time, is_ours, bytes));
+    let sink = keep.as_mut().map(|keep| keep as Sink<'_>);
     let open = || progress::open(&args.file);
     let settings = Settings {
         system: args.on.into(),
@@ -87,7 +87,7 @@ pub fn run(args: &ReplayArgs) -> Result<u8> {
         app: args.app.clone().unwrap_or_default(),
         ..Settings::of(&args.roles)
     };
-    let outcome = replay::replay(&open, &settings, &mut sink).with_context(|| name.clone())?;
+    let outcome = replay::replay(&open, &settings, sink).with_context(|| name.clone())?;
     if let Some(tape) = out {
         tape.finish()?;
     }

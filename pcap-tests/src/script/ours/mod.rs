@@ -27,6 +27,7 @@ use super::kernel::{
 use super::syntax::Settings;
 use crate::device::{self, Device};
 use crate::namespace::is_ip;
+use crate::packet::Sums;
 use crate::sysctl;
 
 /// The stack's random source: a script gives the same run each time.
@@ -81,7 +82,7 @@ impl Ours {
     /// A fresh stack with the addresses of a script.
     pub fn new(settings: &Settings) -> Ours {
         let config = Config { tunables: Tunables::quiet(), ..Config::new(seed_from(SEED)) };
-        let device = Device::new(config, settings.mtu);
+        let device = Device::new(config, settings.mtu, Sums::Checked);
         let now = device::at(Duration::ZERO);
         let prefix = if settings.local.is_ipv4() { PREFIX.0 } else { PREFIX.1 };
         // The parser has refused what is no host's address, so that a fresh stack takes both of these.
@@ -356,7 +357,8 @@ impl Kernel for Ours {
     fn run(&mut self, limit: Duration) -> Result<Happening, KernelError> {
         let limit = device::at(limit);
         loop {
-            if let Some((at, mut frame)) = self.device.sent() {
+            let mut frame = Vec::new();
+            if let Some(at) = self.device.sent(&mut frame) {
                 // ARP is the neighbour's affair; scripts speak of IP.
                 if is_ip(&frame) {
                     let packet = frame.split_off(HEADER_LEN);
