@@ -7,6 +7,7 @@ mod harness;
 mod install;
 mod linux_files;
 mod linux_tasks;
+mod loopback;
 mod network;
 mod oci;
 mod packet;

@@ -9,7 +9,7 @@ use crate::harness::{
 use crate::network::big_file;
 
 /// A namespace for the sandbox and one for the other side, removed at the end.
-struct Pod {
+pub struct Pod {
     name: String,
 }
 
@@ -26,7 +26,7 @@ impl Pod {
     }
 
     /// What the reference plugins of CNI make: a veth, an address of either family, default routes.
-    fn usual() -> Pod {
+    pub fn usual() -> Pod {
         Pod::new(
             "ip -n $host link add v0 type veth peer name eth0 netns $pod
              ip -n $host addr add 10.20.0.1/24 dev v0; ip -n $host addr add fd20::1/64 dev v0 nodad; ip -n $host link set v0 up
@@ -46,7 +46,7 @@ impl Pod {
     }
 
     /// A command on the host's stack in the namespace of the sandbox.
-    fn beside(&self, program: &[&str]) -> Command {
+    pub fn beside(&self, program: &[&str]) -> Command {
         self.within("pod", program)
     }
 
@@ -58,18 +58,18 @@ impl Pod {
     }
 
     /// `netcell run` on the namespace.
-    fn netcell(&self, flags: &[&str], program: &[&str]) -> Command {
+    pub fn netcell(&self, flags: &[&str], program: &[&str]) -> Command {
         let net = format!("packet:{}-pod", self.name);
         netcell(&[&["--net", &net], flags].concat(), program)
     }
 
     /// Runs a script in a sandbox and expects success; gives its standard output.
-    fn inside(&self, flags: &[&str], script: &str) -> String {
+    pub fn inside(&self, flags: &[&str], script: &str) -> String {
         succeeds(&mut self.netcell(flags, &["/bin/bash", "-c", script]))
     }
 
     /// What a shell says on the host's stack in the namespace.
-    fn told(&self, script: &str) -> String {
+    pub fn told(&self, script: &str) -> String {
         succeeds(&mut self.beside(&["bash", "-ec", script]))
     }
 }
@@ -84,14 +84,14 @@ impl Drop for Pod {
 }
 
 /// A shell in a sandbox that answers while the test changes the world outside.
-struct Shell {
+pub struct Shell {
     child: Running,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Shell {
-    fn start(mut command: Command) -> Shell {
+    pub fn start(mut command: Command) -> Shell {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Running::new(command.spawn().expect("a sandbox"));
         let input = child.stdin.take().expect("stdin");
@@ -100,7 +100,7 @@ impl Shell {
     }
 
     /// What a line prints.
-    fn ask(&mut self, line: &str) -> String {
+    pub fn ask(&mut self, line: &str) -> String {
         writeln!(self.input, "{line}\necho; echo ----").expect("the sandbox's shell");
         let mut told = String::new();
         loop {
@@ -115,7 +115,7 @@ impl Shell {
     }
 
     /// Asks until the answer is the one that is wanted.
-    fn until(&mut self, line: &str, wanted: impl Fn(&str) -> bool) {
+    pub fn until(&mut self, line: &str, wanted: impl Fn(&str) -> bool) {
         let mut last = String::new();
         wait_until(line, || {
             last = self.ask(line);
@@ -127,7 +127,7 @@ impl Shell {
     }
 
     /// Ends it; gives what it said of itself.
-    fn end(self) -> Output {
+    pub fn end(self) -> Output {
         let Shell { child, input, output } = self;
         drop((input, output));
         finish(child.release())

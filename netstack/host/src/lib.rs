@@ -5,6 +5,7 @@
 pub mod capture;
 pub mod device;
 pub mod driver;
+pub mod loopback;
 mod netlink;
 pub mod netns;
 pub mod packet;

@@ -18,12 +18,13 @@ use netstack::time::Instant;
 use netstack_host::capture::{Capture, CaptureError};
 use netstack_host::device::Device;
 use netstack_host::driver::{Driver, Feed};
+use netstack_host::loopback::Loopback as HostLoopback;
 use netstack_host::netns::{Following, TakeError, Taken};
 use parking_lot::Mutex;
 use sentry_abi::socket::SO_SNDBUF;
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::kernel::Kernel;
-use sentry_kernel::log::Log;
+use sentry_kernel::log::{Level, Log};
 use sentry_kernel::socket::SocketFamily;
 use sentry_kernel::time::Clock;
 
@@ -142,6 +143,9 @@ pub enum NetError {
     /// A network namespace of the host.
     #[error(transparent)]
     Host(#[from] TakeError),
+    /// The thread that carries connections of the loopback.
+    #[error("cannot serve the loopback of the network namespace: {0}")]
+    Loopback(#[source] io::Error),
     /// The driver's thread.
     #[error("cannot start the network driver: {0}")]
     Driver(#[source] io::Error),
@@ -166,6 +170,8 @@ pub struct NetNamespace {
     driver: Mutex<Option<Driver>>,
     /// The namespace of the host that it is like.
     following: Mutex<Option<Following>>,
+    /// Who carries connections between that one's loopback and ours.
+    carried: Mutex<Option<HostLoopback>>,
     /// The internet sockets, for listings.
     sockets: Registry<InetSocket>,
     /// The local sockets, for listings.
@@ -265,6 +271,7 @@ impl NetNamespace {
             captures: Mutex::default(),
             driver: Mutex::new(Some(driver)),
             following: Mutex::default(),
+            carried: Mutex::default(),
             sockets: Registry::default(),
             limits: Limits::default(),
             local_sockets: Registry::default(),
@@ -342,8 +349,14 @@ impl NetNamespace {
         wrap: Wrap,
         log: Arc<dyn Log>,
     ) -> Result<(), NetError> {
-        let following = mirror::start(self, taken, wrap, log)?;
+        let (namespace, resolver) = (taken.namespace.clone(), taken.resolver);
+        let following = mirror::start(self, taken, wrap, log.clone())?;
         *self.following.lock() = Some(following);
+        let tell = Box::new(move |told| log.write(Level::Warn, format_args!("{told}")));
+        let clock = self.clock.clone();
+        let clock = Arc::new(move || now_of(&*clock));
+        let carried = HostLoopback::start(namespace, self.stack.clone(), clock, resolver, tell);
+        *self.carried.lock() = Some(carried.map_err(NetError::Loopback)?);
         Ok(())
     }
 
@@ -465,6 +478,7 @@ impl NetNamespace {
 
     /// Ends it: stops the driver and completes the captures. Errors: those of the first capture that has any.
     pub fn stop(&self) -> Result<(), CaptureError> {
+        drop(self.carried.lock().take());
         drop(self.following.lock().take());
         drop(self.driver.lock().take());
         self.stack.clear_taps();

@@ -1,25 +1,31 @@
 //! podman drives the runtime, with an image that is made on the spot from busybox.
 
 use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use super::bundle::{name, rootfs};
-use crate::harness::{NETCELL, Namespace, Scratch, finish, wait_until};
+use crate::harness::{NETCELL, Namespace, Running, Scratch, finish, wait_until};
+
+/// Where podman keeps what belongs to networks that run.
+const NETWORKS: &str = "/run/containers/networks";
 
 /// podman with storage of its own, removed with all its containers.
 struct Podman {
     storage: Scratch,
     /// Where it makes its networks, and never on the machine itself.
     network: Option<Namespace>,
+    /// Whose mounts it sees: the folder of its servant of names is the whole machine's.
+    mounts: Option<Running>,
 }
 
 impl Podman {
     /// With an image called `box`.
     fn new(network: Option<Namespace>) -> Self {
         // An overlay cannot lie on another one, as /tmp may be.
-        let podman = Self { storage: Scratch::of_image(), network };
+        let podman = Self { storage: Scratch::of_image(), network, mounts: None };
         let root = podman.storage.path().join("image");
         rootfs(&root);
         let archive = podman.storage.file("image.tar");
@@ -36,6 +42,24 @@ impl Podman {
         podman
     }
 
+    /// With a folder of its own for what its networks run.
+    fn with_servants(network: Namespace) -> Self {
+        let script = format!(
+            "mkdir -p {NETWORKS}; mount -t tmpfs tmpfs {NETWORKS}; echo ready; exec sleep infinity"
+        );
+        let mut holder = Command::new("unshare");
+        holder.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        holder.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut holder = Running::new(holder.spawn().expect("unshare"));
+        let mut line = String::new();
+        let told = holder.stdout.take().expect("stdout");
+        BufReader::new(told).read_line(&mut line).expect("a folder");
+        assert_eq!(line, "ready\n");
+        let mut podman = Self::new(Some(network));
+        podman.mounts = Some(holder);
+        podman
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let place = |name: &str| self.storage.path().join(name).to_string_lossy().into_owned();
         let mut command = match &self.network {
@@ -43,7 +67,11 @@ impl Podman {
             Some(namespace) => {
                 // ip-netns(8) would hide the cgroups.
                 let mut command = Command::new("nsenter");
-                command.arg(format!("--net=/run/netns/{}", namespace.name())).arg("podman");
+                command.arg(format!("--net=/run/netns/{}", namespace.name()));
+                if let Some(holder) = &self.mounts {
+                    command.arg(format!("--mount=/proc/{}/ns/mnt", holder.id()));
+                }
+                command.arg("podman");
                 command
             }
         };
@@ -79,6 +107,14 @@ impl Drop for Podman {
     fn drop(&mut self) {
         let _ = self.run(&["rm", "--all", "--force", "--time", "0"]);
         let _ = self.run(&["system", "reset", "--force"]);
+        let Some(holder) = &self.mounts else { return };
+        // It ends with its last container, unless the test ended before.
+        let pid = format!("/proc/{}/root{NETWORKS}/aardvark-dns/aardvark.pid", holder.id());
+        let pid = std::fs::read_to_string(pid).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(pid) = pid {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+        }
     }
 }
 
@@ -178,6 +214,25 @@ fn podman_gives_a_container_an_address_and_publishes_its_port() {
     };
     wait_until("the server", || fetch(&format!("http://{address}/file")) == "served\n");
     assert_eq!(fetch("http://127.0.0.1:8081/file"), "served\n");
+    podman.must(&["rm", "--force", "--time", "0", &web]);
+    podman.must(&["network", "rm", &network]);
+}
+
+#[test]
+fn containers_of_one_network_find_each_other_by_name() {
+    let podman = Podman::with_servants(Namespace::new());
+    let (network, web) = (name(), name());
+    podman.must(&["network", "create", &network]);
+    let run = ["run", "--ulimit", "host", "--network", &network];
+    let serve = "mkdir /www; echo served > /www/file; exec httpd -f -p 80 -h /www";
+    podman.must(&[&run[..], &["--detach", "--name", &web, "box", "sh", "-c", serve]].concat());
+    // busybox asks for names by itself in nslookup alone.
+    let fetch = format!(
+        "address() {{ nslookup $1 | awk '/^Name/ {{ named = 1 }} named && /^Address/ {{ print $2 }}'; }}
+        until wget -q -O - http://$(address {web})/file; do sleep 0.1; done; address nobody-of-this-name"
+    );
+    let said = podman.must(&[&run[..], &["--rm", "box", "sh", "-c", &fetch]].concat());
+    assert_eq!(said, "served\n");
     podman.must(&["rm", "--force", "--time", "0", &web]);
     podman.must(&["network", "rm", &network]);
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::mem::size_of;
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
@@ -11,6 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::read::LinkInfo;
 use super::silence::{GENERIC, TABLE};
+use crate::loopback::DockerResolver;
 use crate::netlink::{self, Socket};
 
 const NFT_MSG_GETCHAIN: u16 = 10 << 8 | 4;
@@ -19,6 +21,24 @@ const NFT_MSG_GETRULE: u16 = 10 << 8 | 7;
 const NFTA_TABLE: u16 = 1;
 const NFTA_CHAIN_POLICY: u16 = 5;
 const NF_DROP: u32 = 0;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+/// NFTA_PAYLOAD_BASE, _OFFSET, _LEN; NFT_PAYLOAD_NETWORK_HEADER
+const PAYLOAD_BASE: u16 = 2;
+const PAYLOAD_OFFSET: u16 = 3;
+const PAYLOAD_LEN: u16 = 4;
+const NETWORK_HEADER: u32 = 1;
+/// NFTA_CMP_OP, _DATA; NFTA_DATA_VALUE; NFT_CMP_EQ
+const CMP_OP: u16 = 2;
+const CMP_DATA: u16 = 3;
+const DATA_VALUE: u16 = 1;
+const CMP_EQ: u32 = 0;
+/// Where an IPv4 header has its addresses.
+const SOURCE_AT: u32 = 12;
+const DESTINATION_AT: u32 = 16;
+/// Docker's resolver.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 const RTM_GETTFILTER: u16 = 46;
 /// The ingress of qdiscs "ingress" and "clsact" as a parent of filters.
 const TC_INGRESS: u32 = 0xffff_fff2;
@@ -30,17 +50,58 @@ const GET_INFO: libc::c_int = 64;
 /// Where rules stand, in words for people, such as `table ip nat of nftables`. Ordered, each once.
 pub type Foreign = BTreeSet<String>;
 
+/// What was found.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Rules that would be lost.
+    pub(crate) foreign: Foreign,
+    /// Whether there are Docker's for its resolver, which stay of use ([`crate::loopback`]).
+    pub(crate) resolver: DockerResolver,
+}
+
 /// Looks in the caller's namespace. `links` are the interfaces that are taken.
-pub(crate) fn find<'a>(links: impl Iterator<Item = &'a LinkInfo>) -> Foreign {
-    let mut found = Foreign::new();
+pub(crate) fn find<'a>(links: impl Iterator<Item = &'a LinkInfo>) -> Found {
+    let mut found = Found::default();
     nftables(&mut found);
-    legacy(&mut found);
+    legacy(&mut found.foreign);
     for link in links {
         if has_ingress_filters(link.ifindex) {
-            found.insert(format!("tc filters at the ingress of {}", link.name));
+            found.foreign.insert(format!("tc filters at the ingress of {}", link.name));
         }
     }
     found
+}
+
+/// Whether a rule is about 127.0.0.11 alone: it looks at nothing but fields of packets before it compares an address with that one, and
+/// ends where it is another.
+fn is_of_resolver(rule: &[u8]) -> bool {
+    let mut loads_address = false;
+    let expressions = netlink::find(rule, NFTA_RULE_EXPRESSIONS).unwrap_or_default();
+    for (_, element) in netlink::attributes(expressions) {
+        let name = netlink::find(element, NFTA_EXPR_NAME).map(netlink::text).unwrap_or_default();
+        let data = netlink::find(element, NFTA_EXPR_DATA).unwrap_or_default();
+        let word = |kind| netlink::find(data, kind).and_then(|value| value.first_chunk());
+        let word = |kind| word(kind).map(|bytes: &[u8; 4]| u32::from_be_bytes(*bytes));
+        match name.as_str() {
+            "meta" => loads_address = false,
+            "payload" => {
+                let place = (word(PAYLOAD_BASE), word(PAYLOAD_OFFSET), word(PAYLOAD_LEN));
+                loads_address = [SOURCE_AT, DESTINATION_AT]
+                    .iter()
+                    .any(|at| place == (Some(NETWORK_HEADER), Some(*at), Some(4)));
+            }
+            "cmp" => {
+                let told = netlink::find(data, CMP_DATA).unwrap_or_default();
+                let value = netlink::find(told, DATA_VALUE).unwrap_or_default();
+                let equal = word(CMP_OP) == Some(CMP_EQ);
+                if loads_address && equal && value == RESOLVER.octets() {
+                    return true;
+                }
+            }
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// The name that nft(8) has for a family.
@@ -57,7 +118,7 @@ fn family(number: u8) -> &'static str {
 }
 
 /// Tables with a rule, or with a chain that drops what no rule takes. A kernel without nftables has none.
-fn nftables(found: &mut Foreign) {
+fn nftables(found: &mut Found) {
     let Ok(mut socket) = Socket::open(SockProtocol::NetlinkNetFilter) else { return };
     let mut dump = |kind| socket.dump(kind, &[0; GENERIC]).unwrap_or_default();
     let (rules, chains) = (dump(NFT_MSG_GETRULE), dump(NFT_MSG_GETCHAIN));
@@ -73,8 +134,12 @@ fn nftables(found: &mut Foreign) {
         };
         let Some(name) = netlink::find(attributes, NFTA_TABLE).map(netlink::text) else { continue };
         let family = family(generic[0]);
+        if family == "ip" && is_of_resolver(attributes) {
+            found.resolver = DockerResolver::Present;
+            continue;
+        }
         if (family, name.as_str()) != ("netdev", TABLE) {
-            found.insert(format!("table {family} {name} of nftables"));
+            found.foreign.insert(format!("table {family} {name} of nftables"));
         }
     }
 }

@@ -8,10 +8,11 @@ use nix::sys::stat::stat;
 
 use super::Namespace;
 use super::follow::{self, Watch};
-use super::foreign::{self, Foreign};
+use super::foreign::{self, Foreign, Found};
 use super::read::{self, LinkInfo, Snapshot};
 use super::silence::Silence;
 use crate::device::{Device, Offloading};
+use crate::loopback::DockerResolver;
 use crate::packet::{Filtering, PacketConfig, PacketDevice, PacketError};
 use crate::tap::{Tap, TapError};
 
@@ -140,6 +141,8 @@ pub struct Taken {
     pub nics: Vec<TakenNic>,
     /// What stood there when they had been taken.
     pub snapshot: Snapshot,
+    /// Whether Docker's resolver is there.
+    pub resolver: DockerResolver,
     /// What tells of changes, and keeps the host's stack silent.
     pub watch: Watch,
 }
@@ -233,6 +236,7 @@ pub fn take(namespace: &Namespace, how: Taking) -> Result<Taken, TakeError> {
         // What redirects an interface's frames to its TAP device is how they come here.
         let foreign =
             foreign::find(wanted.iter().copied().filter(|link| how.tap_of(link).is_none()));
+        let Found { foreign, resolver } = foreign;
         if how.rules == Rules::Refuse && !foreign.is_empty() {
             return Err(TakeError::Foreign(foreign));
         }
@@ -244,7 +248,7 @@ pub fn take(namespace: &Namespace, how: Taking) -> Result<Taken, TakeError> {
         let snapshot = read::snapshot().map_err(TakeError::Read)?;
         let taken = nics.iter().map(|nic| nic.link.clone()).collect();
         let watch = Watch { namespace: namespace.clone(), how, silence, notices, taken };
-        Ok(Taken { namespace: namespace.clone(), nics, snapshot, watch })
+        Ok(Taken { namespace: namespace.clone(), nics, snapshot, resolver, watch })
     })
 }
 
