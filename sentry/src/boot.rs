@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use netstack_host::capture;
@@ -14,22 +15,21 @@ use sentry_kernel::file::WriteAt;
 use sentry_kernel::io::SliceSource;
 use sentry_kernel::kernel::{Kernel, KernelConfig};
 use sentry_kernel::log::Level;
-use sentry_kernel::task::WaitStatus;
+use sentry_kernel::task::{Container, WaitStatus};
 use sentry_kernel::time::Clock;
 use sentry_kernel::vfs::{FileSystem, OpenFlags, Timespec};
 use sentry_net::netns::{CaptureStart, NetError};
 use sentry_syscalls::Syscalls;
 
 use crate::config::{
-    Files, NamespaceNetwork, Network, Process, SandboxConfig, SessionFiles, Stdio,
+    Files, Names, NamespaceNetwork, Network, Process, SandboxConfig, SessionFiles, Stdio,
 };
 use crate::host::{HostRandom, trace_to};
+use crate::member::{Member, Place};
 use crate::registry::{self, Offer};
 use crate::remote::{Remote, Running};
-use crate::seccomp::Filtered;
-use crate::tasks::{Limited, TaskLimit};
 use crate::tree::Tree;
-use crate::world::{Place, World};
+use crate::world::{Namespaces, World};
 use crate::{container, network, vdso};
 
 /// How long a sandbox whose programs are gone stays for peers that take nothing of what these have sent.
@@ -90,15 +90,14 @@ pub(crate) fn step(what: impl Into<String>) -> impl FnOnce(Error) -> BootError {
 
 /// A sandbox whose first program has not started.
 pub struct Prepared {
-    world: World,
+    first: Arc<Member>,
     /// For settings, whether or not programs see it.
     proc: Arc<dyn FileSystem>,
-    services: Services,
 }
 
 /// A running sandbox.
 pub struct Sandbox {
-    world: Arc<World>,
+    first: Arc<Member>,
     init: Arc<Running>,
 }
 
@@ -133,24 +132,14 @@ pub fn prepare(config: SandboxConfig) -> Result<Prepared, BootError> {
             }
         }),
     );
-    let tasks = TaskLimit::new(config.tasks_max);
-    let syscalls = Limited::new(Syscalls::new(config.strace.map(trace_to)), &tasks);
     let kernel = Kernel::new(KernelConfig {
         vdso: Some(vdso),
         platform: config.platform,
         clock: clock.clone(),
         log: config.log.clone(),
         random: Arc::new(HostRandom),
-        syscalls: match config.seccomp {
-            Some(profile) => Filtered::new(syscalls, profile),
-            None => syscalls,
-        },
-        hostname: config.hostname.clone(),
         cpus: config.cpus,
     });
-    if let Some(name) = &config.domainname {
-        kernel.uts().set_domainname(name.as_bytes()).map_err(step("set the domain name"))?;
-    }
     let capture = match &config.network {
         Network::Tap(tap) => tap.capture.clone(),
         Network::Namespace(namespace) => namespace.capture.clone(),
@@ -161,28 +150,40 @@ pub fn prepare(config: SandboxConfig) -> Result<Prepared, BootError> {
         let file = capture::create(&path).map_err(CaptureStart::from)?;
         net.capture((file, &path), &[], &kernel)?;
     }
-    let offer = registry::register(&kernel, &services, &net);
-    let tree = match config.files {
-        Files::Session(files) => session(&kernel, &services, &offer, files, &config.hostname)?,
-        Files::Container(files) => container::tree(&kernel, &services, &offer, files)?,
-    };
-    kernel.set_mounts(tree.mounts.clone());
-    let watcher = HostWatcher::start()?;
-    let proc = offer.proc(&kernel, &services);
-    let world = World { kernel, tasks, net, tree, terminals: offer.terminals, watcher };
-    Ok(Prepared { world, proc, services })
+    let world = Arc::new(World {
+        net_files: registry::network(&kernel, &net),
+        watcher: HostWatcher::start()?,
+        syscalls: Syscalls::new(config.strace.map(trace_to)),
+        made: AtomicU32::new(0),
+        kernel,
+        net,
+        services,
+    });
+    let names = Names::Own { hostname: config.hostname, domainname: config.domainname };
+    let own = Namespaces { pids: None, segments: None, names };
+    let mut proc = None;
+    let first = world.member(own, config.seccomp, config.limits, |container, offer| {
+        proc = Some(offer.proc(container, &world.services));
+        match config.files {
+            Files::Session(files) => session(container, &world.services, offer, files),
+            Files::Container(files) => container::tree(container, &world.services, offer, files),
+        }
+    })?;
+    let proc = proc.ok_or_else(|| BootError::Files("there is no /proc".into()))?;
+    Ok(Prepared { first: Arc::new(first), proc })
 }
 
 fn session(
-    kernel: &Arc<Kernel>,
+    container: &Arc<Container>,
     services: &Services,
     offer: &Offer,
     files: SessionFiles,
-    hostname: &str,
 ) -> Result<Tree, BootError> {
     let tree = Tree::of_image(services, files.image).map_err(step("build the root file system"))?;
-    tree.mount_system(kernel, services, offer).map_err(step("mount /proc, /sys, /dev and /tmp"))?;
-    write_names(&tree, hostname, &files.name_servers)?;
+    tree.mount_system(container, services, offer)
+        .map_err(step("mount /proc, /sys, /dev and /tmp"))?;
+    let hostname = String::from_utf8_lossy(&container.uts().hostname()).into_owned();
+    write_names(&tree, &hostname, &files.name_servers)?;
     for volume in files.volumes {
         let what = format!("mount a volume at {}", volume.target.display());
         tree.mount_volume(services, volume).map_err(step(what))?;
@@ -210,18 +211,19 @@ fn write_names(tree: &Tree, hostname: &str, name_servers: &[IpAddr]) -> Result<(
 impl Prepared {
     /// Whether a program could be started, as far as can be told before: its working directory and its file are there.
     pub fn check(&self, process: &Process) -> Result<(), BootError> {
-        self.world.check(process)
+        self.first.check(process)
     }
 
     /// Takes the interfaces of a network namespace of the host as they are now; before there was loopback alone.
     pub fn take_network(&self, network: NamespaceNetwork) -> Result<(), BootError> {
-        network::mirror(&self.world.net, network, self.world.kernel.log().clone())
+        let World { net, kernel, .. } = &*self.first.world;
+        network::mirror(net, network, kernel.log().clone())
     }
 
     /// Covers a file with one in memory that has this content; it is made where it is missing. For one container's root, before
     /// its program runs.
     pub fn cover(&self, path: &str, content: &str) -> Result<(), BootError> {
-        let covered = self.world.tree.cover(&self.services, path, content.as_bytes());
+        let covered = self.first.tree.cover(&self.first.world.services, path, content.as_bytes());
         covered.map_err(step(format!("write {path}")))
     }
 
@@ -241,18 +243,17 @@ impl Prepared {
 
     /// Starts the first program.
     pub fn start(self, process: Process, stdio: Stdio) -> Result<Sandbox, BootError> {
-        let world = Arc::new(self.world);
-        let init = Arc::new(world.start(process, stdio, Place::First)?);
-        Ok(Sandbox { world, init })
+        let init = Arc::new(self.first.start(process, stdio, Place::First)?);
+        Ok(Sandbox { first: self.first, init })
     }
 }
 
 impl Sandbox {
     /// Waits for the end of the first program, ends the others, and completes the capture.
     pub fn wait(self) -> Outcome {
-        let World { kernel, net, .. } = &*self.world;
+        let World { kernel, net, .. } = &*self.first.world;
         let ended = kernel.wait_until_ended();
-        kernel.pids().kill_all();
+        kernel.kill_all();
         net.drain(DRAIN_PATIENCE);
         if let Err(error) = net.stop() {
             kernel.log().write(Level::Error, format_args!("{error}"));
@@ -270,7 +271,7 @@ impl Sandbox {
 
     /// A handle for those who deal with it from outside.
     pub fn remote(&self) -> Remote {
-        Remote::new(self.world.clone(), self.init.clone())
+        Remote::new(self.first.clone(), self.init.clone())
     }
 }
 

@@ -16,6 +16,7 @@ use sentry_kernel::cred::Credentials;
 use sentry_kernel::log::Log;
 use sentry_kernel::vfs::MountFlags;
 
+use crate::remote::Remote;
 use crate::seccomp::Profile;
 
 /// A sandbox without its first program.
@@ -32,14 +33,51 @@ pub struct SandboxConfig {
     pub domainname: Option<String>,
     /// Which system calls programs may use; `None` for all.
     pub seccomp: Option<Profile>,
-    /// How many tasks programs may have together; `None` for the kernel's own limit.
-    pub tasks_max: Option<u64>,
+    /// What its programs may use together.
+    pub limits: ContainerLimits,
     /// Where decoded system calls go.
     pub strace: Option<File>,
     /// Takes lines for the operator.
     pub log: Arc<dyn Log>,
     /// How many processors programs see.
     pub cpus: usize,
+}
+
+/// What all programs of a container may use together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ContainerLimits {
+    /// How many tasks there may be; `None` for the kernel's own limit.
+    pub tasks_max: Option<u64>,
+    /// How much memory programs are told of, in bytes; the host sees to it. `None` where it is not limited.
+    pub memory_max: Option<u64>,
+}
+
+/// A container beside the first of a sandbox. Its network is theirs.
+pub struct MemberConfig<'a> {
+    /// Whose pid namespace it is in; none: its own.
+    pub pids: Option<&'a Remote>,
+    /// Whose System V shared memory it sees; none: its own.
+    pub segments: Option<&'a Remote>,
+    /// What it is called.
+    pub names: Names<&'a Remote>,
+    /// Which system calls its programs may use; `None` for all.
+    pub seccomp: Option<Profile>,
+    /// What its programs may use together.
+    pub limits: ContainerLimits,
+}
+
+/// Host and NIS domain name of a container.
+#[derive(Clone, Debug)]
+pub enum Names<T> {
+    /// Another's, and every change of it.
+    Shared(T),
+    /// Its own.
+    Own {
+        /// Host name.
+        hostname: String,
+        /// NIS domain name, where one is set.
+        domainname: Option<String>,
+    },
 }
 
 /// What programs see of files.

@@ -8,7 +8,7 @@ use sentry_fs::services::Services;
 use sentry_fs::tmpfs::{self, Tmpfs};
 use sentry_kernel::device::makedev;
 use sentry_kernel::error::Result;
-use sentry_kernel::kernel::Kernel;
+use sentry_kernel::task::Container;
 use sentry_kernel::vfs::modify::Make;
 use sentry_kernel::vfs::{Dentry, FileSystem, FileType, Mount as Mounted, MountFlags, Path};
 
@@ -42,21 +42,21 @@ const CONSOLE: u64 = makedev(5, 1);
 /// What mounts are made of.
 struct Builder<'a> {
     tree: Tree,
-    kernel: &'a Arc<Kernel>,
+    container: &'a Arc<Container>,
     services: &'a Services,
     offer: &'a Offer,
 }
 
 /// Builds the tree of a container.
 pub(crate) fn tree(
-    kernel: &Arc<Kernel>,
+    container: &Arc<Container>,
     services: &Services,
     offer: &Offer,
     files: ContainerFiles,
 ) -> core::result::Result<Tree, BootError> {
     let root = HostFs::new(services, files.root, HostOptions::read_write())
         .map_err(step("open the root file system"))?;
-    let builder = Builder { tree: Tree::of(root, b"rootfs"), kernel, services, offer };
+    let builder = Builder { tree: Tree::of(root, b"rootfs"), container, services, offer };
     let has_dev = files.mounts.iter().any(|mount| mount.target == b"/dev");
     let bound_dev = files
         .mounts
@@ -121,8 +121,8 @@ impl Builder<'_> {
                 let options = tmpfs::Options::parse(options.as_bytes())?;
                 (Tmpfs::new(self.services, options)?, b"tmpfs")
             }
-            MountKind::Proc => (self.offer.proc(self.kernel, self.services), b"proc"),
-            MountKind::Sysfs => (self.offer.sys(self.kernel, self.services)?, b"sysfs"),
+            MountKind::Proc => (self.offer.proc(self.container, self.services), b"proc"),
+            MountKind::Sysfs => (self.offer.sys(self.container.kernel(), self.services)?, b"sysfs"),
             MountKind::Devpts => (self.offer.devpts(), b"devpts"),
         };
         self.tree.mount(filesystem, source, flags, &target)

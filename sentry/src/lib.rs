@@ -1,7 +1,7 @@
 //! The assembler: composes the kernel, the filesystems, the devices and the socket families into a sandbox, and boots it. No mechanism lives here.
 //!
 //! [`config`] says what a sandbox is made of, [`registry`] is the one list of what it offers, [`tree`] builds its mounts, [`container`] the mounts of a container,
-//! [`boot`] brings it up, [`world`] starts programs in it, [`seccomp`] filters their calls, [`tasks`] limits their number, [`remote`] is what the outside can do meanwhile.
+//! [`boot`] brings it up, [`world`] is what its containers share, [`member`] starts programs in one, [`seccomp`] filters their calls, [`tasks`] limits their number, [`remote`] is what the outside can do meanwhile.
 #![forbid(unsafe_code)]
 
 pub mod attachment;
@@ -9,6 +9,7 @@ mod boot;
 pub mod config;
 mod container;
 mod host;
+mod member;
 mod network;
 mod registry;
 mod remote;
@@ -20,15 +21,19 @@ mod world;
 
 pub use boot::{BootError, Outcome, Prepared, Sandbox, boot, prepare};
 pub use config::{
-    Access, AttachedRoute, Attachment, Carrier, Console, ContainerFiles, DeviceKind, DeviceNode,
-    Faults, Files, GatewayPlace, Home, HostTerminals, Image, Limit, Limits, MacAddr,
-    MissingWorkdir, Mount, MountKind, NamespaceNetwork, Network, Process, Rules, SandboxConfig,
-    SessionFiles, Stdio, TapNetwork, Volume, Writes,
+    Access, AttachedRoute, Attachment, Carrier, Console, ContainerFiles, ContainerLimits,
+    DeviceKind, DeviceNode, Faults, Files, GatewayPlace, Home, HostTerminals, Image, Limit, Limits,
+    MacAddr, MemberConfig, MissingWorkdir, Mount, MountKind, Names, NamespaceNetwork, Network,
+    Process, Rules, SandboxConfig, SessionFiles, Stdio, TapNetwork, Volume, Writes,
 };
 pub use host::Logger;
 pub use netstack_host::tap::TapError;
-pub use remote::{Pause, ProcessInfo, Remote, Running, RunningCapture, SignalScope};
+pub use remote::{
+    ContainerLimit, Pause, PreparedMember, ProcessInfo, Remote, Running, RunningCapture,
+    SignalScope,
+};
 pub use sentry_fs::host::View;
 pub use sentry_kernel::cred::{Capabilities, Credentials};
 pub use sentry_kernel::log::{Level, Log};
+pub use sentry_kernel::task::ContainerUsage;
 pub use sentry_kernel::vfs::MountFlags;

@@ -1,4 +1,4 @@
-//! What the outside can do to a running sandbox: signals, terminals, captures, further programs.
+//! What the outside can do to a running container and its sandbox: signals, terminals, captures, further programs and containers.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -7,12 +7,13 @@ use std::sync::Arc;
 use netstack_host::capture::{Capture, CaptureError};
 use sentry_abi::signal::{SI_KERNEL, SigInfo, Signal};
 use sentry_fs::proc::command_line;
-use sentry_kernel::task::{Task, ThreadGroup};
+use sentry_kernel::task::{Container, ContainerUsage, Task, ThreadGroup, WaitStatus};
 use sentry_net::netns::{CaptureStart, NetNamespace};
 
 use crate::boot::{BootError, Outcome};
-use crate::config::{Process, Stdio};
-use crate::world::{Console, Place, World};
+use crate::config::{ContainerFiles, MemberConfig, Process, Stdio};
+use crate::member::{Console, Member, Place};
+use crate::world::World;
 
 /// Bytes of a command line that are told.
 const COMMAND_MAX: usize = 4096;
@@ -76,6 +77,15 @@ pub enum Pause {
     Released,
 }
 
+/// A limit of a container; `None` is none ([`ContainerLimits`](crate::ContainerLimits)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContainerLimit {
+    /// Of the number of tasks.
+    Tasks(Option<u64>),
+    /// Of memory, in bytes.
+    Memory(Option<u64>),
+}
+
 /// A process inside, for those who list them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessInfo {
@@ -107,11 +117,27 @@ fn command(leader: &Task) -> String {
     }
 }
 
-/// What the outside can do to a running sandbox.
+/// What the outside can do to a running container.
 #[derive(Clone)]
 pub struct Remote {
-    world: Arc<World>,
+    member: Arc<Member>,
     init: Arc<Running>,
+}
+
+/// A container beside the first whose program has not started.
+pub struct PreparedMember(Arc<Member>);
+
+impl PreparedMember {
+    /// Whether a program could be started, as far as can be told before: its working directory and its file are there.
+    pub fn check(&self, process: &Process) -> Result<(), BootError> {
+        self.0.check(process)
+    }
+
+    /// Starts its first program.
+    pub fn start(&self, process: Process, stdio: Stdio) -> Result<Remote, BootError> {
+        let init = self.0.start(process, stdio, Place::First)?;
+        Ok(Remote::new(self.0.clone(), Arc::new(init)))
+    }
 }
 
 /// A capture that was begun while the sandbox runs. It ends with this, or with the sandbox.
@@ -145,8 +171,37 @@ impl Drop for RunningCapture {
 }
 
 impl Remote {
-    pub(crate) fn new(world: Arc<World>, init: Arc<Running>) -> Self {
-        Self { world, init }
+    pub(crate) fn new(member: Arc<Member>, init: Arc<Running>) -> Self {
+        Self { member, init }
+    }
+
+    pub(crate) fn container(&self) -> &Container {
+        &self.member.container
+    }
+
+    /// Makes a container beside this one, in the same kernel with the same network.
+    pub fn add(
+        &self,
+        files: ContainerFiles,
+        config: MemberConfig<'_>,
+    ) -> Result<PreparedMember, BootError> {
+        self.member.world.further(files, config).map(|member| PreparedMember(Arc::new(member)))
+    }
+
+    /// Waits for the end of the container's first program, and ends the others of the container.
+    pub fn wait(&self) -> Outcome {
+        let outcome = self.init.wait();
+        self.end();
+        // Those that are made meanwhile end before they run.
+        while let Some(group) = self.container().groups().iter().find(|group| !group.has_ended()) {
+            group.wait_until_ended();
+        }
+        outcome
+    }
+
+    /// Ends every program of the container.
+    pub fn end(&self) {
+        self.container().end(WaitStatus::Signaled(Signal::SIGKILL));
     }
 
     /// Sends a signal to the first program. Numbers that are no signal do nothing.
@@ -159,7 +214,7 @@ impl Remote {
         match scope {
             SignalScope::First => self.init.signal(number),
             SignalScope::All => {
-                self.world.kernel.pids().groups().iter().for_each(|group| send(group, number));
+                self.container().groups().iter().for_each(|group| send(group, number));
             }
         }
     }
@@ -171,21 +226,21 @@ impl Remote {
 
     /// Starts a further program.
     pub fn start(&self, process: Process, stdio: Stdio) -> Result<Running, BootError> {
-        self.world.start(process, stdio, Place::Beside)
+        self.member.start(process, stdio, Place::Beside)
     }
 
     /// The processes inside, by ascending id.
     pub fn processes(&self) -> Vec<ProcessInfo> {
-        let kernel = &self.world.kernel;
-        let now = kernel.now();
-        let living = kernel.pids().groups().into_iter().filter(|group| !group.has_ended());
+        let container = self.container();
+        let now = container.kernel().now();
+        let living = container.groups().into_iter().filter(|group| !group.has_ended());
         living
             .filter_map(|group| {
                 let leader = group.leader()?;
                 let cpu = group.cpu_time();
                 Some(ProcessInfo {
                     pid: group.pid(),
-                    parent: kernel.pids().parent(group.pid()),
+                    parent: container.pids().parent(group.pid()),
                     uid: leader.credentials().uid,
                     cpu_ns: cpu.user_ns.saturating_add(cpu.system_ns),
                     age_s: now.0.saturating_sub(group.start_time().0) / 1_000_000_000,
@@ -203,27 +258,30 @@ impl Remote {
         nics: &[String],
         limit: Option<u64>,
     ) -> Result<RunningCapture, CaptureStart> {
-        let net = &self.world.net;
-        let capture = net.capture((file.into(), name), nics, &self.world.kernel)?;
+        let World { net, kernel, .. } = &*self.member.world;
+        let capture = net.capture((file.into(), name), nics, kernel)?;
         capture.stop_after(limit);
         Ok(RunningCapture { net: net.clone(), capture })
     }
 
-    /// Changes how many tasks programs may have together; `None` is the kernel's own limit.
-    pub fn limit_tasks(&self, most: Option<u64>) {
-        self.world.tasks.set(most);
+    /// What the container's programs use.
+    pub fn usage(&self) -> ContainerUsage {
+        self.container().usage()
+    }
+
+    /// Changes a limit.
+    pub fn limit(&self, limit: ContainerLimit) {
+        match limit {
+            ContainerLimit::Tasks(most) => self.member.tasks.set(most),
+            ContainerLimit::Memory(most) => self.container().set_memory_shown(most),
+        }
     }
 
     /// Keeps the programs from running, or lets them go on.
     pub fn pause(&self, pause: Pause) {
         match pause {
-            Pause::Held => self.world.kernel.freeze(),
-            Pause::Released => self.world.kernel.thaw(),
+            Pause::Held => self.container().freeze(),
+            Pause::Released => self.container().thaw(),
         }
-    }
-
-    /// Ends the sandbox at once.
-    pub fn kill(&self) {
-        self.world.kernel.pids().kill_all();
     }
 }

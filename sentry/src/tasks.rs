@@ -1,12 +1,12 @@
-//! A limit of tasks for all programs of a sandbox together: what the pids controller of cgroups is on Linux.
+//! A limit of tasks for all programs of a container together: what the pids controller of cgroups is on Linux.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sentry_abi::Errno;
 use sentry_kernel::error::Result;
-use sentry_kernel::kernel::{Kernel, SyscallTable, TraceEvent};
-use sentry_kernel::task::CurrentTask;
+use sentry_kernel::kernel::{SyscallTable, TraceEvent};
+use sentry_kernel::task::{Container, CurrentTask};
 
 /// The calls that make tasks.
 const MAKING: [&str; 4] = ["clone", "clone3", "fork", "vfork"];
@@ -29,8 +29,9 @@ impl TaskLimit {
     }
 
     /// Whether one more may be made. Errors: EAGAIN, as with the pids controller (cgroups(7)).
-    pub(crate) fn check(&self, kernel: &Kernel) -> Result<()> {
-        match (kernel.pids().task_count() as u64) < self.0.load(Ordering::Relaxed) {
+    pub(crate) fn check(&self, container: &Container) -> Result<()> {
+        let most = self.0.load(Ordering::Relaxed);
+        match most == u64::MAX || (container.task_count() as u64) < most {
             true => Ok(()),
             false => Err(Errno::EAGAIN.into()),
         }
@@ -55,7 +56,7 @@ impl Limited {
 impl SyscallTable for Limited {
     fn dispatch(&self, task: &mut CurrentTask, number: u64, args: &[u64; 6]) -> Result<u64> {
         if self.making.contains(&number) {
-            self.limit.check(task.kernel())?;
+            self.limit.check(task.container())?;
         }
         self.inner.dispatch(task, number, args)
     }

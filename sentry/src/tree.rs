@@ -12,7 +12,7 @@ use sentry_kernel::cred::Credentials;
 use sentry_kernel::error::Result;
 use sentry_kernel::file::{FileOps, WriteAt};
 use sentry_kernel::io::{SliceSource, VecSink};
-use sentry_kernel::kernel::Kernel;
+use sentry_kernel::task::Container;
 use sentry_kernel::vfs::{
     Change, Dentry, DirRef, FileSystem, FileType, FsContext, LookupFlags, Mount, MountFlags,
     MountNamespace, NewNode, OpenFlags, Path, ResolveCx, SuperBlock, modify, resolve,
@@ -83,7 +83,7 @@ impl Tree {
     /// Mounts /proc, /sys, /dev and what belongs in it, /tmp.
     pub(crate) fn mount_system(
         &self,
-        kernel: &Arc<Kernel>,
+        container: &Arc<Container>,
         services: &Services,
         offer: &Offer,
     ) -> Result<()> {
@@ -92,8 +92,8 @@ impl Tree {
         let temporary = |mode| -> Result<Arc<dyn FileSystem>> {
             Ok(Tmpfs::new(services, tmpfs::Options { mode, ..tmpfs::Options::default() })?)
         };
-        self.mount(offer.proc(kernel, services), b"proc", quiet, b"/proc")?;
-        self.mount(offer.sys(kernel, services)?, b"sysfs", quiet, b"/sys")?;
+        self.mount(offer.proc(container, services), b"proc", quiet, b"/proc")?;
+        self.mount(offer.sys(container.kernel(), services)?, b"sysfs", quiet, b"/sys")?;
         self.mount(
             offer.dev(services)?,
             b"devtmpfs",

@@ -10,6 +10,7 @@ use oci_spec::runtime::{Process, Spec};
 use platform::host::packets::Connection;
 
 use super::lifecycle::Force;
+use super::member;
 use super::record::{Folder, Record, Status};
 use super::sandbox::Session;
 use super::sync::{Word, hear, say};
@@ -51,7 +52,10 @@ pub fn create(runtime: &Runtime, asked: &Create) -> Result<Created> {
     let process = spec.process().clone().context("process is missing")?;
     check_terminal(&process, asked)?;
     let rootfs = spec::rootfs(&spec, &bundle)?;
-    let record = Record::new(&asked.id, &bundle, &rootfs, &spec);
+    let record = Record::new(&asked.id, &bundle, &rootfs, &spec)?;
+    if let Some(sandbox) = &record.sandbox {
+        member::check(runtime, sandbox, &spec)?;
+    }
     let folder = Folder::make(&runtime.root, &record, &spec)?;
     let made = make(runtime, asked, &spec, &folder);
     match made {

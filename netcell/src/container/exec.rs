@@ -248,6 +248,15 @@ fn describe(process: &Process) -> Result<OwnedFd> {
 fn start(folder: &Folder, process: &Process, terminal: Option<&OwnedFd>) -> Result<Connection> {
     let sandbox = folder.connect()?;
     let description = describe(process)?;
+    let streams = streams(terminal)?;
+    let mut descriptors = vec![description.as_fd()];
+    descriptors.extend(streams.iter().map(AsFd::as_fd));
+    sandbox.ask(&Request::Exec, &descriptors)?;
+    Ok(sandbox)
+}
+
+/// Standard input, output and error for a program: the terminal, or this process's own.
+pub(super) fn streams(terminal: Option<&OwnedFd>) -> Result<Vec<OwnedFd>> {
     let mut streams = Vec::new();
     for own in crate::sandbox::standard_streams() {
         streams.push(match (terminal, own) {
@@ -256,14 +265,15 @@ fn start(folder: &Folder, process: &Process, terminal: Option<&OwnedFd>) -> Resu
             (None, None) => File::options().read(true).write(true).open("/dev/null")?.into(),
         });
     }
-    let mut descriptors = vec![description.as_fd()];
-    descriptors.extend(streams.iter().map(AsFd::as_fd));
-    sandbox.ask(&Request::Exec, &descriptors)?;
-    Ok(sandbox)
+    Ok(streams)
 }
 
 /// Passes signals and sizes on until the program has ended; gives its status.
-fn attend(program: Connection, signals: signals::Source, terminal: Option<OwnedFd>) -> Result<u8> {
+pub(super) fn attend(
+    program: Connection,
+    signals: signals::Source,
+    terminal: Option<OwnedFd>,
+) -> Result<u8> {
     let program = Arc::new(program);
     let sender = program.clone();
     signals.forward(move |number| {

@@ -78,8 +78,12 @@ impl Runtime {
         if signal == Signal::SIGKILL as i32
             && let Some(process) = record.process
         {
-            // A sandbox ends with its first program, and so it need not be asked.
-            return process.signal(Signal::SIGKILL);
+            return match record.sandbox {
+                // A sandbox ends with its first program, and so it need not be asked.
+                None => process.signal(Signal::SIGKILL),
+                // Its process ends once its programs have.
+                Some(_) => end_in_sandbox(&folder).or_else(|_| process.signal(Signal::SIGKILL)),
+            };
         }
         let request = Request::Signal { number: signal, all: scope == Scope::All };
         folder.connect()?.ask(&request, &[])
@@ -100,6 +104,9 @@ impl Runtime {
         let status = record.status();
         if matches!(status, Status::Running | Status::Paused) && force == Force::Absent {
             bail!("cannot delete container {id} that is not stopped: {}", status.word());
+        }
+        if record.sandbox.is_some() && end_in_sandbox(&folder).is_ok() {
+            wait_in_sandbox(&folder)?;
         }
         if let Some(process) = record.process {
             process.kill()?;
@@ -160,6 +167,10 @@ impl Runtime {
             let most = process::tasks_max(resources);
             folder.connect()?.ask(&Request::LimitTasks { most }, &[])?;
         }
+        if resources.memory().as_ref().is_some_and(|memory| memory.limit().is_some()) {
+            let most = process::memory_max(resources);
+            folder.connect()?.ask(&Request::ShowMemory { most }, &[])?;
+        }
         if cgroup::is_empty(resources) {
             return Ok(());
         }
@@ -169,9 +180,12 @@ impl Runtime {
 
     /// What a container uses, as `events --stats` of runc tells it.
     pub fn stats(&self, id: &str) -> Result<Value> {
-        let (_, record) = self.find(id)?;
+        let (folder, record) = self.find(id)?;
         if record.status() == Status::Stopped {
             bail!("container not running");
+        }
+        if record.sandbox.is_some() {
+            return usage_in_sandbox(&folder, id);
         }
         let path = record.cgroup.context("the container has no cgroup (linux.cgroupsPath)")?;
         let stats = cgroup::stats(&path)?;
@@ -211,6 +225,43 @@ impl Runtime {
             },
         }))
     }
+}
+
+/// What a container uses that is in another's sandbox: no cgroup of the host tells it.
+fn usage_in_sandbox(folder: &Folder, id: &str) -> Result<Value> {
+    let sandbox = folder.connect()?;
+    sandbox.tell(&Request::Usage)?;
+    match sandbox.answer()? {
+        Some(Answer::Usage { cpu_ns, memory, tasks, memory_max }) => Ok(json!({
+            "type": "stats",
+            "id": id,
+            "data": {
+                "cpu": { "usage": { "total": cpu_ns } },
+                "memory": {
+                    "usage": { "limit": memory_max.unwrap_or(u64::MAX), "usage": memory },
+                    "raw": { "rss": memory },
+                },
+                "pids": { "current": tasks },
+            },
+        })),
+        Some(Answer::Refused { why }) => bail!("{why}"),
+        other => bail!("the sandbox answers what makes no sense: {other:?}"),
+    }
+}
+
+/// Ends the programs of a container that is in another's sandbox. Errors: they have ended, or the sandbox has.
+fn end_in_sandbox(folder: &Folder) -> Result<()> {
+    let request = Request::Signal { number: Signal::SIGKILL as i32, all: true };
+    folder.connect()?.ask(&request, &[])
+}
+
+/// Waits until they have, and nothing of the container is used there any more.
+fn wait_in_sandbox(folder: &Folder) -> Result<()> {
+    // Where it has gone meanwhile there is nothing to wait for.
+    let Ok(sandbox) = folder.connect() else { return Ok(()) };
+    sandbox.tell(&Request::Wait)?;
+    while sandbox.answer()?.is_some() {}
+    Ok(())
 }
 
 /// The number of a signal that is given as 15, TERM or SIGTERM.

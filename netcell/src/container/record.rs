@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,9 +15,9 @@ use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::control::{Connection, check_id, lock, remove};
-use crate::oci::VERSION;
+use crate::control::{Connection, Request, SOCKET, check_id, lock, remove};
 use crate::oci::spec::CONFIG;
+use crate::oci::{VERSION, spec};
 
 /// The record within a container's folder.
 pub const RECORD: &str = "container.json";
@@ -110,13 +110,16 @@ fn look(pid: i32) -> Option<(char, u64)> {
 pub struct Record {
     /// Its name.
     pub id: String,
+    /// The container whose sandbox it is in, where that is not its own.
+    #[serde(default)]
+    pub sandbox: Option<String>,
     /// Its bundle.
     pub bundle: PathBuf,
     /// Its root directory.
     pub rootfs: PathBuf,
     /// How far it has come.
     pub status: Status,
-    /// The process of its sandbox, once there is one.
+    /// The process of its sandbox, or the one that stands for it where the sandbox is another's; once there is one.
     pub process: Option<HostProcess>,
     /// When it was created, in seconds since the epoch.
     pub created_s: u64,
@@ -130,11 +133,12 @@ pub struct Record {
 
 impl Record {
     /// A record of a container that is about to be made.
-    pub fn new(id: &str, bundle: &Path, rootfs: &Path, spec: &Spec) -> Self {
+    pub fn new(id: &str, bundle: &Path, rootfs: &Path, spec: &Spec) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let command = spec.process().as_ref().and_then(|process| process.args().clone());
-        Self {
+        Ok(Self {
             id: id.to_owned(),
+            sandbox: spec::sandbox(spec)?.map(str::to_owned),
             bundle: bundle.to_owned(),
             rootfs: rootfs.to_owned(),
             status: Status::Creating,
@@ -143,7 +147,7 @@ impl Record {
             annotations: spec.annotations().clone().unwrap_or_default(),
             cgroup: None,
             command: command.unwrap_or_default(),
-        }
+        })
     }
 
     /// How far it has come, with a look at its process.
@@ -206,6 +210,9 @@ impl Folder {
         }
         let folder = Self { path };
         let write = || -> Result<()> {
+            if let Some(sandbox) = &record.sandbox {
+                symlink(Path::new("..").join(sandbox).join(SOCKET), folder.path.join(SOCKET))?;
+            }
             folder.write(record)?;
             Ok(fs::write(folder.config(), serde_json::to_vec(spec)?)?)
         };
@@ -271,9 +278,15 @@ impl Folder {
         Ok(record)
     }
 
-    /// Connects to the sandbox. Errors: it has gone.
+    /// Connects to the sandbox, to speak of this container. Errors: it has gone.
     pub fn connect(&self) -> Result<Connection> {
-        Connection::open(&self.path).context("container not running")
+        let Record { id, sandbox, .. } = self.read()?;
+        let told = "container not running";
+        let connection = Connection::open(&self.path).context(told)?;
+        if sandbox.is_some() {
+            connection.tell(&Request::Of { container: id }).context(told)?;
+        }
+        Ok(connection)
     }
 
     /// Removes everything.

@@ -3,26 +3,27 @@
 use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::Signal;
 use oci_spec::runtime::{self, Linux, LinuxNamespaceType, Spec};
 use platform::host::packets::Connection;
 use sentry::{
-    Attachment, Files, HostTerminals, NamespaceNetwork, Network, Pause, Prepared, Process, Remote,
-    Rules, SandboxConfig, SignalScope, Stdio,
+    Attachment, Files, HostTerminals, NamespaceNetwork, Network, Prepared, Process, Rules,
+    SandboxConfig, Stdio,
 };
 
 use super::handoff::{self, Handed, Node};
+use super::pod::Pod;
 use super::record::{Folder, HostProcess, Status};
 use super::sync::{Word, hear, say};
-use super::{Runtime, pty};
+use super::waiting::{Shared, Sought};
+use super::{Runtime, member, pty};
 use crate::cli::run::{LogLevel, PlatformChoice};
-use crate::control::{Serve, Server, listen};
+use crate::control::{Server, listen};
 use crate::oci::journal::Journal;
 use crate::oci::{files, hooks, process, seccomp, spec};
 use crate::sandbox::{backend, signals};
@@ -60,7 +61,12 @@ pub enum Session {
 /// Is the sandbox of a container, and gives its exit status.
 pub fn run(runtime: Runtime, told: &Told) -> Result<u8> {
     let maker = Connection::inherited(told.sync).context("this command is netcell's own")?;
-    match make(runtime, told, &maker) {
+    let folder = Folder::open(&runtime.root, &told.id)?;
+    let spec = spec::load(&folder.config())?;
+    if folder.read()?.sandbox.is_some() {
+        return member::run(runtime, told, maker, (folder, spec));
+    }
+    match make(runtime, told, &maker, (folder, spec)) {
         Ok(made) => {
             say(&maker, &Word::Made { left_out: made.left_out.clone() })?;
             drop(maker);
@@ -76,7 +82,6 @@ pub fn run(runtime: Runtime, told: &Told) -> Result<u8> {
 
 /// A sandbox that waits for its start.
 struct Made {
-    folder: Folder,
     spec: Spec,
     node: Node,
     journal: Arc<Journal>,
@@ -86,17 +91,21 @@ struct Made {
     server: Server,
     starts: Receiver<Sought>,
     shared: Arc<Shared>,
+    pod: Arc<Pod>,
     signals: signals::Source,
     terminal: Option<OwnedFd>,
     left_out: Vec<String>,
 }
 
-fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
+fn make(
+    runtime: Runtime,
+    told: &Told,
+    maker: &Connection,
+    (folder, spec): (Folder, Spec),
+) -> Result<Made> {
     if told.session == Session::Own {
         nix::unistd::setsid().context("cannot lead a session")?;
     }
-    let folder = Folder::open(&runtime.root, &told.id)?;
-    let spec = spec::load(&folder.config())?;
     let linux = spec.linux().as_ref().context("linux is missing")?;
     let node = Node::own()?;
     join_network(linux)?;
@@ -107,6 +116,7 @@ fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
     if word != Word::Go {
         bail!("the maker says what makes no sense: {word:?}");
     }
+    let root = runtime.root.clone();
     // The platform forks its zygote, which must happen before this process has threads.
     let platform = backend::start(platform_choice(&spec)?, LogLevel::Warn)?;
     let signals = signals::Source::new().context("cannot receive signals")?;
@@ -128,7 +138,7 @@ fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
         hostname: spec.hostname().clone().unwrap_or_else(host_name),
         domainname: spec.domainname().clone(),
         seccomp,
-        tasks_max: linux.resources().as_ref().and_then(process::tasks_max),
+        limits: process::limits(linux.resources().as_ref()),
         strace: None,
         log: journal.clone(),
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
@@ -137,12 +147,10 @@ fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
     set_all(&prepared, &spec)?;
     let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.create_container().as_ref());
     hooks::run("createContainer", hooks, &record.state(Status::Creating).to_string())?;
-    let (sender, starts) = mpsc::channel();
-    let shared =
-        Arc::new(Shared { sought: sender, remote: OnceLock::new(), folder: folder.clone() });
-    let server = Server::start(listen(folder.path())?, shared.clone())?;
+    let (shared, starts) = Shared::new(&folder);
+    let pod = Pod::new(&root, &told.id, shared.clone());
+    let server = Server::start(listen(folder.path())?, pod.clone())?;
     Ok(Made {
-        folder,
         spec,
         node,
         journal,
@@ -152,6 +160,7 @@ fn make(runtime: Runtime, told: &Told, maker: &Connection) -> Result<Made> {
         server,
         starts,
         shared,
+        pod,
         signals,
         terminal,
         left_out: opened.left_out,
@@ -169,7 +178,7 @@ fn platform_choice(spec: &Spec) -> Result<PlatformChoice> {
 }
 
 /// The pid that callers get lives in the container's network namespace.
-fn join_network(linux: &Linux) -> Result<()> {
+pub(super) fn join_network(linux: &Linux) -> Result<()> {
     let namespaces = linux.namespaces().as_deref().unwrap_or_default();
     let network = namespaces.iter().find(|n| n.typ() == LinuxNamespaceType::Network);
     let network = network.context("linux.namespaces: network is missing")?;
@@ -183,7 +192,7 @@ fn join_network(linux: &Linux) -> Result<()> {
     }
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
@@ -201,102 +210,28 @@ fn stdio(terminal: Option<&OwnedFd>, asked: &runtime::Process) -> Result<Stdio> 
     Ok(Stdio { descriptors: [copy()?, copy()?, copy()?], terminals })
 }
 
-/// What somebody asks for before the start.
-enum Sought {
-    /// The start; the answer is none, or why it failed.
-    Start(SyncSender<Option<String>>),
-    /// The end, by this signal.
-    End(i32),
-}
-
-/// What is behind the container's socket.
-struct Shared {
-    sought: Sender<Sought>,
-    remote: OnceLock<Remote>,
-    folder: Folder,
-}
-
-impl Serve for Shared {
-    fn remote(&self) -> Result<Remote> {
-        self.remote.get().cloned().context("the container is not running")
-    }
-
-    fn start(&self) -> Result<()> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        let told = || "cannot start a container in the running state";
-        if self.remote.get().is_some() {
-            bail!(told());
-        }
-        self.sought.send(Sought::Start(answer)).map_err(|_| anyhow!(told()))?;
-        match answered.recv() {
-            Ok(None) => Ok(()),
-            Ok(Some(why)) => bail!(why),
-            Err(_) => bail!(told()),
-        }
-    }
-
-    fn signal(&self, number: i32, scope: SignalScope) -> Result<()> {
-        if let Some(remote) = self.remote.get() {
-            remote.signal_scope(number, scope);
-            return Ok(());
-        }
-        // Until it has started, a signal does what it does to a process without handlers.
-        let ends = Signal::try_from(number).is_ok_and(|signal| {
-            !matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal::SIGURG | Signal::SIGWINCH)
-        });
-        if ends {
-            self.sought.send(Sought::End(number)).map_err(|_| anyhow!("it ends already"))?;
-        }
-        Ok(())
-    }
-
-    fn pause(&self, pause: Pause) -> Result<()> {
-        self.remote()?.pause(pause);
-        let status = match pause {
-            Pause::Held => Status::Paused,
-            Pause::Released => Status::Running,
-        };
-        self.folder.change(|record| record.status = status).map(drop)
-    }
-}
-
 impl Made {
     /// Waits for the start, and for the program's end.
     fn live(self) -> Result<u8> {
-        let Self { prepared, process, stdio, server, shared, folder, spec, starts, .. } = self;
-        let sought = starts.recv();
-        // Whoever else asks for it hears that there is nobody to ask.
-        drop(starts);
-        let answer = match sought {
-            Ok(Sought::Start(answer)) => answer,
-            Ok(Sought::End(signal)) => return Ok(128u8.saturating_add(signal as u8)),
-            Err(_) => return Ok(crate::cli::EXIT_OURS),
-        };
-        let started = start_hooks(&folder, &spec).and_then(|()| {
+        let Self { prepared, process, stdio, server, shared, pod, spec, starts, .. } = self;
+        let mut sandbox = None;
+        let begun = shared.begin(starts, &spec, || {
             // Callers make the network between create and start at the latest.
             take_network(&prepared, &spec, handoff::find(&self.node)?, &self.journal)?;
             // Again: with the network came its settings.
             set_all(&prepared, &spec)?;
-            let sandbox = prepared.start(process, stdio)?;
-            folder.change(|record| record.status = Status::Running)?;
-            Ok(sandbox)
+            let started = sandbox.insert(prepared.start(process, stdio)?);
+            self.signals.forward_to(started.remote(), self.terminal)?;
+            Ok(started.remote())
         });
-        let sandbox = match started {
-            Ok(sandbox) => sandbox,
-            Err(error) => {
-                let _ = answer.send(Some(format!("{error:#}")));
-                server.end();
-                return Ok(crate::cli::EXIT_OURS);
-            }
+        let status = match (begun, sandbox) {
+            (Ok(()), Some(sandbox)) => sandbox.wait().exit_status(),
+            (Err(status), _) => status,
+            (Ok(()), None) => crate::cli::EXIT_OURS,
         };
-        // Set once: nobody else starts.
-        let _ = shared.remote.set(sandbox.remote());
-        self.signals.forward_to(sandbox.remote(), self.terminal)?;
-        // Whoever asked may have gone.
-        let _ = answer.send(None);
-        let outcome = sandbox.wait();
+        pod.end();
         server.end();
-        Ok(outcome.exit_status())
+        Ok(status)
     }
 }
 
@@ -334,9 +269,4 @@ fn set_all(prepared: &Prepared, spec: &Spec) -> Result<()> {
         prepared.set(name, value).context("linux.sysctl")?;
     }
     Ok(())
-}
-
-fn start_hooks(folder: &Folder, spec: &Spec) -> Result<()> {
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
-    hooks::run("startContainer", hooks, &folder.read()?.state(Status::Created).to_string())
 }

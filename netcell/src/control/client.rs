@@ -29,6 +29,11 @@ impl Connection {
         })
     }
 
+    /// Sends a request, and descriptors with it.
+    pub fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        send(&self.0, request, descriptors)
+    }
+
     /// Sends a request.
     pub fn tell(&self, request: &Request) -> Result<()> {
         send(&self.0, request, &[])
@@ -36,7 +41,12 @@ impl Connection {
 
     /// Asks for something that is begun or done at once. Errors: it is refused.
     pub fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
-        send(&self.0, request, descriptors)?;
+        self.send(request, descriptors)?;
+        self.started()
+    }
+
+    /// Waits until what was asked for is begun or done. Errors: it is refused.
+    pub fn started(&self) -> Result<()> {
         match self.answer()? {
             Some(Answer::Started) => Ok(()),
             Some(Answer::Refused { why }) => bail!("{why}"),

@@ -21,7 +21,7 @@ const LONGEST_ID: usize = 128;
 /// What the folder is, within it.
 const ABOUT: &str = "sandbox.json";
 /// Where to connect, within it.
-pub(super) const SOCKET: &str = "control";
+pub(crate) const SOCKET: &str = "control";
 
 /// The socket of a folder, by a path that is short enough for one (unix(7)), however long the folder's is.
 pub(super) struct Within(File);

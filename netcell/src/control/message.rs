@@ -7,6 +7,8 @@ use platform::host::packets::Connection;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::oci::files::Source;
+
 /// No message is longer.
 const LONGEST: usize = 128 * 1024;
 
@@ -45,15 +47,73 @@ pub enum Request {
     },
     /// To list the processes.
     Processes,
+    /// To tell what the programs use.
+    Usage,
     /// To limit the number of tasks.
     LimitTasks {
         /// How many there may be; none is no limit.
+        most: Option<u64>,
+    },
+    /// To tell programs of so much memory.
+    ShowMemory {
+        /// How many bytes; none is no limit.
         most: Option<u64>,
     },
     /// To keep every program from running, until [`Self::Resume`].
     Pause,
     /// To let them go on.
     Resume,
+    /// What follows is about this container, which was added to the sandbox. It has no answer of its own.
+    Of {
+        /// Its name.
+        container: String,
+    },
+    /// To make a further container. Beside it come a file with its configuration, and standard input, output and error; [`Self::Descriptors`]
+    /// with the files that it needs follow. The connection is the container's from then on: [`Self::Signal`] and [`Self::Resize`] may
+    /// follow, and its end ends the container.
+    Add {
+        /// Its name.
+        id: String,
+        /// What there is for each bind mount.
+        sources: Vec<Source>,
+        /// How many descriptors follow.
+        descriptors: usize,
+        /// Whose namespaces it shares.
+        joined: Joined,
+    },
+    /// Descriptors for what came before.
+    Descriptors,
+    /// To wait for the end of the container, which is told by the connection's.
+    Wait,
+}
+
+/// The containers whose namespaces another one shares, by name; where there is none, it has its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joined {
+    /// Processes.
+    pub pids: Option<String>,
+    /// System V shared memory.
+    pub ipc: Option<String>,
+    /// Host and domain name.
+    pub uts: Option<String>,
+}
+
+/// A container that is to be added, with all that came for it.
+#[derive(Debug)]
+pub struct Addition {
+    /// Its name.
+    pub id: String,
+    /// What there is for each bind mount.
+    pub sources: Vec<Source>,
+    /// Whose namespaces it shares.
+    pub joined: Joined,
+    /// A file with its configuration.
+    pub description: OwnedFd,
+    /// Its standard streams.
+    pub streams: [OwnedFd; 3],
+    /// The root directory, and what goes with the sources.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// What it answers.
@@ -80,6 +140,17 @@ pub enum Answer {
     Processes {
         /// By ascending id.
         all: Vec<ProcessLine>,
+    },
+    /// What the programs use.
+    Usage {
+        /// CPU time in nanoseconds.
+        cpu_ns: u64,
+        /// Resident memory in bytes.
+        memory: u64,
+        /// Tasks.
+        tasks: u64,
+        /// The limit of memory in bytes, where there is one.
+        memory_max: Option<u64>,
     },
     /// It cannot be done.
     Refused {

@@ -11,7 +11,7 @@ mod session;
 
 pub use client::Connection;
 pub use folder::{About, Folder, default_root, running};
-pub(crate) use folder::{check_id, listen, lock, remove};
-pub use message::{Answer, ProcessLine, Request};
+pub(crate) use folder::{SOCKET, check_id, listen, lock, remove};
+pub use message::{Addition, Answer, Joined, ProcessLine, Request};
 pub(crate) use message::{receive, send};
 pub use server::{Serve, Server};

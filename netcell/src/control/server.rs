@@ -1,22 +1,25 @@
 //! The sandbox's end of the way to it: a thread that accepts, and one for each that connects.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::geteuid;
 use platform::host::packets::{Connection, Listener};
-use sentry::{Pause, ProcessInfo, Remote, SignalScope};
+use sentry::{ContainerLimit, ContainerUsage, Pause, ProcessInfo, Remote, SignalScope};
 
-use super::message::{Answer, ProcessLine, Request, receive, send};
+use super::message::{Addition, Answer, Joined, ProcessLine, Request, receive, send};
 use super::session;
+use crate::oci::files::Source;
 
 /// How often a capture looks whether it is over.
 const LOOK_EVERY_MS: u16 = 100;
+/// Descriptors of a container at most: its mounts, and its root directory.
+const DESCRIPTORS_MOST: usize = 1024;
 /// Connections at the same time.
 const MOST: usize = 256;
 
@@ -33,6 +36,28 @@ pub trait Serve: Send + Sync {
 
     /// Keeps the programs from running, or lets them go on.
     fn pause(&self, pause: Pause) -> Result<()>;
+
+    /// Changes a limit. Errors: it has not started, where that matters.
+    fn limit(&self, limit: ContainerLimit) -> Result<()> {
+        self.remote()?.limit(limit);
+        Ok(())
+    }
+
+    /// Waits until all of it has ended.
+    fn wait(&self) -> Result<()> {
+        bail!("it cannot be waited for")
+    }
+
+    /// A container that was added. Errors: there is none of this name.
+    fn member(&self, id: &str) -> Result<Arc<dyn Serve>> {
+        bail!("{id} is not in this sandbox")
+    }
+
+    /// Makes a further container, tells over `socket` when it is made and how it ended, and does what is asked for there meanwhile.
+    fn add(&self, socket: &Connection, addition: Addition) -> Result<()> {
+        let _ = socket;
+        bail!("{} cannot be added: this sandbox takes no further containers", addition.id)
+    }
 }
 
 impl Serve for Remote {
@@ -129,13 +154,29 @@ fn talk(socket: &Connection, what: &dyn Serve) -> Result<()> {
             done()
         }
         Request::Exec => session::exec(socket, &what.remote()?, descriptors),
-        Request::Resize { .. } => bail!("nothing was started over this connection"),
+        Request::Resize { .. } | Request::Descriptors => {
+            bail!("nothing was started over this connection")
+        }
+        Request::Of { container } => talk(socket, &*what.member(&container)?),
+        Request::Add { id, sources, descriptors: count, joined } => {
+            let more = more(socket, count)?;
+            what.add(socket, addition((id, sources, joined), descriptors, more)?)
+        }
+        Request::Wait => what.wait(),
         Request::Processes => {
             let all = what.remote()?.processes().into_iter().map(ProcessLine::from).collect();
             send(socket, &Answer::Processes { all }, &[])
         }
+        Request::Usage => {
+            let ContainerUsage { cpu_ns, memory, tasks, memory_max } = what.remote()?.usage();
+            send(socket, &Answer::Usage { cpu_ns, memory, tasks, memory_max }, &[])
+        }
         Request::LimitTasks { most } => {
-            what.remote()?.limit_tasks(most);
+            what.limit(ContainerLimit::Tasks(most))?;
+            done()
+        }
+        Request::ShowMemory { most } => {
+            what.limit(ContainerLimit::Memory(most))?;
             done()
         }
         Request::Pause => {
@@ -147,6 +188,32 @@ fn talk(socket: &Connection, what: &dyn Serve) -> Result<()> {
             done()
         }
     }
+}
+
+/// The descriptors that follow a request.
+fn more(socket: &Connection, count: usize) -> Result<Vec<OwnedFd>> {
+    ensure!(count <= DESCRIPTORS_MOST, "{count} descriptors are more than {DESCRIPTORS_MOST}");
+    let mut all = Vec::new();
+    while all.len() < count {
+        let Some((Request::Descriptors, some)) = receive(socket)? else {
+            bail!("descriptors are missing: {} of {count} came", all.len());
+        };
+        ensure!(!some.is_empty(), "a packet without descriptors");
+        all.extend(some);
+    }
+    Ok(all)
+}
+
+fn addition(
+    (id, sources, joined): (String, Vec<Source>, Joined),
+    descriptors: Vec<OwnedFd>,
+    more: Vec<OwnedFd>,
+) -> Result<Addition> {
+    let Ok([description, input, output, error]) = <[OwnedFd; 4]>::try_from(descriptors) else {
+        bail!("a container needs its description and three streams");
+    };
+    let streams = [input, output, error];
+    Ok(Addition { id, sources, joined, description, streams, descriptors: more })
 }
 
 impl From<ProcessInfo> for ProcessLine {

@@ -12,6 +12,8 @@ use sentry::{
     Access, Console, ContainerFiles, DeviceKind, DeviceNode, Mount, MountFlags, MountKind,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::spec::rootfs;
 
 /// Permission bits of a device where none are given.
@@ -25,16 +27,84 @@ pub struct Opened {
     pub left_out: Vec<String>,
 }
 
+/// Something of the host that a mount needs, as it was found when it was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Source {
+    /// A directory, which a descriptor comes for.
+    Directory,
+    /// A file, by its name in the directory that a descriptor comes for.
+    File {
+        /// The name.
+        name: String,
+    },
+    /// A device of the sandbox's own with this number.
+    Device {
+        /// As makedev(3) has it.
+        number: u64,
+    },
+}
+
+/// What one process has opened for another: the root directory first, then a source for each bind mount, in their order.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// What there is for each bind mount.
+    pub sources: Vec<Source>,
+    /// The root directory, and what goes with the sources.
+    pub descriptors: Vec<OwnedFd>,
+}
+
 /// Opens what a checked configuration names. Relative paths are the bundle's.
 pub fn open(spec: &Spec, bundle: &Path) -> Result<Opened> {
-    let path = rootfs(spec, bundle)?;
-    let root = open_directory(&path).context("root.path")?;
+    let root = open_directory(&rootfs(spec, bundle)?).context("root.path")?;
+    assemble(spec, root, &mut |source| bind(&bundle.join(source)))
+}
+
+/// What has to go to another process for it to [`take_over`] these files.
+pub fn hand_over(files: ContainerFiles) -> HandedOver {
+    let (mut sources, mut descriptors) = (Vec::new(), vec![files.root]);
+    for mount in files.mounts {
+        let (source, descriptor) = match mount.what {
+            MountKind::Directory(directory) => (Source::Directory, Some(directory)),
+            MountKind::File(directory, name) => (Source::File { name }, Some(directory)),
+            MountKind::Device(number) => (Source::Device { number }, None),
+            MountKind::Tmpfs(_) | MountKind::Proc | MountKind::Sysfs | MountKind::Devpts => {
+                continue;
+            }
+        };
+        sources.push(source);
+        descriptors.extend(descriptor);
+    }
+    HandedOver { sources, descriptors }
+}
+
+/// The files of a checked configuration, with what another process has opened for it.
+pub fn take_over(spec: &Spec, handed: HandedOver) -> Result<Opened> {
+    let (mut sources, mut descriptors) =
+        (handed.sources.into_iter(), handed.descriptors.into_iter());
+    let root = descriptors.next().context("the root directory is missing")?;
+    let mut next = |_: &Path| {
+        let told = "what was opened is less than the configuration names";
+        let mut descriptor = || descriptors.next().context(told);
+        Ok(match sources.next().context(told)? {
+            Source::Directory => MountKind::Directory(descriptor()?),
+            Source::File { name } => MountKind::File(descriptor()?, name),
+            Source::Device { number } => MountKind::Device(number),
+        })
+    };
+    assemble(spec, root, &mut next)
+}
+
+/// Finds what a bind mount's source is.
+type Find<'a> = &'a mut dyn FnMut(&Path) -> Result<MountKind>;
+
+fn assemble(spec: &Spec, root: OwnedFd, find: Find<'_>) -> Result<Opened> {
     let read_only = spec.root().as_ref().and_then(runtime::Root::readonly).unwrap_or(false);
     let mut mounts = Vec::new();
     let mut left_out = Vec::new();
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let target = mount.destination().as_os_str().as_bytes().to_vec();
-        let asked = kind(mount, bundle);
+        let asked = kind(mount, find);
         match asked.with_context(|| format!("mounts[{index}] {}", mount.destination().display()))? {
             Asked::Mount(what, flags) => mounts.push(Mount { target, what, flags }),
             Asked::LeftOut(why) => {
@@ -72,14 +142,14 @@ enum Asked {
     LeftOut(&'static str),
 }
 
-fn kind(mount: &runtime::Mount, bundle: &Path) -> Result<Asked> {
+fn kind(mount: &runtime::Mount, find: Find<'_>) -> Result<Asked> {
     let options = Options::parse(mount.options().as_deref().unwrap_or_default())?;
     let flags = options.flags;
     let kind = mount.typ().as_deref().unwrap_or_default();
     if options.is_bind || kind == "bind" {
         options.expect_no_data()?;
         let source = mount.source().as_ref().context("source is missing")?;
-        return Ok(Asked::Mount(bind(&bundle.join(source))?, flags));
+        return Ok(Asked::Mount(find(source)?, flags));
     }
     let what = match kind {
         "tmpfs" => return Ok(Asked::Mount(MountKind::Tmpfs(options.data.join(",")), flags)),
@@ -229,7 +299,7 @@ mod tests {
     use serde_json::json;
 
     fn ask(mount: serde_json::Value) -> Result<Asked> {
-        kind(&serde_json::from_value(mount).expect("a mount"), Path::new("/"))
+        kind(&serde_json::from_value(mount).expect("a mount"), &mut |source| bind(source))
     }
 
     fn refusal(mount: serde_json::Value) -> String {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use oci_spec::runtime::{self, LinuxPids, LinuxResources};
-use sentry::{Capabilities, Credentials, Home, MissingWorkdir, Process};
+use oci_spec::runtime::{self, LinuxMemory, LinuxPids, LinuxResources};
+use sentry::{Capabilities, ContainerLimits, Credentials, Home, MissingWorkdir, Process};
 use sentry_abi::resource::{Resource, Rlimit};
 
 use super::spec::check_process;
@@ -35,6 +35,20 @@ pub fn of_spec(process: &runtime::Process) -> Result<Process> {
 pub fn tasks_max(resources: &LinuxResources) -> Option<u64> {
     let limit = resources.pids().as_ref().map(LinuxPids::limit)?;
     u64::try_from(limit).ok().filter(|limit| *limit > 0)
+}
+
+/// How much memory a container may have, in bytes: `resources.memory.limit`, where 0 and less are no limit.
+pub fn memory_max(resources: &LinuxResources) -> Option<u64> {
+    let limit = resources.memory().as_ref().and_then(LinuxMemory::limit)?;
+    u64::try_from(limit).ok().filter(|limit| *limit > 0)
+}
+
+/// What a container's kernel is told of its limits.
+pub fn limits(resources: Option<&LinuxResources>) -> ContainerLimits {
+    ContainerLimits {
+        tasks_max: resources.and_then(tasks_max),
+        memory_max: resources.and_then(memory_max),
+    }
 }
 
 fn credentials(process: &runtime::Process) -> Result<Credentials> {

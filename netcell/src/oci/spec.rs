@@ -15,13 +15,35 @@ const CONFIG_MAX: u64 = 16 << 20;
 /// Reads and checks a configuration. Errors name the field.
 pub fn load(path: &Path) -> Result<Spec> {
     let told = || path.display().to_string();
+    File::open(path).map_err(Into::into).and_then(read).with_context(told)
+}
+
+/// The same of an open file.
+pub fn read(file: File) -> Result<Spec> {
     let mut text = Vec::new();
-    let file = File::open(path).with_context(told)?;
-    file.take(CONFIG_MAX + 1).read_to_end(&mut text).with_context(told)?;
-    ensure!(text.len() as u64 <= CONFIG_MAX, "{}: longer than {CONFIG_MAX} bytes", told());
-    let spec: Spec = serde_json::from_slice(&text).with_context(told)?;
-    check(&spec).with_context(told)?;
+    file.take(CONFIG_MAX + 1).read_to_end(&mut text)?;
+    ensure!(text.len() as u64 <= CONFIG_MAX, "longer than {CONFIG_MAX} bytes");
+    let spec: Spec = serde_json::from_slice(&text)?;
+    check(&spec)?;
     Ok(spec)
+}
+
+/// What says that a container is one of a pod, and which container is the pod's sandbox: those of containerd, and those of CRI-O.
+const MEMBERSHIP: [(&str, &str); 2] = [
+    ("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"),
+    ("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.SandboxID"),
+];
+
+/// The name of the container whose sandbox this one joins; none for one that has its own. Errors: the name is missing.
+pub fn sandbox(spec: &Spec) -> Result<Option<&str>> {
+    let Some(annotations) = spec.annotations() else { return Ok(None) };
+    let joins = |(kind, _): &&(&str, &str)| {
+        annotations.get(*kind).is_some_and(|value| value == "container")
+    };
+    let Some((kind, id)) = MEMBERSHIP.iter().find(joins) else { return Ok(None) };
+    let named = annotations.get(*id).filter(|id| !id.is_empty());
+    let told = || format!("annotation {kind} is container, and {id} names no sandbox");
+    named.map(|id| Some(id.as_str())).with_context(told)
 }
 
 /// The root directory of a bundle's container.
@@ -127,6 +149,7 @@ fn check_linux(linux: &Linux, spec: &Spec) -> Result<()> {
 
 fn check_namespaces(linux: &Linux, spec: &Spec) -> Result<()> {
     let namespaces = linux.namespaces().as_deref().unwrap_or_default();
+    let sandbox = sandbox(spec)?;
     let mut seen = Vec::new();
     for namespace in namespaces {
         let kind = namespace.typ();
@@ -141,7 +164,9 @@ fn check_namespaces(linux: &Linux, spec: &Spec) -> Result<()> {
             LinuxNamespaceType::Time => bail!("time: there are no time namespaces here"),
             // What it separates is not shown in a container at all.
             LinuxNamespaceType::Cgroup => {}
-            _ if joins => bail!("{kind}: a container cannot join another's yet"),
+            _ if joins && sandbox.is_none() => {
+                bail!("{kind}: only the containers of a pod can share it")
+            }
             _ => {}
         }
     }
@@ -232,7 +257,11 @@ mod tests {
             ("/mounts", json!([{ "destination": "x" }]), "mounts[0]: x is not an absolute path"),
             ("/linux/namespaces/1", json!({ "type": "mount" }), "stands twice"),
             ("/linux/namespaces/1", json!({ "type": "user" }), "no user namespaces"),
-            ("/linux/namespaces/1", json!({ "type": "pid", "path": "/p" }), "cannot join"),
+            (
+                "/linux/namespaces/1",
+                json!({ "type": "pid", "path": "/p" }),
+                "only the containers of a pod",
+            ),
             ("/linux/namespaces/1", json!({ "type": "cgroup" }), "processes cannot be shared"),
             ("/linux/namespaces/3", json!({ "type": "cgroup" }), "need a uts namespace"),
             ("/linux/namespaces/4", json!({ "type": "cgroup" }), "network cannot be shared"),

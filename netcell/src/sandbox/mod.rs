@@ -16,9 +16,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use sentry::{
-    BootError, Credentials, Faults, Files, Home, HostTerminals, Level, Logger, MissingWorkdir,
-    NamespaceNetwork, Network, Outcome, Process, Rules, SandboxConfig, SessionFiles, Stdio,
-    TapNetwork, Volume, Writes,
+    BootError, ContainerLimits, Credentials, Faults, Files, Home, HostTerminals, Level, Logger,
+    MissingWorkdir, NamespaceNetwork, Network, Outcome, Process, Rules, SandboxConfig,
+    SessionFiles, Stdio, TapNetwork, Volume, Writes,
 };
 
 use crate::cli::run::{LogLevel, Net, RunArgs};
@@ -152,7 +152,7 @@ fn configure(
         hostname: args.hostname,
         domainname: None,
         seccomp: None,
-        tasks_max: None,
+        limits: ContainerLimits::default(),
         strace,
         log: Arc::new(Logger(level)),
         cpus,

@@ -7,6 +7,8 @@ use platform::MemoryFile;
 use sentry_kernel::device::makedev;
 use sentry_kernel::vfs::{SetTime, Timespec};
 
+use crate::host::Known;
+
 /// The wall clock that stamps files.
 pub type Clock = Arc<dyn Fn() -> Timespec + Send + Sync>;
 
@@ -18,13 +20,15 @@ pub struct Services {
     /// The wall clock.
     pub clock: Clock,
     devices: Arc<AtomicU64>,
+    pub(crate) host: Arc<Known>,
 }
 
 impl Services {
     /// Services on this memory and clock.
     pub fn new(memory: Arc<MemoryFile>, clock: Clock) -> Self {
         // Low minors are left to the kernel's own filesystems (pipes, sockets).
-        Self { memory, clock, devices: Arc::new(AtomicU64::new(32)) }
+        let host = Arc::new(Known::default());
+        Self { memory, clock, devices: Arc::new(AtomicU64::new(32)), host }
     }
 
     /// The time now.

@@ -74,15 +74,10 @@ struct State {
     segments: BTreeMap<i32, Segment>,
 }
 
-/// The segments of a sandbox.
+/// The segments of an ipc namespace.
 pub struct Segments {
+    number: u32,
     state: Mutex<State>,
-}
-
-impl Default for Segments {
-    fn default() -> Self {
-        Self { state: Mutex::new(Rank::LEAF, State::default()) }
-    }
 }
 
 fn allows(perm: &IpcPerm, creds: &Credentials, wanted: u32) -> bool {
@@ -123,6 +118,16 @@ impl State {
 }
 
 impl Segments {
+    /// A namespace of this number ([`crate::namespaces`]) without segments.
+    pub fn new(number: u32) -> Arc<Self> {
+        Arc::new(Self { number, state: Mutex::new(Rank::LEAF, State::default()) })
+    }
+
+    /// What /proc/PID/ns shows.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     /// shmget(2): the id of the segment with `key`, made of `size` bytes where `flags` (IPC_CREAT, IPC_EXCL, nine bits of mode) say so.
     /// Errors: EINVAL, ENOENT, EEXIST, EACCES, ENOSPC, ENOMEM (more than `file` can hold, or huge pages).
     pub fn find_or_make(
@@ -261,7 +266,7 @@ mod tests {
     #[test]
     fn a_removed_segment_lives_until_its_last_attachment_goes() {
         let file = platform::fake::FakePlatform::new().unwrap().memory().clone();
-        let (segments, root) = (Segments::default(), Credentials::root());
+        let (segments, root) = (Segments::new(0), Credentials::root());
         let by = caller(&root);
         let make = |key, size, flags| segments.find_or_make(&file, key, size, flags, &by);
         let errno = |r: Result<i32>| r.map_err(|e| e.errno());

@@ -1,25 +1,22 @@
 //! The kernel as one object: what all tasks share, the registries of what other rooms provide, and the life of init.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use platform::Platform;
 use sentry_abi::Errno;
+use sentry_abi::signal::Signal;
 
-use crate::device::Devices;
 use crate::error::Result;
 use crate::futex::FutexTable;
-use crate::ipc::Segments;
 use crate::loader::Vdso;
 use crate::log::{Level, Log};
 use crate::socket::SocketFamily;
 use crate::stats::{Seen, Stats};
 use crate::sync::{Mutex, Rank, RwLock};
-use crate::task::{CurrentTask, PidNamespace, WaitStatus};
+use crate::task::{Container, CurrentTask, PidNamespace, WaitStatus};
 use crate::time::{Clock, Instant, Timers};
-use crate::uts::Uts;
-use crate::vfs::{FsType, MountNamespace};
 
 /// Gives random bytes fit for keys.
 pub trait Random: Send + Sync {
@@ -60,10 +57,6 @@ pub struct KernelConfig {
     pub log: Arc<dyn Log>,
     /// Random bytes for programs.
     pub random: Arc<dyn Random>,
-    /// The table of calls.
-    pub syscalls: Arc<dyn SyscallTable>,
-    /// Host name.
-    pub hostname: String,
     /// How many processors programs see.
     pub cpus: usize,
     /// The vDSO that programs get, where there is one.
@@ -79,8 +72,12 @@ pub struct Ended {
     pub failure: Option<String>,
 }
 
-/// What is shown where no limit was set.
-const MEMORY_SHOWN_MAX: u64 = 64 << 30;
+/// The containers, and how many there ever were.
+#[derive(Default)]
+struct Containers {
+    made: u32,
+    all: Vec<Weak<Container>>,
+}
 
 /// The state that all tasks share.
 pub struct Kernel {
@@ -88,17 +85,11 @@ pub struct Kernel {
     clock: Arc<dyn Clock>,
     log: Arc<dyn Log>,
     random: Arc<dyn Random>,
-    syscalls: Arc<dyn SyscallTable>,
     timers: Timers,
-    pids: PidNamespace,
+    containers: RwLock<Containers>,
     futexes: FutexTable,
-    segments: Segments,
-    uts: Uts,
     stats: Stats,
-    devices: Devices,
-    fs_types: RwLock<Vec<Arc<FsType>>>,
     families: RwLock<Vec<Arc<dyn SocketFamily>>>,
-    mounts: OnceLock<Arc<MountNamespace>>,
     boot: Instant,
     cpus: usize,
     vdso: Option<Vdso>,
@@ -106,8 +97,6 @@ pub struct Kernel {
     /// Set with `ended`; whoever waits for the end polls it under its own parking.
     over: AtomicBool,
     waiters: Mutex<Vec<std::thread::Thread>>,
-    /// True while no task may run program code.
-    pub(crate) frozen: AtomicBool,
 }
 
 impl Kernel {
@@ -120,23 +109,16 @@ impl Kernel {
             clock: config.clock,
             log: config.log,
             random: config.random,
-            syscalls: config.syscalls,
-            pids: PidNamespace::new(),
+            containers: RwLock::new(Rank::LEAF, Containers::default()),
             futexes: FutexTable::new(),
-            segments: Segments::default(),
-            uts: Uts::new(&config.hostname),
             stats: Stats::default(),
-            devices: Devices::default(),
-            fs_types: RwLock::new(Rank::LEAF, Vec::new()),
             families: RwLock::new(Rank::LEAF, Vec::new()),
-            mounts: OnceLock::new(),
             boot,
             cpus: config.cpus.max(1),
             vdso: config.vdso,
             ended: Mutex::new(Rank::LEAF, None),
             over: AtomicBool::new(false),
             waiters: Mutex::new(Rank::LEAF, Vec::new()),
-            frozen: AtomicBool::new(false),
         })
     }
 
@@ -165,9 +147,47 @@ impl Kernel {
         &self.timers
     }
 
-    /// Tasks, groups and sessions by id.
-    pub fn pids(&self) -> &PidNamespace {
-        &self.pids
+    /// Adds a container, which `make` makes of its number.
+    pub(crate) fn add_container(&self, make: impl FnOnce(u32) -> Arc<Container>) -> Arc<Container> {
+        let mut containers = self.containers.write();
+        containers.all.retain(|known| known.strong_count() > 0);
+        let container = make(containers.made);
+        containers.made = containers.made.saturating_add(1);
+        containers.all.push(Arc::downgrade(&container));
+        container
+    }
+
+    /// The containers that are there, in the order of their making.
+    pub fn containers(&self) -> Vec<Arc<Container>> {
+        self.containers.read().all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The pid namespaces of the containers, each once.
+    fn pid_namespaces(&self) -> Vec<Arc<PidNamespace>> {
+        let mut namespaces: Vec<_> =
+            self.containers().iter().map(|container| container.pids().clone()).collect();
+        namespaces.sort_by_key(|pids| pids.number());
+        namespaces.dedup_by_key(|pids| pids.number());
+        namespaces
+    }
+
+    /// How many tasks there are in all.
+    pub fn task_count(&self) -> usize {
+        self.pid_namespaces().iter().map(|pids| pids.task_count()).sum()
+    }
+
+    /// How many tasks have this real user id (RLIMIT_NPROC, which counts for a user in all namespaces).
+    pub fn task_count_of(&self, uid: u32) -> u64 {
+        let namespaces = self.pid_namespaces();
+        let tasks = namespaces.iter().flat_map(|pids| pids.tasks());
+        tasks.filter(|task| task.credentials().uid == uid).count() as u64
+    }
+
+    /// Ends every process.
+    pub fn kill_all(&self) {
+        for container in self.containers() {
+            container.end(WaitStatus::Signaled(Signal::SIGKILL));
+        }
     }
 
     /// Futexes that somebody waits on.
@@ -175,29 +195,9 @@ impl Kernel {
         &self.futexes
     }
 
-    /// System V shared memory.
-    pub fn segments(&self) -> &Segments {
-        &self.segments
-    }
-
-    /// Host and domain name.
-    pub fn uts(&self) -> &Uts {
-        &self.uts
-    }
-
     /// Counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
-    }
-
-    /// Character devices by number.
-    pub fn devices(&self) -> &Devices {
-        &self.devices
-    }
-
-    /// The table of calls.
-    pub fn syscalls(&self) -> &Arc<dyn SyscallTable> {
-        &self.syscalls
     }
 
     /// Takes lines for the operator.
@@ -210,13 +210,6 @@ impl Kernel {
         self.vdso.as_ref()
     }
 
-    /// Memory that programs can have and what is left of it, in bytes.
-    pub fn memory_sizes(&self) -> (u64, u64) {
-        let memory = self.platform.memory();
-        let total = memory.limit_bytes().min(MEMORY_SHOWN_MAX);
-        (total, total.saturating_sub(memory.used_bytes()))
-    }
-
     /// How many processors programs see.
     pub fn cpus(&self) -> usize {
         self.cpus
@@ -225,23 +218,6 @@ impl Kernel {
     /// Fills `dst` with random bytes.
     pub fn fill_random(&self, dst: &mut [u8]) {
         self.random.fill(dst);
-    }
-
-    /// Registers a filesystem for mount(2) and /proc/filesystems.
-    pub fn register_fs_type(&self, fs_type: Arc<FsType>) {
-        self.fs_types.write().push(fs_type);
-    }
-
-    /// The filesystem of this name. Errors: ENODEV.
-    pub fn fs_type(&self, name: &[u8]) -> Result<Arc<FsType>> {
-        let types = self.fs_types.read();
-        let found = types.iter().find(|t| t.name.as_bytes() == name).cloned();
-        found.ok_or(Errno::ENODEV.into())
-    }
-
-    /// All registered filesystems.
-    pub fn fs_types(&self) -> Vec<Arc<FsType>> {
-        self.fs_types.read().clone()
     }
 
     /// Registers a socket family.
@@ -256,16 +232,6 @@ impl Kernel {
         found.ok_or(Errno::EAFNOSUPPORT.into())
     }
 
-    /// Sets the tree of mounts that init starts in; later calls change nothing.
-    pub fn set_mounts(&self, mounts: Arc<MountNamespace>) {
-        let _ = self.mounts.set(mounts);
-    }
-
-    /// The tree of mounts. Errors: ENOENT before boot has set it.
-    pub fn mounts(&self) -> Result<&Arc<MountNamespace>> {
-        self.mounts.get().ok_or(Errno::ENOENT.into())
-    }
-
     /// Counts something that is not supported and names it once in the log.
     pub fn unsupported(&self, what: &str) {
         if self.stats.count_unsupported(what) == Seen::First {
@@ -277,7 +243,7 @@ impl Kernel {
     pub fn abort(&self, failure: String) {
         self.log.write(Level::Error, format_args!("{failure}"));
         self.end(Ended { status: None, failure: Some(failure) });
-        self.pids.kill_all();
+        self.kill_all();
     }
 
     /// Init ended.

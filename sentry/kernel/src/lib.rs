@@ -29,6 +29,7 @@ pub mod limits;
 pub mod loader;
 pub mod log;
 pub mod mm;
+pub mod namespaces;
 pub mod settings;
 pub mod signal;
 pub mod socket;

@@ -33,8 +33,8 @@ pub trait Settings: Send + Sync {
 
 /// A tree without settings.
 impl Settings for () {
-    fn find(&self, _: &str) -> Option<Setting> {
-        None
+    fn find(&self, path: &str) -> Option<Setting> {
+        path.is_empty().then_some(Setting::Directory)
     }
 
     fn list(&self, _: &str) -> Vec<(String, Setting)> {

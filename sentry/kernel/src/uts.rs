@@ -1,5 +1,7 @@
 //! Names of the machine (uname(2), sethostname(2)).
 
+use std::sync::Arc;
+
 use sentry_abi::Errno;
 use sentry_abi::utsname::{NEW_UTS_LEN, NewUtsname};
 
@@ -13,15 +15,22 @@ pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC netcell";
 
 /// Host and domain name.
 pub struct Uts {
+    number: u32,
     names: Mutex<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Uts {
-    /// With this host name, cut to 64 bytes.
-    pub fn new(hostname: &str) -> Self {
+    /// A namespace of this number ([`crate::namespaces`]) with this host name, cut to 64 bytes.
+    pub fn new(number: u32, hostname: &str) -> Arc<Self> {
         let mut name = hostname.as_bytes().to_vec();
         name.truncate(NEW_UTS_LEN);
-        Self { names: Mutex::new(Rank::LEAF, (name, b"(none)".to_vec())) }
+        let names = Mutex::new(Rank::LEAF, (name, b"(none)".to_vec()));
+        Arc::new(Self { number, names })
+    }
+
+    /// What /proc/PID/ns shows.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The host name.

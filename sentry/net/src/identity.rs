@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use sentry_abi::socket::UCred;
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::sync::{Mutex, Rank};
-use sentry_kernel::task::{self, CurrentTask, Task};
+use sentry_kernel::task::{self, CurrentTask, PID_MAX, Task};
 
 /// The task's process id with its real user and group, as SCM_CREDENTIALS carries them.
 pub fn cred_of(task: &Task) -> UCred {
@@ -32,7 +32,33 @@ pub fn credentials(task: &CurrentTask) -> Arc<Credentials> {
 
 /// True where the task's pid namespace has a process of this number.
 pub fn is_process(task: &CurrentTask, pid: u32) -> bool {
-    task.kernel().pids().group(pid).is_some()
+    task.pids().group(pid).is_some()
+}
+
+/// A process of a kernel with several containers: their numbers, and the process ids of each, begin anew.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ProcessId {
+    /// The container's number.
+    pub container: u32,
+    /// The process's id in it.
+    pub pid: u32,
+}
+
+impl ProcessId {
+    /// The process that this host thread runs.
+    pub fn current() -> Option<Self> {
+        task::current().map(|task| Self { container: task.container().number(), pid: task.pid() })
+    }
+
+    /// As one word, not 0, where it fits: in a kernel's first 131,072 containers.
+    pub fn to_word(self) -> Option<u32> {
+        self.container.checked_mul(PID_MAX)?.checked_add(self.pid)
+    }
+
+    /// What [`Self::to_word`] gave; `None` for 0.
+    pub fn from_word(word: u32) -> Option<Self> {
+        (word != 0).then_some(Self { container: word / PID_MAX, pid: word % PID_MAX })
+    }
 }
 
 /// What /proc and sock_diag(7) tell of a socket as a file.
@@ -41,7 +67,7 @@ pub fn is_process(task: &CurrentTask, pid: u32) -> bool {
 pub struct Inode {
     number: AtomicU64,
     uid: AtomicU32,
-    pid: AtomicU32,
+    process: AtomicU32,
 }
 
 impl Inode {
@@ -51,7 +77,8 @@ impl Inode {
         let task = task::current();
         let uid = task.as_ref().map_or(0, |task| task.credentials().fsuid);
         self.uid.store(uid, Ordering::Relaxed);
-        self.pid.store(task.map_or(0, |task| task.pid()), Ordering::Relaxed);
+        let process = ProcessId::current().and_then(ProcessId::to_word);
+        self.process.store(process.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// The number that /proc/PID/fd shows.
@@ -59,9 +86,9 @@ impl Inode {
         self.number.load(Ordering::Relaxed) as u32
     }
 
-    /// The process that made it, or accepted it; 0 before.
-    pub fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Relaxed)
+    /// The process that made it, or accepted it; none before.
+    pub fn process(&self) -> Option<ProcessId> {
+        ProcessId::from_word(self.process.load(Ordering::Relaxed))
     }
 
     /// The owner.

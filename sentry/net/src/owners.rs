@@ -12,8 +12,8 @@ use netstack::wire::ipv4::Ipv4;
 use netstack::wire::ipv6::{self, Ipv6};
 use netstack_host::capture::{Frame, Label};
 use sentry_kernel::kernel::Kernel;
-use sentry_kernel::task;
 
+use crate::identity::ProcessId;
 use crate::netns::NetNamespace;
 
 /// Flows whose owner is remembered, so that the last frames of a connection have a name though its process is gone.
@@ -35,7 +35,7 @@ pub struct Owners {
     kernel: Weak<Kernel>,
     flows: HashMap<Flow, String>,
     /// By protocol, local port and peer, where it has one.
-    sockets: HashMap<(u8, u16, Option<SocketAddr>), u32>,
+    sockets: HashMap<(u8, u16, Option<SocketAddr>), ProcessId>,
     listed_at: Option<Instant>,
 }
 
@@ -52,7 +52,7 @@ impl Owners {
     }
 
     /// Who has the socket of a flow: itself, or the one that listens.
-    fn find(&self, flow: &Flow) -> Option<u32> {
+    fn find(&self, flow: &Flow) -> Option<ProcessId> {
         let key = |peer| (flow.protocol, flow.local.port(), peer);
         let found = self.sockets.get(&key(Some(flow.remote)));
         found.or_else(|| self.sockets.get(&key(None))).copied()
@@ -68,29 +68,35 @@ impl Owners {
         self.listed_at = Some(now);
         self.sockets.clear();
         for socket in net.sockets().all() {
-            let pid = socket.inode.pid();
+            let process = socket.inode.process();
             let (local, peer) = (socket.endpoint.local_addr(), socket.endpoint.peer_addr());
-            if let (Ok(protocol), true) = (u8::try_from(socket.protocol), pid > 0) {
+            if let (Ok(protocol), Some(process)) = (u8::try_from(socket.protocol), process) {
                 let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
-                self.sockets.insert((protocol, local.port(), peer), pid);
+                self.sockets.insert((protocol, local.port(), peer), process);
             }
         }
     }
 
     /// A process as captures name it.
-    fn name(&self, pid: u32) -> String {
-        let kernel = self.kernel.upgrade();
-        let leader = kernel.and_then(|kernel| kernel.pids().group(pid)?.leader());
-        match leader.map(|leader| leader.comm()) {
-            Some(name) => format!("pid {pid} ({})", String::from_utf8_lossy(&name)),
-            None => format!("pid {pid}"),
+    fn name(&self, process: ProcessId) -> String {
+        let ProcessId { container, pid } = process;
+        let containers = self.kernel.upgrade().map(|kernel| kernel.containers());
+        let own = containers.into_iter().flatten().find(|known| known.number() == container);
+        let leader = own.and_then(|own| own.pids().group(pid)?.leader());
+        let mut name = format!("pid {pid}");
+        if let Some(leader) = leader {
+            name += &format!(" ({})", String::from_utf8_lossy(&leader.comm()));
         }
+        if container > 0 {
+            name += &format!(" of container {container}");
+        }
+        name
     }
 }
 
 impl Label for Owners {
     fn witness() -> u32 {
-        task::current().map_or(0, |task| task.pid())
+        ProcessId::current().and_then(ProcessId::to_word).unwrap_or(0)
     }
 
     fn label(&mut self, frame: &Frame) -> Option<String> {
@@ -106,12 +112,12 @@ impl Label for Owners {
             self.list();
         }
         // A socket that is gone already: who sent by it was seen doing so.
-        let witness =
-            (frame.direction == Direction::Sent && frame.witness > 0).then_some(frame.witness);
-        let Some(pid) = self.find(&flow).or(witness) else {
+        let sent = frame.direction == Direction::Sent;
+        let witness = ProcessId::from_word(frame.witness).filter(|_| sent);
+        let Some(process) = self.find(&flow).or(witness) else {
             return self.flows.get(&flow).cloned();
         };
-        let name = self.name(pid);
+        let name = self.name(process);
         if self.flows.len() == FLOWS {
             self.flows.clear();
         }

@@ -84,7 +84,7 @@ impl OpenSpecial for Devices<'_> {
         if kind != FileType::CharDevice {
             return Err(Errno::ENXIO.into());
         }
-        self.0.kernel().devices().find(rdev)?.open(self.0.task(), rdev, flags)
+        self.0.container().devices().find(rdev)?.open(self.0.task(), rdev, flags)
     }
 }
 

@@ -225,7 +225,7 @@ fn capget(task: &CurrentTask, header: UserPtr<CapHeader>, data: UserPtr<CapData>
     };
     let creds = match u32::try_from(head.pid) {
         Ok(0) => task.credentials(),
-        Ok(tid) => task.kernel().pids().task(tid).ok_or(Errno::ESRCH)?.credentials(),
+        Ok(tid) => task.pids().task(tid).ok_or(Errno::ESRCH)?.credentials(),
         Err(_) => return Err(Errno::EINVAL.into()),
     };
     let Some(data) = data.non_null() else { return Ok(()) };

@@ -158,7 +158,7 @@ fn memfd_create(task: &CurrentTask, name: UserPtr<u8>, flags: u32) -> Result<Fd>
         (0, _) => (0o777, 0),
         _ => (0o666, memfd::SEAL_EXEC),
     };
-    let tmpfs = (task.kernel().fs_type(b"tmpfs")?.create)(&MountOptions::default())?;
+    let tmpfs = (task.container().fs_type(b"tmpfs")?.create)(&MountOptions::default())?;
     let file = memfd::create(&tmpfs, &name, permissions, seals, &task.credentials())?;
     let on_exec = if flags & MFD_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep };
     install(task, file, on_exec)

@@ -101,7 +101,7 @@ fn set_flags(task: &CurrentTask, fd: Fd, flags: u32) -> Result<u64> {
     // Linux drops the flag in silence where a kind of file cannot signal.
     if (flags ^ file.flags()).contains(OpenFlags::ASYNC) && file.can_signal() {
         let fd = flags.contains(OpenFlags::ASYNC).then_some(fd.0);
-        file.set_asynchronous(task.kernel(), fd);
+        file.set_asynchronous(task.container(), fd);
     }
     file.set_flags(flags);
     Ok(0)

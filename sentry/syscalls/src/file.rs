@@ -234,7 +234,7 @@ fn set_asynchronous(
         if !file.can_signal() {
             return Err(Errno::ENOTTY.into());
         }
-        file.set_asynchronous(task.kernel(), on.then_some(fd.0));
+        file.set_asynchronous(task.container(), on.then_some(fd.0));
     }
     Ok(0)
 }

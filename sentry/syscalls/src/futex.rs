@@ -236,7 +236,7 @@ fn get_robust_list(
 ) -> Result<()> {
     let target = match u32::try_from(pid) {
         Ok(0) => task.task().clone(),
-        Ok(tid) => task.kernel().pids().task(tid).ok_or(Errno::ESRCH)?,
+        Ok(tid) => task.pids().task(tid).ok_or(Errno::ESRCH)?,
         Err(_) => return Err(Errno::ESRCH.into()),
     };
     let same_user = target.credentials().uid == task.credentials().euid;

@@ -30,7 +30,7 @@ fn with_caller<T>(task: &CurrentTask, f: impl FnOnce(&Caller<'_>) -> Result<T>) 
 
 fn shmget(task: &CurrentTask, key: i32, size: u64, flags: u32) -> Result<i32> {
     let file = task.kernel().platform().memory();
-    let segments = task.kernel().segments();
+    let segments = task.container().segments();
     with_caller(task, |by| segments.find_or_make(file, key, size, flags, by))
 }
 
@@ -52,7 +52,7 @@ fn shmat(task: &CurrentTask, id: i32, addr: UserAddr, flags: u32) -> Result<User
     let mut prot = Prot::READ;
     prot.set(Prot::WRITE, how == Attach::ReadWrite);
     prot.set(Prot::EXEC, flags & SHM_EXEC != 0);
-    let memory = with_caller(task, |by| task.kernel().segments().attach(id, how, by))?;
+    let memory = with_caller(task, |by| task.container().segments().attach(id, how, by))?;
     let args = MmapArgs {
         addr,
         len: memory.size(),
@@ -75,12 +75,12 @@ fn shmat(task: &CurrentTask, id: i32, addr: UserAddr, flags: u32) -> Result<User
 
 fn shmdt(task: &CurrentTask, addr: UserAddr) -> Result<()> {
     let identity = task.mm().object_starting_at(addr).ok_or(Errno::EINVAL)?;
-    let size = with_caller(task, |by| task.kernel().segments().detach(identity, by))?;
+    let size = with_caller(task, |by| task.container().segments().detach(identity, by))?;
     task.mm().unmap_object(addr, size, identity)
 }
 
 fn shmctl(task: &CurrentTask, id: i32, command: i32, buf: UserPtr<ShmidDs>) -> Result<()> {
-    let segments = task.kernel().segments();
+    let segments = task.container().segments();
     if id < 0 {
         return Err(Errno::EINVAL.into());
     }

@@ -68,7 +68,7 @@ fn mount(
         None => Ok(Vec::new()),
     };
     let kind = read(kind)?;
-    let fs_type = task.kernel().fs_type(&kind)?;
+    let fs_type = task.container().fs_type(&kind)?;
     if !fs_type.user_mountable {
         return Err(Errno::EPERM.into());
     }

@@ -21,7 +21,7 @@ pub fn set_number(task: &CurrentTask, file: &FileDescription, number: i32) -> Re
 /// F_SETOWN_EX: a kind and a number. Errors: EINVAL, ESRCH.
 pub fn set(task: &CurrentTask, file: &FileDescription, kind: i32, id: i32) -> Result<()> {
     let number = u32::try_from(id).map_err(|_| Errno::ESRCH)?;
-    let pids = task.kernel().pids();
+    let pids = task.pids();
     let (owner, exists) = match kind {
         F_OWNER_TID => (OwnerId::Task(number), pids.task(number).is_some()),
         F_OWNER_PID => (OwnerId::Process(number), pids.task(number).is_some()),
@@ -32,7 +32,7 @@ pub fn set(task: &CurrentTask, file: &FileDescription, kind: i32, id: i32) -> Re
         return Err(Errno::ESRCH.into());
     }
     let by = task.credentials();
-    file.edit_owner(task.kernel(), |known| {
+    file.edit_owner(task.container(), |known| {
         known.id = Some(owner).filter(|_| number != 0);
         (known.uid, known.euid) = (by.uid, by.euid);
     });
@@ -48,13 +48,13 @@ pub fn set_signal(task: &CurrentTask, file: &FileDescription, number: u64) -> Re
             Some(Signal::new(number).map_err(|_| Errno::EINVAL)?)
         }
     };
-    file.edit_owner(task.kernel(), |known| known.signal = signal);
+    file.edit_owner(task.container(), |known| known.signal = signal);
     Ok(())
 }
 
 /// F_GETOWN_EX: a kind and a number; 0 where the owner is gone.
 pub fn kind_and_number(task: &CurrentTask, file: &FileDescription) -> [i32; 2] {
-    let pids = task.kernel().pids();
+    let pids = task.pids();
     let living = |there: bool, id: u32| if there { id as i32 } else { 0 };
     match file.owner().id {
         None => [F_OWNER_TID, 0],

@@ -59,7 +59,7 @@ fn gettid(task: &CurrentTask) -> Result<u32> {
 }
 
 fn getppid(task: &CurrentTask) -> Result<u32> {
-    Ok(task.kernel().pids().parent(task.pid()))
+    Ok(task.pids().parent(task.pid()))
 }
 
 fn fork(task: &mut CurrentTask) -> Result<u32> {
@@ -307,7 +307,7 @@ fn wait4(
 }
 
 fn own_process_group(task: &CurrentTask) -> u32 {
-    task.kernel().pids().process_group_of(task.pid()).map_or(0, |g| g.id())
+    task.pids().process_group_of(task.pid()).map_or(0, |g| g.id())
 }
 
 /// Linux stores into `info` whatever came of the wait: zeroes where nothing was found or the call fails.
@@ -387,19 +387,19 @@ fn getpgrp(task: &CurrentTask) -> Result<u32> {
 fn target_pid(task: &CurrentTask, pid: i32) -> Result<u32> {
     match u32::try_from(pid) {
         Ok(0) => Ok(task.pid()),
-        Ok(pid) => Ok(task.kernel().pids().task(pid).ok_or(Errno::ESRCH)?.pid()),
+        Ok(pid) => Ok(task.pids().task(pid).ok_or(Errno::ESRCH)?.pid()),
         Err(_) => Err(Errno::ESRCH.into()),
     }
 }
 
 fn getpgid(task: &CurrentTask, pid: i32) -> Result<u32> {
     let pid = target_pid(task, pid)?;
-    Ok(task.kernel().pids().process_group_of(pid).ok_or(Errno::ESRCH)?.id())
+    Ok(task.pids().process_group_of(pid).ok_or(Errno::ESRCH)?.id())
 }
 
 fn getsid(task: &CurrentTask, pid: i32) -> Result<u32> {
     let pid = target_pid(task, pid)?;
-    Ok(task.kernel().pids().process_group_of(pid).ok_or(Errno::ESRCH)?.session().id())
+    Ok(task.pids().process_group_of(pid).ok_or(Errno::ESRCH)?.session().id())
 }
 
 fn setpgid(task: &CurrentTask, pid: i32, pgid: i32) -> Result<()> {
@@ -407,11 +407,11 @@ fn setpgid(task: &CurrentTask, pid: i32, pgid: i32) -> Result<()> {
     let group = if pgid == 0 { pid } else { pgid };
     let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
     let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    task.kernel().pids().set_process_group(task.pid(), pid, group)
+    task.pids().set_process_group(task.pid(), pid, group)
 }
 
 fn setsid(task: &CurrentTask) -> Result<u32> {
-    task.kernel().pids().set_session(task.pid())
+    task.pids().set_session(task.pid())
 }
 
 fn set_tid_address(task: &CurrentTask, addr: UserPtr<u32>) -> Result<u32> {
@@ -490,7 +490,7 @@ fn pidfd_open(task: &CurrentTask, pid: i32, flags: u32) -> Result<Fd> {
     let flags = OpenFlags::from_bits(flags).filter(|f| OpenFlags::NONBLOCK.contains(*f));
     let flags = flags.ok_or(Errno::EINVAL)?;
     let pid = u32::try_from(pid).ok().filter(|p| *p > 0).ok_or(Errno::EINVAL)?;
-    let pids = task.kernel().pids();
+    let pids = task.pids();
     let group = match pids.group(pid) {
         Some(group) => group,
         // An id that is a thread's, not a process's.

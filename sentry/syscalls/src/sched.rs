@@ -43,7 +43,7 @@ fn sched_yield(_: &CurrentTask) -> Result<()> {
 fn find(task: &CurrentTask, pid: i32) -> Result<Arc<Task>> {
     match u32::try_from(pid) {
         Ok(0) => Ok(task.task().clone()),
-        Ok(tid) => Ok(task.kernel().pids().task(tid).ok_or(Errno::ESRCH)?),
+        Ok(tid) => Ok(task.pids().task(tid).ok_or(Errno::ESRCH)?),
         Err(_) => Err(Errno::EINVAL.into()),
     }
 }
@@ -224,7 +224,7 @@ fn getcpu(task: &CurrentTask, cpu: UserPtr<u32>, node: UserPtr<u32>, _cache: u64
 }
 
 fn targets(task: &CurrentTask, which: i32, who: i32) -> Result<Vec<Arc<Task>>> {
-    let pids = task.kernel().pids();
+    let pids = task.pids();
     let who = u32::try_from(who).map_err(|_| Errno::ESRCH)?;
     let found: Vec<Arc<Task>> = match which {
         PRIO_PROCESS => vec![find(task, who as i32)?],

@@ -156,7 +156,7 @@ fn kill(task: &CurrentTask, pid: i32, number: i32) -> Result<()> {
         i32::MIN => return Err(Errno::ESRCH.into()),
         -1 => KillTarget::All,
         0 => {
-            let own = task.kernel().pids().process_group_of(task.pid()).ok_or(Errno::ESRCH)?;
+            let own = task.pids().process_group_of(task.pid()).ok_or(Errno::ESRCH)?;
             KillTarget::ProcessGroup(own.id())
         }
         pid if pid < 0 => KillTarget::ProcessGroup(pid.unsigned_abs()),
@@ -168,7 +168,7 @@ fn kill(task: &CurrentTask, pid: i32, number: i32) -> Result<()> {
 fn find_task(task: &CurrentTask, tgid: Option<i32>, tid: i32) -> Result<Arc<Task>> {
     let positive = |id: i32| u32::try_from(id).ok().filter(|id| *id > 0).ok_or(Errno::EINVAL);
     let tgid = tgid.map(positive).transpose()?;
-    let found = task.kernel().pids().task(positive(tid)?).ok_or(Errno::ESRCH)?;
+    let found = task.pids().task(positive(tid)?).ok_or(Errno::ESRCH)?;
     if tgid.is_some_and(|tgid| tgid != found.pid()) {
         return Err(Errno::ESRCH.into());
     }

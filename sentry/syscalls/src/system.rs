@@ -34,7 +34,7 @@ rows! {
 }
 
 fn uname(task: &CurrentTask, out: UserPtr<NewUtsname>) -> Result<()> {
-    task.mm().write_obj(out, &task.kernel().uts().utsname())
+    task.mm().write_obj(out, &task.container().uts().utsname())
 }
 
 fn read_name(task: &CurrentTask, name: UserPtr<u8>, len: i32) -> Result<Vec<u8>> {
@@ -49,12 +49,12 @@ fn read_name(task: &CurrentTask, name: UserPtr<u8>, len: i32) -> Result<Vec<u8>>
 
 fn sethostname(task: &CurrentTask, name: UserPtr<u8>, len: i32) -> Result<()> {
     let name = read_name(task, name, len)?;
-    task.kernel().uts().set_hostname(&name)
+    task.container().uts().set_hostname(&name)
 }
 
 fn setdomainname(task: &CurrentTask, name: UserPtr<u8>, len: i32) -> Result<()> {
     let name = read_name(task, name, len)?;
-    task.kernel().uts().set_domainname(&name)
+    task.container().uts().set_domainname(&name)
 }
 
 fn resource(number: u32) -> Result<Resource> {
@@ -110,7 +110,7 @@ fn prlimit64(
     let resource = resource(number)?;
     let target = match u32::try_from(pid) {
         Ok(0) => task.task().clone(),
-        Ok(tid) => task.kernel().pids().task(tid).ok_or(Errno::ESRCH)?,
+        Ok(tid) => task.pids().task(tid).ok_or(Errno::ESRCH)?,
         Err(_) => return Err(Errno::ESRCH.into()),
     };
     check_prlimit(task, &target)?;
@@ -166,12 +166,12 @@ fn getrusage(task: &CurrentTask, who: i32, out: UserPtr<Rusage>) -> Result<()> {
 fn sysinfo(task: &CurrentTask, out: UserPtr<Sysinfo>) -> Result<()> {
     let kernel = task.kernel();
     let uptime = kernel.now().since_ns(kernel.boot_time()) / NSEC_PER_SEC;
-    let (total, free) = kernel.memory_sizes();
+    let (total, free) = task.container().memory_sizes();
     let info = Sysinfo {
         uptime: uptime as i64,
         totalram: total,
         freeram: free,
-        procs: u16::try_from(kernel.pids().task_count()).unwrap_or(u16::MAX),
+        procs: u16::try_from(task.pids().task_count()).unwrap_or(u16::MAX),
         mem_unit: 1,
         ..Sysinfo::default()
     };

@@ -65,7 +65,7 @@ impl AnyClock {
         let found = if tid == 0 {
             task.task().clone()
         } else {
-            task.kernel().pids().task(tid).ok_or(Errno::EINVAL)?
+            task.pids().task(tid).ok_or(Errno::EINVAL)?
         };
         if found.pid() != task.pid() {
             // Another process's time: only as a whole.
@@ -292,7 +292,7 @@ fn timer_create(
     can_sleep(clock)?;
     let notify = event.as_ref().map(Notify::from_sigevent).transpose()?;
     if let Some(Notify::Task { tid, .. }) = notify {
-        let target = task.kernel().pids().task(tid).filter(|t| t.pid() == task.pid());
+        let target = task.pids().task(tid).filter(|t| t.pid() == task.pid());
         target.ok_or(Errno::EINVAL)?;
     }
     let timers = task.thread_group().timers();

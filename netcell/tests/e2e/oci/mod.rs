@@ -5,6 +5,7 @@ mod bundle;
 mod containerd;
 mod handoff;
 mod life;
+mod pod;
 mod podman;
 mod programs;
 mod same;

@@ -102,6 +102,24 @@ impl Key {
 /// Page caches by device and inode number.
 type Caches = HashMap<(u64, u64), (u64, Arc<Cache>)>;
 
+/// What all trees of the host share.
+pub(crate) struct Known {
+    /// The host's device numbers as programs see them.
+    devices: Mutex<HashMap<u64, u64>>,
+    /// Live trees without a view of their own, by their root: whoever mounts a directory again, in another container of a pod say, finds
+    /// the same files there, with the same pages.
+    trees: Mutex<HashMap<(u64, u64), Weak<HostFs>>>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            devices: Mutex::new(Rank::LEAF, HashMap::new()),
+            trees: Mutex::new(Rank::LEAF, HashMap::new()),
+        }
+    }
+}
+
 /// What all nodes of one tree share.
 struct Shared {
     services: Services,
@@ -113,15 +131,13 @@ struct Shared {
     /// With the time of their last use.
     caches: Mutex<Caches>,
     uses: AtomicU64,
-    /// The host's device numbers as programs see them.
-    devices: Mutex<HashMap<u64, u64>>,
     filesystem: Mutex<Weak<HostFs>>,
 }
 
 impl Shared {
     /// The device number that programs see in place of the host's.
     fn device(&self, host: u64) -> u64 {
-        let mut devices = self.devices.lock();
+        let mut devices = self.services.host.devices.lock();
         *devices.entry(host).or_insert_with(|| self.services.anonymous_device())
     }
 
@@ -170,6 +186,16 @@ impl HostFs {
         if sys::file_type(&stat)? != FileType::Directory {
             return Err(Errno::ENOTDIR.into());
         }
+        let known = (stat.st_dev, stat.st_ino);
+        let is_common = options.view.is_whole()
+            && options.writes == Writes::PassedOn
+            && options.sharing == Sharing::Live;
+        if is_common {
+            let found = services.host.trees.lock().get(&known).and_then(Weak::upgrade);
+            if let Some(tree) = found {
+                return Ok(tree);
+            }
+        }
         let view = (!options.view.is_whole()).then(|| Arc::new(options.view));
         let shared = Arc::new(Shared {
             services: services.clone(),
@@ -180,12 +206,16 @@ impl HostFs {
             nodes: Mutex::new(Rank::LEAF, HashMap::new()),
             caches: Mutex::new(Rank::PAGE_CACHE, HashMap::new()),
             uses: AtomicU64::new(0),
-            devices: Mutex::new(Rank::LEAF, HashMap::new()),
             filesystem: Mutex::new(Rank::LEAF, Weak::new()),
         });
         let root = HostNode::root(&shared, &stat, view)?;
         let filesystem = Arc::new(Self { shared: shared.clone(), root });
         *shared.filesystem.lock() = Arc::downgrade(&filesystem);
+        if is_common {
+            let mut trees = services.host.trees.lock();
+            trees.retain(|_, tree| tree.strong_count() > 0);
+            trees.insert(known, Arc::downgrade(&filesystem));
+        }
         Ok(filesystem)
     }
 }

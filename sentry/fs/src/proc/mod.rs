@@ -18,10 +18,9 @@ use std::sync::{Arc, Weak};
 
 use sentry_abi::Errno;
 use sentry_kernel::error::Result;
-use sentry_kernel::kernel::Kernel;
 use sentry_kernel::settings::Settings;
 use sentry_kernel::sync::{Mutex, Rank, RwLock};
-use sentry_kernel::task;
+use sentry_kernel::task::{self, Container};
 use sentry_kernel::vfs::{FileSystem, FileType, FsStat, FsType, Inode};
 
 use crate::listing::Entry;
@@ -54,7 +53,7 @@ impl NetFiles {
 
 /// What all nodes of proc share.
 struct Shared {
-    kernel: Weak<Kernel>,
+    container: Weak<Container>,
     services: Services,
     net: NetFiles,
     dev: u64,
@@ -67,9 +66,9 @@ struct Shared {
 }
 
 impl Shared {
-    /// Errors: ESRCH while the kernel goes down.
-    fn kernel(&self) -> Result<Arc<Kernel>> {
-        self.kernel.upgrade().ok_or(Errno::ESRCH.into())
+    /// The container that it is mounted in. Errors: ESRCH once that has gone.
+    fn container(&self) -> Result<Arc<Container>> {
+        self.container.upgrade().ok_or(Errno::ESRCH.into())
     }
 
     fn filesystem(self: &Arc<Self>) -> Arc<dyn FileSystem> {
@@ -98,11 +97,11 @@ pub struct ProcFs {
 }
 
 impl ProcFs {
-    /// The proc of a kernel.
-    pub fn new(services: &Services, kernel: &Arc<Kernel>, net: &NetFiles) -> Arc<Self> {
-        let boot_id = sysctl::uuid(kernel);
+    /// The proc of a container.
+    pub fn new(services: &Services, container: &Arc<Container>, net: &NetFiles) -> Arc<Self> {
+        let boot_id = sysctl::uuid(container.kernel());
         let shared = Arc::new(Shared {
-            kernel: Arc::downgrade(kernel),
+            container: Arc::downgrade(container),
             services: services.clone(),
             net: net.clone(),
             dev: services.anonymous_device(),
@@ -136,14 +135,14 @@ impl FileSystem for ProcFs {
     }
 }
 
-/// The registry's row. `kernel` is upgraded when the filesystem is mounted.
-pub fn fs_type(services: Services, kernel: Weak<Kernel>, net: NetFiles) -> FsType {
+/// The registry's row. `container` is upgraded when the filesystem is mounted.
+pub fn fs_type(services: Services, container: Weak<Container>, net: NetFiles) -> FsType {
     FsType {
         name: "proc",
         user_mountable: true,
         create: Box::new(move |_| {
-            let kernel = kernel.upgrade().ok_or(Errno::ENODEV)?;
-            Ok(ProcFs::new(&services, &kernel, &net) as Arc<dyn FileSystem>)
+            let container = container.upgrade().ok_or(Errno::ENODEV)?;
+            Ok(ProcFs::new(&services, &container, &net) as Arc<dyn FileSystem>)
         }),
     }
 }
@@ -156,8 +155,12 @@ struct Root {
     shared: Arc<Shared>,
 }
 
-fn link_text(name: &str) -> Result<Vec<u8>> {
+/// Errors: ENOENT where the caller has no number in the pid namespace of this proc.
+fn link_text(shared: &Shared, name: &str) -> Result<Vec<u8>> {
     let caller = task::current().ok_or(Errno::ENOENT)?;
+    if !Arc::ptr_eq(caller.pids(), shared.container()?.pids()) {
+        return Err(Errno::ENOENT.into());
+    }
     Ok(match name {
         "self" => caller.pid().to_string(),
         "thread-self" => format!("{}/task/{}", caller.pid(), caller.tid()),
@@ -175,7 +178,8 @@ impl Entries for Root {
         }
         if let Some(link) = LINKS.iter().find(|link| **link == text) {
             let link = *link;
-            let body = Body::Link(Box::new(move || link_text(link)));
+            let shared = self.shared.clone();
+            let body = Body::Link(Box::new(move || link_text(&shared, link)));
             return Ok(Node::new(&self.shared, number(link), 0o777, Owner::Root, body));
         }
         if text == "sys" {
@@ -190,7 +194,7 @@ impl Entries for Root {
         all.extend(links.map(|l| Entry::new(l.as_bytes(), number(*l), FileType::Symlink)));
         all.push(Entry::new(b"sys", number("sys"), FileType::Directory));
         let mut pids: Vec<u32> =
-            self.shared.kernel()?.pids().groups().iter().map(|group| group.pid()).collect();
+            self.shared.container()?.pids().groups().iter().map(|group| group.pid()).collect();
         pids.sort_unstable();
         all.extend(pids.into_iter().map(|pid| {
             Entry::new(pid.to_string().as_bytes(), number(("process", pid)), FileType::Directory)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sentry_abi::Errno;
 use sentry_kernel::cred::Capabilities;
 use sentry_kernel::error::Result;
+use sentry_kernel::namespaces;
 use sentry_kernel::task::{self, Resources, Task};
 use sentry_kernel::vfs::{FileType, Path};
 
@@ -67,7 +68,7 @@ const LINKS: [&str; 3] = ["cwd", "exe", "root"];
 /// Directories of a task: name and permissions.
 const DIRECTORIES: [(&str, u32); 5] =
     [("fd", 0o500), ("fdinfo", 0o555), ("net", 0o555), ("ns", 0o511), ("task", 0o555)];
-/// Namespaces: link, kind, number as Linux gives the first of each kind.
+/// Namespaces: link, kind, number as Linux gives the first of each kind, which is the only one of those that containers share.
 const NAMESPACES: [(&str, &str, u32); 10] = [
     ("cgroup", "cgroup", 4_026_531_835),
     ("ipc", "ipc", 4_026_531_839),
@@ -109,11 +110,11 @@ fn set_oom_score_adj(shared: &Shared, task: &Task, text: &[u8]) -> Result<()> {
     if value < known && !privileged {
         return Err(Errno::EACCES.into());
     }
-    let pids = shared.kernel()?;
+    let container = shared.container()?;
     let mut adjustments = shared.oom_adjustments.lock();
     if adjustments.len() > 4096 {
         drop(adjustments);
-        let living: Vec<u32> = pids.pids().groups().iter().map(|group| group.pid()).collect();
+        let living: Vec<u32> = container.pids().groups().iter().map(|group| group.pid()).collect();
         adjustments = shared.oom_adjustments.lock();
         adjustments.retain(|pid, _| living.contains(pid));
     }
@@ -136,8 +137,8 @@ pub(super) fn viewpoint(task: &Task) -> Result<Path> {
 
 /// /proc/PID. Errors: ENOENT. A thread's id works, too, though it is not listed.
 pub(super) fn directory(shared: &Arc<Shared>, pid: u32) -> Result<Arc<Node>> {
-    let kernel = shared.kernel()?;
-    let pids = kernel.pids();
+    let container = shared.container()?;
+    let pids = container.pids();
     let leader = pids.group(pid).and_then(|group| group.leader());
     let task = leader.or_else(|| pids.task(pid)).ok_or(Errno::ENOENT)?;
     Ok(task_directory(shared, task, Scope::Process))
@@ -265,7 +266,7 @@ impl Entries for Threads {
         let tid = parse_id(name).ok_or(Errno::ENOENT)?;
         let group = self.task.thread_group();
         // A leader that has ended stays until it is waited for.
-        let ended = || self.task.kernel().pids().task(tid).filter(|task| task.is_leader());
+        let ended = || self.task.pids().task(tid).filter(|task| task.is_leader());
         let task = group.tasks().into_iter().find(|task| task.tid() == tid);
         let task = task.or_else(|| ended().filter(|task| task.pid() == group.pid()));
         let task = task.ok_or(Errno::ENOENT)?;
@@ -294,7 +295,15 @@ struct Namespaces {
 impl Entries for Namespaces {
     fn find(&self, name: &[u8]) -> Result<Arc<Node>> {
         let found = NAMESPACES.iter().find(|(known, ..)| known.as_bytes() == name);
-        let (name, kind, id) = *found.ok_or(Errno::ENOENT)?;
+        let (name, kind, first) = *found.ok_or(Errno::ENOENT)?;
+        let container = self.task.container();
+        let id = match kind {
+            "ipc" => container.segments().number(),
+            "mnt" => namespaces::FIRST_MNT.wrapping_add(container.number()),
+            "pid" => container.pids().number(),
+            "uts" => container.uts().number(),
+            _ => first,
+        };
         let body = Body::Link(Box::new(move || Ok(format!("{kind}:[{id}]").into_bytes())));
         let owner = Owner::Guarded(self.task.clone());
         Ok(Node::new(&self.shared, number((self.task.tid(), "ns", name)), 0o777, owner, body))

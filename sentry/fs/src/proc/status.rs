@@ -50,7 +50,7 @@ fn state_word(letter: char) -> &'static str {
 
 /// Parent, process group and session.
 fn family(task: &Task) -> (u32, u32, u32) {
-    let pids = task.kernel().pids();
+    let pids = task.pids();
     let group = pids.process_group_of(task.pid());
     let ids = group.map_or((0, 0), |group| (group.id(), group.session().id()));
     (pids.parent(task.pid()), ids.0, ids.1)
@@ -165,7 +165,7 @@ fn write_signals(text: &mut String, task: &Task) {
 pub(super) fn stat(_: &Shared, task: &Task) -> Result<Vec<u8>> {
     let (group, kernel) = (task.thread_group(), task.kernel());
     let (parent, process_group, session) = family(task);
-    let pids = kernel.pids();
+    let pids = task.pids();
     let terminal = pids.process_group_of(task.pid()).and_then(|g| g.session().terminal());
     let tty = terminal.as_ref().map_or(0, |terminal| terminal.rdev());
     let foreground = terminal.and_then(|t| t.foreground_group()).map_or(-1, i64::from);

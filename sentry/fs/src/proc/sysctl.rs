@@ -7,7 +7,7 @@ use sentry_kernel::cred::Capabilities;
 use sentry_kernel::error::Result;
 use sentry_kernel::kernel::Kernel;
 use sentry_kernel::settings::Setting;
-use sentry_kernel::task::{self, PID_MAX};
+use sentry_kernel::task::{self, Container, PID_MAX};
 use sentry_kernel::uts::{RELEASE, VERSION};
 use sentry_kernel::vfs::FileType;
 
@@ -15,7 +15,7 @@ use super::Shared;
 use super::node::{Body, Entries, Node, Owner, Write, number};
 use crate::listing::Entry;
 
-type Make = fn(&Shared, &Kernel) -> Vec<u8>;
+type Make = fn(&Shared, &Container) -> Vec<u8>;
 
 /// A row: path below /proc, content.
 const ROWS: [(&str, Make); 36] = [
@@ -31,8 +31,8 @@ const ROWS: [(&str, Make); 36] = [
     ("sys/fs/protected_symlinks", |_, _| line(1)),
     ("sys/kernel/cap_last_cap", |_, _| line(40)),
     ("sys/kernel/core_pattern", |_, _| line("core")),
-    ("sys/kernel/domainname", |_, kernel| bytes_line(kernel.uts().domainname())),
-    ("sys/kernel/hostname", |_, kernel| bytes_line(kernel.uts().hostname())),
+    ("sys/kernel/domainname", |_, container| bytes_line(container.uts().domainname())),
+    ("sys/kernel/hostname", |_, container| bytes_line(container.uts().hostname())),
     ("sys/kernel/msgmax", |_, _| line(8192)),
     ("sys/kernel/ngroups_max", |_, _| line(65536)),
     ("sys/kernel/osrelease", |_, _| line(RELEASE)),
@@ -43,7 +43,7 @@ const ROWS: [(&str, Make); 36] = [
     ("sys/kernel/random/boot_id", |shared, _| line(&shared.boot_id)),
     ("sys/kernel/random/entropy_avail", |_, _| line(256)),
     ("sys/kernel/random/poolsize", |_, _| line(256)),
-    ("sys/kernel/random/uuid", |_, kernel| line(uuid(kernel))),
+    ("sys/kernel/random/uuid", |_, container| line(uuid(container.kernel()))),
     ("sys/kernel/randomize_va_space", |_, _| line(2)),
     ("sys/kernel/sem", |_, _| b"32000\t1024000000\t500\t32000\n".to_vec()),
     ("sys/kernel/shmall", |_, _| line(18_446_744_073_692_774_399_u64)),
@@ -119,9 +119,9 @@ impl Directory {
 
 /// What takes a write, for the settings that can be changed.
 fn writer(shared: &Arc<Shared>, path: &str) -> Option<Write> {
-    let set: fn(&Kernel, &[u8]) -> Result<()> = match path {
-        "sys/kernel/hostname" => |kernel, name| kernel.uts().set_hostname(name),
-        "sys/kernel/domainname" => |kernel, name| kernel.uts().set_domainname(name),
+    let set: fn(&Container, &[u8]) -> Result<()> = match path {
+        "sys/kernel/hostname" => |container, name| container.uts().set_hostname(name),
+        "sys/kernel/domainname" => |container, name| container.uts().set_domainname(name),
         _ => return None,
     };
     let shared = shared.clone();
@@ -131,7 +131,7 @@ fn writer(shared: &Arc<Shared>, path: &str) -> Option<Write> {
             return Err(Errno::EPERM.into());
         }
         let end = bytes.iter().position(|byte| *byte == b'\n' || *byte == 0).unwrap_or(bytes.len());
-        set(&*shared.kernel()?, &bytes[..end])
+        set(&*shared.container()?, &bytes[..end])
     }))
 }
 
@@ -144,7 +144,7 @@ impl Entries for Directory {
         }
         if let Some((path, make)) = ROWS.iter().find(|(known, _)| *known == path) {
             let held = self.shared.clone();
-            let read = Box::new(move || Ok(make(&held, &*held.kernel()?)));
+            let read = Box::new(move || Ok(make(&held, &*held.container()?)));
             let write = writer(&self.shared, path);
             let permissions = if write.is_some() { 0o644 } else { 0o444 };
             let body = Body::File { read, write };

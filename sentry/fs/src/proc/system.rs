@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use sentry_abi::Errno;
 use sentry_kernel::error::Result;
-use sentry_kernel::kernel::Kernel;
-use sentry_kernel::task::CpuTime;
+use sentry_kernel::task::{Container, CpuTime};
 use sentry_kernel::uts::{RELEASE, VERSION};
 use sentry_kernel::vfs::FileType;
 
@@ -14,12 +13,10 @@ use super::Shared;
 use super::node::{Body, Node, Owner, number};
 use crate::listing::Entry;
 
-/// Memory that programs are told of where the sandbox has no limit.
-const DEFAULT_MEMORY: u64 = 16 << 30;
 /// Nanoseconds of a clock tick (USER_HZ is 100).
 pub(super) const TICK_NS: u64 = 10_000_000;
 
-type Make = fn(&Kernel) -> String;
+type Make = fn(&Container) -> String;
 
 /// A row each: name and content.
 const FILES: [(&str, Make); 14] = [
@@ -43,7 +40,7 @@ const FILES: [(&str, Make); 14] = [
 pub(super) fn file(shared: &Arc<Shared>, name: &str) -> Result<Arc<Node>> {
     let (name, make) = FILES.iter().find(|(known, _)| *known == name).ok_or(Errno::ENOENT)?;
     let held = shared.clone();
-    let read = Box::new(move || Ok(make(&*held.kernel()?).into_bytes()));
+    let read = Box::new(move || Ok(make(&*held.container()?).into_bytes()));
     let body = Body::File { read, write: None };
     Ok(Node::new(shared, number(name), 0o444, Owner::Root, body))
 }
@@ -56,10 +53,9 @@ pub(super) fn list() -> Vec<Entry> {
 }
 
 /// Total and used bytes of memory.
-pub(super) fn memory(kernel: &Kernel) -> (u64, u64) {
-    let memory = kernel.platform().memory();
-    let total = memory.limit_bytes().min(DEFAULT_MEMORY.max(memory.used_bytes()));
-    (total, memory.used_bytes().min(total))
+pub(super) fn memory(container: &Container) -> (u64, u64) {
+    let (total, free) = container.memory_sizes();
+    (total, total - free)
 }
 
 /// Features that compilers and libraries ask /proc/cpuinfo for.
@@ -93,8 +89,8 @@ fn features() -> Vec<&'static str> {
     names
 }
 
-fn cpuinfo(kernel: &Kernel) -> String {
-    let (mut text, flags, cpus) = (String::new(), features().join(" "), kernel.cpus());
+fn cpuinfo(container: &Container) -> String {
+    let (mut text, flags, cpus) = (String::new(), features().join(" "), container.kernel().cpus());
     for cpu in 0..cpus {
         let _ = write!(
             text,
@@ -110,10 +106,10 @@ fn cpuinfo(kernel: &Kernel) -> String {
     text
 }
 
-fn devices(kernel: &Kernel) -> String {
+fn devices(container: &Container) -> String {
     let mut text = "Character devices:\n".to_owned();
     let mut seen = None;
-    for (rdev, name) in kernel.devices().list() {
+    for (rdev, name) in container.devices().list() {
         let major = sentry_kernel::device::major(rdev);
         if seen != Some(major) {
             let name = if major == 1 { "mem" } else { &name };
@@ -124,12 +120,12 @@ fn devices(kernel: &Kernel) -> String {
     text + "\nBlock devices:\n"
 }
 
-fn filesystems(kernel: &Kernel) -> String {
-    kernel.fs_types().iter().map(|fs_type| format!("nodev\t{}\n", fs_type.name)).collect()
+fn filesystems(container: &Container) -> String {
+    container.fs_types().iter().map(|fs_type| format!("nodev\t{}\n", fs_type.name)).collect()
 }
 
-fn loadavg(kernel: &Kernel) -> String {
-    let pids = kernel.pids();
+fn loadavg(container: &Container) -> String {
+    let pids = container.pids();
     let tasks = pids.groups().into_iter().flat_map(|group| group.tasks());
     let running = tasks.filter(|task| task.state_letter() == 'R').count();
     // Averages over time are not kept: the present number stands for all three.
@@ -140,8 +136,8 @@ fn loadavg(kernel: &Kernel) -> String {
     )
 }
 
-fn meminfo(kernel: &Kernel) -> String {
-    let (total, used) = memory(kernel);
+fn meminfo(container: &Container) -> String {
+    let (total, used) = memory(container);
     let (total, free) = (total / 1024, (total - used) / 1024);
     let rows = [
         ("MemTotal", total),
@@ -175,16 +171,17 @@ fn meminfo(kernel: &Kernel) -> String {
     text + "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n"
 }
 
-fn used_time(kernel: &Kernel) -> CpuTime {
-    let groups = kernel.pids().groups();
+fn used_time(container: &Container) -> CpuTime {
+    let groups = container.pids().groups();
     groups.iter().map(|group| group.cpu_time()).fold(CpuTime::default(), |a, b| CpuTime {
         user_ns: a.user_ns + b.user_ns,
         system_ns: a.system_ns + b.system_ns,
     })
 }
 
-fn stat(kernel: &Kernel) -> String {
-    let (cpus, used) = (kernel.cpus() as u64, used_time(kernel));
+fn stat(container: &Container) -> String {
+    let kernel = container.kernel();
+    let (cpus, used) = (kernel.cpus() as u64, used_time(container));
     let up = kernel.now().since_ns(kernel.boot_time()) / TICK_NS;
     let (user, system) = (used.user_ns / TICK_NS, used.system_ns / TICK_NS);
     let idle = (up * cpus).saturating_sub(user + system);
@@ -198,25 +195,26 @@ fn stat(kernel: &Kernel) -> String {
     let _ = write!(
         text,
         "intr 0\nctxt 0\nbtime {boot}\nprocesses {}\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-        kernel.pids().last_pid()
+        container.pids().last_pid()
     );
     text
 }
 
-fn uptime(kernel: &Kernel) -> String {
+fn uptime(container: &Container) -> String {
+    let kernel = container.kernel();
     let up = kernel.now().since_ns(kernel.boot_time()) / TICK_NS;
-    let used = used_time(kernel);
+    let used = used_time(container);
     let busy = (used.user_ns + used.system_ns) / TICK_NS;
     let idle = (up * kernel.cpus() as u64).saturating_sub(busy);
     format!("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / 100, idle % 100)
 }
 
-fn version(_: &Kernel) -> String {
+fn version(_: &Container) -> String {
     format!("Linux version {RELEASE} (netcell) {VERSION}\n")
 }
 
-fn vmstat(kernel: &Kernel) -> String {
-    let (total, used) = memory(kernel);
+fn vmstat(container: &Container) -> String {
+    let (total, used) = memory(container);
     format!(
         "nr_free_pages {}\nnr_anon_pages {}\npgfault 0\npgmajfault 0\npswpin 0\npswpout 0\n",
         (total - used) / 4096,

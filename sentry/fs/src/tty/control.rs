@@ -66,7 +66,7 @@ pub(super) fn program_ioctl(
             if !is_ours(terminal, task) {
                 return Err(Errno::ENOTTY.into());
             }
-            task.kernel().pids().release_terminal(task.pid())?;
+            task.pids().release_terminal(task.pid())?;
             Ok(0)
         }
         abi::FIONREAD => int_out(task, arg, terminal.lock().line.available() as i32),
@@ -204,7 +204,7 @@ fn node_of(terminal: &Terminal, task: &CurrentTask) -> Option<Path> {
 }
 
 fn is_ours(terminal: &Terminal, task: &CurrentTask) -> bool {
-    let group = task.kernel().pids().process_group_of(task.pid());
+    let group = task.pids().process_group_of(task.pid());
     group.is_some_and(|g| terminal.session() == Some(g.session().id()))
 }
 
@@ -226,7 +226,7 @@ fn set_foreground(terminal: &Terminal, task: &CurrentTask, arg: UserAddr) -> Res
     }
     let id: i32 = task.mm().read_obj(UserPtr::new(arg.0))?;
     let id = u32::try_from(id).map_err(|_| Errno::EINVAL)?;
-    let group = task.kernel().pids().process_group(id).ok_or(Errno::ESRCH)?;
+    let group = task.pids().process_group(id).ok_or(Errno::ESRCH)?;
     if terminal.session() != Some(group.session().id()) {
         return Err(Errno::EPERM.into());
     }
@@ -240,7 +240,7 @@ pub(super) fn take(
     task: &sentry_kernel::task::Task,
     force: u64,
 ) -> Result<u64> {
-    let pids = task.kernel().pids();
+    let pids = task.pids();
     let group = pids.process_group_of(task.pid()).ok_or(Errno::ESRCH)?;
     let session = group.session().id();
     if session == task.pid() && terminal.session() == Some(session) {

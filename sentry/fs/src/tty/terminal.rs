@@ -9,9 +9,8 @@ use sentry_abi::signal::Signal;
 use sentry_abi::termios::{KernelTermios, WinSize};
 use sentry_kernel::error::Result;
 use sentry_kernel::io::{Sink, Source};
-use sentry_kernel::kernel::Kernel;
 use sentry_kernel::sync::{Mutex, MutexGuard, Rank};
-use sentry_kernel::task::ControllingTerminal;
+use sentry_kernel::task::{Container, ControllingTerminal};
 use sentry_kernel::wait::{Events, WaitQueue};
 
 use crate::tty::line::{Line, LineDiscipline, TtySignal};
@@ -45,7 +44,7 @@ pub(super) struct State {
 pub struct Terminal {
     index: u32,
     rdev: u64,
-    kernel: Weak<Kernel>,
+    container: Weak<Container>,
     state: Mutex<State>,
     /// Where output goes at once; `None` keeps it for the master's reader.
     output: Option<Arc<dyn Output>>,
@@ -57,7 +56,7 @@ pub struct Terminal {
 impl Terminal {
     /// A terminal in the standard modes. With `output`, its output goes there and not to a master's reader.
     pub fn new(
-        kernel: &Arc<Kernel>,
+        container: &Arc<Container>,
         index: u32,
         rdev: u64,
         output: Option<Arc<dyn Output>>,
@@ -76,7 +75,7 @@ impl Terminal {
         Arc::new(Self {
             index,
             rdev,
-            kernel: Arc::downgrade(kernel),
+            container: Arc::downgrade(container),
             state: Mutex::new(Rank::FILE, state),
             output,
             program_queue: WaitQueue::new(),
@@ -124,11 +123,11 @@ impl Terminal {
             state.hung_up = true;
             (state.session.take(), state.foreground.take())
         };
-        if let Some(kernel) = self.kernel.upgrade() {
+        if let Some(container) = self.container.upgrade() {
             for group in [session, foreground.filter(|f| Some(*f) != session)].into_iter().flatten()
             {
-                kernel.pids().signal_process_group(group, Signal::SIGHUP);
-                kernel.pids().signal_process_group(group, Signal::SIGCONT);
+                container.pids().signal_process_group(group, Signal::SIGHUP);
+                container.pids().signal_process_group(group, Signal::SIGCONT);
             }
         }
         self.program_queue.notify(Events::EVERY);
@@ -162,14 +161,14 @@ impl Terminal {
     }
 
     fn signal(&self, foreground: Option<u32>, signals: &[TtySignal]) {
-        let (Some(group), Some(kernel)) = (foreground, self.kernel.upgrade()) else { return };
+        let (Some(group), Some(container)) = (foreground, self.container.upgrade()) else { return };
         for signal in signals {
             let signal = match signal {
                 TtySignal::Interrupt => Signal::SIGINT,
                 TtySignal::Quit => Signal::SIGQUIT,
                 TtySignal::Suspend => Signal::SIGTSTP,
             };
-            kernel.pids().signal_process_group(group, signal);
+            container.pids().signal_process_group(group, signal);
         }
     }
 
@@ -306,8 +305,8 @@ impl Terminal {
             state.window = window;
             state.foreground
         };
-        if let (Some(group), Some(kernel)) = (foreground, self.kernel.upgrade()) {
-            kernel.pids().signal_process_group(group, Signal::SIGWINCH);
+        if let (Some(group), Some(container)) = (foreground, self.container.upgrade()) {
+            container.pids().signal_process_group(group, Signal::SIGWINCH);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! All terminals of a sandbox: the table behind /dev/pts, and the drivers of /dev/tty, /dev/console, /dev/ptmx and /dev/pts/N.
+//! All terminals of a container: the table behind /dev/pts, and the drivers of /dev/tty, /dev/console, /dev/ptmx and /dev/pts/N.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -7,9 +7,8 @@ use sentry_abi::Errno;
 use sentry_kernel::device::{Device, makedev, minor};
 use sentry_kernel::error::Result;
 use sentry_kernel::file::FileOps;
-use sentry_kernel::kernel::Kernel;
 use sentry_kernel::sync::{Mutex, Rank};
-use sentry_kernel::task::{ControllingTerminal, Task};
+use sentry_kernel::task::{Container, ControllingTerminal, Task};
 use sentry_kernel::vfs::OpenFlags;
 
 use crate::tty::control;
@@ -47,24 +46,24 @@ pub struct Listed {
 
 /// The table of terminals.
 pub struct Terminals {
-    kernel: Weak<Kernel>,
+    container: Weak<Container>,
     table: Mutex<BTreeMap<u32, Listed>>,
     console: Mutex<Option<Arc<Terminal>>>,
 }
 
 impl Terminals {
-    /// A table without terminals, whose drivers are registered with the kernel.
-    pub fn register(kernel: &Arc<Kernel>) -> Arc<Self> {
+    /// A container's table, without terminals; its drivers are registered.
+    pub fn register(container: &Arc<Container>) -> Arc<Self> {
         let terminals = Arc::new(Self {
-            kernel: Arc::downgrade(kernel),
+            container: Arc::downgrade(container),
             table: Mutex::new(Rank::LEAF, BTreeMap::new()),
             console: Mutex::new(Rank::LEAF, None),
         });
         let device = || Arc::new(TerminalDevice { terminals: terminals.clone() });
         for rdev in [TTY_RDEV, CONSOLE_RDEV, PTMX_RDEV] {
-            kernel.devices().register(rdev, device());
+            container.devices().register(rdev, device());
         }
-        kernel.devices().register_major(PTS_MAJOR, device());
+        container.devices().register_major(PTS_MAJOR, device());
         terminals
     }
 
@@ -109,13 +108,13 @@ impl Terminals {
     }
 
     fn make(&self, output: Option<Arc<dyn Output>>, uid: u32) -> Result<Arc<Terminal>> {
-        let kernel = self.kernel.upgrade().ok_or(Errno::EIO)?;
+        let container = self.container.upgrade().ok_or(Errno::EIO)?;
         let mut table = self.table.lock();
         if table.len() >= MOST {
             return Err(Errno::ENOSPC.into());
         }
         let index = (0..).find(|i| !table.contains_key(i)).ok_or(Errno::ENOSPC)?;
-        let terminal = Terminal::new(&kernel, index, Self::rdev_of(index), output);
+        let terminal = Terminal::new(&container, index, Self::rdev_of(index), output);
         let owner = Owner { uid, gid: None, permissions: 0o620 };
         table.insert(index, Listed { terminal: Arc::downgrade(&terminal), owner });
         Ok(terminal)
@@ -140,7 +139,7 @@ impl Terminals {
     }
 
     fn open_own(&self, task: &Task) -> Result<Arc<dyn FileOps>> {
-        let group = task.kernel().pids().process_group_of(task.pid()).ok_or(Errno::ENXIO)?;
+        let group = task.pids().process_group_of(task.pid()).ok_or(Errno::ENXIO)?;
         let terminal = group.session().terminal().ok_or(Errno::ENXIO)?;
         let terminal = self.find(minor(terminal.rdev()))?;
         Ok(ProgramEnd::open(&terminal)?)

@@ -11,10 +11,13 @@ use sentry_fs::services::Services;
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::file::WriteAt;
 use sentry_kernel::io::SliceSource;
+use sentry_kernel::ipc::Segments;
 use sentry_kernel::kernel::{Kernel, KernelConfig, Random, SyscallTable};
 use sentry_kernel::log::NoLog;
-use sentry_kernel::task::CurrentTask;
+use sentry_kernel::namespaces;
+use sentry_kernel::task::{Container, ContainerConfig, CurrentTask, PidNamespace};
 use sentry_kernel::time::{Clock, Instant};
+use sentry_kernel::uts::Uts;
 use sentry_kernel::vfs::{FileType, OpenFlags, Timespec};
 
 use crate::world::Ours;
@@ -47,7 +50,7 @@ impl SyscallTable for Fixed {
     }
 }
 
-fn machine() -> (Arc<Kernel>, Services) {
+fn machine() -> (Arc<Container>, Services) {
     let platform = FakePlatform::new().unwrap();
     let services =
         Services::new(platform.memory().clone(), Arc::new(|| Timespec { sec: 1, nsec: 0 }));
@@ -56,12 +59,19 @@ fn machine() -> (Arc<Kernel>, Services) {
         clock: Arc::new(Fixed),
         log: Arc::new(NoLog),
         random: Arc::new(Fixed),
-        syscalls: Arc::new(Fixed),
-        hostname: "guest".into(),
         cpus: 2,
         vdso: None,
     });
-    (kernel, services)
+    let container = Container::new(
+        &kernel,
+        ContainerConfig {
+            pids: PidNamespace::new(namespaces::FIRST_PID),
+            uts: Uts::new(namespaces::FIRST_UTS, "guest"),
+            segments: Segments::new(namespaces::FIRST_IPC),
+            syscalls: Arc::new(Fixed),
+        },
+    );
+    (container, services)
 }
 
 fn text(tree: &Ours, path: &str) -> String {
@@ -70,9 +80,9 @@ fn text(tree: &Ours, path: &str) -> String {
 
 #[test]
 fn every_entry_of_proc_can_be_found_and_read() {
-    let (kernel, services) = machine();
+    let (container, services) = machine();
     let net = NetFiles::new(std::sync::Arc::new(()));
-    let tree = Ours::new(ProcFs::new(&services, &kernel, &net));
+    let tree = Ours::new(ProcFs::new(&services, &container, &net));
     let mut pending = vec![String::new()];
     let (mut numbers, mut files) = (BTreeSet::new(), 0);
     while let Some(path) = pending.pop() {
@@ -98,8 +108,9 @@ fn every_entry_of_proc_can_be_found_and_read() {
 
 #[test]
 fn the_machine_is_told_in_linuxs_formats() {
-    let (kernel, services) = machine();
-    let tree = Ours::new(ProcFs::new(&services, &kernel, &NetFiles::new(std::sync::Arc::new(()))));
+    let (container, services) = machine();
+    let tree =
+        Ours::new(ProcFs::new(&services, &container, &NetFiles::new(std::sync::Arc::new(()))));
     assert_eq!(text(&tree, "sys/kernel/hostname"), "guest\n");
     assert_eq!(text(&tree, "sys/kernel/random/uuid"), "ffffffff-ffff-4fff-bfff-ffffffffffff\n");
     assert_eq!(text(&tree, "uptime"), "0.00 0.00\n");
@@ -127,17 +138,18 @@ fn sys_lists_the_processors() {
 
 #[test]
 fn dev_has_its_nodes_and_they_do_what_mem_says() {
-    let (kernel, services) = machine();
+    let (container, services) = machine();
     let dev = sentry_fs::new_dev(&services).unwrap();
     let null = dev.root().lookup(b"null").unwrap().attributes().unwrap();
     assert_eq!((null.rdev, null.mode()), (0x103, 0o020666));
-    let held = kernel.clone();
+    let held = container.kernel().clone();
     let random: sentry_fs::dev::Random = Arc::new(move |bytes| held.fill_random(bytes));
     for (rdev, device) in sentry_fs::dev::devices(&services.memory, random) {
-        kernel.devices().register(rdev, device);
+        container.devices().register(rdev, device);
     }
-    let names: Vec<_> = kernel.devices().list().into_iter().map(|(_, name)| name).collect();
+    let names: Vec<_> = container.devices().list().into_iter().map(|(_, name)| name).collect();
     assert_eq!(names, ["null", "zero", "full", "random", "urandom"]);
-    let shown = Ours::new(ProcFs::new(&services, &kernel, &NetFiles::new(std::sync::Arc::new(()))));
+    let shown =
+        Ours::new(ProcFs::new(&services, &container, &NetFiles::new(std::sync::Arc::new(()))));
     assert!(text(&shown, "devices").contains("  1 mem\n"));
 }

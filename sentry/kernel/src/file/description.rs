@@ -14,8 +14,8 @@ use crate::file::ops::{FileKind, FileOps, WriteAt};
 use crate::file::owner::{Notice, Of, Owner};
 use crate::file::pipe::PipeEnd;
 use crate::io::{Sink, Source};
-use crate::kernel::Kernel;
 use crate::sync::{Mutex, Rank};
+use crate::task::Container;
 use crate::vfs::{Attributes, DirSink, FileType, OpenFlags, Path, Timespec, watch};
 
 /// The flags that fcntl(F_SETFL) changes, besides O_ASYNC ([`FileDescription::set_asynchronous`]).
@@ -115,8 +115,8 @@ impl FileDescription {
     }
 
     /// F_SETOWN, F_SETSIG. From then on the owner hears of urgent data.
-    pub fn edit_owner(&self, kernel: &Arc<Kernel>, edit: impl FnOnce(&mut Owner)) {
-        self.notice(kernel).edit_owner(edit);
+    pub fn edit_owner(&self, container: &Arc<Container>, edit: impl FnOnce(&mut Owner)) {
+        self.notice(container).edit_owner(edit);
     }
 
     /// Whether its kind of file tells of its readiness by signals (the `fasync` of Linux's file operations).
@@ -129,13 +129,13 @@ impl FileDescription {
     }
 
     /// O_ASYNC on, by this descriptor, or off.
-    pub fn set_asynchronous(&self, kernel: &Arc<Kernel>, fd: Option<i32>) {
+    pub fn set_asynchronous(&self, container: &Arc<Container>, fd: Option<i32>) {
         let flag = OpenFlags::ASYNC.bits();
         match fd {
             Some(_) => self.flags.fetch_or(flag, Ordering::AcqRel),
             None => self.flags.fetch_and(!flag, Ordering::AcqRel),
         };
-        self.notice(kernel).set_asynchronous(fd);
+        self.notice(container).set_asynchronous(fd);
     }
 
     /// An operation found no room or goes on: an owner with O_ASYNC hears when there is some.
@@ -147,9 +147,9 @@ impl FileDescription {
     }
 
     /// The notice, which waits in the file's queues from now on.
-    fn notice(&self, kernel: &Arc<Kernel>) -> Arc<Notice> {
+    fn notice(&self, container: &Arc<Container>) -> Arc<Notice> {
         let of = if PipeEnd::of(&*self.ops).is_some() { Of::Pipe } else { Of::Socket };
-        let notice = self.notice.lock().get_or_insert_with(|| Notice::new(kernel, of)).clone();
+        let notice = self.notice.lock().get_or_insert_with(|| Notice::new(container, of)).clone();
         if let Some(ready) = self.ops.wait_queue().filter(|_| self.can_signal()) {
             notice.join(ready, self.ops.urgent_queue());
         }

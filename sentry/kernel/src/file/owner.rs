@@ -7,9 +7,8 @@ use std::sync::{Arc, Weak};
 use sentry_abi::signal::{SI_KERNEL, SigInfo, Signal};
 
 use crate::cred::Credentials;
-use crate::kernel::Kernel;
 use crate::sync::{Mutex, Rank};
-use crate::task::Task;
+use crate::task::{Container, PidNamespace, Task};
 use crate::time::{Instant, TimerTarget};
 use crate::wait::{Events, Sharing, WaitKey, WaitQueue, Wake};
 
@@ -95,7 +94,7 @@ pub(super) enum Of {
 /// The notice of one open file.
 pub struct Notice {
     of: Of,
-    kernel: Weak<Kernel>,
+    container: Weak<Container>,
     me: Weak<Notice>,
     state: Mutex<State>,
 }
@@ -143,10 +142,10 @@ impl Wake for Notice {
 }
 
 impl Notice {
-    pub(super) fn new(kernel: &Arc<Kernel>, of: Of) -> Arc<Notice> {
+    pub(super) fn new(container: &Arc<Container>, of: Of) -> Arc<Notice> {
         Arc::new_cyclic(|me| Notice {
             of,
-            kernel: Arc::downgrade(kernel),
+            container: Arc::downgrade(container),
             me: me.clone(),
             state: Mutex::new(Rank::LEAF, State::default()),
         })
@@ -197,7 +196,9 @@ impl Notice {
 
     /// Lets the timer thread tell: the locks that signals need are not to be taken here.
     fn note(&self, bands: &[Band]) {
-        let (Some(kernel), Some(me)) = (self.kernel.upgrade(), self.me.upgrade()) else { return };
+        let (Some(container), Some(me)) = (self.container.upgrade(), self.me.upgrade()) else {
+            return;
+        };
         let arm = {
             let mut state = self.state.lock();
             for band in bands {
@@ -209,7 +210,7 @@ impl Notice {
             !state.waiting.is_empty() && !std::mem::replace(&mut state.armed, true)
         };
         if arm {
-            kernel.timers().arm(Instant(0), me);
+            container.kernel().timers().arm(Instant(0), me);
         }
     }
 }
@@ -232,21 +233,21 @@ impl TimerTarget for Notice {
             state.armed = false;
             (state.owner, state.asynchronous, std::mem::take(&mut state.waiting))
         };
-        let kernel = self.kernel.upgrade()?;
+        let container = self.container.upgrade()?;
         for band in bands {
             // "SIGURG has its own default signalling mechanism": the owner hears of urgent data also without O_ASYNC, and with a
             // signal of its own by that, too.
             if band == Band::Urgent {
-                send(&kernel, &owner, Signal::SIGURG, plain(Signal::SIGURG));
+                send(container.pids(), &owner, Signal::SIGURG, plain(Signal::SIGURG));
             }
             let Some(fd) = fd else { continue };
             match owner.signal {
                 Some(signal) => {
                     let info = SigInfo::poll(signal, band as i32, band.bits(), fd);
-                    send(&kernel, &owner, signal, info);
+                    send(container.pids(), &owner, signal, info);
                 }
                 None if band == Band::Urgent => {}
-                None => send(&kernel, &owner, Signal::SIGIO, plain(Signal::SIGIO)),
+                None => send(container.pids(), &owner, Signal::SIGIO, plain(Signal::SIGIO)),
             }
         }
         None
@@ -258,8 +259,7 @@ fn plain(signal: Signal) -> SigInfo {
 }
 
 /// Signals all that an owner means (send_sigio). Where the queue of a signal with a number is full, SIGIO says so.
-fn send(kernel: &Arc<Kernel>, owner: &Owner, signal: Signal, info: SigInfo) {
-    let pids = kernel.pids();
+fn send(pids: &PidNamespace, owner: &Owner, signal: Signal, info: SigInfo) {
     let permits = |task: &Arc<Task>| owner.reaches(&task.credentials());
     match owner.id {
         None => {}

@@ -63,7 +63,7 @@ enum Attempt {
 
 impl CurrentTask {
     fn is_alive(&self, tid: u32) -> bool {
-        let task = self.kernel().pids().task(tid);
+        let task = self.pids().task(tid);
         task.is_some_and(|t| t.thread_group().tasks().iter().any(|member| member.tid() == tid))
     }
 

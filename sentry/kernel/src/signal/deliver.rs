@@ -34,7 +34,7 @@ impl CurrentTask {
         self.task.clear_attention(Attention::SIGNAL);
         let group = self.task.thread_group().clone();
         if group.take_continued() {
-            self.kernel().pids().job_changed(&group, WaitStatus::Continued);
+            self.pids().job_changed(&group, WaitStatus::Continued);
         }
         loop {
             let taken = {
@@ -55,7 +55,7 @@ impl CurrentTask {
                 SIG_DFL | SIG_IGN => match self.default_disposition(signal) {
                     DefaultAction::Ignore | DefaultAction::Continue => continue,
                     DefaultAction::Stop => {
-                        self.kernel()
+                        self.container()
                             .syscalls()
                             .clone()
                             .trace_event(self, TraceEvent::Signal(info));
@@ -63,7 +63,7 @@ impl CurrentTask {
                         return Ok(Next::Again);
                     }
                     DefaultAction::Terminate => {
-                        self.kernel()
+                        self.container()
                             .syscalls()
                             .clone()
                             .trace_event(self, TraceEvent::Signal(info));
@@ -72,7 +72,7 @@ impl CurrentTask {
                     }
                 },
                 _ => {
-                    self.kernel().syscalls().clone().trace_event(self, TraceEvent::Signal(info));
+                    self.container().syscalls().clone().trace_event(self, TraceEvent::Signal(info));
                     self.finish_interrupted_call(Some(&action));
                     self.enter_handler(signal, &info, action)?;
                     // Further signals nest on this frame, or wait for its mask.
@@ -89,7 +89,7 @@ impl CurrentTask {
         let default = default_action(signal);
         let by_terminal = SigSet::STOPS.contains(signal) && signal != Signal::SIGSTOP;
         if default == DefaultAction::Stop && by_terminal {
-            let pids = self.kernel().pids();
+            let pids = self.pids();
             let own = pids.process_group_of(self.pid());
             if own.is_none_or(|g| pids.is_orphaned(g.id())) && self.pid() != crate::task::INIT_PID {
                 return DefaultAction::Ignore;

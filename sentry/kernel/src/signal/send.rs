@@ -215,7 +215,7 @@ pub enum KillTarget {
 impl Task {
     /// kill(2). Errors: ESRCH, EPERM where none may be signalled.
     pub fn kill(&self, target: KillTarget, signal: Option<Signal>, info: SigInfo) -> Result<()> {
-        let pids = self.kernel().pids();
+        let pids = self.pids();
         let groups = match target {
             KillTarget::Process(pid) => match pids.group(pid) {
                 Some(group) => vec![group],
@@ -258,7 +258,7 @@ impl Task {
         signal: Option<Signal>,
         info: SigInfo,
     ) -> Result<()> {
-        let pids = self.kernel().pids();
+        let pids = self.pids();
         if let Some(target) = pids.task(group.pid()) {
             let same_session = || {
                 let session = |pid| pids.process_group_of(pid).map(|g| g.session().id());

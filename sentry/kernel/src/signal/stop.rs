@@ -56,7 +56,7 @@ impl CurrentTask {
         }
         task.stopped.store(true, Ordering::SeqCst);
         if let Some(status) = group.settle_stop() {
-            self.kernel().pids().job_changed(group, status);
+            self.pids().job_changed(group, status);
         }
         self.account().change(crate::task::Mode::Blocked, self.kernel().now());
         while group.job() != Job::Running && !task.attention().contains(Attention::EXIT) {

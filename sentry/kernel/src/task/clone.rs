@@ -73,12 +73,10 @@ impl CurrentTask {
         request.check(&creds)?;
         self.check_task_limit()?;
         let resources = self.child_resources(request.flags)?;
-        let kernel = self.kernel().clone();
-        let tid = kernel.pids().allocate()?;
+        let tid = self.pids().allocate()?;
         let group = self.child_group(request, tid);
         let in_new_group = !request.flags.contains(CloneFlags::THREAD);
         let task = Task::new(TaskInit {
-            kernel: kernel.clone(),
             group,
             tid,
             resources: resources.clone(),
@@ -101,10 +99,10 @@ impl CurrentTask {
         });
         self.join_group(&task)?;
         let parent = match in_new_group && request.flags.contains(CloneFlags::PARENT) {
-            true => kernel.pids().parent(self.pid()).max(INIT_PID),
+            true => self.pids().parent(self.pid()).max(INIT_PID),
             false => self.pid(),
         };
-        kernel.pids().insert(&task, parent);
+        self.pids().insert(&task, parent);
         self.start(&task, resources, request)?;
         if let Some(done) = vfork {
             self.wait_for_vfork(&done);
@@ -118,10 +116,10 @@ impl CurrentTask {
             || creds.has(Capabilities::SYS_ADMIN)
             || creds.has(Capabilities::SYS_RESOURCE);
         let limit = self.thread_group().soft_limit(Resource::Nproc);
-        let pids = self.kernel().pids();
-        let in_all = pids.task_count() as u64;
+        let kernel = self.kernel();
+        let in_all = kernel.task_count() as u64;
         // Everybody is bound by what the host can carry; others by their own limit.
-        if in_all >= TASKS_MAX || (!exempt && pids.task_count_of(creds.uid) >= limit) {
+        if in_all >= TASKS_MAX || (!exempt && kernel.task_count_of(creds.uid) >= limit) {
             return Err(Errno::EAGAIN.into());
         }
         Ok(())
@@ -153,7 +151,7 @@ impl CurrentTask {
             true => own.exit_signal(),
             false => request.exit_signal,
         };
-        let group = ThreadGroup::new(self.kernel(), tid, handlers, own.limits(), exit_signal);
+        let group = ThreadGroup::new(own.container(), tid, handlers, own.limits(), exit_signal);
         group.set_dumpable(own.dumpable());
         group.set_personality(own.personality());
         group.set_executable(own.executable());
@@ -236,9 +234,9 @@ impl CurrentTask {
         group.members.lock().tasks.retain(|t| !Arc::ptr_eq(t, child));
         child.set_resources(None);
         if child.is_leader() {
-            self.kernel().pids().forget(child.pid());
+            self.pids().forget(child.pid());
         } else {
-            self.kernel().pids().remove_task(child.tid());
+            self.pids().remove_task(child.tid());
         }
     }
 

@@ -302,7 +302,7 @@ impl CurrentTask {
         terminal: &dyn ControllingTerminal,
         signal: Signal,
     ) -> Result<()> {
-        let pids = self.kernel().pids();
+        let pids = self.pids();
         let Some(own) = pids.process_group_of(self.pid()) else { return Ok(()) };
         let controls = terminal.session() == Some(own.session().id());
         let foreground = terminal.foreground_group();

@@ -19,6 +19,7 @@ use crate::loader::{self, ExecIdentity, ExecOpener, LoadRandom, LoadRequest, Loa
 use crate::mm::{LayoutRandom, MemoryLimits};
 use crate::signal::SignalHandlers;
 use crate::task::clone::spawn;
+use crate::task::container::Container;
 use crate::task::current::CurrentTask;
 use crate::task::exit::release_user_memory;
 use crate::task::group::ThreadGroup;
@@ -183,8 +184,8 @@ fn machine() -> loader::Machine {
     }
 }
 
-impl Kernel {
-    /// Starts the first program, as process 1 in a session of its own. Errors: as execve(2); ENOMEM, EAGAIN; EEXIST where there is one.
+impl Container {
+    /// Starts the first program of a pid namespace, as process 1 in a session of its own. Errors: as execve(2); ENOMEM, EAGAIN; EEXIST where there is one.
     pub fn spawn_init(self: &Arc<Self>, args: InitArgs) -> Result<Arc<ThreadGroup>> {
         let starting = self.load_program(args)?;
         let pid = self.pids().allocate()?;
@@ -200,33 +201,39 @@ impl Kernel {
         let starting = self.load_program(args)?;
         let pid = self.pids().allocate()?;
         // pid_namespaces(7): without init, there are no new processes.
-        if self.is_over() || self.pids().group(INIT_PID).is_none() {
+        if !self.runs() {
             return Err(Errno::ESRCH.into());
         }
         let group = self.start_program(starting, pid)?;
-        if self.is_over() {
-            // Init ended meanwhile, and may not have seen this one when it ended the others.
+        if !self.runs() {
+            // Init or the container ended meanwhile, and may not have seen this one when the others were ended.
             group.begin_exit(WaitStatus::Signaled(Signal::SIGKILL));
         }
         Ok(group)
     }
 
+    /// Whether there may be new processes.
+    fn runs(&self) -> bool {
+        !self.is_over() && !self.kernel().is_over() && self.pids().has_init()
+    }
+
     fn load_program(self: &Arc<Self>, args: InitArgs) -> Result<Starting> {
+        let kernel = self.kernel();
         let creds = Arc::new(args.credentials);
         let cx = ResolveCx::new(&args.fs, creds.clone());
         let opener = Opener { cx: &cx };
         let file = opener.open_exec(&args.path)?;
         let loaded = loader::load(&LoadRequest {
-            platform: self.platform(),
+            platform: kernel.platform(),
             file,
             path: &args.path,
             argv: args.argv,
             envp: args.envp,
             opener: &opener,
-            random: load_random(self, 0),
+            random: load_random(kernel, 0),
             limits: memory_limits(&args.limits, &creds),
             machine: machine(),
-            vdso: self.vdso(),
+            vdso: kernel.vdso(),
         })?;
         let credentials = Arc::new(credentials_after(&creds, &loaded.exe));
         let resources = Resources { mm: loaded.mm.clone(), fds: args.fds, fs: args.fs };
@@ -247,12 +254,11 @@ impl Kernel {
         group.set_executable(Some(loaded.exe.clone()));
         group.mark_executed();
         let task = Task::new(TaskInit {
-            kernel: self.clone(),
             group: group.clone(),
             tid: pid,
             resources: resources.clone(),
             credentials,
-            details: first_details(self, loaded.comm.clone()),
+            details: first_details(self.kernel(), loaded.comm.clone()),
             blocked: SigSet::EMPTY,
         });
         group.members.lock().tasks.push(task.clone());
@@ -358,7 +364,7 @@ impl CurrentTask {
             self.park(None);
         }
         if !self.task.is_leader() {
-            self.kernel().pids().become_leader(&self.task);
+            self.pids().become_leader(&self.task);
         }
         Ok(())
     }

@@ -22,14 +22,13 @@ use crate::wait::Events;
 impl CurrentTask {
     /// Ends this task: releases what it holds, leaves its group, and as the last one ends the group.
     pub(crate) fn end(self) {
-        let kernel = self.kernel().clone();
         let task = self.task.clone();
         let group = task.thread_group().clone();
         let status = {
             let members = group.members.lock();
             members.exiting.unwrap_or(task.own_exit_status())
         };
-        kernel.syscalls().clone().trace_event(&self, TraceEvent::Exit(status));
+        group.container().syscalls().clone().trace_event(&self, TraceEvent::Exit(status));
         self.release_user_memory();
         let CurrentTask { resources, context, .. } = self;
         finish(&task, resources);
@@ -148,42 +147,48 @@ fn finish(task: &Arc<Task>, resources: Resources) {
         let own = members.leader_status.unwrap_or(task.own_exit_status());
         (members.exiting.unwrap_or(own), members.tasks.is_empty())
     };
+    let pids = group.pids();
     if !leader {
-        kernel.pids().remove_task(tid);
+        pids.remove_task(tid);
     }
     kernel.futexes().owner_ended();
     if last {
         group.add_usage(memory);
         end_group(&group, status, task.credentials().uid);
     } else if let Some(stop) = group.settle_stop() {
-        kernel.pids().job_changed(&group, stop);
+        pids.job_changed(&group, stop);
     }
 }
 
 fn end_group(group: &Arc<ThreadGroup>, status: WaitStatus, uid: u32) {
-    let kernel = group.kernel();
+    let (kernel, pids) = (group.kernel(), group.pids());
     group.timers().clear();
     group.set_executable(None);
     let is_init = group.pid() == INIT_PID;
     if is_init {
         // pid_namespaces(7): when init ends, the kernel kills the rest.
-        kernel.pids().kill_all();
+        group.container().end(WaitStatus::Signaled(Signal::SIGKILL));
+        pids.kill_all();
     }
     leave_session(group);
+    group.container().process_ended(group.cpu_time());
     group.mark_ended(status);
-    let parent = kernel.pids().group_ended(group, status, uid);
+    let parent = pids.group_ended(group, status, uid);
     group.ended_queue().notify(Events::IN);
     if let Some(parent) = parent {
         parent.children_changed().notify(Events::IN);
     }
-    if is_init {
+    if is_init && pids.is_first() {
         kernel.init_ended(status);
+    }
+    if !pids.is_first() {
+        pids.sweep();
     }
 }
 
 /// A session leader's end hangs up its terminal: the foreground group gets SIGHUP and SIGCONT (setsid(2), tty_ioctl(4)).
 fn leave_session(group: &Arc<ThreadGroup>) {
-    let pids = group.kernel().pids();
+    let pids = group.pids();
     let Some(own) = pids.process_group_of(group.pid()) else { return };
     let session = own.session();
     if session.id() != group.pid() {

@@ -12,6 +12,8 @@ use crate::kernel::Kernel;
 use crate::limits::{Limits, Privilege};
 use crate::signal::{GroupSignals, Job, SignalHandlers};
 use crate::sync::{Mutex, MutexGuard, Rank, RwLock};
+use crate::task::container::Container;
+use crate::task::namespace::PidNamespace;
 use crate::task::status::WaitStatus;
 use crate::task::task::{Attention, Task};
 use crate::task::times::CpuTime;
@@ -67,7 +69,7 @@ impl Wake for Unpark {
 
 /// A thread group.
 pub struct ThreadGroup {
-    kernel: Arc<Kernel>,
+    container: Arc<Container>,
     pid: u32,
     pub(crate) members: Mutex<Members>,
     pub(crate) signals: Mutex<GroupSignals>,
@@ -98,14 +100,14 @@ pub struct ThreadGroup {
 impl ThreadGroup {
     /// A group without tasks.
     pub fn new(
-        kernel: &Arc<Kernel>,
+        container: &Arc<Container>,
         pid: u32,
         handlers: Arc<SignalHandlers>,
         limits: Limits,
         exit_signal: Option<Signal>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|me: &Weak<Self>| Self {
-            kernel: kernel.clone(),
+            container: container.clone(),
             pid,
             members: Mutex::new(Rank::THREAD_GROUP, Members::default()),
             signals: Mutex::new(Rank::SIGNAL, GroupSignals::default()),
@@ -123,14 +125,24 @@ impl ThreadGroup {
             executable: RwLock::new(Rank::LEAF, None),
             executed: AtomicBool::new(false),
             timers: GroupTimers::new(me.clone()),
-            started: kernel.now(),
+            started: container.kernel().now(),
             me: me.clone(),
         })
     }
 
     /// The kernel.
     pub fn kernel(&self) -> &Arc<Kernel> {
-        &self.kernel
+        self.container.kernel()
+    }
+
+    /// The container that it is in.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
+    }
+
+    /// Its pid namespace.
+    pub fn pids(&self) -> &Arc<PidNamespace> {
+        self.container.pids()
     }
 
     /// Its id (getpid(2)).
@@ -313,7 +325,7 @@ impl ThreadGroup {
 
     /// CPU time of all its tasks, living and ended.
     pub fn cpu_time(&self) -> CpuTime {
-        let now = self.kernel.now();
+        let now = self.kernel().now();
         let living = self
             .tasks()
             .iter()

@@ -4,6 +4,7 @@
 //! and reach it only through its attention bits. Who is whose parent or group is in [`PidNamespace`], under one lock.
 
 mod clone;
+mod container;
 mod current;
 mod exec;
 mod exit;
@@ -21,6 +22,7 @@ mod wait;
 mod waker;
 
 pub use clone::CloneRequest;
+pub use container::{Container, ContainerConfig, ContainerUsage};
 pub use current::{CurrentTask, RestartBlock, Unblocked, current};
 pub use exec::{ExecRequest, InitArgs};
 pub use group::{ThreadGroup, Usage};

@@ -7,6 +7,7 @@ use sentry_abi::Errno;
 use sentry_abi::signal::{SI_KERNEL, SigInfo, Signal};
 
 use crate::error::Result;
+use crate::namespaces;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::task::group::{ThreadGroup, Usage};
 use crate::task::session::{ControllingTerminal, ProcessGroup, Session};
@@ -99,20 +100,48 @@ impl Tree {
 }
 
 /// The namespace. Its lock is the first of those about tasks.
+///
+/// Namespaces do not nest: none is seen in another, as those of a pod's containers on Linux, whose common parent is the host's.
 pub struct PidNamespace {
+    number: u32,
     tree: Mutex<Tree>,
 }
 
-impl Default for PidNamespace {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl PidNamespace {
-    /// Without tasks.
-    pub fn new() -> Self {
-        Self { tree: Mutex::new(Rank::PID_NAMESPACE, Tree::default()) }
+    /// A namespace of this number ([`crate::namespaces`]) without tasks.
+    pub fn new(number: u32) -> Arc<Self> {
+        Arc::new(Self { number, tree: Mutex::new(Rank::PID_NAMESPACE, Tree::default()) })
+    }
+
+    /// What /proc/PID/ns shows.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether the end of its init is the end of all.
+    pub fn is_first(&self) -> bool {
+        self.number == namespaces::FIRST_PID
+    }
+
+    /// Whether there is an init that has not ended.
+    pub fn has_init(&self) -> bool {
+        self.tree.lock().nodes.get(&INIT_PID).is_some_and(|node| node.zombie.is_none())
+    }
+
+    /// Forgets everything once init and all others have ended: what is in it holds the namespace.
+    pub(crate) fn sweep(&self) {
+        let mut tree = self.tree.lock();
+        if tree.nodes.values().any(|node| node.zombie.is_none()) {
+            return;
+        }
+        let gone = (std::mem::take(&mut tree.nodes), std::mem::take(&mut tree.tasks));
+        drop(tree);
+        drop(gone);
+    }
+
+    /// All tasks by ascending id, leaders of zombies too.
+    pub(crate) fn tasks(&self) -> Vec<Arc<Task>> {
+        self.tree.lock().tasks.values().cloned().collect()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Tree> {
@@ -192,12 +221,6 @@ impl PidNamespace {
     /// How many tasks there are.
     pub fn task_count(&self) -> usize {
         self.tree.lock().tasks.len()
-    }
-
-    /// How many tasks have this real user id (RLIMIT_NPROC).
-    pub fn task_count_of(&self, uid: u32) -> u64 {
-        let tasks: Vec<_> = self.tree.lock().tasks.values().cloned().collect();
-        tasks.iter().filter(|t| t.credentials().uid == uid).count() as u64
     }
 
     /// The id given out last, for /proc/loadavg.

@@ -97,8 +97,8 @@ impl CurrentTask {
             if attention.contains(Attention::EXIT) {
                 return Ok(Prepared::Exit);
             }
-            if attention.contains(Attention::FREEZE) || self.kernel().is_frozen() {
-                self.park_frozen();
+            if attention.contains(Attention::FREEZE) || self.container().is_held() {
+                self.park_held();
                 continue;
             }
             if attention.contains(Attention::STOP) {
@@ -133,7 +133,7 @@ impl CurrentTask {
     fn answer_syscall(&mut self) {
         let number = self.registers.nr();
         let args = self.registers.args();
-        let table = self.kernel().syscalls().clone();
+        let table = self.container().syscalls().clone();
         self.registers_replaced = false;
         let result = if number & X32_BIT != 0 && number <= u64::from(u32::MAX) {
             Err(Errno::ENOSYS.into())

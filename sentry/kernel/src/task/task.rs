@@ -13,7 +13,9 @@ use crate::kernel::Kernel;
 use crate::mm::MemoryManager;
 use crate::signal::TaskSignals;
 use crate::sync::{Mutex, Rank, RwLock};
+use crate::task::container::Container;
 use crate::task::group::ThreadGroup;
+use crate::task::namespace::PidNamespace;
 use crate::task::status::WaitStatus;
 use crate::task::times::Account;
 use crate::task::vfork::Completion;
@@ -79,7 +81,6 @@ pub struct Resources {
 
 /// A task, as others see it.
 pub struct Task {
-    kernel: Arc<Kernel>,
     group: Arc<ThreadGroup>,
     tid: AtomicU32,
     resources: RwLock<Option<Resources>>,
@@ -108,8 +109,6 @@ pub struct Task {
 
 /// What a new task starts with.
 pub struct TaskInit {
-    /// The kernel.
-    pub kernel: Arc<Kernel>,
     /// The group it joins or founds.
     pub group: Arc<ThreadGroup>,
     /// Its id.
@@ -127,9 +126,8 @@ pub struct TaskInit {
 impl Task {
     /// A task that does not run yet.
     pub fn new(init: TaskInit) -> Arc<Self> {
-        let started = init.kernel.now();
+        let started = init.group.kernel().now();
         Arc::new_cyclic(|me| Self {
-            kernel: init.kernel,
             group: init.group,
             tid: AtomicU32::new(init.tid),
             resources: RwLock::new(Rank::TASK, Some(init.resources)),
@@ -153,7 +151,17 @@ impl Task {
 
     /// The kernel.
     pub fn kernel(&self) -> &Arc<Kernel> {
-        &self.kernel
+        self.group.kernel()
+    }
+
+    /// The container that it is in.
+    pub fn container(&self) -> &Arc<Container> {
+        self.group.container()
+    }
+
+    /// Its pid namespace.
+    pub fn pids(&self) -> &Arc<PidNamespace> {
+        self.group.pids()
     }
 
     /// Its thread group.

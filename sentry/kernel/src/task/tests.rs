@@ -15,12 +15,15 @@ use super::*;
 use crate::cred::Credentials;
 use crate::error::Result;
 use crate::file::FdTable;
+use crate::ipc::Segments;
 use crate::kernel::{Kernel, KernelConfig, Random, SyscallTable};
 use crate::limits::Limits;
 use crate::log::NoLog;
 use crate::mm::{Layout, LayoutRandom, MemoryManager};
+use crate::namespaces;
 use crate::signal::SignalHandlers;
 use crate::time::{Clock, Instant};
+use crate::uts::Uts;
 use crate::vfs::memfs::MemFs;
 use crate::vfs::{FsContext, MountNamespace};
 use crate::wait::{Events, WaitQueue};
@@ -99,33 +102,54 @@ struct Guest {
     group: Arc<ThreadGroup>,
 }
 
-/// Starts init with the first script; further tasks take the others in the order of their making.
-fn start(calls: Calls, scripts: Vec<Script>) -> Guest {
+/// A kernel whose tasks take these scripts in the order of their making.
+fn kernel(scripts: Vec<Script>) -> Arc<Kernel> {
     let platform = FakePlatform::new().unwrap();
     scripts.into_iter().for_each(|s| platform.push_script(s));
-    let kernel = Kernel::new(KernelConfig {
+    Kernel::new(KernelConfig {
         platform: platform.clone(),
         clock: Arc::new(Ticking::default()),
         log: Arc::new(NoLog),
         random: Arc::new(Zeros),
-        syscalls: Arc::new(calls),
-        hostname: "test".into(),
         cpus: 2,
         vdso: None,
-    });
+    })
+}
+
+/// A container with namespaces of its own; the kernel's first has number 0.
+fn container(kernel: &Arc<Kernel>, calls: Calls, number: u32) -> Arc<Container> {
+    let of = |kind| namespaces::number(kind, number);
+    Container::new(
+        kernel,
+        ContainerConfig {
+            pids: PidNamespace::new(of(namespaces::Kind::Pid)),
+            uts: Uts::new(of(namespaces::Kind::Uts), "test"),
+            segments: Segments::new(of(namespaces::Kind::Ipc)),
+            syscalls: Arc::new(calls),
+        },
+    )
+}
+
+/// Starts init with the first script; further tasks take the others.
+fn start(calls: Calls, scripts: Vec<Script>) -> Guest {
+    begin(&container(&kernel(scripts), calls, 0))
+}
+
+/// Starts a process without a parent.
+fn begin(container: &Arc<Container>) -> Guest {
+    let kernel = container.kernel().clone();
     let layout = Layout::new(kernel.platform().user_range(), 8 << 20, LayoutRandom::default());
     let resources = Resources {
         mm: MemoryManager::new(kernel.platform(), layout).unwrap(),
         fds: FdTable::new(),
         fs: FsContext::new(&MountNamespace::new(MemFs::new(), b"none")),
     };
-    let pid = kernel.pids().allocate().unwrap();
+    let pid = container.pids().allocate().unwrap();
     let handlers = Arc::new(SignalHandlers::default());
-    let group = ThreadGroup::new(&kernel, pid, handlers, Limits::default(), None);
+    let group = ThreadGroup::new(container, pid, handlers, Limits::default(), None);
     let scheduling =
         Scheduling { policy: 0, priority: 0, nice: 0, reset_on_fork: false, affinity: vec![3] };
     let task = Task::new(TaskInit {
-        kernel: kernel.clone(),
         group: group.clone(),
         tid: pid,
         resources: resources.clone(),
@@ -141,7 +165,7 @@ fn start(calls: Calls, scripts: Vec<Script>) -> Guest {
         blocked: SigSet::EMPTY,
     });
     group.members.lock().tasks.push(task.clone());
-    kernel.pids().insert(&task, 0);
+    container.pids().insert(&task, 0);
     spawn(task, resources, Registers::default(), None).unwrap();
     Guest { kernel, group }
 }
@@ -178,7 +202,7 @@ fn a_frozen_guest_goes_on_when_it_is_thawed_and_ends_when_it_is_killed() {
         let ran = ran.clone();
         Calls::standard()
             .on(OWN, |task, _| {
-                task.kernel().freeze();
+                task.container().freeze();
                 Ok(0)
             })
             .on(OWN + 1, move |_, _| {
@@ -189,19 +213,19 @@ fn a_frozen_guest_goes_on_when_it_is_thawed_and_ends_when_it_is_killed() {
     let script =
         || Script::new().syscall(OWN, [0; 6]).syscall(OWN + 1, [0; 6]).syscall(EXIT, [0; 6]);
     let guest = start(calls(), vec![script()]);
-    while !guest.kernel.is_frozen() {
+    while !guest.group.container().is_frozen() {
         std::thread::yield_now();
     }
     assert!(!seen.load(Ordering::SeqCst));
-    guest.kernel.thaw();
+    guest.group.container().thaw();
     assert_eq!(status_of(&guest), Some(WaitStatus::Exited(0)));
     assert!(seen.swap(false, Ordering::SeqCst));
     assert_eq!(guest.group.wait_until_ended(), WaitStatus::Exited(0));
     let guest = start(calls(), vec![script()]);
-    while !guest.kernel.is_frozen() {
+    while !guest.group.container().is_frozen() {
         std::thread::yield_now();
     }
-    guest.kernel.pids().kill_all();
+    guest.group.pids().kill_all();
     assert_eq!(status_of(&guest), Some(WaitStatus::Signaled(Signal::SIGKILL)));
     assert!(!seen.load(Ordering::SeqCst));
 }
@@ -220,7 +244,7 @@ fn a_child_is_waited_for_with_its_status_and_accounted() {
     let guest = start(Calls::standard(), vec![init, child]);
     assert_eq!(status_of(&guest), Some(WaitStatus::Exited(0)));
     assert!(guest.group.children_usage().cpu.total_ns() > 0);
-    assert_eq!(guest.kernel.pids().groups().len(), 1, "the child is gone");
+    assert_eq!(guest.group.pids().groups().len(), 1, "the child is gone");
 }
 
 #[test]
@@ -238,8 +262,8 @@ fn a_blocked_task_is_ended_by_a_signal_and_by_the_end_of_init() {
             while !blocked.load(Ordering::SeqCst) {
                 std::thread::yield_now();
             }
-            let child = task.kernel().pids().children(task.pid())[0];
-            let child = task.kernel().pids().group(child).unwrap();
+            let child = task.pids().children(task.pid())[0];
+            let child = task.pids().group(child).unwrap();
             child.send_signal(Signal::SIGTERM, SigInfo::new(Signal::SIGTERM, SI_USER))?;
             Ok(0)
         });
@@ -253,7 +277,7 @@ fn a_blocked_task_is_ended_by_a_signal_and_by_the_end_of_init() {
     let sleeper = || Script::new().syscall(OWN, [0; 6]);
     let guest = start(calls, vec![init, sleeper(), sleeper()]);
     assert_eq!(status_of(&guest), Some(WaitStatus::Exited(1)));
-    while guest.kernel.pids().groups().iter().any(|g| g.pid() != 1) {
+    while guest.group.pids().groups().iter().any(|g| g.pid() != 1) {
         std::thread::yield_now();
     }
 }
@@ -298,12 +322,12 @@ fn children_of_a_parent_that_ignores_sigchld_leave_no_zombie() {
     let child = Script::new().syscall(EXIT, [0; 6]);
     let guest = start(calls, vec![init, child]);
     assert_eq!(status_of(&guest), Some(WaitStatus::Exited(0)));
-    assert_eq!(guest.kernel.pids().groups().len(), 1);
+    assert_eq!(guest.group.pids().groups().len(), 1);
 }
 
 #[test]
 fn a_stopped_job_of_init_stays_stopped_while_others_end() {
-    let job = |task: &CurrentTask| task.kernel().pids().group(2).unwrap();
+    let job = |task: &CurrentTask| task.pids().group(2).unwrap();
     let send = move |task: &CurrentTask, signal| {
         job(task).send_signal(signal, SigInfo::new(signal, SI_USER))
     };
@@ -313,7 +337,7 @@ fn a_stopped_job_of_init_stays_stopped_while_others_end() {
             task.wait_for(&never, Events::IN, None, || None::<u64>)
         })
         .on(OWN + 1, move |task, _| {
-            task.kernel().pids().set_process_group(1, 2, 2)?;
+            task.pids().set_process_group(1, 2, 2)?;
             send(task, Signal::SIGSTOP)?;
             let found = task.wait_child(WaitSelect::Any, WaitOptions::UNTRACED)?;
             Ok(found.map_or(0, |f| f.status.word() as u64))
@@ -339,4 +363,73 @@ fn a_stopped_job_of_init_stays_stopped_while_others_end() {
         vec![init, Script::new().syscall(OWN, [0; 6]), Script::new().syscall(EXIT, [0; 6])];
     let guest = start(calls, scripts);
     assert_eq!(status_of(&guest), Some(WaitStatus::Exited(0)));
+}
+
+/// A table with a call that blocks for ever.
+fn sleeping() -> Calls {
+    Calls::standard().on(OWN, |task, _| {
+        let never = WaitQueue::new();
+        task.wait_for(&never, Events::IN, None, || None::<u64>)
+    })
+}
+
+fn sleeper() -> Script {
+    Script::new().syscall(OWN, [0; 6])
+}
+
+#[test]
+fn the_end_of_a_containers_init_ends_that_container_alone() {
+    let brief = Script::new().syscall(FORK, [0; 6]).syscall(EXIT, [5, 0, 0, 0, 0, 0]);
+    let first = container(&kernel(vec![sleeper(), brief, sleeper()]), sleeping(), 0);
+    let one = begin(&first);
+    // The second container begins once the first script is taken.
+    while !one.group.tasks()[0].sleeping.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    let second = container(first.kernel(), sleeping(), 1);
+    let two = begin(&second);
+    assert_eq!((one.group.pid(), two.group.pid()), (1, 1));
+    assert_eq!(two.group.wait_until_ended(), WaitStatus::Exited(5));
+    while first.kernel().task_count() > 1 {
+        std::thread::yield_now();
+    }
+    assert!(second.pids().groups().is_empty(), "an ended namespace holds nothing");
+    assert!(!first.kernel().is_over() && !one.group.has_ended());
+    first.end(WaitStatus::Signaled(Signal::SIGKILL));
+    assert_eq!(status_of(&one), Some(WaitStatus::Signaled(Signal::SIGKILL)));
+}
+
+#[test]
+fn what_is_frozen_or_ended_is_one_container_of_a_shared_pid_namespace() {
+    let calls = || sleeping().on(OWN + 1, |task, _| Ok(u64::from(task.container().number())));
+    let late = Script::new()
+        .syscall(OWN + 1, [0; 6])
+        .check(|_, regs| assert_eq!(regs.rax, 1))
+        .syscall(EXIT, [3, 0, 0, 0, 0, 0]);
+    let first = container(&kernel(vec![sleeper(), late]), calls(), 0);
+    let one = begin(&first);
+    while !one.group.tasks()[0].sleeping.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    let joined = Container::new(
+        first.kernel(),
+        ContainerConfig {
+            pids: first.pids().clone(),
+            uts: first.uts().clone(),
+            segments: first.segments().clone(),
+            syscalls: Arc::new(calls()),
+        },
+    );
+    joined.freeze();
+    let two = begin(&joined);
+    assert_eq!((two.group.pid(), first.is_frozen(), two.group.has_ended()), (2, false, false));
+    assert_eq!((first.task_count(), joined.task_count(), first.pids().task_count()), (1, 1, 2));
+    joined.thaw();
+    assert_eq!(two.group.wait_until_ended(), WaitStatus::Exited(3));
+    joined.end(WaitStatus::Signaled(Signal::SIGKILL));
+    let three = begin(&joined);
+    assert_eq!(three.group.wait_until_ended(), WaitStatus::Signaled(Signal::SIGKILL));
+    assert!(!one.group.has_ended() && first.pids().has_init());
+    first.kernel().kill_all();
+    assert_eq!(status_of(&one), Some(WaitStatus::Signaled(Signal::SIGKILL)));
 }

@@ -44,7 +44,7 @@ impl CurrentTask {
     /// Errors: ECHILD; an interruption.
     pub fn wait_child(&self, select: WaitSelect, options: WaitOptions) -> Result<Option<Waited>> {
         let group = self.thread_group().clone();
-        let pids = self.kernel().pids();
+        let pids = self.pids();
         let look = || match pids.look_at_children(&group, select, options) {
             Ok(None) if options.contains(WaitOptions::NOHANG) => Some(Ok(None)),
             Ok(None) => None,

@@ -209,9 +209,7 @@ impl SignalTimer {
                 _ = group.send_signal(signal, SigInfo::timer(signal, self.id, overrun, value));
             }
             Notify::Task { tid, signal, value } => {
-                if let Some(task) =
-                    group.kernel().pids().task(tid).filter(|t| t.pid() == group.pid())
-                {
+                if let Some(task) = group.pids().task(tid).filter(|t| t.pid() == group.pid()) {
                     _ = task.send_signal(signal, SigInfo::timer(signal, self.id, overrun, value));
                 }
             }
