@@ -10,8 +10,9 @@ use crate::install::{self, Part, Plan, Sources};
 
 /// Make netcell known to containerd, Docker and CNI on this host
 ///
-/// Copies `netcell` to /usr/local/bin and `netcell-cni` to /opt/cni/bin, adds the runtime `netcell` to /etc/containerd/config.toml
-/// and /etc/docker/daemon.json where their folders are there, and puts a sample list of CNI plugins into /etc/cni/net.d.
+/// Copies `netcell` and containerd's shim to /usr/local/bin and `netcell-cni` to /opt/cni/bin, adds the runtime `netcell` to
+/// /etc/containerd/config.toml and /etc/docker/daemon.json where their folders are there, puts a sample list of CNI plugins
+/// into /etc/cni/net.d, and manual pages and completions of shells below /usr/local/share.
 /// What changes is shown first. No service is restarted.
 #[derive(Args, Debug)]
 pub struct InstallArgs {
@@ -21,6 +22,9 @@ pub struct InstallArgs {
     /// The CNI plugin [default: netcell-cni beside netcell]
     #[arg(long, value_name = "FILE")]
     cni_plugin: Option<PathBuf>,
+    /// The shim of containerd [default: containerd-shim-netcell-v1 beside netcell]
+    #[arg(long, value_name = "FILE")]
+    shim: Option<PathBuf>,
     #[command(flatten)]
     consent: Consent,
 }
@@ -52,13 +56,17 @@ pub fn install(args: &InstallArgs) -> Result<u8> {
     let read = |path: &Path| {
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
     };
-    let beside = own.with_file_name("netcell-cni");
-    let plugin = match &args.cni_plugin {
-        Some(path) => Some(read(path)?),
-        None if beside.exists() => Some(read(&beside)?),
-        None => None,
+    let named_or_beside = |named: &Option<PathBuf>, name: &str| {
+        let beside = own.with_file_name(name);
+        let path = named.as_ref().or_else(|| beside.exists().then_some(&beside));
+        path.map(|path| read(path)).transpose()
     };
-    let sources = Sources { netcell: read(&own)?, cni_plugin: plugin };
+    let sources = Sources {
+        netcell: read(&own)?,
+        cni_plugin: named_or_beside(&args.cni_plugin, "netcell-cni")?,
+        shim: named_or_beside(&args.shim, "containerd-shim-netcell-v1")?,
+        manuals: super::manuals::all()?,
+    };
     let plan = Plan::install(&args.consent.prefix, &args.only, &sources)?;
     let done = "Restart containerd and Docker where their files changed.";
     settle(&plan, &args.consent, "is installed already", done)

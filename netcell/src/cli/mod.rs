@@ -8,6 +8,7 @@ mod exec;
 mod install;
 mod kill;
 mod list;
+mod manuals;
 mod ps;
 pub mod run;
 mod spec;
@@ -111,6 +112,7 @@ enum Command {
     Trace(trace::TraceArgs),
     Install(install::InstallArgs),
     Uninstall(install::UninstallArgs),
+    Completion(manuals::CompletionArgs),
     #[command(flatten)]
     Oci(Oci),
 }
@@ -172,6 +174,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => return trace::run(args),
         Command::Install(args) => install::install(&args),
         Command::Uninstall(args) => install::uninstall(&args),
+        Command::Completion(args) => manuals::completion(&args),
         Command::Oci(command) => return oci(globals, |runtime| command.run(runtime)),
     };
     match result {

@@ -42,11 +42,9 @@ pub(super) fn add(text: &str) -> Result<String> {
 fn entry(plugin: &str) -> String {
     format!(
         "[plugins.\"{plugin}\".containerd.runtimes.netcell]
-  runtime_type = \"io.containerd.runc.v2\"
+  runtime_type = \"io.containerd.netcell.v1\"
   pod_annotations = [\"dev.netcell.*\"]
   container_annotations = [\"dev.netcell.*\"]
-  [plugins.\"{plugin}\".containerd.runtimes.netcell.options]
-    BinaryName = \"/usr/local/bin/netcell\"
 "
     )
 }

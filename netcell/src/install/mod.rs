@@ -19,11 +19,15 @@ pub use show::diff;
 const MANIFEST: &str = "var/lib/netcell/installed.json";
 /// The runtime's executable.
 const NETCELL: &str = "usr/local/bin/netcell";
+/// The shim's, where containerd finds it in its PATH and it finds the runtime beside itself.
+const SHIM: &str = "usr/local/bin/containerd-shim-netcell-v1";
 /// The CNI plugin's.
 const CNI_PLUGIN: &str = "opt/cni/bin/netcell-cni";
 /// A list of plugins to copy from; runtimes read no file of this name.
 const SAMPLE: &str = "etc/cni/net.d/99-netcell.conflist.sample";
 const SAMPLE_TEXT: &str = include_str!("sample.conflist");
+/// What people read is below it.
+const SHARE: &str = "usr/local/share/";
 const CONTAINERD: &str = "etc/containerd/config.toml";
 const DOCKER: &str = "etc/docker/daemon.json";
 
@@ -32,10 +36,26 @@ const DOCKER: &str = "etc/docker/daemon.json";
 pub enum Part {
     /// The CNI plugin and a sample list of plugins.
     Cni,
-    /// The runtime entry of containerd, and the runtime.
+    /// The runtime entry of containerd, its shim, and the runtime.
     Containerd,
     /// The runtime entry of Docker, and the runtime.
     Docker,
+    /// Manual pages, and completions of shells.
+    Manuals,
+}
+
+/// A file that people or shells read.
+pub struct Manual {
+    /// Its place below the folder of what programs share.
+    place: String,
+    text: Vec<u8>,
+}
+
+impl Manual {
+    /// A file at a place below `/usr/local/share`.
+    pub fn new(place: impl Into<String>, text: Vec<u8>) -> Self {
+        Self { place: place.into(), text }
+    }
 }
 
 /// One file that changes.
@@ -63,6 +83,10 @@ pub struct Sources {
     pub netcell: Vec<u8>,
     /// Content of the executable `netcell-cni`; None where there is none.
     pub cni_plugin: Option<Vec<u8>>,
+    /// Content of the executable `containerd-shim-netcell-v1`; None where there is none.
+    pub shim: Option<Vec<u8>>,
+    /// Manual pages and completions.
+    pub manuals: Vec<Manual>,
 }
 
 /// The note of what was installed.
@@ -82,7 +106,7 @@ impl Plan {
         let is_there = |folder: &str| root.path().join(folder).is_dir();
         let wants = |part: Part| match (parts.is_empty(), part) {
             (false, part) => parts.contains(&part),
-            (true, Part::Cni) => true,
+            (true, Part::Cni | Part::Manuals) => true,
             (true, Part::Containerd) => is_there("etc/containerd"),
             (true, Part::Docker) => is_there("etc/docker"),
         };
@@ -91,14 +115,26 @@ impl Plan {
         if wants(Part::Containerd) || wants(Part::Docker) {
             plan.add_ours(&root, &mut manifest, NETCELL, &sources.netcell, 0o755)?;
         }
+        let missing = |name: &str, flag: &str| {
+            format!(
+                "there is no {name} beside netcell: name it with {flag} FILE, or leave it out with --only"
+            )
+        };
+        if wants(Part::Containerd) {
+            let shim = sources.shim.as_ref();
+            let shim = shim.with_context(|| missing("containerd-shim-netcell-v1", "--shim"))?;
+            plan.add_ours(&root, &mut manifest, SHIM, shim, 0o755)?;
+        }
         if wants(Part::Cni) {
-            let Some(plugin) = &sources.cni_plugin else {
-                bail!(
-                    "there is no netcell-cni beside netcell: name it with --cni-plugin FILE, or leave it out with --only"
-                );
-            };
+            let plugin = sources.cni_plugin.as_ref();
+            let plugin = plugin.with_context(|| missing("netcell-cni", "--cni-plugin"))?;
             plan.add_ours(&root, &mut manifest, CNI_PLUGIN, plugin, 0o755)?;
             plan.add_ours(&root, &mut manifest, SAMPLE, SAMPLE_TEXT.as_bytes(), 0o644)?;
+        }
+        if wants(Part::Manuals) {
+            for Manual { place, text } in &sources.manuals {
+                plan.add_ours(&root, &mut manifest, &format!("{SHARE}{place}"), text, 0o644)?;
+            }
         }
         if wants(Part::Containerd) {
             plan.edit(&root, &mut manifest, CONTAINERD, containerd::add)?;
@@ -212,11 +248,28 @@ fn read_manifest(root: &Root) -> Result<Manifest> {
     let manifest: Manifest =
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
     // It says what is removed: nothing but what we install may stand there.
-    match manifest.files.iter().find(|file| ![NETCELL, CNI_PLUGIN, SAMPLE].contains(&file.as_str()))
-    {
+    match manifest.files.iter().find(|file| !is_ours(file)) {
         None => Ok(manifest),
         Some(file) => bail!("{} names {file:?}, which netcell never installs", path.display()),
     }
+}
+
+/// Whether a file below the prefix may be one of those that we install. Pages of commands that a later version no longer has are known by their names.
+fn is_ours(file: &str) -> bool {
+    let is_manual = |place: &str| match place.rsplit_once('/') {
+        Some(("man/man1", page)) => {
+            page == "netcell.1" || page.starts_with("netcell-") && page.ends_with(".1")
+        }
+        Some(_) => [
+            "bash-completion/completions/netcell",
+            "fish/vendor_completions.d/netcell.fish",
+            "zsh/site-functions/_netcell",
+        ]
+        .contains(&place),
+        None => false,
+    };
+    [NETCELL, SHIM, CNI_PLUGIN, SAMPLE].contains(&file)
+        || file.strip_prefix(SHARE).is_some_and(is_manual)
 }
 
 #[cfg(test)]

@@ -42,9 +42,7 @@ impl Prefix {
     }
 
     fn install(&self, parts: &[Part]) -> Result<()> {
-        let sources =
-            Sources { netcell: b"netcell 1".to_vec(), cni_plugin: Some(b"plugin 1".to_vec()) };
-        Plan::install(&self.0, parts, &sources)?.carry_out()
+        Plan::install(&self.0, parts, &sources())?.carry_out()
     }
 
     fn uninstall(&self) -> Result<()> {
@@ -55,6 +53,17 @@ impl Prefix {
 impl Drop for Prefix {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const PAGE: &str = "usr/local/share/man/man1/netcell.1";
+
+fn sources() -> Sources {
+    Sources {
+        netcell: b"netcell 1".to_vec(),
+        cni_plugin: Some(b"plugin 1".to_vec()),
+        shim: Some(b"shim 1".to_vec()),
+        manuals: vec![Manual::new("man/man1/netcell.1", b"page 1".to_vec())],
     }
 }
 
@@ -90,13 +99,12 @@ fn every_shape_of_configuration_is_extended_and_comes_back() {
             "io.containerd.grpc.v1.cri"
         };
         let entry = &config["plugins"][plugin]["containerd"]["runtimes"]["netcell"];
-        assert_eq!(entry["options"]["BinaryName"].as_str(), Some("/usr/local/bin/netcell"));
-        assert_eq!((&*after[NETCELL], &*after[CNI_PLUGIN]), ("netcell 1", "plugin 1"));
+        assert_eq!(entry["runtime_type"].as_str(), Some("io.containerd.netcell.v1"));
+        let programs = [NETCELL, SHIM, CNI_PLUGIN, PAGE].map(|file| &*after[file]);
+        assert_eq!(programs, ["netcell 1", "shim 1", "plugin 1", "page 1"]);
         let mode = fs::metadata(prefix.0.join(CNI_PLUGIN)).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o755);
-        let sources =
-            Sources { netcell: b"netcell 1".to_vec(), cni_plugin: Some(b"plugin 1".to_vec()) };
-        let again = Plan::install(&prefix.0, &[], &sources).expect("a plan");
+        let again = Plan::install(&prefix.0, &[], &sources()).expect("a plan");
         assert!(again.changes().is_empty(), "a second time changes nothing: {again:?}");
         prefix.uninstall().expect("uninstalled");
         assert_eq!(prefix.files(), before, "{toml:?} {json:?}");
@@ -108,13 +116,15 @@ fn parts_follow_the_folders_that_are_there_or_what_is_named() {
     let prefix = Prefix::new("parts", &[]);
     prefix.install(&[]).expect("installed");
     let names: Vec<_> = prefix.files().into_keys().collect();
-    assert_eq!(names, [SAMPLE, CNI_PLUGIN, MANIFEST]);
+    assert_eq!(names, [SAMPLE, CNI_PLUGIN, PAGE, MANIFEST]);
     prefix.install(&[Part::Docker]).expect("installed");
     assert!(prefix.files().contains_key(DOCKER) && prefix.files().contains_key(NETCELL));
     prefix.uninstall().expect("uninstalled");
     assert!(prefix.files().is_empty());
-    let without = Sources { netcell: Vec::new(), cni_plugin: None };
-    assert!(Plan::install(&prefix.0, &[Part::Cni], &without).is_err());
+    for part in [Part::Cni, Part::Containerd] {
+        let without = Sources { cni_plugin: None, shim: None, ..sources() };
+        assert!(Plan::install(&prefix.0, &[part], &without).is_err());
+    }
 }
 
 #[test]
@@ -124,7 +134,7 @@ fn an_upgrade_replaces_what_was_installed_and_nothing_else() {
     assert!(error.to_string().contains("was not installed by netcell"), "{error:#}");
     fs::remove_file(prefix.0.join(NETCELL)).expect("a file");
     prefix.install(&[Part::Docker]).expect("installed");
-    let newer = Sources { netcell: b"netcell 2".to_vec(), cni_plugin: None };
+    let newer = Sources { netcell: b"netcell 2".to_vec(), ..sources() };
     let plan = Plan::install(&prefix.0, &[Part::Docker], &newer).expect("a plan");
     assert_eq!(plan.changes().len(), 1);
     plan.carry_out().expect("upgraded");
@@ -176,16 +186,21 @@ fn links_that_lead_out_and_notes_that_name_others_are_refused() {
     symlink("real.json", prefix.0.join(DOCKER)).expect("a link");
     prefix.install(&[Part::Docker]).expect("installed");
     assert!(fs::symlink_metadata(prefix.0.join(DOCKER)).is_ok_and(|m| m.is_symlink()));
-    fs::write(prefix.0.join(MANIFEST), "{\"files\": [\"../../etc/passwd\"]}").expect("a file");
-    assert!(prefix.uninstall().is_err());
+    for theirs in [
+        "../../etc/passwd",
+        "usr/local/share/man/man1/../../netcell-x.1",
+        "usr/local/share/man/man1/ls.1",
+    ] {
+        let note = serde_json::json!({ "files": [theirs] });
+        fs::write(prefix.0.join(MANIFEST), note.to_string()).expect("a file");
+        assert!(prefix.uninstall().is_err(), "{theirs}");
+    }
 }
 
 #[test]
 fn a_failure_half_way_takes_back_what_was_done() {
     let prefix = Prefix::new("half", &[]);
-    let sources =
-        Sources { netcell: b"netcell 1".to_vec(), cni_plugin: Some(b"plugin 1".to_vec()) };
-    let plan = Plan::install(&prefix.0, &[Part::Cni, Part::Docker], &sources).expect("a plan");
+    let plan = Plan::install(&prefix.0, &[Part::Cni, Part::Docker], &sources()).expect("a plan");
     // Since the plan was made, a folder has come where a file shall be.
     fs::create_dir_all(prefix.0.join(DOCKER).join("x")).expect("a folder");
     assert!(plan.carry_out().is_err());

@@ -57,3 +57,32 @@ fn without_the_plugin_or_the_folder_it_says_what_to_do() {
     let (success, _, errors) = netcell(&["install", "--yes"], &root.path().join("none"));
     assert!(!success && errors.contains("no folder"), "{errors}");
 }
+
+/// The pages are made from the commands, so what is asked of them is what a reader and a shell need.
+#[test]
+fn manuals_are_read_by_man_and_completions_by_bash() {
+    let root = Scratch::new();
+    let (success, _, errors) = netcell(&["install", "--only", "manuals", "--yes"], root.path());
+    assert!(success, "{errors}");
+    let share = root.path().join("usr/local/share");
+    let pages = std::fs::read_dir(share.join("man/man1")).expect("pages");
+    let mut names: Vec<_> = pages.flatten().map(|page| page.file_name()).collect();
+    names.sort();
+    assert!(names.iter().any(|name| name == "netcell-trace-replay.1"), "{names:?}");
+    assert!(!names.iter().any(|name| name == "netcell-attend.1"), "hidden commands: {names:?}");
+    let mut formatted = Command::new("man");
+    formatted.arg("--local-file").arg("--warnings").arg(share.join("man/man1/netcell-run.1"));
+    let output = run(formatted.env("MANWIDTH", "80"), b"");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("netcell-run") && text.contains("--strace"), "{text}");
+
+    let completions = share.join("bash-completion/completions/netcell");
+    let script = "source \"$1\"; COMP_WORDS=(netcell ru); COMP_CWORD=1; _netcell netcell ru netcell; echo \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    let output = run(bash.args(["-c", script, "bash"]).arg(&completions), b"");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "run");
+
+    let (success, _, errors) = netcell(&["uninstall", "--yes"], root.path());
+    assert!(success && !completions.exists(), "{errors}");
+}
