@@ -111,6 +111,31 @@ pub fn metrics(pid: u32) -> Result<Metrics> {
     })
 }
 
+/// What the runtime tells of a container that is in another's sandbox, for which no cgroup of the host counts (`events --stats`).
+pub fn told(text: &str) -> Result<Metrics> {
+    let told: serde_json::Value = serde_json::from_str(text).context("the runtime's events")?;
+    let number = |place: &str| told.pointer(place).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let usage = CPUUsage { total: number("/data/cpu/usage/total"), ..CPUUsage::default() };
+    let entry = MemoryEntry {
+        usage: number("/data/memory/usage/usage"),
+        limit: number("/data/memory/usage/limit"),
+        ..MemoryEntry::default()
+    };
+    Ok(Metrics {
+        cpu: MessageField::some(CPUStat { usage: MessageField::some(usage), ..CPUStat::default() }),
+        memory: MessageField::some(MemoryStat {
+            usage: MessageField::some(entry),
+            rss: number("/data/memory/raw/rss"),
+            ..MemoryStat::default()
+        }),
+        pids: MessageField::some(PidsStat {
+            current: number("/data/pids/current"),
+            ..PidsStat::default()
+        }),
+        ..Metrics::default()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,8 @@ pub struct Container {
     pub bundle: PathBuf,
     pub init: Arc<Process>,
     pub is_paused: AtomicBool,
+    /// Whether it is in the sandbox of another one.
+    pub is_member: bool,
     runtime: Runtime,
     execs: Mutex<HashMap<String, Arc<Exec>>>,
     files: AtomicU64,
@@ -48,12 +50,14 @@ impl Container {
         runtime: Runtime,
     ) -> Result<Arc<Self>> {
         let root = bundle.join("rootfs");
+        let is_member = bundle::sandbox_of(bundle)?.is_some_and(|sandbox| sandbox != id);
         bundle::mount_root(mounts, &root)?;
         let container = Arc::new(Self {
             id: id.to_owned(),
             bundle: bundle.to_owned(),
             init: Process::new(streams),
             is_paused: AtomicBool::new(false),
+            is_member,
             runtime,
             execs: Mutex::default(),
             files: AtomicU64::new(0),
@@ -219,11 +223,19 @@ impl Container {
 
     /// Its processes, by their numbers on the host.
     pub fn pids(&self) -> Result<Vec<u32>> {
-        let number = self.files.fetch_add(1, Ordering::Relaxed);
-        let file = self.bundle.join(format!("pids-{number}.json"));
-        let call = self.call("ps").arg("--format").arg("json").arg(&self.id);
-        let text = call.read(&file)?;
+        let text = self.read(self.call("ps").arg("--format").arg("json"))?;
         serde_json::from_str(&text).with_context(|| format!("the runtime's ps wrote {text:?}"))
+    }
+
+    /// What it uses, as the runtime tells it.
+    pub fn usage(&self) -> Result<String> {
+        self.read(self.call("events").arg("--stats"))
+    }
+
+    /// What a call about this container prints.
+    fn read(&self, call: crate::runtime::Call<'_>) -> Result<String> {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        call.arg(&self.id).read(&self.bundle.join(format!("output-{number}.json")))
     }
 
     fn call(&self, verb: &str) -> crate::runtime::Call<'_> {

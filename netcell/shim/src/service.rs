@@ -289,9 +289,13 @@ impl Service {
     fn stats_of(&self, id: &str) -> Result<StatsResponse> {
         let container = self.container(id)?;
         let pid = container.init.pid().context("the container does not run")?;
+        let metrics = match container.is_member {
+            true => cgroup::told(&container.usage()?)?,
+            false => cgroup::metrics(pid)?,
+        };
         let any = Any {
             type_url: "io.containerd.cgroups.v1.Metrics".into(),
-            value: cgroup::metrics(pid)?.write_to_bytes()?,
+            value: metrics.write_to_bytes()?,
             ..Any::default()
         };
         Ok(StatsResponse { stats: MessageField::some(any), ..StatsResponse::default() })

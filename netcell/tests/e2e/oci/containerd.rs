@@ -12,22 +12,39 @@ use crate::harness::{NETCELL, Scratch, beside, finish, wait_until};
 const RUNTIME: &str = "io.containerd.netcell.v1";
 const IMAGE: &str = "docker.io/library/box:latest";
 
+/// Gives the path of a file of a containerd by its name.
+pub type Place<'a> = &'a dyn Fn(&str) -> String;
+
 /// A containerd with folders and a socket of its own.
-struct Containerd {
+pub struct Containerd {
     storage: Scratch,
     daemon: Child,
+    namespace: &'static str,
 }
 
 impl Containerd {
-    /// With an image called `box`.
+    /// For `ctr`, with an image called `box`.
     fn new() -> Self {
+        let config =
+            |_: Place<'_>| "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n".to_owned();
+        Self::started(Command::new("containerd"), "default", &config)
+    }
+
+    /// With an image called `box` in this namespace of containerd. `config` makes what its configuration has besides places, which begins
+    /// with what stands in no section; it is given the paths of files of this containerd.
+    pub fn started(
+        mut command: Command,
+        namespace: &'static str,
+        config: &dyn Fn(Place<'_>) -> String,
+    ) -> Self {
         let shim = beside("containerd-shim-netcell-v1", "netcell-shim");
         let storage = Scratch::of_image();
         let place = |name: &str| storage.path().join(name).display().to_string();
         let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {:?}\n",
+            "version = 2\nroot = {:?}\nstate = {:?}\n{}[grpc]\naddress = {:?}\n",
             place("root"),
             place("state"),
+            config(&place),
             place("socket")
         );
         std::fs::write(place("config.toml"), config).expect("a file");
@@ -36,7 +53,7 @@ impl Containerd {
         let beside = shim.parent().expect("a folder").display().to_string();
         let path = format!("{beside}:{}", std::env::var("PATH").unwrap_or_default());
         let log = std::fs::File::create(place("log")).expect("a file");
-        let daemon = Command::new("containerd")
+        let daemon = command
             .args(["--config", &place("config.toml")])
             // Shims are looked for where programs are.
             .env("PATH", path)
@@ -45,13 +62,14 @@ impl Containerd {
             .stderr(log)
             .spawn()
             .expect("containerd");
-        let containerd = Self { storage, daemon };
+        let containerd = Self { storage, daemon, namespace };
         wait_until("containerd", || containerd.run(&["version"]).status.success());
         containerd.must(&["image", "import", &containerd.image()]);
         containerd
     }
 
-    fn place(&self, name: &str) -> PathBuf {
+    /// A file of it.
+    pub fn place(&self, name: &str) -> PathBuf {
         self.storage.path().join(name)
     }
 
@@ -79,7 +97,7 @@ impl Containerd {
         let sum = String::from_utf8_lossy(&sum.stdout).split(' ').next().expect("a sum").to_owned();
         let config = json!({
             "architecture": "amd64", "os": "linux",
-            "config": { "Env": ["PATH=/bin"], "Cmd": ["sh"] },
+            "config": { "Env": ["PATH=/bin"], "Cmd": ["sleep", "1000000"] },
             "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{sum}")] },
         });
         let manifest = json!([{ "Config": "config.json", "RepoTags": ["box:latest"], "Layers": ["layer.tar"] }]);
@@ -92,7 +110,8 @@ impl Containerd {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("ctr");
-        command.arg("--address").arg(self.place("socket")).args(args).stdin(Stdio::null());
+        command.arg("--address").arg(self.place("socket"));
+        command.args(["--namespace", self.namespace]).args(args).stdin(Stdio::null());
         command
     }
 

@@ -3,6 +3,7 @@
 mod bad;
 mod bundle;
 mod containerd;
+mod cri;
 mod handoff;
 mod life;
 mod pod;
