@@ -36,15 +36,17 @@ impl Wanted {
         let Some(address) = on_loopback(local) else { return false };
         let mut wanted = self.0.lock();
         let count = wanted.entry(address).or_default();
-        *count = match what {
-            Listens::Begins => count.saturating_add(1),
-            Listens::Ends => count.saturating_sub(1),
-        };
-        let (is_first, is_gone) = (*count == 1, *count == 0);
-        if is_gone {
-            wanted.remove(&address);
+        match what {
+            Listens::Begins => {
+                *count = count.saturating_add(1);
+                *count == 1
+            }
+            Listens::Ends if *count > 1 => {
+                *count -= 1;
+                false
+            }
+            Listens::Ends => wanted.remove(&address).is_some(),
         }
-        is_first || is_gone
     }
 
     fn addresses(&self) -> BTreeSet<SocketAddr> {
