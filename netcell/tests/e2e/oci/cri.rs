@@ -244,6 +244,17 @@ impl<'a> Pod<'a> {
     }
 }
 
+impl Drop for Pod<'_> {
+    /// A test that fails leaves no namespace behind.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for method in ["StopPodSandbox", "RemovePodSandbox"] {
+                let _ = self.node.asked(method, &json!({ "id": self.id }));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_kubelet_has_its_pods_on_netcell() {
     let node = Node::new();
