@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use netstack::buffer::PacketBuffer;
 use netstack::ip::{Family, IpCidr};
-use netstack::link::{
-    Capabilities, ChecksumSupport, Link, LinkError, MacAddr, NicId, NicKind, NullLink,
-};
+use netstack::link::{Capabilities, ChecksumSupport, Link, LinkError, MacAddr, NicId, NicKind};
 use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{Ancillary, RecvError, RecvFlags, SendError, SendFlags, UdpSocket};
 use netstack::stack::{Config, NicConfig, Stack};
@@ -216,14 +214,7 @@ fn udp(datagrams: usize) {
 /// Connections inside one stack: set up, a byte, closed, and forgotten after TIME-WAIT.
 fn churn(connections: usize) {
     let stack = Stack::new(Config::new([7; 32]));
-    let config = NicConfig {
-        name: "lo".into(),
-        kind: NicKind::Loopback,
-        mac: MacAddr::ZERO,
-        mtu: 65_536,
-        link: Arc::new(NullLink),
-    };
-    stack.add_nic(config).expect("a loopback interface");
+    stack.add_nic(NicConfig::loopback()).expect("a loopback interface");
     let listener = stack.tcp_socket(Family::V4);
     listener.listen(128).expect("a listener");
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().port()));

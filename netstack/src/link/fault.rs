@@ -333,11 +333,7 @@ impl Link for FaultLink {
         frame: PacketBuffer,
         deliver: &mut dyn FnMut(PacketBuffer),
     ) {
-        if self.inner.capabilities().filters_received {
-            self.inner.filter_received(now, frame, &mut |frame| self.into.lock().take(now, frame));
-        } else {
-            self.into.lock().take(now, frame);
-        }
+        self.inner.filter_received(now, frame, &mut |frame| self.into.lock().take(now, frame));
         self.flush_in(now, deliver);
     }
 

@@ -257,11 +257,7 @@ impl Link for Shaper {
         frame: PacketBuffer,
         deliver: &mut dyn FnMut(PacketBuffer),
     ) {
-        if self.inner.capabilities().filters_received {
-            self.inner.filter_received(now, frame, &mut |frame| self.take(now, frame, deliver));
-        } else {
-            self.take(now, frame, deliver);
-        }
+        self.inner.filter_received(now, frame, &mut |frame| self.take(now, frame, deliver));
     }
 
     fn poll(&self, now: Instant, deliver: &mut dyn FnMut(PacketBuffer)) {

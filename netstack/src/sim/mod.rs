@@ -27,7 +27,7 @@ use crate::buffer::PacketBuffer;
 use crate::ip::IpCidr;
 use crate::ip::conf::Tunables;
 use crate::link::fault::{Fate, Faults, Injector};
-use crate::link::{Link, LinkError, MacAddr, NicId, NicKind, NullLink};
+use crate::link::{Link, LinkError, MacAddr, NicId, NicKind};
 use crate::rng::{Rng, Seed, seed_from};
 use crate::stack::{Config, NicConfig, Stack};
 use crate::time::{Duration, Instant};
@@ -221,15 +221,8 @@ impl Sim {
         let id = HostId(self.hosts.len());
         let config = Config::new(self.derived(id.0 as u64));
         let stack = Stack::new(Config { tunables, ..config });
-        let config = NicConfig {
-            name: "lo".into(),
-            kind: NicKind::Loopback,
-            mac: MacAddr::ZERO,
-            mtu: 65_536,
-            link: Arc::new(NullLink),
-        };
         // A new stack has no other interface that this one could collide with.
-        let _ = stack.add_nic(config);
+        let _ = stack.add_nic(NicConfig::loopback());
         self.hosts.push(Host::Stack(stack));
         id
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use netstack::ip::IpCidr;
 use netstack::ip::conf::ConfTarget;
 use netstack::ip::route::Route;
-use netstack::link::{Link, MacAddr, NicId, NicKind, NullLink};
+use netstack::link::{Link, MacAddr, NicId, NicKind};
 use netstack::stack::{AddressError, Config, NicConfig, NicError, RouteError, Stack};
 use netstack::time::Instant;
 use netstack_host::capture::{Capture, CaptureError};
@@ -39,8 +39,6 @@ use crate::sockopt::common::BUFFER_DEFAULT;
 use crate::sockopt::socket::BUFFER_MAX;
 use crate::unix::{UnixFamily, UnixSocket};
 
-/// MTU of the loopback interface in bytes, as on Linux.
-pub const LOOPBACK_MTU: u32 = 65_536;
 /// How often a namespace that ends looks whether its connections are done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -250,14 +248,8 @@ impl NetNamespace {
     pub fn new(config: NetConfig) -> Result<Arc<NetNamespace>, NetError> {
         let stack = Stack::new(Config::new(config.seed));
         if config.loopback == Loopback::Up {
-            add_nic(
-                &stack,
-                "lo",
-                NicKind::Loopback,
-                MacAddr::ZERO,
-                LOOPBACK_MTU,
-                Arc::new(NullLink),
-            )?;
+            let (loopback, name) = (NicConfig::loopback(), "lo".to_owned());
+            stack.add_nic(loopback).map_err(|source| NetError::Nic { name, source })?;
         }
         let clock = config.clock;
         tell_time(&stack, &*clock);
@@ -504,19 +496,6 @@ fn edit_dad(stack: &Stack, transmits: u8) -> u8 {
         before = core::mem::replace(&mut conf.dad_transmits, transmits);
     });
     before
-}
-
-fn add_nic(
-    stack: &Stack,
-    name: &str,
-    kind: NicKind,
-    mac: MacAddr,
-    mtu: u32,
-    link: Arc<dyn Link>,
-) -> Result<NicId, NetError> {
-    stack
-        .add_nic(NicConfig { name: name.to_owned(), kind, mac, mtu, link })
-        .map_err(|source| NetError::Nic { name: name.to_owned(), source })
 }
 
 fn add_route(

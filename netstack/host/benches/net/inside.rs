@@ -6,7 +6,6 @@ use std::process::Command;
 use std::sync::Arc;
 
 use netstack::ip::Family;
-use netstack::link::{MacAddr, NicKind, NullLink};
 use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{RecvError, RecvFlags, SendError, SendFlags};
 use netstack::stack::{Config, NicConfig, Stack};
@@ -25,14 +24,7 @@ const CONNECTIONS: usize = 5_000;
 /// A stack that has only a loopback interface.
 pub fn alone() -> Arc<Stack> {
     let stack = Stack::new(Config::new([7; 32]));
-    let config = NicConfig {
-        name: "lo".into(),
-        kind: NicKind::Loopback,
-        mac: MacAddr::ZERO,
-        mtu: 65_536,
-        link: Arc::new(NullLink),
-    };
-    stack.add_nic(config).expect("a loopback interface");
+    stack.add_nic(NicConfig::loopback()).expect("a loopback interface");
     stack
 }
 

@@ -16,7 +16,7 @@ use super::router::MADE_BY_LINK;
 use super::topology::Topology;
 use crate::ip::cidr::IpCidr;
 use crate::ip::{Address, AddressFlags, stable};
-use crate::link::{Link, MacAddr, NicId, NicKind};
+use crate::link::{Link, MacAddr, NicId, NicKind, NullLink};
 use crate::rng::Rng;
 use crate::stats::Snapshot;
 
@@ -42,6 +42,19 @@ pub struct NicConfig {
     pub mtu: u32,
     /// Where its frames go; loopback packets never leave the stack.
     pub link: Arc<dyn Link>,
+}
+
+impl NicConfig {
+    /// The loopback interface as Linux has it.
+    pub fn loopback() -> NicConfig {
+        NicConfig {
+            name: "lo".into(),
+            kind: NicKind::Loopback,
+            mac: MacAddr::ZERO,
+            mtu: MAX_MTU,
+            link: Arc::new(NullLink),
+        }
+    }
 }
 
 /// Why an interface was not added or changed.

@@ -4,7 +4,6 @@ use super::node::{StackNode, address};
 use super::pattern;
 use super::world::{Faults, World};
 use netstack::ip::Family;
-use netstack::link::{NicKind, NullLink};
 use netstack::rng::seed_from;
 use netstack::socket::tcp::TcpSocket;
 use netstack::socket::{
@@ -38,14 +37,7 @@ fn ready(socket: &TcpSocket) -> Readiness {
 /// A stack with nothing but its loopback.
 pub fn alone() -> Arc<Stack> {
     let stack = Stack::new(Config::new(seed_from(9)));
-    let config = NicConfig {
-        name: "lo".into(),
-        kind: NicKind::Loopback,
-        mac: netstack::link::MacAddr([0; 6]),
-        mtu: 65_536,
-        link: Arc::new(NullLink),
-    };
-    stack.add_nic(config).unwrap();
+    stack.add_nic(NicConfig::loopback()).unwrap();
     stack
 }
 
