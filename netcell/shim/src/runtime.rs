@@ -1,5 +1,7 @@
 //! Calls of the OCI runtime, with its errors as it logs them.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -9,6 +11,9 @@ use serde::Deserialize;
 
 use crate::options::Options;
 use crate::reaper::Reaper;
+
+/// Bytes of its log that a call can add and that are read.
+const LOG_MAX: u64 = 1 << 20;
 
 /// An OCI runtime with the folder of its state.
 #[derive(Clone)]
@@ -74,13 +79,13 @@ impl Call<'_> {
 
     /// Runs it to its end. Errors: what its log says last, else its status.
     pub fn run(mut self) -> Result<()> {
-        // Lines of calls before would be told as this one's.
-        let _ = std::fs::remove_file(&self.log);
+        // The log stays: the sandbox writes its warnings there. Lines of calls before are not this one's.
+        let before = std::fs::metadata(&self.log).map_or(0, |log| log.len());
         let exit = self.runtime.reaper.run(&mut self.command)?;
         if exit.code == 0 {
             return Ok(());
         }
-        match last_error(&std::fs::read_to_string(&self.log).unwrap_or_default()) {
+        match last_error(&self.said_since(before).unwrap_or_default()) {
             Some(why) => bail!("{} {}: {why}", self.runtime.binary.display(), self.verb),
             None => bail!(
                 "{} {} ended with status {}",
@@ -91,9 +96,18 @@ impl Call<'_> {
         }
     }
 
+    /// What the log says beyond its first bytes.
+    fn said_since(&self, before: u64) -> std::io::Result<String> {
+        let mut log = File::open(&self.log)?;
+        log.seek(SeekFrom::Start(before))?;
+        let mut text = Vec::new();
+        log.take(LOG_MAX).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// Runs it, and gives what it wrote to standard output.
     pub fn read(mut self, into: &Path) -> Result<String> {
-        self.command.stdout(std::fs::File::create(into)?);
+        self.command.stdout(File::create(into)?);
         self.run()?;
         let text = std::fs::read_to_string(into)?;
         let _ = std::fs::remove_file(into);
