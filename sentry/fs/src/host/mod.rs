@@ -108,7 +108,21 @@ pub(crate) struct Known {
     devices: Mutex<HashMap<u64, u64>>,
     /// Live trees without a view of their own, by their root: whoever mounts a directory again, in another container of a pod say, finds
     /// the same files there, with the same pages.
-    trees: Mutex<HashMap<(u64, u64), Weak<HostFs>>>,
+    trees: Mutex<HashMap<Place, Weak<HostFs>>>,
+}
+
+/// Where a tree of the host begins. By another mount it is another tree, as that may be read-only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Place {
+    mount: u64,
+    dev: u64,
+    ino: u64,
+}
+
+impl Place {
+    fn of(root: &OwnedFd, stat: &FileStat) -> Result<Self> {
+        Ok(Self { mount: sys::mount_id(root)?, dev: stat.st_dev, ino: stat.st_ino })
+    }
 }
 
 impl Default for Known {
@@ -186,12 +200,15 @@ impl HostFs {
         if sys::file_type(&stat)? != FileType::Directory {
             return Err(Errno::ENOTDIR.into());
         }
-        let known = (stat.st_dev, stat.st_ino);
         let is_common = options.view.is_whole()
             && options.writes == Writes::PassedOn
             && options.sharing == Sharing::Live;
-        if is_common {
-            let found = services.host.trees.lock().get(&known).and_then(Weak::upgrade);
+        let place = match is_common {
+            true => Some(Place::of(&root, &stat)?),
+            false => None,
+        };
+        if let Some(place) = &place {
+            let found = services.host.trees.lock().get(place).and_then(Weak::upgrade);
             if let Some(tree) = found {
                 return Ok(tree);
             }
@@ -211,10 +228,10 @@ impl HostFs {
         let root = HostNode::root(&shared, &stat, view)?;
         let filesystem = Arc::new(Self { shared: shared.clone(), root });
         *shared.filesystem.lock() = Arc::downgrade(&filesystem);
-        if is_common {
+        if let Some(place) = place {
             let mut trees = services.host.trees.lock();
             trees.retain(|_, tree| tree.strong_count() > 0);
-            trees.insert(known, Arc::downgrade(&filesystem));
+            trees.insert(place, Arc::downgrade(&filesystem));
         }
         Ok(filesystem)
     }

@@ -110,13 +110,14 @@ impl HostNode {
         if let Some(content) = content {
             return nix::sys::stat::fchmod(&content.fd, mode).map_err(failed);
         }
-        let fd = match self.file_type {
-            FileType::Regular | FileType::Fifo => self.open_host(OFlag::O_RDONLY)?,
-            FileType::Directory => sys::open_listing(&*self.dir_fd()?)?,
-            FileType::Symlink => return Err(Errno::EOPNOTSUPP.into()),
-            _ => return Err(Errno::EPERM.into()),
-        };
-        nix::sys::stat::fchmod(&fd, mode).map_err(failed)
+        if self.file_type == FileType::Symlink {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        // Nothing is opened for use: that needs more rights, and does something with FIFOs and sockets.
+        self.at(|fd, name| match name {
+            b"" => sys::change_mode(fd, mode),
+            name => sys::change_mode(sys::open_beneath(fd, name, OFlag::O_PATH)?, mode),
+        })
     }
 
     /// Calls the host with directory and name of this file, or with its own descriptor and an empty name.

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::dir::{Dir, Type};
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag};
 use sentry_abi::Errno;
+use sentry_abi::stat::STATX_MNT_ID;
 use sentry_kernel::error::Result;
 use sentry_kernel::vfs::{FileType, Timespec};
 
@@ -55,6 +56,19 @@ pub(super) fn stat_at(dir: impl AsFd, name: &[u8]) -> Result<FileStat> {
 /// fstat(2).
 pub(super) fn stat(fd: impl AsFd) -> Result<FileStat> {
     nix::sys::stat::fstat(fd.as_fd()).map_err(failed)
+}
+
+/// chmod(2) of a file that is open with O_PATH, which fchmod(2) refuses.
+pub(super) fn change_mode(fd: impl AsFd, mode: Mode) -> Result<()> {
+    let path = platform::host::dir::proc_path(fd.as_fd());
+    let flags = FchmodatFlags::FollowSymlink;
+    nix::sys::stat::fchmodat(AT_FDCWD, path.as_c_str(), mode, flags).map_err(failed)
+}
+
+/// The number of the mount that an open file was reached by.
+pub(super) fn mount_id(fd: impl AsFd) -> Result<u64> {
+    let found = platform::host::dir::statx(fd.as_fd(), c"", STATX_MNT_ID).map_err(failed)?;
+    Ok(found.stx_mnt_id)
 }
 
 /// What a stat says the file is.

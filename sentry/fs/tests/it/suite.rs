@@ -1,9 +1,12 @@
 //! Behaviours of single filesystems: holes, listings while entries go, limits, views, copy-up.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use sentry_abi::Errno;
-use sentry_fs::host::{HostOptions, View};
+use sentry_fs::host::{HostFs, HostOptions, View};
 use sentry_fs::tmpfs::{Options, Tmpfs};
 use sentry_kernel::cred::Credentials;
 use sentry_kernel::file::{FileOps, WriteAt};
@@ -144,6 +147,57 @@ fn what_a_program_wrote_to_a_mapped_volume_reaches_the_host() {
     let mut seen = [0; 4];
     services.memory.read_at(run.offset, &mut seen).unwrap();
     assert_eq!(seen, [2; 4], "a new mapping sees what the host changed");
+}
+
+#[test]
+fn permissions_of_files_of_all_kinds_change_on_the_host_and_a_link_leads_nowhere() {
+    use std::os::unix::fs::PermissionsExt;
+    let (scratch, services) = (Scratch::new(), services());
+    let options = HostOptions::read_write();
+    let tree = host(&services, &scratch.0, options);
+    let mode = |name: &str| std::fs::metadata(scratch.0.join(name)).unwrap().permissions().mode();
+    let change = Change { permissions: Some(0o640), ..Change::default() };
+    let kinds = [FileType::Regular, FileType::Directory, FileType::Fifo, FileType::Socket];
+    for (name, file_type) in ["file", "directory", "fifo", "socket"].into_iter().zip(kinds) {
+        let new = NewNode { file_type, ..regular(0o200) };
+        let node = tree.root().create(name.as_bytes(), &new).unwrap();
+        node.set_attributes(&change).unwrap();
+        assert_eq!(mode(name) & 0o7777, 0o640, "{name}");
+    }
+    std::os::unix::fs::symlink("file", scratch.0.join("link")).unwrap();
+    let link = tree.root().lookup(b"link").unwrap();
+    let wider = Change { permissions: Some(0o777), ..Change::default() };
+    assert_eq!(link.set_attributes(&wider).map_err(|e| e.errno()), Err(Errno::EOPNOTSUPP));
+    assert_eq!(mode("file") & 0o7777, 0o640);
+}
+
+/// In a mount namespace of its own, with `read_only` a read-only mount of `writable`.
+fn shown_twice(writable: &Path, read_only: &Path) {
+    let nothing = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+    mount(Some(writable), read_only, nothing, MsFlags::MS_BIND, nothing).unwrap();
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(nothing, read_only, nothing, flags, nothing).unwrap();
+    let services = services();
+    let tree = |path| host(&services, path, HostOptions::read_write());
+    let create = |tree: &HostFs, name: &[u8]| {
+        tree.root().create(name, &regular(0o644)).map(drop).map_err(|error| error.errno())
+    };
+    let (refuses, takes) = (tree(read_only), tree(writable));
+    assert_eq!(create(&refuses, b"a"), Err(Errno::EROFS));
+    assert_eq!(create(&takes, b"a"), Ok(()));
+    assert!(refuses.root().lookup(b"a").is_ok());
+    assert!(Arc::ptr_eq(&takes, &tree(writable)), "by the same mount it is the same tree");
+}
+
+#[test]
+fn a_read_only_mount_of_the_host_does_not_lend_its_refusal() {
+    let (writable, read_only) = (Scratch::new(), Scratch::new());
+    // The namespace ends with the thread.
+    std::thread::scope(|scope| {
+        scope.spawn(|| shown_twice(&writable.0, &read_only.0));
+    });
 }
 
 #[test]
