@@ -362,7 +362,8 @@ pub trait IpOutput: Send + Sync {
     /// Tells that the transport made progress with the peer, so its neighbour entry is fresh (RFC 4861 section 7.3.1).
     fn confirm(&self, now: Instant, route: &RouteInfo);
 
-    /// Until when a stream of this number should hold back what it has for a route's link.
+    /// Until when a stream of this number should hold back what it has for a route's link. Called with the lock of the endpoint held:
+    /// it must only look.
     fn busy_until(&self, _now: Instant, _route: &RouteInfo, _stream: u32) -> Option<Instant> {
         None
     }

@@ -10,7 +10,7 @@ use super::Family;
 use super::conf::{NeighConf, NeighGc, NicTunables};
 use crate::buffer::PacketBuffer;
 use crate::link::MacAddr;
-use crate::rng::KeyedState;
+use crate::rng::{KeyedState, SipKey};
 use crate::time::{Duration, Instant};
 use entry::{Entry, Fate, Timing};
 
@@ -133,7 +133,8 @@ pub struct Claimed {
 pub struct Neighbours {
     entries: HashMap<IpAddr, Entry, KeyedState>,
     proxies: BTreeSet<IpAddr>,
-    hasher: KeyedState,
+    // Behind the reachable times, which who watches the link can tell from when we ask.
+    draws: SipKey,
     conf: [NeighConf; 2],
     gc: [NeighGc; 2],
     // No later than the earliest deadline of an entry; exact after `on_timer`.
@@ -152,12 +153,12 @@ pub enum Gone {
 }
 
 impl Neighbours {
-    /// An empty cache with Linux's tunables.
-    pub fn new(hasher: KeyedState) -> Neighbours {
+    /// An empty cache with Linux's tunables. The reachable time is drawn by a key of its own.
+    pub fn new(hasher: KeyedState, draws: SipKey) -> Neighbours {
         Neighbours {
-            entries: HashMap::with_hasher(hasher.clone()),
+            entries: HashMap::with_hasher(hasher),
             proxies: BTreeSet::new(),
-            hasher,
+            draws,
             conf: [NeighConf::v4(), NeighConf::default()],
             gc: [NeighGc::default(); 2],
             earliest: None,
@@ -189,9 +190,9 @@ impl Neighbours {
         let conf = self.conf[family as usize];
         // RFC 4861 section 6.3.2: "ReachableTime ... should be a uniformly distributed random value between MIN_RANDOM_FACTOR
         // and MAX_RANDOM_FACTOR times BaseReachableTime": a half and one and a half.
-        let span = (now.millis() / 1000 / DRAW_EVERY_SECS, family);
+        let span = [now.millis() / 1000 / DRAW_EVERY_SECS, family as u64];
         let base = u64::try_from(conf.base_reachable_time.as_nanos()).unwrap_or(u64::MAX);
-        let drawn = core::hash::BuildHasher::hash_one(&self.hasher, span) % base.max(1);
+        let drawn = self.draws.hash_words(&span) % base.max(1);
         // However many addresses are asked for, what waits for all of them is bounded.
         let share = WAITING_BYTES / self.entries.len().max(1);
         let conf = NeighConf { unres_qlen_bytes: conf.unres_qlen_bytes.min(share), ..conf };

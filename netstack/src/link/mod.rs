@@ -97,6 +97,7 @@ pub trait Link: Send + Sync {
     fn poll(&self, _now: Instant, _deliver: &mut dyn FnMut(PacketBuffer)) {}
 
     /// Until when a stream (the number of [`crate::buffer::Tags::stream`]) should hold back what it has, because enough of it waits here.
+    /// Called with the lock of the endpoint held: it must only look.
     fn busy_until(&self, _now: Instant, _stream: u32) -> Option<Instant> {
         None
     }

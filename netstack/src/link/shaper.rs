@@ -78,6 +78,14 @@ fn wire_len(frame: &PacketBuffer) -> usize {
     frame.len().saturating_add(more.saturating_mul(headers))
 }
 
+/// When a frame that comes passes.
+enum Turn {
+    /// At once; it is paid for.
+    Now,
+    /// After it has waited.
+    Later,
+}
+
 /// One direction: the bucket, and what waits for it.
 struct Way {
     limit: Limit,
@@ -85,7 +93,8 @@ struct Way {
     at: Instant,
     /// Nanoseconds of the rate; less than none after a frame that is larger than the bucket.
     tokens: i128,
-    waiting: VecDeque<PacketBuffer>,
+    /// Each with the bytes that it takes on the wire.
+    waiting: VecDeque<(usize, PacketBuffer)>,
     /// Bytes that wait.
     bytes: usize,
     /// How many of them are of which stream. None has 0.
@@ -106,8 +115,8 @@ impl Way {
     }
 
     /// What the bucket must hold for a frame: one that is larger than it passes where it is full.
-    fn wanted(&self, frame: &PacketBuffer) -> i128 {
-        i128::from(self.limit.lasts(wire_len(frame)).min(self.limit.bucket()))
+    fn wanted(&self, len: usize) -> i128 {
+        i128::from(self.limit.lasts(len).min(self.limit.bucket()))
     }
 
     fn fill(&mut self, now: Instant) {
@@ -118,45 +127,41 @@ impl Way {
     }
 
     /// Takes the price of a frame where the bucket holds enough.
-    fn pass(&mut self, now: Instant, frame: &PacketBuffer) -> bool {
+    fn pass(&mut self, now: Instant, len: usize) -> bool {
         self.fill(now);
-        let passes = self.tokens >= self.wanted(frame);
+        let passes = self.tokens >= self.wanted(len);
         if passes {
-            self.tokens -= i128::from(self.limit.lasts(wire_len(frame)));
+            self.tokens -= i128::from(self.limit.lasts(len));
         }
         passes
     }
 
-    /// Lets a frame pass, which is given back, or wait. Errors: Full, and it is lost.
-    fn offer(
-        &mut self,
-        now: Instant,
-        frame: PacketBuffer,
-    ) -> Result<Option<PacketBuffer>, LinkError> {
-        if self.waiting.is_empty() && self.pass(now, &frame) {
-            return Ok(Some(frame));
+    /// When a frame that comes now passes. Errors: Full, and it is lost.
+    fn offer(&mut self, now: Instant, len: usize) -> Result<Turn, LinkError> {
+        if self.waiting.is_empty() && self.pass(now, len) {
+            return Ok(Turn::Now);
         }
-        let bytes = self.bytes.saturating_add(wire_len(&frame));
         // One may wait in any case: where the queue is shorter than a frame nothing would ever pass.
-        if bytes > self.limit.queue_max() && !self.waiting.is_empty() {
-            return Err(LinkError::Full);
-        }
-        self.bytes = bytes;
+        let full = self.bytes.saturating_add(len) > self.limit.queue_max();
+        if full && !self.waiting.is_empty() { Err(LinkError::Full) } else { Ok(Turn::Later) }
+    }
+
+    /// Lets a frame wait, whose turn is later.
+    fn wait(&mut self, len: usize, frame: PacketBuffer) {
+        self.bytes = self.bytes.saturating_add(len);
         if frame.tags.stream != 0 {
-            *self.streams.entry(frame.tags.stream).or_default() += wire_len(&frame);
+            *self.streams.entry(frame.tags.stream).or_default() += len;
         }
-        self.waiting.push_back(frame);
-        Ok(None)
+        self.waiting.push_back((len, frame));
     }
 
     /// The next frame whose turn has come.
     fn next(&mut self, now: Instant) -> Option<PacketBuffer> {
-        let frame = self.waiting.pop_front()?;
-        if !self.pass(now, &frame) {
-            self.waiting.push_front(frame);
+        let (len, _) = *self.waiting.front()?;
+        if !self.pass(now, len) {
             return None;
         }
-        let len = wire_len(&frame);
+        let (_, frame) = self.waiting.pop_front()?;
         self.bytes = self.bytes.saturating_sub(len);
         if let Some(own) = self.streams.get_mut(&frame.tags.stream) {
             *own = own.saturating_sub(len);
@@ -183,7 +188,8 @@ impl Way {
 
     /// When the turn of the first frame comes.
     fn deadline(&self) -> Option<Instant> {
-        let missing = self.wanted(self.waiting.front()?).saturating_sub(self.tokens).max(0);
+        let (len, _) = self.waiting.front()?;
+        let missing = self.wanted(*len).saturating_sub(self.tokens).max(0);
         Some(self.at + Duration::from_nanos(u64::try_from(missing).unwrap_or(u64::MAX)))
     }
 }
@@ -191,6 +197,7 @@ impl Way {
 /// A link with limits.
 pub struct Shaper {
     inner: Arc<dyn Link>,
+    /// Its lock is held while a frame goes to the inner link, which therefore must not deliver any within `transmit`.
     out: Option<Mutex<Way>>,
     into: Option<Mutex<Way>>,
     /// Received frames that found no room.
@@ -218,9 +225,14 @@ impl Shaper {
 
     fn take(&self, now: Instant, frame: PacketBuffer, deliver: &mut dyn FnMut(PacketBuffer)) {
         let Some(into) = &self.into else { return deliver(frame) };
-        let offered = into.lock().offer(now, frame);
-        match offered {
-            Ok(passes) => passes.into_iter().for_each(deliver),
+        let len = wire_len(&frame);
+        let mut into = into.lock();
+        match into.offer(now, len) {
+            Ok(Turn::Now) => {
+                drop(into);
+                deliver(frame);
+            }
+            Ok(Turn::Later) => into.wait(len, frame),
             Err(_) => {
                 self.lost.fetch_add(1, Ordering::Relaxed);
             }
@@ -231,11 +243,15 @@ impl Shaper {
 impl Link for Shaper {
     fn transmit(&self, now: Instant, frame: &PacketBuffer) -> Result<(), LinkError> {
         let Some(out) = &self.out else { return self.inner.transmit(now, frame) };
+        let len = wire_len(frame);
         // Held while the frame goes out: those of other threads must not overtake what waits.
         let mut out = out.lock();
-        match out.offer(now, frame.clone())? {
-            Some(frame) => self.inner.transmit(now, &frame),
-            None => Ok(()),
+        match out.offer(now, len)? {
+            Turn::Now => self.inner.transmit(now, frame),
+            Turn::Later => {
+                out.wait(len, frame.clone());
+                Ok(())
+            }
         }
     }
 
@@ -277,7 +293,10 @@ impl Link for Shaper {
     }
 
     fn busy_until(&self, now: Instant, stream: u32) -> Option<Instant> {
-        self.out.as_ref()?.lock().busy_until(now, stream)
+        match &self.out {
+            Some(out) => out.lock().busy_until(now, stream),
+            None => self.inner.busy_until(now, stream),
+        }
     }
 
     fn lost(&self) -> u64 {

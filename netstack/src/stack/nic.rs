@@ -13,7 +13,7 @@ use crate::ip::autoconf::Autoconf;
 use crate::ip::multicast::Groups;
 use crate::ip::neigh::Neighbours;
 use crate::link::{Capabilities, Link, MacAddr, NicId, NicKind};
-use crate::rng::{KeyedState, Rng, seed_from};
+use crate::rng::{KeyedState, Rng, SipKey, seed_from};
 use crate::stats::NicStats;
 use crate::time::Instant;
 
@@ -63,11 +63,12 @@ impl Nic {
         (link, hasher, mut rng): (Arc<dyn Link>, KeyedState, Rng),
     ) -> Nic {
         let capabilities = link.capabilities();
-        let neighbours = Mutex::new(Neighbours::new(hasher));
         let secret = rng.next_u64();
         let mut fork = || Rng::new(&seed_from(rng.next_u64()), u64::from(id.0));
         let groups = Mutex::new(Groups::new(fork()));
         let autoconf = Mutex::new(Autoconf::new(fork()));
+        let draws = SipKey::new(rng.next_u64(), rng.next_u64());
+        let neighbours = Mutex::new(Neighbours::new(hasher, draws));
         let (mtu, up, stats) = (AtomicU32::new(mtu), AtomicBool::new(true), NicStats::default());
         let mtu_v6 = AtomicU32::new(0);
         Nic {

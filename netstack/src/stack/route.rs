@@ -22,10 +22,7 @@ impl Stack {
         if !self.redirects.is_empty() {
             return self.find_route(now, &self.topology(), query);
         }
-        if let Some(path) = self.routes.find(query) {
-            return Ok(self.along(now, &path));
-        }
-        self.find_and_keep(now, query).map(|kept| self.along(now, &kept.path))
+        self.known_path(now, query).map(|known| self.along(now, &known.path))
     }
 
     /// Answers a route query from what its asker keeps, where that still holds; renews it where not.
@@ -43,17 +40,24 @@ impl Stack {
         {
             return Ok(self.along(now, &kept.path));
         }
-        let fresh = self.find_and_keep(now, query)?;
+        let fresh = self.known_path(now, query)?;
         let info = self.along(now, &fresh.path);
         *kept = Some(Box::new(fresh));
         Ok(info)
     }
 
-    fn find_and_keep(&self, now: Instant, query: &RouteQuery) -> Result<KeptPath, IpError> {
+    /// The way of a query from the cache, or from the tables; then the cache keeps it.
+    fn known_path(&self, now: Instant, query: &RouteQuery) -> Result<KeptPath, IpError> {
         // An answer belongs to what held before its tables were read.
         let generation = self.routes.generation();
-        let path = self.find_path(now, &self.topology(), query)?;
-        self.routes.keep(generation, query, path);
+        let path = match self.routes.find(query) {
+            Some(path) => path,
+            None => {
+                let path = self.find_path(now, &self.topology(), query)?;
+                self.routes.keep(generation, query, path);
+                path
+            }
+        };
         Ok(KeptPath { generation, query: *query, path })
     }
 

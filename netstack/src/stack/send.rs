@@ -31,10 +31,7 @@ const MAX_PACKET: usize = 65_535;
 impl IpOutput for Stack {
     fn route(&self, now: Instant, query: &RouteQuery) -> Result<RouteInfo, IpError> {
         let found = self.cached_route(now, query);
-        if matches!(found, Err(IpError::NetworkUnreachable)) {
-            self.ip_stats(query.dst).out_no_routes.inc();
-        }
-        found
+        found.inspect_err(|error| self.count_unroutable(query.dst, error))
     }
 
     fn route_again(
@@ -44,10 +41,7 @@ impl IpOutput for Stack {
         kept: &mut Option<Box<KeptPath>>,
     ) -> Result<RouteInfo, IpError> {
         let found = self.kept_route(now, query, kept);
-        if matches!(found, Err(IpError::NetworkUnreachable)) {
-            self.ip_stats(query.dst).out_no_routes.inc();
-        }
-        found
+        found.inspect_err(|error| self.count_unroutable(query.dst, error))
     }
 
     fn send(
@@ -169,6 +163,12 @@ impl Stack {
         options.stamp(header.src, self.time_of_day(now), owns);
         let (len, bytes) = header.with_options(&options);
         packet.prepend_slice(&bytes[..len]);
+    }
+
+    fn count_unroutable(&self, dst: IpAddr, error: &IpError) {
+        if matches!(error, IpError::NetworkUnreachable) {
+            self.ip_stats(dst).out_no_routes.inc();
+        }
     }
 
     /// The counters of a family.

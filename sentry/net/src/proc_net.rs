@@ -81,6 +81,7 @@ fn dev(stack: &Stack) -> String {
         "Inter-|   Receive                                                |  Transmit\n \
          face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n",
     );
+    stack.count_lost();
     for nic in stack.nics() {
         let n = |name| nic.counters.value("Nic", name);
         // Writing to a String cannot fail.

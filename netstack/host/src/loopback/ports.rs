@@ -12,6 +12,8 @@ use super::{Tell, resolver};
 
 /// Ports at a time.
 const PORTS_MAX: usize = 256;
+/// Lines for the operator about ports that cannot be opened: a program can make any number of them.
+const TOLD_MAX: usize = 64;
 
 /// Where the host should listen: an address of its loopback, and how many listeners inside it stands for.
 #[derive(Default)]
@@ -70,6 +72,8 @@ pub(super) struct Ports {
     open: BTreeMap<SocketAddr, TcpListener>,
     /// Those that could not be opened; they are not tried again before they were closed inside.
     failed: BTreeSet<SocketAddr>,
+    /// How often the operator was told of one.
+    told: usize,
 }
 
 impl Ports {
@@ -100,11 +104,20 @@ impl Ports {
                     // The namespace has no such address where IPv6 is off, or its loopback down.
                     let absent = [libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT].map(Some);
                     if !absent.contains(&error.raw_os_error()) {
-                        tell(format!("{address} of the namespace does not lead inside: {error}"));
+                        self.tell_failed(address, &error, tell);
                     }
                 }
             }
         }
+    }
+
+    fn tell_failed(&mut self, address: SocketAddr, error: &io::Error, tell: &Tell) {
+        if self.told >= TOLD_MAX {
+            return;
+        }
+        self.told += 1;
+        let last = if self.told == TOLD_MAX { "; further ones are not told" } else { "" };
+        tell(format!("{address} of the namespace does not lead inside: {error}{last}"));
     }
 
     /// Takes a connection that waits at a port.
@@ -152,5 +165,24 @@ mod tests {
         assert_eq!(wanted.addresses(), BTreeSet::from([own]));
         assert!(wanted.note(own, Listens::Ends));
         assert!(wanted.addresses().is_empty());
+    }
+
+    #[test]
+    fn a_port_that_fails_without_end_is_told_so_often_and_no_more() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let (told, lines) = std::sync::mpsc::channel();
+        let tell: Tell = Box::new(move |line| told.send(line).unwrap());
+        let (wanted, mut ports) = (Wanted::default(), Ports::default());
+        for _ in 0..2 * TOLD_MAX {
+            for what in [Listens::Begins, Listens::Ends] {
+                wanted.note(address, what);
+                ports.follow(&wanted, &tell);
+            }
+        }
+        let lines: Vec<String> = lines.try_iter().collect();
+        assert_eq!(lines.len(), TOLD_MAX);
+        let last = |line: &String| line.ends_with("; further ones are not told");
+        assert_eq!(lines.iter().position(last), Some(TOLD_MAX - 1));
     }
 }

@@ -106,6 +106,10 @@ impl Splice {
 
     /// What the host's end is to be watched for; None where nothing is to be done with it now.
     pub(super) fn interest(&self) -> Option<PollFlags> {
+        // Nothing moves before the one inside is connected, and its waker tells of that.
+        if self.guest.state() == StateName::SynSent {
+            return None;
+        }
         let mut interest = PollFlags::empty();
         interest.set(PollFlags::POLLIN, self.inward.wants_more());
         interest.set(PollFlags::POLLOUT, !self.outward.left().is_empty());
@@ -213,5 +217,77 @@ impl Splice {
 impl AsFd for Splice {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.host.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use netstack::ip::Family;
+    use netstack::link::{MacAddr, NicKind, NullLink};
+    use netstack::socket::{Readiness, Wake};
+    use netstack::stack::{Config, NicConfig, Stack};
+    use netstack::time::Duration;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(&self, _: Readiness) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn stack() -> Arc<Stack> {
+        let stack = Stack::new(Config::new([7; 32]));
+        let (name, kind) = ("lo".to_owned(), NicKind::Loopback);
+        let config =
+            NicConfig { name, kind, mac: MacAddr::ZERO, mtu: 65_536, link: Arc::new(NullLink) };
+        stack.add_nic(config).unwrap();
+        stack
+    }
+
+    #[test]
+    fn a_caller_is_left_alone_until_the_program_takes_it() {
+        let (stack, now) = (stack(), Instant::ZERO);
+        let at: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let server = stack.tcp_socket(Family::V4);
+        server.bind(at).unwrap();
+        server.listen(0).unwrap();
+        let connect = || {
+            let socket = stack.tcp_socket(Family::V4);
+            let _ = socket.connect(now, at);
+            socket
+        };
+        // Its queue takes no more: those that come ask again and again.
+        let before: Vec<_> = (0..4).map(|_| connect()).collect();
+        let guest = connect();
+        assert_eq!(guest.state(), StateName::SynSent);
+        let woken = Arc::new(Count::default());
+        guest.set_waker(woken.clone());
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut caller = TcpStream::connect(port.local_addr().unwrap()).unwrap();
+        let (host, _) = port.accept().unwrap();
+        host.set_nonblocking(true).unwrap();
+        caller.write_all(b"x").unwrap();
+        let mut splice = Splice::new(host, guest);
+        assert_eq!((splice.turn(now), splice.interest()), (Turn::Waits, None));
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+        let mut later = now;
+        while splice.guest().state() == StateName::SynSent {
+            while server.accept(later).is_ok() {}
+            later = stack.next_deadline().unwrap().max(later);
+            assert!(later < now + Duration::from_secs(60));
+            stack.poll(later);
+        }
+        assert!(woken.0.load(Ordering::SeqCst) > 0);
+        assert_eq!(splice.turn(later), Turn::Waits);
+        assert_eq!(splice.interest(), Some(PollFlags::POLLIN));
+        before.iter().for_each(|socket| socket.abort(later));
     }
 }

@@ -1,14 +1,13 @@
 //! Tests of the neighbour cache.
 
 use super::*;
-use crate::rng::SipKey;
 
 const PEER: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 2));
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const OTHER: MacAddr = MacAddr([2, 0, 0, 0, 0, 3]);
 
 fn cache() -> Neighbours {
-    Neighbours::new(KeyedState::new(SipKey::new(1, 2)))
+    Neighbours::new(KeyedState::new(SipKey::new(1, 2)), SipKey::new(3, 4))
 }
 
 fn packet(n: u8) -> PacketBuffer {
@@ -149,4 +148,14 @@ fn changes_are_noted_for_those_who_watch() {
     ];
     assert_eq!(seen, expected);
     assert!(cache.take_events().is_empty());
+}
+
+#[test]
+fn reachable_times_are_drawn_by_a_key_of_their_own() {
+    let drawn = |map, key| {
+        let cache = Neighbours::new(KeyedState::new(SipKey::new(map, 2)), SipKey::new(key, 4));
+        cache.timing(secs(0), Family::V4).reachable
+    };
+    assert_eq!(drawn(1, 3), drawn(2, 3));
+    assert_ne!(drawn(1, 3), drawn(1, 4));
 }

@@ -133,6 +133,22 @@ fn streams_hold_back_each_for_itself_before_the_queue_is_full() {
 }
 
 #[test]
+fn a_link_that_limits_only_what_comes_in_lets_the_inner_one_hold_back() {
+    let (_, inner) = shaper(None, Some(LIMIT));
+    let mut frame = frame(1000);
+    frame.tags.stream = 7;
+    for _ in 0..10 {
+        assert_eq!(inner.transmit(Instant::ZERO, &frame), Ok(()));
+    }
+    let until = inner.busy_until(Instant::ZERO, 7);
+    assert!(until.is_some());
+    let limits = Limits { ingress: Some(LIMIT), egress: None };
+    let outer = Shaper::new(Arc::new(inner), limits);
+    assert!(outer.capabilities().holds_back);
+    assert_eq!(outer.busy_until(Instant::ZERO, 7), until);
+}
+
+#[test]
 fn rates_and_bursts_of_any_size_harm_nothing() {
     let extremes = [1, 7, 8, u64::MAX];
     for (rate_bps, burst_bits) in extremes.iter().flat_map(|r| extremes.map(|b| (*r, b))) {

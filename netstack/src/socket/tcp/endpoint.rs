@@ -43,6 +43,10 @@ impl From<Error> for SocketError {
 /// After so long without anything to do a connection gives back what memory it can.
 const REST: Duration = Duration::from_secs(1);
 
+/// So long a sign of the peer says that its neighbour is reachable: no longer than an entry waits for one before it asks (Linux's
+/// `delay_first_probe_time`).
+const FRESH: Duration = Duration::from_secs(5);
+
 /// What a socket is at present.
 pub(super) enum Role {
     /// Fresh, or bound.
@@ -160,7 +164,7 @@ pub(super) struct Inner {
     pub fast_open_parent: Option<Weak<TcpEndpoint>>,
     /// Something happened that edge-triggered waiters must hear of though the readiness is the same.
     pub news: bool,
-    /// The peer made progress: its neighbour entry is fresh.
+    /// The peer made progress since the last segment was sent.
     pub confirmed: bool,
     /// What the stack was told that the socket holds.
     pub account: Account,
@@ -266,12 +270,13 @@ impl TcpEndpoint {
             Some((flow, route.ok()?))
         });
         if let Some((flow, route)) = route {
-            if core::mem::take(&mut inner.confirmed) {
+            if core::mem::take(&mut inner.confirmed) && inner.heard_lately(now) {
                 MutexGuard::unlocked(inner, || self.host.confirm(now, &route));
             }
             let limits = wire::limits(&route, inner.socket.ip);
             while let Role::Stream(connection) = &mut inner.role {
                 if route.holds_back
+                    && connection.may_be_held_back()
                     && let Some(until) = self.host.busy_until(now, &route, flow.number())
                 {
                     connection.hold_back(until);
@@ -325,10 +330,8 @@ impl TcpEndpoint {
         self.count_established(&mut inner);
         let orphaned_child = self.clean_up(&mut inner);
         self.count_orphan(&mut inner);
-        let opened_fast = match inner.fast_open_parent.is_some() && !is_opening(&inner.role) {
-            true => inner.fast_open_parent.take(),
-            false => None,
-        };
+        let opened_fast =
+            if is_opening(&inner.role) { None } else { inner.fast_open_parent.take() };
         let readiness = inner.readiness();
         let wake = core::mem::take(&mut inner.news) || readiness != inner.told;
         inner.told = readiness;
@@ -519,6 +522,11 @@ impl Inner {
     /// The two ends, once both are known.
     pub(super) fn flow(&self) -> Option<Flow> {
         Some(Flow { local: self.local?, remote: self.peer? })
+    }
+
+    /// Whether the peer was heard so short a time ago that its neighbour entry is fresh.
+    fn heard_lately(&self, now: Instant) -> bool {
+        matches!(&self.role, Role::Stream(connection) if now.since(connection.heard_at()) < FRESH)
     }
 
     /// Is found nowhere from now on.

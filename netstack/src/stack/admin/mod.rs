@@ -230,6 +230,12 @@ impl Stack {
         })
     }
 
+    /// Asks the links what they lost before the stack saw it. To be called before somebody looks at the counters of [`Stack::nics`]: a
+    /// link may have to ask the host.
+    pub fn count_lost(&self) {
+        self.topology().nics().for_each(|nic| nic.stats.rx_missed.set(nic.link.lost()));
+    }
+
     /// All interfaces by number.
     pub fn nics(&self) -> Vec<NicInfo> {
         let topology = self.topology();
@@ -300,10 +306,7 @@ fn info(topology: &Topology, nic: &Nic) -> NicInfo {
         mtu: nic.mtu(),
         state: if nic.is_up() { NicState::Up } else { NicState::Down },
         addresses: topology.addresses(nic.id).iter().map(|own| own.cidr).collect(),
-        counters: {
-            nic.stats.rx_missed.set(nic.link.lost());
-            nic.stats.snapshot()
-        },
+        counters: nic.stats.snapshot(),
     }
 }
 

@@ -151,6 +151,11 @@ impl Connection {
         self.state.name()
     }
 
+    /// When the peer was last heard.
+    pub fn heard_at(&self) -> Instant {
+        self.tcb.heard_at
+    }
+
     /// Whether nothing can happen any more and nothing waits to be sent.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_)) && !self.tcb.pending.reset

@@ -38,6 +38,12 @@ impl Connection {
         nothing
     }
 
+    /// Whether its timer would send later what waits now. Of a connection that has ended only a reset or an acknowledgment is left, for
+    /// which no timer runs.
+    pub fn may_be_held_back(&self) -> bool {
+        !matches!(self.state, State::Closed(_) | State::TimeWait(_))
+    }
+
     /// The link has enough of what is sent: what there is waits until then.
     pub fn hold_back(&mut self, until: Instant) {
         let send = &mut self.tcb.send;

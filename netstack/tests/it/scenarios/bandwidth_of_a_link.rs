@@ -2,14 +2,22 @@
 //! lose nothing; what nobody holds back finds a queue of bounded length, and what it loses is counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::bulk::{Bulk, MS, tcp_ext};
+use super::bulk::{Bulk, MS, header_of, tcp_ext};
+use netstack::buffer::PacketBuffer;
 use netstack::ip::Family;
 use netstack::link::fault::Faults;
 use netstack::link::shaper::{Limit, Limits, Shaper};
+use netstack::link::{Link, LinkError, MacAddr, NicKind};
+use netstack::rng::seed_from;
 use netstack::sim::{HostId, SegmentId, Sim};
-use netstack::socket::SendFlags;
+use netstack::socket::tcp::TcpSocket;
+use netstack::socket::{SendFlags, SocketError, SocketOption};
+use netstack::stack::{Config, NicConfig, Stack};
 use netstack::time::{Duration, Instant};
+use netstack::transport::Host;
+use netstack::wire::tcp::{Flags, Header};
 
 /// A megabyte a second, of which a quarter may pass at once.
 const LIMIT: Limit = Limit { rate_bps: 8_000_000, burst_bits: 2_000_000 };
@@ -28,6 +36,7 @@ fn limited(limits: Limits) -> (Sim, [HostId; 2], SegmentId) {
 }
 
 fn nic(sim: &Sim, host: HostId, name: &str) -> u64 {
+    sim.stack(host).count_lost();
     let nics = sim.stack(host).nics();
     let eth0 = nics.iter().find(|nic| nic.name == "eth0").expect("eth0");
     eth0.counters.value("Nic", name)
@@ -97,6 +106,34 @@ fn streams_share_what_may_go_out_and_an_echo_waits_no_longer_than_the_latency() 
 }
 
 #[test]
+fn a_reset_waits_for_nothing_that_the_stream_holds_back() {
+    let abort = |sender: &TcpSocket, now| sender.abort(now);
+    let close = |sender: &TcpSocket, now| {
+        sender.set_option(now, SocketOption::Linger(Some(Duration::ZERO))).unwrap();
+        sender.close(now);
+    };
+    let disconnect = |sender: &TcpSocket, now| sender.disconnect(now);
+    let ways: [fn(&TcpSocket, Instant); 3] = [abort, close, disconnect];
+    // In every few milliseconds the stream is held back for one.
+    for (end, moment) in ways.iter().flat_map(|end| (0..8).map(move |n| (end, n * MS / 2))) {
+        let (mut sim, hosts, segment) = limited(Limits { egress: Some(LIMIT), ingress: None });
+        let mut bulk = Bulk::open(&mut sim, hosts, 80, "cubic");
+        bulk.queue(2_000_000);
+        bulk.run(&mut sim, 400 * MS + moment);
+        assert!(bulk.received > 250_000, "the burst is over: {}", bulk.received);
+        end(&bulk.sender, sim.now());
+        let stack = sim.stack(hosts[0]);
+        assert_eq!(stack.usage(), (0, 0), "after {moment:?}");
+        assert_eq!(stack.shared().tcp.orphans.load(Ordering::Relaxed), 0);
+        sim.run_for(200 * MS);
+        let is_reset = |(header, _): &(Header, _)| header.flags.contains(Flags::RST);
+        let sent = sim.capture().sent_by(segment, 0).filter_map(|sent| header_of(&sent.bytes));
+        assert_eq!(sent.filter(is_reset).count(), 1, "after {moment:?}");
+        assert_eq!(bulk.receiver.take_error(), Some(SocketError::ConnectionReset));
+    }
+}
+
+#[test]
 fn a_stream_comes_in_at_the_rate() {
     let (mut sim, [limited_host, sender], _) =
         limited(Limits { ingress: Some(LIMIT), egress: None });
@@ -155,4 +192,30 @@ fn datagrams_beyond_the_rate_wait_or_are_lost_and_counted() {
     assert_eq!(sent.last().map(|(at, _)| at.since(start)), Some(275 * MS));
     assert_eq!(nic(&sim, hosts[0], "tx_dropped"), 475);
     assert_eq!(sim.stack(hosts[0]).stats().value("Udp", "SndbufErrors"), 475);
+}
+
+/// Loses a frame whenever it is asked.
+#[derive(Default)]
+struct Losing(AtomicU64);
+
+impl Link for Losing {
+    fn transmit(&self, _now: Instant, _frame: &PacketBuffer) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    fn lost(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+#[test]
+fn a_link_is_asked_what_it_lost_only_for_who_looks_at_counters() {
+    let link = Arc::new(Losing::default());
+    let stack = Stack::new(Config::new(seed_from(62)));
+    let (name, kind, mac) = ("eth0".into(), NicKind::Ethernet, MacAddr([2, 0, 0, 0, 0, 1]));
+    stack.add_nic(NicConfig { name, kind, mac, mtu: 1500, link: link.clone() }).unwrap();
+    let lost = || stack.nics()[0].counters.value("Nic", "rx_missed_errors");
+    assert_eq!((lost(), link.0.load(Ordering::Relaxed)), (0, 0));
+    stack.count_lost();
+    assert_eq!((lost(), link.0.load(Ordering::Relaxed)), (1, 1));
 }

@@ -13,6 +13,7 @@ use netstack::stack::NicState;
 use netstack::time::Duration;
 
 use super::lan::{ip, ms, send, udp};
+use super::segments;
 
 #[test]
 fn nud_probe_and_fail() {
@@ -84,4 +85,24 @@ fn the_tunables_set_the_times_and_entries_set_by_hand_stay() {
     sim.run_for(Duration::from_secs(200));
     assert_eq!(known("10.0.0.78").unwrap().1.state, State::Permanent);
     assert!(known("10.0.0.77").is_none(), "a failed one is forgotten after a minute");
+}
+
+#[test]
+fn what_a_stream_heard_long_ago_says_nothing_of_its_neighbour() {
+    let (mut sim, [a, b]) = Sim::pair(47, Faults::delay(ms(1)));
+    let (client, _server) = segments::connected(&mut sim, [a, b], Family::V4, 80);
+    let stack = sim.stack(a).clone();
+    let state = || {
+        let known = stack.neighbours().into_iter().find(|(_, at)| at.address == ip("10.0.0.2"));
+        known.map(|(_, at)| at.state)
+    };
+    segments::send(&sim, &client, b"hello").unwrap();
+    sim.run_for(Duration::from_secs(60));
+    assert_eq!(state(), Some(State::Stale));
+    segments::send(&sim, &client, b"are you there").unwrap();
+    assert_eq!(state(), Some(State::Delay), "what it acknowledged was a minute ago");
+    // The answer to this one is told with the next.
+    sim.run_for(ms(2000));
+    segments::send(&sim, &client, b"so you are").unwrap();
+    assert_eq!(state(), Some(State::Reachable));
 }

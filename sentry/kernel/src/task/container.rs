@@ -150,7 +150,10 @@ impl Container {
     pub fn memory_sizes(&self) -> (u64, u64) {
         let memory = self.kernel.platform().memory();
         let used = memory.used_bytes();
-        let shown = self.memory_max.load(Ordering::Relaxed).min(MEMORY_SHOWN.max(used));
+        let shown = match self.memory_max.load(Ordering::Relaxed) {
+            u64::MAX => MEMORY_SHOWN.max(used),
+            most => most,
+        };
         let total = memory.limit_bytes().min(shown);
         (total, total.saturating_sub(used))
     }

@@ -433,3 +433,17 @@ fn what_is_frozen_or_ended_is_one_container_of_a_shared_pid_namespace() {
     first.kernel().kill_all();
     assert_eq!(status_of(&one), Some(WaitStatus::Signaled(Signal::SIGKILL)));
 }
+
+#[test]
+fn a_limit_of_memory_is_shown_as_it_is() {
+    let container = container(&kernel(Vec::new()), Calls::standard(), 0);
+    let shown = |most| {
+        container.set_memory_shown(most);
+        container.memory_sizes().0
+    };
+    assert_eq!(shown(None), 16 << 30);
+    assert_eq!(shown(Some(32 << 30)), 32 << 30);
+    assert_eq!(shown(Some(1 << 30)), 1 << 30);
+    container.kernel().platform().memory().set_limit_bytes(8 << 30);
+    assert_eq!(shown(Some(32 << 30)), 8 << 30);
+}

@@ -151,6 +151,7 @@ pub fn all(cx: &Context<'_>, request: &Request<'_>, dump: &mut Dump) -> Result<(
             }
         }
     }
+    cx.stack().count_lost();
     let nics = cx.stack().nics();
     dump.messages.extend(
         nics.iter().map(|nic| message(cx.stack(), &request.header, RTM_NEWLINK, nic, ext_mask)),
@@ -176,6 +177,7 @@ pub fn find(cx: &Context<'_>, request: &Request<'_>) -> Result<NicInfo, Refusal>
 pub fn one(cx: &Context<'_>, request: &Request<'_>) -> Result<Vec<Message>, Refusal> {
     let attributes = request.attributes::<IfInfoMsg>(POLICY, Strictness::Liberal)?;
     let ext_mask = attributes.number(IFLA_EXT_MASK).unwrap_or(0);
+    cx.stack().count_lost();
     let nic = find(cx, request)?;
     Ok(vec![message(cx.stack(), &request.header, RTM_NEWLINK, &nic, ext_mask)])
 }
