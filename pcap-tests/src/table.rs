@@ -1,5 +1,9 @@
 //! Things by small numbers, which are given again when they are gone.
 
+use std::hash::Hash;
+
+use crate::keyed::Map;
+
 /// The number of something in a [`Table`].
 pub type Id = usize;
 
@@ -46,5 +50,65 @@ impl<T> Table<T> {
     /// All that are there.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.places.iter().flatten()
+    }
+}
+
+/// Things by their numbers that are found by a key, too.
+pub struct Keyed<K, T> {
+    ids: Map<K, Id>,
+    things: Table<T>,
+}
+
+impl<K, T> Default for Keyed<K, T> {
+    fn default() -> Self {
+        Self { ids: Map::default(), things: Table::default() }
+    }
+}
+
+impl<K: Eq + Hash, T> Keyed<K, T> {
+    /// The number of what has this key.
+    pub fn find(&self, key: &K) -> Option<Id> {
+        self.ids.get(key).copied()
+    }
+
+    /// Keeps something; there is nothing of its key.
+    pub fn put(&mut self, key: K, thing: T) -> Id {
+        let id = self.things.put(thing);
+        self.ids.insert(key, id);
+        id
+    }
+
+    /// That of a number.
+    pub fn get(&self, id: Id) -> Option<&T> {
+        self.things.get(id)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+        self.things.get_mut(id)
+    }
+
+    /// Takes out what has this key: its number is free.
+    pub fn take(&mut self, key: &K) -> Option<T> {
+        let id = self.ids.remove(key)?;
+        self.things.take(id)
+    }
+
+    /// Takes out those that are over.
+    pub fn extract(&mut self, mut is_over: impl FnMut(&T) -> bool) -> Vec<T> {
+        let things = &mut self.things;
+        let over = |_: &K, id: &mut Id| things.get(*id).is_none_or(&mut is_over);
+        let ids: Vec<Id> = self.ids.extract_if(over).map(|(_, id)| id).collect();
+        ids.into_iter().filter_map(|id| things.take(id)).collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.things.iter()
     }
 }

@@ -92,13 +92,21 @@ pub struct Reader {
     format: Format,
     /// The frame that was read last, where it is not lent from the parser's buffer.
     bytes: Vec<u8>,
-    number: u64,
     skipped: Vec<Skipped>,
     skipped_count: u64,
+    progress: Progress,
+}
+
+/// How far a file is read.
+struct Progress {
+    /// The last frame.
+    number: u64,
+    /// Bytes of the (compressed) file.
     position: Arc<AtomicU64>,
-    /// Whether the parser was told that there is no more.
-    ended: Arc<AtomicBool>,
+    /// Its length.
     len: u64,
+    /// Whether the parser was told that there is no more.
+    has_ended: Arc<AtomicBool>,
     watcher: Option<Watcher>,
 }
 
@@ -156,7 +164,7 @@ impl Reader {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
         let mut reader = Self::new(file)?;
-        reader.len = len;
+        reader.progress.len = len;
         Ok(reader)
     }
 
@@ -166,8 +174,7 @@ impl Reader {
         let counting = Counting(source, Arc::clone(&position));
         let (magic, plain) = decompressed(Box::new(counting))?;
         let has_ended = Arc::new(AtomicBool::new(false));
-        let told_end = Arc::clone(&has_ended);
-        let plain: Source = Box::new(Ending(plain, has_ended));
+        let plain: Source = Box::new(Ending(plain, Arc::clone(&has_ended)));
         let malformed = |source| ended(source, 0);
         let format = match magic {
             [0x0a, 0x0d, 0x0d, 0x0a] => {
@@ -185,98 +192,69 @@ impl Reader {
             }
             _ => return Err(ReadError::Unknown),
         };
-        Ok(Self {
-            format,
-            bytes: Vec::new(),
-            number: 0,
-            skipped: Vec::new(),
-            skipped_count: 0,
-            position,
-            ended: told_end,
-            len: 0,
-            watcher: None,
-        })
+        let progress = Progress { number: 0, position, len: 0, has_ended, watcher: None };
+        Ok(Self { format, bytes: Vec::new(), skipped: Vec::new(), skipped_count: 0, progress })
     }
 
     /// Whom to tell now and then how far the file is read. It is dropped where the file ends.
     pub fn watch(&mut self, watcher: Watcher) {
-        self.watcher = Some(watcher);
+        self.progress.watcher = Some(watcher);
     }
 
     /// The next frame, or none at the end. After an error there is no more.
     #[allow(clippy::should_implement_trait)] // It lends its buffer, which an Iterator cannot.
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
-        match self.format {
-            Format::Pcap { .. } => self.next_of_pcap(),
-            Format::PcapNg(_) => self.next_of_pcapng(),
-        }
-    }
-
-    /// Its bytes are lent as they stand in the buffer of the file.
-    fn next_of_pcap(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
-        let Format::Pcap { reader, link, resolution } = &mut self.format else { return Ok(None) };
-        // The checked records of the crate refuse what a snapshot length cut.
-        let packet = match reader.next_raw_packet() {
-            None => {
-                self.watcher = None;
-                return Ok(None);
+        let Self { format, bytes, skipped, skipped_count, progress } = self;
+        match format {
+            Format::Pcap { reader, link, resolution } => {
+                // The checked records of the crate refuse what a snapshot length cut.
+                let Some(packet) = reader.next_raw_packet() else {
+                    progress.over();
+                    return Ok(None);
+                };
+                let packet = packet.map_err(|source| progress.broken(source))?;
+                Ok(Some(Frame {
+                    number: progress.next(),
+                    time: time::of_pcap(packet.ts_sec, packet.ts_frac, *resolution),
+                    interface: 0,
+                    link: *link,
+                    // A length on the wire below what was captured is a lie of the writer.
+                    wire_len: packet.orig_len.max(packet.incl_len),
+                    // Lent as they stand in the buffer of the file.
+                    bytes: match packet.data {
+                        Cow::Borrowed(lent) => lent,
+                        Cow::Owned(own) => {
+                            *bytes = own;
+                            bytes
+                        }
+                    },
+                }))
             }
-            Some(Err(source)) => {
-                self.watcher = None;
-                return Err(broken(source, self.number, &self.ended));
-            }
-            Some(Ok(packet)) => packet,
-        };
-        self.number += 1;
-        let told = (self.number, self.position.load(Ordering::Relaxed), self.len);
-        tell(&mut self.watcher, told);
-        Ok(Some(Frame {
-            number: self.number,
-            time: time::of_pcap(packet.ts_sec, packet.ts_frac, *resolution),
-            interface: 0,
-            link: *link,
-            // A length on the wire below what was captured is a lie of the writer.
-            wire_len: packet.orig_len.max(packet.incl_len),
-            bytes: match packet.data {
-                Cow::Borrowed(bytes) => bytes,
-                Cow::Owned(bytes) => {
-                    self.bytes = bytes;
-                    &self.bytes
-                }
-            },
-        }))
-    }
-
-    fn next_of_pcapng(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
-        let Format::PcapNg(reader) = &mut self.format else { return Ok(None) };
-        loop {
-            let step = pcapng_step(reader, &mut self.bytes);
-            if matches!(step, Err(_) | Ok(Step::End)) {
-                self.watcher = None;
-            }
-            match step.map_err(|source| broken(source, self.number, &self.ended))? {
-                Step::End => return Ok(None),
-                Step::Other => {}
-                Step::Damaged(reason) => {
-                    self.skipped_count += 1;
-                    if self.skipped.len() < MAX_TOLD {
-                        self.skipped.push(Skipped { after: self.number, reason });
+            Format::PcapNg(reader) => loop {
+                match pcapng_step(reader, bytes).map_err(|source| progress.broken(source))? {
+                    Step::End => {
+                        progress.over();
+                        return Ok(None);
+                    }
+                    Step::Other => {}
+                    Step::Damaged(reason) => {
+                        *skipped_count += 1;
+                        if skipped.len() < MAX_TOLD {
+                            skipped.push(Skipped { after: progress.number, reason });
+                        }
+                    }
+                    Step::Frame(record) => {
+                        return Ok(Some(Frame {
+                            number: progress.next(),
+                            time: record.time,
+                            interface: record.interface,
+                            link: record.link,
+                            wire_len: record.wire_len,
+                            bytes,
+                        }));
                     }
                 }
-                Step::Frame(record) => {
-                    self.number += 1;
-                    let told = (self.number, self.position.load(Ordering::Relaxed), self.len);
-                    tell(&mut self.watcher, told);
-                    return Ok(Some(Frame {
-                        number: self.number,
-                        time: record.time,
-                        interface: record.interface,
-                        link: record.link,
-                        wire_len: record.wire_len,
-                        bytes: &self.bytes,
-                    }));
-                }
-            }
+            },
         }
     }
 
@@ -291,12 +269,33 @@ impl Reader {
     }
 }
 
-/// Tells a watcher of a frame now and then: its number, the place in the file, the file's length.
-fn tell(watcher: &mut Option<Watcher>, (number, position, len): (u64, u64, u64)) {
-    if number.is_multiple_of(WATCHED)
-        && let Some(watcher) = watcher
-    {
-        watcher(number, position, len);
+impl Progress {
+    /// Counts a frame, and tells the watcher now and then. Gives the frame's number.
+    fn next(&mut self) -> u64 {
+        self.number += 1;
+        if self.number.is_multiple_of(WATCHED)
+            && let Some(watcher) = &mut self.watcher
+        {
+            watcher(self.number, self.position.load(Ordering::Relaxed), self.len);
+        }
+        self.number
+    }
+
+    /// There is no more.
+    fn over(&mut self) {
+        self.watcher = None;
+    }
+
+    /// There is no more, since the parser could not read the next record.
+    fn broken(&mut self, source: PcapError) -> ReadError {
+        self.over();
+        match ended(source, self.number) {
+            // The parser has as much of it as it can hold, and the file goes on.
+            ReadError::Truncated { after } if !self.has_ended.load(Ordering::Relaxed) => {
+                ReadError::TooLong { after }
+            }
+            error => error,
+        }
     }
 }
 
@@ -333,17 +332,6 @@ fn ended(source: PcapError, after: u64) -> ReadError {
         }
         PcapError::IoError(error) => ReadError::Io(error),
         source => ReadError::Malformed { after, source },
-    }
-}
-
-/// The same of a record; `has_ended`: whether the parser was told that there is no more.
-fn broken(source: PcapError, after: u64, has_ended: &AtomicBool) -> ReadError {
-    match ended(source, after) {
-        // The parser has as much of it as it can hold, and the file goes on.
-        ReadError::Truncated { after } if !has_ended.load(Ordering::Relaxed) => {
-            ReadError::TooLong { after }
-        }
-        error => error,
     }
 }
 

@@ -115,6 +115,13 @@ impl Flow {
         }
     }
 
+    /// Whether it is the connection between these.
+    pub(super) fn is_between(&self, [one, other]: [&Endpoint; 2]) -> bool {
+        let [first, second] = &self.ends;
+        let is_alike = first == one && second == other || first == other && second == one;
+        self.protocol == Protocol::Tcp && is_alike
+    }
+
     /// Counts a frame.
     pub(super) fn take(&mut self, frame: &Frame<'_>) {
         self.frames += 1;

@@ -169,15 +169,16 @@ impl Summary {
     /// Takes a frame in.
     pub fn add(&mut self, frame: &Frame<'_>) {
         let sums = if self.census.is_some() { Sums::Checked } else { Sums::Ignored };
-        self.add_read(frame, &Packet::with(sums, frame), &mut Known::default());
+        let known = Known { flow: &mut None, is_same: false };
+        self.add_read(frame, &Packet::with(sums, frame), known);
     }
 
-    /// Takes in a frame that was taken apart before. `known` is told which flow it was.
+    /// Takes in a frame that was taken apart before.
     pub fn add_read(
         &mut self,
         frame: &Frame<'_>,
         packet: &Result<Packet<'_>, packet::Fault>,
-        known: &mut Known,
+        known: Known<'_>,
     ) {
         self.frames += 1;
         self.bytes += u64::from(frame.wire_len);
@@ -225,7 +226,7 @@ impl Summary {
         hosts.map(|(address, host)| (*address, *host)).collect()
     }
 
-    fn packet(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, known: &mut Known) {
+    fn packet(&mut self, frame: &Frame<'_>, packet: &Packet<'_>, known: Known<'_>) {
         self.tagged += u64::from(packet.vlan_tags > 0);
         if packet.bad_checksum.is_some() {
             self.anomalies.add(Kind::BadChecksum, frame.number);
@@ -273,10 +274,11 @@ impl Summary {
         }
     }
 
-    fn tcp(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, known: &mut Known) {
+    fn tcp(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, known: Known<'_>) {
         let is_call = tcp.flags & (SYN | ACK) == SYN;
-        let known_flow = known.flow.filter(|_| !is_call);
-        let id = match known_flow.filter(|id| self.open.is_between(*id, [&tcp.src, &tcp.dst])) {
+        let ends = [&tcp.src, &tcp.dst];
+        let is_its = |id: &FlowId| self.open.get(*id).is_some_and(|flow| flow.is_between(ends));
+        let id = match known.flow.filter(|id| !is_call && is_its(id)) {
             Some(id) => id,
             None => {
                 let key = Key::of(Protocol::Tcp, tcp.src, tcp.dst);
@@ -286,7 +288,7 @@ impl Summary {
                 self.flow(frame, key, [tcp.src, tcp.dst])
             }
         };
-        known.flow = Some(id);
+        *known.flow = Some(id);
         let Some(flow) = self.open.get_mut(id) else { return };
         flow.take(frame);
         flow.segment((tcp, known.is_same), frame, ip, &mut |kind| {
@@ -298,7 +300,7 @@ impl Summary {
     fn succeed(&mut self, key: &Key, tcp: &Tcp<'_>) {
         let found = self.open.find(key).and_then(|id| self.open.get(id));
         if found.is_some_and(|flow| flow.is_succeeded_by(tcp))
-            && let Some(flow) = self.open.remove(key)
+            && let Some(flow) = self.open.take(key)
         {
             self.finish(flow);
         }
@@ -339,7 +341,7 @@ impl Summary {
         self.flows += 1;
         let is_wanted = !matches!(self.kept, Kept::Only(number) if number != self.flows);
         let detail = if is_wanted { self.detail } else { Detail::Sums };
-        self.open.put(key, Flow::new(self.flows, key.0, ends, frame, detail))
+        self.open.put(key, Box::new(Flow::new(self.flows, key.0, ends, frame, detail)))
     }
 
     /// Puts aside what is over, so that memory follows the open flows and not the file.
@@ -362,8 +364,8 @@ impl Summary {
         }
     }
 
-    fn put_away(&mut self, over: impl FnMut(&Flow) -> bool) {
-        self.open.extract(over).into_iter().for_each(|flow| self.finish(flow));
+    fn put_away(&mut self, mut over: impl FnMut(&Flow) -> bool) {
+        self.open.extract(|flow| over(flow)).into_iter().for_each(|flow| self.finish(flow));
     }
 
     /// Puts flows aside until a quarter of the room is free: first those that have ended, then the quietest.
@@ -372,7 +374,7 @@ impl Summary {
             let is_open = flow.protocol != Protocol::Tcp || flow.ending() == Ending::Open;
             (is_open, flow.last, flow.number)
         };
-        let mut ranks: Vec<_> = self.open.iter().map(rank).collect();
+        let mut ranks: Vec<_> = self.open.iter().map(|flow| rank(flow)).collect();
         let goes = ranks.len() - self.max_open / 4 * 3;
         let (_, last, _) = ranks.select_nth_unstable(goes - 1);
         let last = *last;
@@ -413,7 +415,7 @@ impl Summary {
 
     /// The TCP connection between these is over, if it looks like it or not.
     pub fn end(&mut self, one: Endpoint, other: Endpoint) {
-        if let Some(flow) = self.open.remove(&Key::of(Protocol::Tcp, one, other)) {
+        if let Some(flow) = self.open.take(&Key::of(Protocol::Tcp, one, other)) {
             self.finish(flow);
         }
     }
@@ -429,7 +431,7 @@ impl Summary {
     /// All flows that were kept, in the order in which they began.
     pub fn flows(&self) -> Vec<&Flow> {
         let mut flows: Vec<&Flow> =
-            self.done.iter().map(Box::as_ref).chain(self.open.iter()).collect();
+            self.done.iter().chain(self.open.iter()).map(Box::as_ref).collect();
         flows.sort_by_key(|flow| flow.number);
         flows
     }

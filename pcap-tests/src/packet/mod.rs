@@ -1,6 +1,7 @@
 //! One frame taken apart as far as TCP, UDP and ICMP, with every length and checksum checked. Written apart from the stack, so that it can judge it.
 
 mod options;
+mod tcp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -392,8 +393,8 @@ fn transport<'a>(
             };
         }
         6 => {
-            let header = tcp_header(payload)?;
-            packet.body = Body::Tcp(tcp(ip, header));
+            let header = tcp::header(payload)?;
+            packet.body = Body::Tcp(tcp::segment(ip, header));
             is_wrong().then_some("TCP")
         }
         17 => {
@@ -416,34 +417,6 @@ fn transport<'a>(
     };
     packet.bad_checksum = packet.bad_checksum.or(bad);
     Ok(())
-}
-
-/// The fixed part of a header, its options, and what follows.
-type TcpParts<'a> = (&'a [u8; 20], &'a [u8], Layer<'a>);
-
-fn tcp_header(segment: Layer<'_>) -> Result<TcpParts<'_>, Fault> {
-    let fixed = segment.bytes.first_chunk::<20>().ok_or(Fault::Truncated("TCP header"))?;
-    let header_len = usize::from(fixed[12] >> 4) * 4;
-    if header_len < 20 {
-        return Err(Fault::Malformed("TCP header"));
-    }
-    let (header, payload) = segment.split(header_len, "TCP options")?;
-    Ok((fixed, &header[20..], payload))
-}
-
-fn tcp<'a>(ip: Ip, (fixed, options, payload): TcpParts<'a>) -> Tcp<'a> {
-    Tcp {
-        src: (ip.src, be16(fixed, 0)),
-        dst: (ip.dst, be16(fixed, 2)),
-        seq: be32(fixed, 4),
-        ack: be32(fixed, 8),
-        flags: be16(fixed, 12) & 0x1ff,
-        window: be16(fixed, 14),
-        urgent: be16(fixed, 18),
-        options: TcpOptions::parse(options),
-        payload_len: u32::try_from(payload.len).unwrap_or(u32::MAX),
-        payload: payload.bytes,
-    }
 }
 
 /// The datagram, and whether it has a checksum.

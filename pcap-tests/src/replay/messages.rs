@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::ReplayError;
+use super::lives::Key;
 use super::player::Player;
 use super::wire;
 use crate::capture::Frame;
@@ -140,7 +141,7 @@ impl Player<'_> {
                 let Some(seq) = wire::quoted_seq(icmp.payload) else { return Ok(false) };
                 let away = self.plan.away(ours.0);
                 let due = self.kernel.now().saturating_add(away);
-                let Some(id) = self.live.find((ours, theirs)) else { return Ok(false) };
+                let Some(id) = self.live.find(&Key((ours, theirs))) else { return Ok(false) };
                 let Some(live) = self.live.get_mut(id) else { return Ok(false) };
                 live.queue_error(frame, ip, seq, due);
                 self.wakes.insert((due, id));
@@ -160,7 +161,7 @@ impl Player<'_> {
     /// Whether an error that our side sent is about something that was fed.
     fn is_known(&self, icmp: &Icmp<'_>) -> bool {
         packet::quoted(icmp.payload).is_some_and(|(quoted, theirs, ours)| match quoted.protocol {
-            TCP => self.live.find((ours, theirs)).is_some(),
+            TCP => self.live.find(&Key((ours, theirs))).is_some(),
             _ => self.plays(ours),
         })
     }

@@ -13,6 +13,7 @@ mod player;
 mod program;
 mod reading;
 mod script;
+mod sent;
 mod stamps;
 mod wire;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::kernel::{Clock, Handle, Kernel, Pause};
 use super::live::{Kind, Live};
-use super::lives::{LiveId, Lives};
+use super::lives::{Key, LiveId, Lives};
 use super::messages::is_group;
 use super::plan::{Offer, Plan};
 use super::reading::Pace;
@@ -15,7 +15,7 @@ use crate::capture::{Frame, LinkType};
 use crate::compare::Comparison;
 use crate::flows::{Known, Protocol, Summary};
 use crate::namespace::KernelError;
-use crate::packet::{self, ACK, Body, Endpoint, Fault, Ip, Packet, SYN, Sums, Tcp};
+use crate::packet::{self, ACK, Body, Endpoint, Ip, Packet, SYN, Sums, Tcp};
 
 /// Our endpoint and the other side's.
 pub type Ends = (Endpoint, Endpoint);
@@ -25,7 +25,7 @@ pub struct Player<'a> {
     pub(super) settings: &'a Settings,
     pub(super) plan: &'a Plan,
     pub(super) kernel: &'a mut dyn Kernel,
-    sink: Option<Sink<'a>>,
+    pub(super) sink: Option<Sink<'a>>,
     /// Whether anybody looks at checksums of what is fed.
     sums: Sums,
     listeners: BTreeMap<Endpoint, Handle>,
@@ -41,21 +41,22 @@ pub struct Player<'a> {
     /// When programs want their next turn, whatever comes.
     pub(super) wakes: BTreeSet<(Duration, LiveId)>,
     /// Time of the first frame: the origin of the kernel's time.
-    origin: Option<Duration>,
-    sent: u64,
+    pub(super) origin: Option<Duration>,
+    /// Frames that were played.
+    pub(super) sent: u64,
     pub(super) recorded: Summary,
-    replayed: Summary,
+    pub(super) replayed: Summary,
     comparison: Comparison<'a>,
     /// What the kernel offers now.
     offer: Option<Offer>,
     /// Whether the capture has ended: what the kernel still sends, nobody recorded.
-    is_over: bool,
+    pub(super) is_over: bool,
     notes: Vec<String>,
     shortened: [(u64, Duration); 2],
     /// Where programs read to.
     pub(super) room: Vec<u8>,
     /// The last frame that the kernel sent.
-    frame: Vec<u8>,
+    pub(super) frame: Vec<u8>,
 }
 
 /// No more time than this passes between two frames.
@@ -163,12 +164,10 @@ impl<'a> Player<'a> {
         };
         if is_played {
             let id = self.work.last().filter(|_| matches!(read.body, Body::Tcp(_)));
-            let flow = id.and_then(|id| self.live.get(*id)?.flows[0]);
-            let mut known = Known { flow, is_same: is_theirs };
-            self.recorded.add_read(frame, &packet, &mut known);
-            if let Some(live) = id.and_then(|id| self.live.get_mut(*id)) {
-                live.flows[0] = known.flow;
-            }
+            let mut unknown = None;
+            let live = id.and_then(|id| self.live.get_mut(*id));
+            let flow = live.map_or(&mut unknown, |live| &mut live.flows[0]);
+            self.recorded.add_read(frame, &packet, Known { flow, is_same: is_theirs });
         }
         self.settle()?;
         if let Some(id) = again {
@@ -202,7 +201,7 @@ impl<'a> Player<'a> {
 
     /// A conversation is over, or another takes its place.
     fn forget(&mut self, ends: Ends) {
-        if let Some(live) = self.live.take(ends) {
+        if let Some(live) = self.live.take(&Key(ends)) {
             live.stuck(self.kernel.now()).into_iter().for_each(|text| self.note(text));
             live.end(self.kernel);
         }
@@ -252,7 +251,7 @@ impl<'a> Player<'a> {
     /// A segment that our side sent in the record: what its program did. Gives its conversation where it was sent again.
     fn ours(&mut self, frame: &Frame<'_>, ip_id: u32, tcp: &Tcp<'_>) -> Option<LiveId> {
         let ends = (tcp.src, tcp.dst);
-        let mut found = self.live.find(ends);
+        let mut found = self.live.find(&Key(ends));
         if tcp.flags & (SYN | ACK) == SYN
             && found.and_then(|id| self.live.get(id)).is_none_or(|l| l.is_succeeded(tcp))
         {
@@ -264,7 +263,7 @@ impl<'a> Player<'a> {
             if let Err(why) = called {
                 self.note(format!("frame {}: cannot connect: {why}", frame.number));
             }
-            found = Some(self.live.put(live));
+            found = Some(self.live.put(Key(ends), live));
         }
         let id = found?;
         let live = self.live.get_mut(id)?;
@@ -296,7 +295,7 @@ impl<'a> Player<'a> {
         if self.plan.silent.contains(&ends) {
             return;
         }
-        let mut found = self.live.find(ends);
+        let mut found = self.live.find(&Key(ends));
         let is_new = |live: &Live| !live.is_caller() && live.is_succeeded_by(tcp);
         if tcp.flags & (SYN | ACK) == SYN
             && found.and_then(|id| self.live.get(id)).is_none_or(is_new)
@@ -304,7 +303,8 @@ impl<'a> Player<'a> {
             self.know(tcp.src.0);
             self.listen(tcp.dst, frame.time);
             self.forget(ends);
-            found = Some(self.live.put(Live::called(tcp, self.kind(&ends))));
+            let live = Live::called(tcp, self.kind(&ends));
+            found = Some(self.live.put(Key(ends), live));
         }
         let away = self.plan.away(tcp.dst.0);
         let due = self.kernel.now().saturating_add(away);
@@ -411,80 +411,11 @@ impl<'a> Player<'a> {
     fn accept(&mut self, listener: Endpoint) {
         let Some(listening) = self.listeners.get(&listener) else { return };
         while let Some((socket, peer)) = self.kernel.accept(*listening) {
-            let found = self.live.find((listener, (peer.ip(), peer.port())));
+            let found = self.live.find(&Key((listener, (peer.ip(), peer.port()))));
             match found.and_then(|id| self.live.get_mut(id)) {
                 Some(live) if live.is_without_socket() => live.accepted(self.kernel, socket),
                 _ => self.kernel.abort(socket),
             }
-        }
-    }
-
-    fn collect(&mut self) -> Result<(), ReplayError> {
-        while let Some(at) = self.kernel.sent(&mut self.frame)? {
-            if !self.is_over {
-                let bytes = std::mem::take(&mut self.frame);
-                self.collected(at, &bytes)?;
-                self.frame = bytes;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes in a frame that the kernel sent.
-    fn collected(&mut self, at: Duration, bytes: &[u8]) -> Result<(), ReplayError> {
-        let packet = packet::read(Sums::Ignored, LinkType::Ethernet, bytes, bytes.len());
-        let Ok(Packet { ip: Some(ip), body, .. }) = &packet else { return Ok(()) };
-        let mut found = None;
-        let is_compared = match body {
-            Body::Tcp(tcp) => {
-                found = self.live.find((tcp.src, tcp.dst));
-                if let Some(id) = found {
-                    self.live.get_mut(id).into_iter().for_each(|live| live.sent(tcp, at));
-                    self.work.push(id);
-                }
-                found.is_some()
-            }
-            Body::Udp(udp) => self.sockets.contains_key(&udp.src),
-            Body::Icmp(icmp) => self.is_compared(ip, icmp),
-            _ => false,
-        };
-        if is_compared {
-            self.show((at, true), bytes, &packet, found)?;
-        }
-        Ok(())
-    }
-
-    fn show(
-        &mut self,
-        (at, is_ours): (Duration, bool),
-        bytes: &[u8],
-        packet: &Result<Packet<'_>, Fault>,
-        id: Option<LiveId>,
-    ) -> Result<(), ReplayError> {
-        self.sent += 1;
-        let time = at + self.origin.unwrap_or_default();
-        // Compared is what is seen at the point of capture.
-        let way = match packet {
-            Ok(Packet { ip: Some(ip), .. }) if !is_ours => self.plan.away(ip.dst),
-            _ => Duration::ZERO,
-        };
-        let frame = Frame {
-            number: self.sent,
-            time: time.saturating_sub(way),
-            interface: 0,
-            link: LinkType::Ethernet,
-            wire_len: bytes.len() as u32,
-            bytes,
-        };
-        let flow = id.and_then(|id| self.live.get(id)?.flows[1]);
-        let mut known = Known { flow, is_same: !is_ours };
-        self.replayed.add_read(&frame, packet, &mut known);
-        if let Some(live) = id.and_then(|id| self.live.get_mut(id)) {
-            live.flows[1] = known.flow;
-        }
-        match &mut self.sink {
-            Some(sink) => Ok(sink(time, is_ours, bytes)?),
-            None => Ok(()),
         }
     }
 

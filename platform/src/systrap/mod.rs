@@ -51,10 +51,9 @@ struct Shared {
     patience: Patience,
 }
 
-impl Shared {
-    fn user_range(&self) -> Range<u64> {
-        USER_LOWEST..self.zygote.base()
-    }
+/// What a guest can map, in every stub of this zygote.
+fn user_range(zygote: &Zygote) -> Range<u64> {
+    USER_LOWEST..zygote.base()
 }
 
 /// What a stub shows cannot be: its program has written over the pages that it shares with us.
@@ -84,11 +83,7 @@ impl SystrapPlatform {
         let _ = crate::host::limits::raise_descriptor_limit();
         let zygote = Zygote::start(&memory, code::image())?;
         let cores = Cores::new();
-        let source = Source {
-            memory: memory.clone(),
-            zygote: zygote.clone(),
-            user_range: USER_LOWEST..zygote.base(),
-        };
+        let source = Source { memory: memory.clone(), zygote: zygote.clone() };
         let shared = Arc::new(Shared {
             pool: Pool::new(source, cores.all()),
             memory,
@@ -137,11 +132,11 @@ impl Platform for SystrapPlatform {
     }
 
     fn user_range(&self) -> Range<u64> {
-        self.shared.user_range()
+        user_range(&self.shared.zygote)
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        Ok(Arc::new(SystrapSpace::new(self.shared.clone())?))
+        Ok(Arc::new(SystrapSpace { stub: self.shared.pool.take()? }))
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {

@@ -1,15 +1,14 @@
 //! An address space: a stub process whose other threads are the guest's, each with an area.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Shared;
 use super::area::{Area, Areas};
 use super::code::{AREA_SIZE, STACK};
 use super::handoff::{Handoff, Waited};
+use super::user_range;
 use crate::stub::process::{CHECK_INTERVAL, StubProcess};
 use crate::stub::signal_thread;
 use crate::stub::zygote::Zygote;
@@ -21,7 +20,6 @@ const BEGINNING_MAX: u32 = 200;
 /// The address space of a stub process.
 pub(super) struct SystrapSpace {
     pub(super) stub: Stub,
-    shared: Arc<Shared>,
 }
 
 /// What stubs are made of.
@@ -29,7 +27,6 @@ pub(super) struct SystrapSpace {
 pub(super) struct Source {
     pub(super) memory: Arc<MemoryFile>,
     pub(super) zygote: Arc<Zygote>,
-    pub(super) user_range: Range<u64>,
 }
 
 /// A stub process and its threads.
@@ -66,8 +63,8 @@ pub(super) enum Past {
 impl Source {
     /// A stub without threads.
     pub(super) fn make(&self) -> Result<Stub, PlatformError> {
-        let size = self.memory.size();
-        let process = StubProcess::new(self.zygote.clone(), self.user_range.clone(), size)?;
+        let Self { memory, zygote } = self;
+        let process = StubProcess::new(zygote.clone(), user_range(zygote), memory.size())?;
         Ok(Stub { process, source: self.clone(), threads: Mutex::default() })
     }
 
@@ -100,7 +97,7 @@ impl Stub {
     }
 
     fn make_thread(&self) -> Result<Thread, PlatformError> {
-        let Source { memory, zygote, .. } = &self.source;
+        let Source { memory, zygote } = &self.source;
         let (area, map) = self.threads.lock().areas.make(memory, zygote.base())?;
         self.process.free_at_end(FileRange::new(area.file, AREA_SIZE));
         let tid = self.process.spawn_thread(Some(map), area.addr + STACK)?;
@@ -124,12 +121,6 @@ impl Stub {
     }
 }
 
-impl SystrapSpace {
-    pub(super) fn new(shared: Arc<Shared>) -> Result<SystrapSpace, PlatformError> {
-        Ok(SystrapSpace { stub: shared.pool.take()?, shared })
-    }
-}
-
 impl AddressSpace for SystrapSpace {
     fn batch(&self, ops: &[MapOp]) -> Result<(), PlatformError> {
         self.stub.process.batch(ops)
@@ -140,10 +131,8 @@ impl Drop for SystrapSpace {
     fn drop(&mut self) {
         // A thread that has forged an event may still run, and must not see pages that will soon be
         // somebody else's. Where the leader cannot answer, the process is gone.
-        let user = self.shared.user_range();
-        let _ = self
-            .stub
-            .process
-            .batch(&[MapOp::Unmap { addr: user.start, len: user.end - user.start }]);
+        let user = user_range(&self.stub.source.zygote);
+        let all = MapOp::Unmap { addr: user.start, len: user.end - user.start };
+        let _ = self.stub.process.batch(&[all]);
     }
 }

@@ -82,7 +82,7 @@ fn a_thread_that_has_blocked_the_kick_is_ended_with_its_process() {
         others_go_on(guest);
     });
     let mut word = [0; 8];
-    while word == [0; 8] {
+    while word == [0; 8] && !run.is_finished() {
         std::thread::yield_now();
         memory.read_at(count, &mut word).unwrap();
     }
