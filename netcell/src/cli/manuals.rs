@@ -5,7 +5,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::install::Manual;
+use crate::install::{COMPLETIONS, Manual};
 
 /// Print the completions of a shell
 ///
@@ -34,11 +34,10 @@ fn completions(shell: Shell) -> Vec<u8> {
 pub(super) fn all() -> Result<Vec<Manual>> {
     let mut command = super::Cli::command().disable_help_subcommand(true);
     command.build();
-    let mut manuals = vec![
-        Manual::new("bash-completion/completions/netcell", completions(Shell::Bash)),
-        Manual::new("fish/vendor_completions.d/netcell.fish", completions(Shell::Fish)),
-        Manual::new("zsh/site-functions/_netcell", completions(Shell::Zsh)),
-    ];
+    let shells = [Shell::Bash, Shell::Fish, Shell::Zsh];
+    let places = COMPLETIONS.into_iter().zip(shells);
+    let mut manuals: Vec<_> =
+        places.map(|(place, shell)| Manual::new(place, completions(shell))).collect();
     add_pages(&command, &mut manuals)?;
     Ok(manuals)
 }

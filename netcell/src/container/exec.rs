@@ -11,11 +11,12 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use oci_spec::runtime::Process;
 use platform::host::packets;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::create::write_pid;
 use super::record::{Folder, Status};
-use super::sync::{Word, hear, say};
+use super::sync::{Word, fail, hear, say};
 use super::{Runtime, pty};
 use crate::control::{Answer, Connection, Request, receive};
 use crate::oci::{process, spec};
@@ -210,10 +211,7 @@ pub fn stand_in(runtime: &Runtime, told: &Attend) -> Result<u8> {
             drop(maker);
             attend(program, signals, terminal)
         }
-        Err(error) => {
-            let _ = say(&maker, &Word::Failed { why: format!("{error:#}") });
-            Ok(crate::cli::EXIT_OURS)
-        }
+        Err(error) => Ok(fail(&maker, &error)),
     }
 }
 
@@ -236,10 +234,10 @@ fn begin(runtime: &Runtime, told: &Attend, maker: &packets::Connection) -> Resul
     Ok((program, signals, terminal))
 }
 
-/// A process object as a file, of any length.
-fn describe(process: &Process) -> Result<OwnedFd> {
-    let mut file = File::from(platform::host::file::memory_file(c"process")?);
-    file.write_all(&serde_json::to_vec(process)?)?;
+/// A process object or a whole configuration as a file, of any length.
+pub(super) fn describe(what: &impl Serialize) -> Result<OwnedFd> {
+    let mut file = File::from(platform::host::file::memory_file(c"description")?);
+    file.write_all(&serde_json::to_vec(what)?)?;
     file.rewind()?;
     Ok(file.into())
 }

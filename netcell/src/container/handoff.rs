@@ -2,7 +2,7 @@
 //! the namespace, checked, and turned into what a sandbox is made of. It must not know the plugin.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::stat::{fstat, stat};
 use sentry::{AttachedRoute, Attachment, Carrier, GatewayPlace, Limit, Limits, MacAddr};
 use serde::Deserialize;
+
+use crate::oci::spec;
 
 /// The folder of hand-off files.
 const FOLDER: &str = "/run/netcell/cni";
@@ -39,8 +41,15 @@ pub struct Handed {
 pub struct Identity(u64, u64);
 
 impl Identity {
-    fn of_path(path: &str) -> Option<Identity> {
+    /// That of the namespace whose file this is; None where there is none.
+    pub fn of_path(path: &str) -> Option<Identity> {
         stat(path).ok().map(|file| Identity(file.st_dev, file.st_ino))
+    }
+
+    /// That of the calling thread.
+    pub fn own() -> Result<Identity> {
+        let own = Identity::of_path("/proc/thread-self/ns/net");
+        own.context("cannot look at the network namespace of this process")
     }
 }
 
@@ -65,8 +74,7 @@ fn folder() -> PathBuf {
 
 /// What was handed over about the calling thread's namespace. Nothing where no file is about it. Errors name the file.
 pub fn find(node: &Node) -> Result<Handed> {
-    let own = Identity::of_path("/proc/thread-self/ns/net");
-    let own = own.context("cannot look at the network namespace of this process")?;
+    let own = Identity::own()?;
     let ours = fstat(&node.0).context("cannot look at the network namespace of the node")?;
     // A sandbox that stays in its caller's namespace has no interface of a plugin.
     if own == Identity(ours.st_dev, ours.st_ino) {
@@ -122,10 +130,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
         Err(error) if is_absent(&error) => return Ok(None),
         file => file?,
     };
-    let mut text = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut text)?;
-    ensure!(text.len() as u64 <= FILE_MAX, "longer than {FILE_MAX} bytes");
-    Ok(Some(text))
+    spec::read_bounded(file, FILE_MAX).map(Some)
 }
 
 /// Whether a file is about a namespace. One that does not even say so is somebody else's trouble: no other container starts less for it.

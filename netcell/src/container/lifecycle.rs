@@ -105,11 +105,12 @@ impl Runtime {
         if matches!(status, Status::Running | Status::Paused) && force == Force::Absent {
             bail!("cannot delete container {id} that is not stopped: {}", status.word());
         }
-        if record.sandbox.is_some() && end_in_sandbox(&folder).is_ok() {
-            wait_in_sandbox(&folder)?;
-        }
         if let Some(process) = record.process {
             process.kill()?;
+        }
+        // With the process that stood for it a container of a pod ends, also one that was about to start.
+        if record.sandbox.is_some() {
+            wait_in_sandbox(&folder);
         }
         if let Some(path) = &record.cgroup {
             cgroup::remove(path)?;
@@ -148,11 +149,8 @@ impl Runtime {
     /// The processes of a container, by ascending id inside.
     pub fn processes(&self, id: &str) -> Result<Vec<ProcessLine>> {
         let (folder, _) = self.find(id)?;
-        let sandbox = folder.connect()?;
-        sandbox.tell(&Request::Processes)?;
-        match sandbox.answer()? {
-            Some(Answer::Processes { all }) => Ok(all),
-            Some(Answer::Refused { why }) => bail!("{why}"),
+        match folder.connect()?.query(&Request::Processes)? {
+            Answer::Processes { all } => Ok(all),
             other => bail!("the sandbox answers what makes no sense: {other:?}"),
         }
     }
@@ -229,10 +227,8 @@ impl Runtime {
 
 /// What a container uses that is in another's sandbox: no cgroup of the host tells it.
 fn usage_in_sandbox(folder: &Folder, id: &str) -> Result<Value> {
-    let sandbox = folder.connect()?;
-    sandbox.tell(&Request::Usage)?;
-    match sandbox.answer()? {
-        Some(Answer::Usage { cpu_ns, memory, tasks, memory_max }) => Ok(json!({
+    match folder.connect()?.query(&Request::Usage)? {
+        Answer::Usage { cpu_ns, memory, tasks, memory_max } => Ok(json!({
             "type": "stats",
             "id": id,
             "data": {
@@ -244,7 +240,6 @@ fn usage_in_sandbox(folder: &Folder, id: &str) -> Result<Value> {
                 "pids": { "current": tasks },
             },
         })),
-        Some(Answer::Refused { why }) => bail!("{why}"),
         other => bail!("the sandbox answers what makes no sense: {other:?}"),
     }
 }
@@ -256,12 +251,13 @@ fn end_in_sandbox(folder: &Folder) -> Result<()> {
 }
 
 /// Waits until they have, and nothing of the container is used there any more.
-fn wait_in_sandbox(folder: &Folder) -> Result<()> {
-    // Where it has gone meanwhile there is nothing to wait for.
-    let Ok(sandbox) = folder.connect() else { return Ok(()) };
-    sandbox.tell(&Request::Wait)?;
-    while sandbox.answer()?.is_some() {}
-    Ok(())
+fn wait_in_sandbox(folder: &Folder) {
+    // Where it or the sandbox has gone meanwhile there is nothing to wait for, whatever the connection says.
+    if let Ok(sandbox) = folder.connect()
+        && sandbox.tell(&Request::Wait).is_ok()
+    {
+        while let Ok(Some(_)) = sandbox.answer() {}
+    }
 }
 
 /// The number of a signal that is given as 15, TERM or SIGTERM.

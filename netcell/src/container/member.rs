@@ -1,23 +1,21 @@
 //! The process that stands on the host for a container in the sandbox of its pod (ADR 12): it opens what the configuration names, hands it
 //! to the sandbox, passes signals on, and ends with the container's status.
 
-use std::fs::File;
-use std::io::{Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use platform::host::packets::{self, DESCRIPTORS_MAX};
 
-use super::exec::{attend, streams};
-use super::record::{Folder, HostProcess, Record, Status};
-use super::sandbox::{Session, Told, join_network};
-use super::sync::{Word, hear, say};
+use super::exec::{attend, describe, streams};
+use super::handoff::Identity;
+use super::record::{Folder, Record, Status};
+use super::sandbox::{Told, introduce, join_network, run_create_hooks};
+use super::sync::{Word, fail, say};
 use super::{Runtime, pty};
 use crate::control::{Connection, Joined, Request};
-use crate::oci::{files, hooks, process, seccomp};
+use crate::oci::{files, process, seccomp};
 use crate::sandbox::signals;
 
 /// Checks what can be told of a container that shall join a sandbox, and finds whose namespaces it shares.
@@ -32,6 +30,7 @@ pub(super) fn check(runtime: &Runtime, sandbox: &str, spec: &Spec) -> Result<Joi
     let linux = spec.linux().as_ref().context("linux is missing")?;
     let sysctls = linux.sysctl().as_ref().is_some_and(|all| !all.is_empty());
     ensure!(!sysctls, "linux.sysctl: settings are those of the pod's sandbox");
+    let records = runtime.records()?;
     let mut joined = Joined::default();
     for namespace in linux.namespaces().iter().flatten() {
         let into = match namespace.typ() {
@@ -41,8 +40,9 @@ pub(super) fn check(runtime: &Runtime, sandbox: &str, spec: &Spec) -> Result<Joi
             _ => continue,
         };
         if let Some(path) = namespace.path() {
-            let told = || format!("linux.namespaces: {} {}", namespace.typ(), path.display());
-            *into = Some(owner(runtime, sandbox, path).with_context(told)?);
+            let kind = namespace.typ();
+            let told = || format!("linux.namespaces: {kind} {}", path.display());
+            *into = Some(owner(&records, sandbox, (kind, path)).with_context(told)?);
         }
     }
     let named = spec.hostname().is_some() || spec.domainname().is_some();
@@ -54,16 +54,19 @@ pub(super) fn check(runtime: &Runtime, sandbox: &str, spec: &Spec) -> Result<Joi
 }
 
 /// The container of a pod whose process has this namespace, by /proc/PID/ns/KIND.
-fn owner(runtime: &Runtime, sandbox: &str, path: &Path) -> Result<String> {
-    let pid = path.strip_prefix("/proc").ok().and_then(|rest| rest.iter().next());
-    let pid = pid.and_then(|pid| pid.to_str()?.parse::<i32>().ok());
-    let is_it = |record: &Record| {
-        let process = record.process.filter(|process| process.is_alive());
+fn owner(
+    records: &[Record],
+    sandbox: &str,
+    (kind, path): (LinuxNamespaceType, &Path),
+) -> Result<String> {
+    let is_it = |record: &&Record| {
         let pods = record.id == sandbox || record.sandbox.as_deref() == Some(sandbox);
-        pods && process.is_some_and(|process| Some(process.pid) == pid)
+        let process = record.process.filter(|process| pods && process.is_alive());
+        process
+            .is_some_and(|process| path == Path::new(&format!("/proc/{}/ns/{kind}", process.pid)))
     };
-    let found = runtime.records()?.into_iter().find(is_it);
-    found.map(|record| record.id).context("no container of the pod has it (as /proc/PID/ns/…)")
+    let found = records.iter().find(is_it).map(|record| record.id.clone());
+    found.context("no container of the pod has it (as /proc/PID/ns/…)")
 }
 
 /// Stands for the container, and gives its exit status.
@@ -79,11 +82,7 @@ pub(super) fn run(
             drop(maker);
             attend(container, signals, terminal)
         }
-        Err(error) => {
-            // Its maker may have been killed.
-            let _ = say(&maker, &Word::Failed { why: format!("{error:#}") });
-            Ok(crate::cli::EXIT_OURS)
-        }
+        Err(error) => Ok(fail(&maker, &error)),
     }
 }
 
@@ -101,20 +100,14 @@ fn make(
     maker: &packets::Connection,
     (folder, spec): (&Folder, &Spec),
 ) -> Result<Made> {
-    if told.session == Session::Own {
-        nix::unistd::setsid().context("cannot lead a session")?;
-    }
+    told.session.begin()?;
     let linux = spec.linux().as_ref().context("linux is missing")?;
     let sandbox = folder.read()?.sandbox.context("the record names no sandbox")?;
     let joined = check(runtime, &sandbox, spec)?;
     join_network(linux)?;
     let sandbox = Folder::open(&runtime.root, &sandbox)?;
     check_network(&sandbox)?;
-    let own = HostProcess::of(std::process::id() as i32)?;
-    let record = folder.change(|record| record.process = Some(own))?;
-    say(maker, &Word::Joined)?;
-    let word = hear(maker)?;
-    ensure!(word == Word::Go, "the maker says what makes no sense: {word:?}");
+    let record = introduce(folder, maker)?;
     let signals = signals::Source::new().context("cannot receive signals")?;
     // Errors of the configuration are told before anything is begun in the sandbox.
     let asked = spec.process().as_ref().context("process is missing")?;
@@ -128,19 +121,15 @@ fn make(
     let handed = files::hand_over(opened.files);
     let streams = streams(terminal.as_ref())?;
     let container = hand_over(&sandbox, spec, (told.id.clone(), joined), handed, &streams)?;
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.create_container().as_ref());
-    hooks::run("createContainer", hooks, &record.state(Status::Creating).to_string())?;
+    run_create_hooks(spec, &record)?;
     Ok(Made { container, signals, terminal, left_out: opened.left_out })
 }
 
 /// This process is in the network namespace of the configuration, which has to be the sandbox's.
 fn check_network(sandbox: &Folder) -> Result<()> {
     let process = sandbox.read()?.process.context("the pod's sandbox has no process")?;
-    let of = |process: &str| -> Result<(u64, u64)> {
-        let found = std::fs::metadata(format!("/proc/{process}/ns/net"))?;
-        Ok((found.dev(), found.ino()))
-    };
-    let same = of("self")? == of(&process.pid.to_string())?;
+    let theirs = Identity::of_path(&format!("/proc/{}/ns/net", process.pid));
+    let same = theirs == Some(Identity::own()?);
     ensure!(same, "linux.namespaces: network is another one than the pod's sandbox has");
     Ok(())
 }
@@ -153,9 +142,7 @@ fn hand_over(
     handed: files::HandedOver,
     streams: &[OwnedFd],
 ) -> Result<Connection> {
-    let mut description = File::from(platform::host::file::memory_file(c"config")?);
-    description.write_all(&serde_json::to_vec(spec)?)?;
-    description.rewind()?;
+    let description = describe(spec)?;
     let connection = sandbox.connect()?;
     let count = handed.descriptors.len();
     let request = Request::Add { id, sources: handed.sources, descriptors: count, joined };

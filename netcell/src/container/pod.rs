@@ -10,15 +10,13 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use oci_spec::runtime::Spec;
 use platform::host::packets::Connection;
-use platform::host::terminal::WindowSize;
 use sentry::{
-    ContainerLimit, HostTerminals, MemberConfig, Names, Pause, PreparedMember, Process, Remote,
-    SignalScope, Stdio,
+    ContainerLimit, MemberConfig, Names, Pause, PreparedMember, Process, Remote, SignalScope, Stdio,
 };
 
 use super::record::Folder;
 use super::waiting::{Shared, Sought};
-use crate::control::{Addition, Answer, Request, Serve, receive, send};
+use crate::control::{Addition, Answer, Serve, heed, send};
 use crate::oci::files::{self, HandedOver};
 use crate::oci::{process, seccomp, spec};
 
@@ -103,12 +101,9 @@ impl Pod {
         };
         let opened = files::take_over(&spec, HandedOver { sources, descriptors })?;
         let prepared = self.first.remote()?.add(opened.files, config)?;
+        let terminals = process::terminals(asked);
         let process = process::of_spec(asked).context("process")?;
         prepared.check(&process)?;
-        let terminals = match asked.terminal() {
-            Some(true) => HostTerminals::Connected,
-            _ => HostTerminals::Streams,
-        };
         let stdio = Stdio { descriptors: streams.map(Some), terminals };
         Ok(Waiting { spec, prepared, process, stdio })
     }
@@ -162,7 +157,7 @@ impl Serve for Pod {
         self.enter(&id, &shared)?;
         thread::scope(|scope| {
             let keeper = thread::Builder::new().name("keeper".into());
-            let listener = keeper.spawn_scoped(scope, || listen(socket, &shared));
+            let listener = keeper.spawn_scoped(scope, || follow(socket, &shared));
             let begun = listener.map(drop).map_err(Into::into);
             let status = match begun.and_then(|()| send(socket, &Answer::Started, &[])) {
                 Ok(()) => live(&shared, starts, waiting),
@@ -182,30 +177,24 @@ impl Serve for Pod {
 /// From its start to its end; gives its exit status.
 fn live(shared: &Shared, starts: Receiver<Sought>, waiting: Waiting) -> u8 {
     let Waiting { spec, prepared, process, stdio } = waiting;
-    let begun = shared.begin(starts, &spec, || Ok(prepared.start(process, stdio)?));
-    match begun.map(|()| shared.remote()) {
-        Ok(Ok(remote)) => remote.wait().exit_status(),
-        Ok(Err(_)) => crate::cli::EXIT_OURS,
-        Err(status) => status,
-    }
+    let begun = shared.begin(starts, &spec, || {
+        let remote = prepared.start(process, stdio)?;
+        Ok((remote.clone(), remote))
+    });
+    begun.map_or_else(|status| status, |remote| remote.wait().exit_status())
 }
 
 /// Does what the process asks for that stands for the container. Without it there is no container.
-fn listen(socket: &Connection, shared: &Shared) {
-    loop {
-        match receive(socket) {
-            Ok(Some((Request::Signal { number, .. }, _))) => {
-                // One that has ended needs no signals.
-                let _ = shared.signal(number, SignalScope::First);
-            }
-            Ok(Some((Request::Resize { rows, columns }, _))) => {
-                if let Ok(remote) = shared.remote() {
-                    remote.resize(WindowSize { rows, columns, ..WindowSize::default() });
-                }
-            }
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => break,
+fn follow(socket: &Connection, shared: &Shared) {
+    let signal = |number| {
+        // One that has ended needs no signals.
+        let _ = shared.signal(number, SignalScope::First);
+    };
+    let resize = |size| {
+        if let Ok(remote) = shared.remote() {
+            remote.resize(size);
         }
-    }
+    };
+    heed(socket, signal, resize);
     shared.end();
 }

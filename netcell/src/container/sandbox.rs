@@ -6,20 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
 use nix::sched::{CloneFlags, setns, unshare};
 use oci_spec::runtime::{self, Linux, LinuxNamespaceType, Spec};
 use platform::host::packets::Connection;
 use sentry::{
-    Attachment, Files, HostTerminals, NamespaceNetwork, Network, Prepared, Process, Rules,
-    SandboxConfig, Stdio,
+    Attachment, Files, NamespaceNetwork, Network, Prepared, Process, Rules, SandboxConfig, Stdio,
 };
 
 use super::handoff::{self, Handed, Node};
 use super::pod::Pod;
-use super::record::{Folder, HostProcess, Status};
-use super::sync::{Word, hear, say};
+use super::record::{Folder, HostProcess, Record, Status};
+use super::sync::{Word, fail, hear, say};
 use super::waiting::{Shared, Sought};
 use super::{Runtime, member, pty};
 use crate::cli::run::{LogLevel, PlatformChoice};
@@ -58,6 +57,16 @@ pub enum Session {
     Makers,
 }
 
+impl Session {
+    /// This process leads its session, where it has its own.
+    pub(super) fn begin(self) -> Result<()> {
+        if self == Session::Own {
+            nix::unistd::setsid().context("cannot lead a session")?;
+        }
+        Ok(())
+    }
+}
+
 /// Is the sandbox of a container, and gives its exit status.
 pub fn run(runtime: Runtime, told: &Told) -> Result<u8> {
     let maker = Connection::inherited(told.sync).context("this command is netcell's own")?;
@@ -72,11 +81,7 @@ pub fn run(runtime: Runtime, told: &Told) -> Result<u8> {
             drop(maker);
             made.live()
         }
-        Err(error) => {
-            // Its maker may have been killed.
-            let _ = say(&maker, &Word::Failed { why: format!("{error:#}") });
-            Ok(crate::cli::EXIT_OURS)
-        }
+        Err(error) => Ok(fail(&maker, &error)),
     }
 }
 
@@ -103,19 +108,11 @@ fn make(
     maker: &Connection,
     (folder, spec): (Folder, Spec),
 ) -> Result<Made> {
-    if told.session == Session::Own {
-        nix::unistd::setsid().context("cannot lead a session")?;
-    }
+    told.session.begin()?;
     let linux = spec.linux().as_ref().context("linux is missing")?;
     let node = Node::own()?;
     join_network(linux)?;
-    let own = HostProcess::of(std::process::id() as i32)?;
-    let record = folder.change(|record| record.process = Some(own))?;
-    say(maker, &Word::Joined)?;
-    let word = hear(maker)?;
-    if word != Word::Go {
-        bail!("the maker says what makes no sense: {word:?}");
-    }
+    let record = introduce(&folder, maker)?;
     let root = runtime.root.clone();
     // The platform forks its zygote, which must happen before this process has threads.
     let platform = backend::start(platform_choice(&spec)?, LogLevel::Warn)?;
@@ -145,8 +142,7 @@ fn make(
     })?;
     prepared.check(&process)?;
     set_all(&prepared, &spec)?;
-    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.create_container().as_ref());
-    hooks::run("createContainer", hooks, &record.state(Status::Creating).to_string())?;
+    run_create_hooks(&spec, &record)?;
     let (shared, starts) = Shared::new(&folder);
     let pod = Pod::new(&root, &told.id, shared.clone());
     let server = Server::start(listen(folder.path())?, pod.clone())?;
@@ -192,6 +188,22 @@ pub(super) fn join_network(linux: &Linux) -> Result<()> {
     }
 }
 
+/// Enters this process in the container's record, and waits for its maker's word to go on.
+pub(super) fn introduce(folder: &Folder, maker: &Connection) -> Result<Record> {
+    let own = HostProcess::of(std::process::id() as i32)?;
+    let record = folder.change(|record| record.process = Some(own))?;
+    say(maker, &Word::Joined)?;
+    let word = hear(maker)?;
+    ensure!(word == Word::Go, "the maker says what makes no sense: {word:?}");
+    Ok(record)
+}
+
+/// The hooks between the making of a container's world and its start.
+pub(super) fn run_create_hooks(spec: &Spec, record: &Record) -> Result<()> {
+    let hooks = spec.hooks().as_ref().and_then(|hooks| hooks.create_container().as_ref());
+    hooks::run("createContainer", hooks, &record.state(Status::Creating).to_string())
+}
+
 pub(super) fn host_name() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default();
     name.to_string_lossy().into_owned()
@@ -199,10 +211,7 @@ pub(super) fn host_name() -> String {
 
 /// The terminal that was made, or this process's streams, which may be one.
 fn stdio(terminal: Option<&OwnedFd>, asked: &runtime::Process) -> Result<Stdio> {
-    let terminals = match asked.terminal() {
-        Some(true) => HostTerminals::Connected,
-        _ => HostTerminals::Streams,
-    };
+    let terminals = process::terminals(asked);
     let Some(terminal) = terminal else {
         return Ok(Stdio { descriptors: crate::sandbox::standard_streams(), terminals });
     };
@@ -214,21 +223,17 @@ impl Made {
     /// Waits for the start, and for the program's end.
     fn live(self) -> Result<u8> {
         let Self { prepared, process, stdio, server, shared, pod, spec, starts, .. } = self;
-        let mut sandbox = None;
         let begun = shared.begin(starts, &spec, || {
             // Callers make the network between create and start at the latest.
             take_network(&prepared, &spec, handoff::find(&self.node)?, &self.journal)?;
             // Again: with the network came its settings.
             set_all(&prepared, &spec)?;
-            let started = sandbox.insert(prepared.start(process, stdio)?);
-            self.signals.forward_to(started.remote(), self.terminal)?;
-            Ok(started.remote())
+            let sandbox = prepared.start(process, stdio)?;
+            let remote = sandbox.remote();
+            self.signals.forward_to(sandbox.remote(), self.terminal)?;
+            Ok((sandbox, remote))
         });
-        let status = match (begun, sandbox) {
-            (Ok(()), Some(sandbox)) => sandbox.wait().exit_status(),
-            (Err(status), _) => status,
-            (Ok(()), None) => crate::cli::EXIT_OURS,
-        };
+        let status = begun.map_or_else(|status| status, |sandbox| sandbox.wait().exit_status());
         pod.end();
         server.end();
         Ok(status)

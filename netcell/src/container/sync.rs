@@ -33,6 +33,13 @@ pub fn say(to: &Connection, word: &Word) -> Result<()> {
     send(to, word, &[])
 }
 
+/// Says why it could not be made, as far as somebody hears it; gives the exit status of that.
+pub fn fail(to: &Connection, error: &anyhow::Error) -> u8 {
+    // Its maker may have been killed.
+    let _ = say(to, &Word::Failed { why: format!("{error:#}") });
+    crate::cli::EXIT_OURS
+}
+
 /// Waits for a word. Errors: the other side has failed or gone.
 pub fn hear(from: &Connection) -> Result<Word> {
     match receive(from)? {

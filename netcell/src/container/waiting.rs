@@ -48,13 +48,13 @@ impl Shared {
         (Arc::new(shared), starts)
     }
 
-    /// Waits for the start and does it. Errors: the exit status of what ended before it ran.
-    pub(super) fn begin(
+    /// Waits for the start and does it; gives what `start` gives beside the container. Errors: the exit status of what ended before it ran.
+    pub(super) fn begin<T>(
         &self,
         starts: Receiver<Sought>,
         spec: &Spec,
-        start: impl FnOnce() -> Result<Remote>,
-    ) -> Result<(), u8> {
+        start: impl FnOnce() -> Result<(T, Remote)>,
+    ) -> Result<T, u8> {
         let sought = starts.recv();
         // Whoever else asks for it hears that there is nobody to ask.
         drop(starts);
@@ -64,11 +64,16 @@ impl Shared {
             Err(_) => return Err(crate::cli::EXIT_OURS),
         };
         let started = self.start_hooks(spec).and_then(|()| {
-            let remote = start()?;
-            self.folder.change(|record| record.status = Status::Running)?;
-            Ok(remote)
+            let (started, remote) = start()?;
+            let written = self.folder.change(|record| record.status = Status::Running);
+            // Without its record nobody would find it to end it: one that is removed while it starts, say.
+            written.inspect_err(|_| {
+                remote.end();
+                remote.wait();
+            })?;
+            Ok((started, remote))
         });
-        let told = started.map(|remote| {
+        let told = started.map(|(started, remote)| {
             let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
             limits.iter().for_each(|limit| remote.limit(*limit));
             // Set once: nobody else starts.
@@ -76,6 +81,7 @@ impl Shared {
             if self.ends.load(Ordering::SeqCst) {
                 remote.end();
             }
+            started
         });
         let why = told.as_ref().err().map(|error| format!("{error:#}"));
         // Whoever asked may have gone.

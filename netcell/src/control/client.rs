@@ -54,6 +54,15 @@ impl Connection {
         }
     }
 
+    /// Asks for what is told at once. Errors: it is refused.
+    pub fn query(&self, request: &Request) -> Result<Answer> {
+        self.tell(request)?;
+        match self.answer()? {
+            Some(Answer::Refused { why }) => bail!("{why}"),
+            answer => answer.context("the sandbox has gone"),
+        }
+    }
+
     /// The next answer; None where the sandbox has gone.
     pub fn answer(&self) -> Result<Option<Answer>> {
         Ok(receive(&self.0)?.map(|(answer, _)| answer))

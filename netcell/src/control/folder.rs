@@ -110,6 +110,7 @@ impl Folder {
         if path.exists() && Connection::open(&path).is_ok() {
             bail!("a sandbox that is called {id} runs already");
         }
+        check_sweepable(&path)?;
         remove(&path)?;
         DirBuilder::new().mode(0o700).create(&path).with_context(told)?;
         let mut folder = Self { path, id, listener: None };
@@ -135,6 +136,19 @@ impl Folder {
         fs::write(&new, serde_json::to_vec(about)?)?;
         Ok(fs::rename(new, self.path.join(ABOUT))?)
     }
+}
+
+/// Errors: what is in the place of a sandbox's folder is none, as the plugin's hand-off files are.
+fn check_sweepable(path: &Path) -> Result<()> {
+    let mut entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| path.display().to_string())?,
+    };
+    let is_sandboxes = [ABOUT, SOCKET].iter().any(|name| path.join(name).exists());
+    if !is_sandboxes && entries.next().is_some() {
+        bail!("{} is there and is no sandbox's", path.display());
+    }
+    Ok(())
 }
 
 impl Drop for Folder {
@@ -188,6 +202,12 @@ mod tests {
         assert!(root.join("x").join(SOCKET).exists(), "the first one's socket is gone");
         drop(first);
         drop(Folder::make(&root, Some("x")).expect("a name that is free again"));
+        // What is somebody else's stays.
+        fs::create_dir_all(root.join("cni/pod")).expect("folders");
+        let theirs = Folder::make(&root, Some("cni")).expect_err("a folder of another kind");
+        assert!(theirs.to_string().contains("no sandbox's"), "{theirs}");
+        fs::remove_dir(root.join("cni/pod")).expect("it is still there");
+        drop(Folder::make(&root, Some("cni")).expect("an empty folder is as good as none"));
         fs::remove_dir(&root).expect("an empty folder");
     }
 

@@ -15,3 +15,4 @@ pub(crate) use folder::{SOCKET, check_id, listen, lock, remove};
 pub use message::{Addition, Answer, Joined, ProcessLine, Request};
 pub(crate) use message::{receive, send};
 pub use server::{Serve, Server};
+pub(crate) use session::heed;

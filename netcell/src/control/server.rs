@@ -12,9 +12,8 @@ use nix::unistd::geteuid;
 use platform::host::packets::{Connection, Listener};
 use sentry::{ContainerLimit, ContainerUsage, Pause, ProcessInfo, Remote, SignalScope};
 
-use super::message::{Addition, Answer, Joined, ProcessLine, Request, receive, send};
+use super::message::{Addition, Answer, ProcessLine, Request, receive, send};
 use super::session;
-use crate::oci::files::Source;
 
 /// How often a capture looks whether it is over.
 const LOOK_EVERY_MS: u16 = 100;
@@ -159,8 +158,9 @@ fn talk(socket: &Connection, what: &dyn Serve) -> Result<()> {
         }
         Request::Of { container } => talk(socket, &*what.member(&container)?),
         Request::Add { id, sources, descriptors: count, joined } => {
-            let more = more(socket, count)?;
-            what.add(socket, addition((id, sources, joined), descriptors, more)?)
+            let (description, streams) = session::description_and_streams(descriptors)?;
+            let descriptors = more(socket, count)?;
+            what.add(socket, Addition { id, sources, joined, description, streams, descriptors })
         }
         Request::Wait => what.wait(),
         Request::Processes => {
@@ -201,19 +201,8 @@ fn more(socket: &Connection, count: usize) -> Result<Vec<OwnedFd>> {
         ensure!(!some.is_empty(), "a packet without descriptors");
         all.extend(some);
     }
+    ensure!(all.len() == count, "{} descriptors came, not {count}", all.len());
     Ok(all)
-}
-
-fn addition(
-    (id, sources, joined): (String, Vec<Source>, Joined),
-    descriptors: Vec<OwnedFd>,
-    more: Vec<OwnedFd>,
-) -> Result<Addition> {
-    let Ok([description, input, output, error]) = <[OwnedFd; 4]>::try_from(descriptors) else {
-        bail!("a container needs its description and three streams");
-    };
-    let streams = [input, output, error];
-    Ok(Addition { id, sources, joined, description, streams, descriptors: more })
 }
 
 impl From<ProcessInfo> for ProcessLine {

@@ -28,6 +28,12 @@ const SAMPLE: &str = "etc/cni/net.d/99-netcell.conflist.sample";
 const SAMPLE_TEXT: &str = include_str!("sample.conflist");
 /// What people read is below it.
 const SHARE: &str = "usr/local/share/";
+/// Where bash, fish and zsh look for completions below it.
+pub const COMPLETIONS: [&str; 3] = [
+    "bash-completion/completions/netcell",
+    "fish/vendor_completions.d/netcell.fish",
+    "zsh/site-functions/_netcell",
+];
 const CONTAINERD: &str = "etc/containerd/config.toml";
 const DOCKER: &str = "etc/docker/daemon.json";
 
@@ -260,13 +266,7 @@ fn is_ours(file: &str) -> bool {
         Some(("man/man1", page)) => {
             page == "netcell.1" || page.starts_with("netcell-") && page.ends_with(".1")
         }
-        Some(_) => [
-            "bash-completion/completions/netcell",
-            "fish/vendor_completions.d/netcell.fish",
-            "zsh/site-functions/_netcell",
-        ]
-        .contains(&place),
-        None => false,
+        _ => COMPLETIONS.contains(&place),
     };
     [NETCELL, SHIM, CNI_PLUGIN, SAMPLE].contains(&file)
         || file.strip_prefix(SHARE).is_some_and(is_manual)

@@ -11,7 +11,6 @@ use oci_spec::runtime::{self, LinuxDevice, LinuxDeviceType, Spec};
 use sentry::{
     Access, Console, ContainerFiles, DeviceKind, DeviceNode, Mount, MountFlags, MountKind,
 };
-
 use serde::{Deserialize, Serialize};
 
 use super::spec::rootfs;
@@ -92,7 +91,10 @@ pub fn take_over(spec: &Spec, handed: HandedOver) -> Result<Opened> {
             Source::Device { number } => MountKind::Device(number),
         })
     };
-    assemble(spec, root, &mut next)
+    let opened = assemble(spec, root, &mut next)?;
+    let rest = sources.next().is_some() || descriptors.next().is_some();
+    ensure!(!rest, "what was opened is more than the configuration names");
+    Ok(opened)
 }
 
 /// Finds what a bind mount's source is.

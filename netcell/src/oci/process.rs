@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use oci_spec::runtime::{self, LinuxMemory, LinuxPids, LinuxResources};
-use sentry::{Capabilities, ContainerLimits, Credentials, Home, MissingWorkdir, Process};
+use sentry::{
+    Capabilities, ContainerLimits, Credentials, Home, HostTerminals, MissingWorkdir, Process,
+};
 use sentry_abi::resource::{Resource, Rlimit};
 
 use super::spec::check_process;
@@ -29,6 +31,14 @@ pub fn of_spec(process: &runtime::Process) -> Result<Process> {
         umask: process.user().umask().unwrap_or(UMASK),
         limits,
     })
+}
+
+/// Which of a program's standard streams are its terminal.
+pub fn terminals(process: &runtime::Process) -> HostTerminals {
+    match process.terminal() {
+        Some(true) => HostTerminals::Connected,
+        _ => HostTerminals::Streams,
+    }
 }
 
 /// How many tasks a container may have: `resources.pids`, where 0 and less are no limit.

@@ -20,12 +20,17 @@ pub fn load(path: &Path) -> Result<Spec> {
 
 /// The same of an open file.
 pub fn read(file: File) -> Result<Spec> {
-    let mut text = Vec::new();
-    file.take(CONFIG_MAX + 1).read_to_end(&mut text)?;
-    ensure!(text.len() as u64 <= CONFIG_MAX, "longer than {CONFIG_MAX} bytes");
-    let spec: Spec = serde_json::from_slice(&text)?;
+    let spec: Spec = serde_json::from_slice(&read_bounded(file, CONFIG_MAX)?)?;
     check(&spec)?;
     Ok(spec)
+}
+
+/// All bytes of a file. Errors: there are more than `most`.
+pub fn read_bounded(file: File, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= most, "longer than {most} bytes");
+    Ok(bytes)
 }
 
 /// What says that a container is one of a pod, and which container is the pod's sandbox: those of containerd, and those of CRI-O.

@@ -15,7 +15,7 @@ pub struct Pod {
 
 impl Pod {
     /// Both, with loopback up; `script` makes the rest, with `$pod` and `$host` for their names.
-    fn new(script: &str) -> Pod {
+    pub fn new(script: &str) -> Pod {
         let pod = Pod { name: unique("ncp") };
         sh(&format!(
             "ip netns add {0}-host; ip netns add {0}-pod; ip -n {0}-host link set lo up; ip -n {0}-pod link set lo up",
@@ -36,12 +36,17 @@ impl Pod {
     }
 
     /// Runs a script of the test, which must succeed.
-    fn sh(&self, script: &str) -> String {
+    pub fn sh(&self, script: &str) -> String {
         sh(&format!("pod={0}-pod host={0}-host\n{script}", self.name))
     }
 
+    /// The file of the namespace of the sandbox.
+    pub fn path(&self) -> String {
+        format!("/run/netns/{}-pod", self.name)
+    }
+
     /// A command on the other side.
-    fn outside(&self, program: &[&str]) -> Command {
+    pub fn outside(&self, program: &[&str]) -> Command {
         self.within("host", program)
     }
 

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{NETCELL, run};
+use crate::harness::{NETCELL, run, wait_until};
 
 /// `netcell run` on a platform, whatever the tests' own is.
 fn on(platform: &str, flags: &[&str], program: &[&str]) -> Command {
@@ -106,12 +106,12 @@ fn busiest(pids: &[u32]) -> u32 {
         // proc_pid_stat(5): utime is field 14, and the state field 3.
         fields.split(' ').nth(11).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0)
     };
-    loop {
-        if let Some(pid) = pids.iter().copied().find(|pid| user_ticks(*pid) >= 25) {
-            return pid;
-        }
-        std::thread::yield_now();
-    }
+    let mut found = None;
+    wait_until("a busy process", || {
+        found = pids.iter().copied().find(|pid| user_ticks(*pid) >= 25);
+        found.is_some()
+    });
+    found.expect("it was found")
 }
 
 /// The child processes of one.

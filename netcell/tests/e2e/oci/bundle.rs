@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{NETCELL, Scratch, finish, unique};
+use crate::harness::{NETCELL, Scratch, finish, unique, wait_until};
 
 /// What every configuration of these tests allows its program.
 pub const CAPABILITIES: [&str; 5] =
@@ -152,6 +152,11 @@ impl Runtime {
     /// The state of a container.
     pub fn state(&self, id: &str) -> Value {
         serde_json::from_str(&self.must(&["state", id])).expect("JSON")
+    }
+
+    /// Waits until a container has ended.
+    pub fn ended(&self, id: &str) {
+        wait_until("the end", || self.state(id)["status"] == "stopped");
     }
 
     /// All that its log says.

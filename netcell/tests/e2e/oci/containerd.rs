@@ -57,6 +57,7 @@ impl Containerd {
             .args(["--config", &place("config.toml")])
             // Shims are looked for where programs are.
             .env("PATH", path)
+            .env("NETCELL_HANDOFF_DIR", place("handoff"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

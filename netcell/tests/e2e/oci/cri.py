@@ -2,7 +2,7 @@
 """A client of the container runtime interface (CRI v1): cri.py SOCKET METHOD REQUEST, the request and the printed answer as JSON.
 
 Messages have the fields that the tests need, each with its number and type: a type's name, [type] where it is repeated, {} for a map of
-strings, and ("Message",) for one that is always sent."""
+strings."""
 
 import json
 import sys
@@ -61,11 +61,6 @@ MESSAGES = {
     "Condition": {"type": (1, "str"), "status": (2, "int"), "reason": (3, "str"), "message": (4, "str")},
     "Conditions": {"conditions": (1, ["Condition"])},
     "RuntimeStatus": {"status": (1, "Conditions")},
-    "Exec": {
-        "id": (1, "str"), "cmd": (2, ["str"]), "tty": (3, "int"), "stdin": (4, "int"), "stdout": (5, "int"),
-        "stderr": (6, "int"),
-    },
-    "Url": {"url": (1, "str")},
 }
 
 METHODS = {
@@ -80,7 +75,6 @@ METHODS = {
     "StopContainer": ("Stop", "Empty"),
     "RemoveContainer": ("Id", "Empty"),
     "ExecSync": ("ExecSync", "Output"),
-    "Exec": ("Exec", "Url"),
     "UpdateContainerResources": ("Update", "Empty"),
     "ContainerStats": ("Id", "StatsAnswer"),
 }

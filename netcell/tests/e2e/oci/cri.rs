@@ -13,10 +13,11 @@ use crate::harness::{Namespace, beside, run, sh, unique, wait_until};
 const PLUGINS: &str = "/usr/lib/cni";
 
 /// A node with a containerd, and a place outside of it.
-struct Node {
+pub struct Node {
     containerd: Containerd,
     inside: Namespace,
-    outside: Namespace,
+    /// The network of the place outside.
+    pub outside: Namespace,
     cgroup: String,
 }
 
@@ -62,7 +63,7 @@ fn conflist(place: Place<'_>) -> Value {
 }
 
 impl Node {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (inside, outside) = (Namespace::new(), Namespace::new());
         let (here, there) = (inside.name(), outside.name());
         sh(&format!(
@@ -97,6 +98,11 @@ impl Node {
         node
     }
 
+    /// A file of the node.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.containerd.place(name)
+    }
+
     fn asked(&self, method: &str, request: &Value) -> Result<Value, String> {
         let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/oci/cri.py");
         let mut command = Command::new("/usr/bin/python3");
@@ -127,7 +133,7 @@ impl Node {
     }
 
     /// What is left of pods on this node and on the machine.
-    fn leftovers(&self) -> Vec<String> {
+    pub fn leftovers(&self) -> Vec<String> {
         let storage = self.containerd.place("");
         let storage = storage.to_string_lossy();
         let mut left = self.files("netcell/k8s.io");
@@ -170,7 +176,7 @@ impl Drop for Node {
 }
 
 /// A pod on a node.
-struct Pod<'a> {
+pub struct Pod<'a> {
     node: &'a Node,
     config: Value,
     id: String,
@@ -178,19 +184,27 @@ struct Pod<'a> {
 
 /// NamespaceMode of CRI for processes.
 #[derive(Clone, Copy)]
-enum Processes {
+pub enum Processes {
     Pod = 0,
     Container = 1,
 }
 
 impl<'a> Pod<'a> {
-    fn new(node: &'a Node, name: &str, host_port: u16, processes: Processes) -> Self {
+    /// One of whose ports, the first, the node leads a port of its own to.
+    pub fn new(
+        node: &'a Node,
+        name: &str,
+        (port, host_port): (u16, u16),
+        processes: Processes,
+    ) -> Self {
         let logs = node.containerd.place("logs").join(name);
         std::fs::create_dir_all(&logs).expect("a folder");
         let config = json!({
             "metadata": { "name": name, "uid": name, "namespace": "default" }, "hostname": name,
             "log_directory": logs, "dns_config": { "servers": ["192.0.2.53"], "searches": ["cluster.test"] },
-            "port_mappings": [{ "container_port": 8080, "host_port": host_port }],
+            // Which nobody knows here yet, and says so.
+            "annotations": { "dev.netcell.net.policy": "web" },
+            "port_mappings": [{ "container_port": port, "host_port": host_port }],
             "linux": {
                 "cgroup_parent": node.cgroup,
                 "security_context": { "namespace_options": { "pid": processes as i32 } },
@@ -201,8 +215,14 @@ impl<'a> Pod<'a> {
         Self { node, config, id }
     }
 
+    /// Its address of IPv4.
+    pub fn address(&self) -> String {
+        let status = self.node.call("PodSandboxStatus", json!({ "id": self.id }));
+        status["status"]["network"]["ip"].as_str().expect("an address").to_owned()
+    }
+
     /// Creates a container and starts it.
-    fn start(&self, name: &str, script: &str, changes: &Value) -> String {
+    pub fn start(&self, name: &str, script: &str, changes: &Value) -> String {
         let mut config = json!({
             "metadata": { "name": name }, "image": { "image": "docker.io/library/box:latest" },
             "command": ["sh", "-c", script], "log_path": format!("{name}.log"),
@@ -224,21 +244,28 @@ impl<'a> Pod<'a> {
     }
 
     /// Runs a script in a container; gives its output and status.
-    fn exec(&self, id: &str, script: &str) -> (String, i64) {
+    pub fn exec(&self, id: &str, script: &str) -> (String, i64) {
         let answer = self
             .node
-            .call("ExecSync", json!({ "id": id, "cmd": ["sh", "-c", script], "timeout": 60 }));
+            .call("ExecSync", json!({ "id": id, "cmd": ["sh", "-c", script], "timeout": 300 }));
         let output = answer["stdout"].as_str().unwrap_or_default().to_owned();
         (output, answer["exit_code"].as_i64().unwrap_or(0))
     }
 
-    fn log(&self, name: &str) -> String {
+    /// Whether a container has not ended.
+    pub fn is_running(&self, id: &str) -> bool {
+        self.node.call("ContainerStatus", json!({ "id": id }))["status"]["state"] == 1
+    }
+
+    /// What a container has said.
+    pub fn log(&self, name: &str) -> String {
         let path = Path::new(self.config["log_directory"].as_str().expect("a path"))
             .join(format!("{name}.log"));
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
-    fn end(self) {
+    /// Stops it and removes it.
+    pub fn end(self) {
         self.node.call("StopPodSandbox", json!({ "id": self.id }));
         self.node.call("RemovePodSandbox", json!({ "id": self.id }));
     }
@@ -260,12 +287,17 @@ fn a_kubelet_has_its_pods_on_netcell() {
     let node = Node::new();
     let shared = node.containerd.place("shared");
     std::fs::create_dir(&shared).expect("a folder");
-    let pod = Pod::new(&node, "web", 18080, Processes::Container);
+    let pod = Pod::new(&node, "web", (8080, 18080), Processes::Container);
     let status = node.call("PodSandboxStatus", json!({ "id": pod.id }));
     let network = &status["status"]["network"];
     let address = network["ip"].as_str().expect("an address").to_owned();
     let other = network["additional_ips"][0]["ip"].as_str().expect("the other family").to_owned();
     assert!(address.starts_with("10.88.0.") && other.starts_with("fd88::"), "{status}");
+
+    // What the plugin handed over was read: its policy is warned of.
+    let log = format!("state/io.containerd.runtime.v2.task/k8s.io/{}/log.json", pod.id);
+    let log = std::fs::read_to_string(node.containerd.place(&log)).expect("the runtime's log");
+    assert!(log.contains("the policy web is not known here"), "{log}");
 
     let volume = json!({ "mounts": [{ "container_path": "/shared", "host_path": shared }] });
     let mut limited = volume.clone();
@@ -316,7 +348,7 @@ fn a_kubelet_has_its_pods_on_netcell() {
     assert_eq!((&ended["status"]["state"], &ended["status"]["exit_code"]), (&json!(2), &json!(7)));
     node.call("RemoveContainer", json!({ "id": client }));
     assert_eq!(pod.exec(&web, "wget -qO- http://127.0.0.1:8080/file").0, "page\n");
-    let second = Pod::new(&node, "second", 18081, Processes::Pod);
+    let second = Pod::new(&node, "second", (8080, 18081), Processes::Pod);
     let caller = second.start("caller", "sleep 100000", &json!({}));
     assert_eq!(second.exec(&caller, &format!("wget -qO- http://{address}:8080/file")).0, "page\n");
     let (processes, _) = second.exec(&caller, "tr '\\0' ' ' < /proc/1/cmdline; hostname");

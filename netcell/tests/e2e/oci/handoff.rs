@@ -1,50 +1,34 @@
 //! What the CNI plugin hands over reaches the container: resolvers, devices, and what is not so is refused by name.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::json;
 
 use super::bundle::{Bundle, Runtime, name};
-use crate::harness::{Scratch, beside, run, sh, text, unique, wait_until};
+use crate::harness::{Scratch, beside, run, text, wait_until};
+use crate::packet::Pod;
 
-/// A node and a pod's namespace with an interface between them, removed at the end.
+/// A node and a pod's namespace with an interface between them, and what is said about it.
 struct Site {
-    name: String,
+    pod: Pod,
     files: Scratch,
     runtime: Runtime,
 }
 
 impl Site {
-    /// With nothing between them.
-    fn new() -> Self {
-        let site = Self { name: unique("nch"), files: Scratch::new(), runtime: Runtime::netcell() };
-        sh(&format!(
-            "for side in node pod; do ip netns add {0}-$side; ip -n {0}-$side link set lo up; done",
-            site.name
-        ));
-        site
+    /// With what a script makes between them.
+    fn new(script: &str) -> Self {
+        Self { pod: Pod::new(script), files: Scratch::new(), runtime: Runtime::netcell() }
     }
 
     /// With a veth, as a plugin before ours makes it.
     fn with_veth() -> Self {
-        let site = Self::new();
-        site.sh(
-            "ip -n $node link add v0 type veth peer name eth0 netns $pod
-             ip -n $node addr add 10.21.0.1/24 dev v0; ip -n $node link set v0 up
+        Self::new(
+            "ip -n $host link add v0 type veth peer name eth0 netns $pod
+             ip -n $host addr add 10.21.0.1/24 dev v0; ip -n $host link set v0 up
              ip -n $pod addr add 10.21.0.2/24 dev eth0; ip -n $pod link set eth0 up; ip -n $pod route add default via 10.21.0.1",
-        );
-        site
-    }
-
-    fn sh(&self, script: &str) -> String {
-        sh(&format!("node={0}-node pod={0}-pod\n{script}", self.name))
-    }
-
-    fn on_node(&self, program: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}-node", self.name)).args(program);
-        command
+        )
     }
 
     /// Runs a verb of the plugin with more of a configuration.
@@ -56,11 +40,9 @@ impl Site {
         });
         let more = more.as_object().expect("an object").clone();
         config.as_object_mut().expect("an object").extend(more);
-        let mut command = self.on_node(&[&plugin.to_string_lossy()]);
+        let mut command = self.pod.outside(&[&plugin.to_string_lossy()]);
         command.env("CNI_COMMAND", verb).env("CNI_CONTAINERID", "pod").env("CNI_IFNAME", "eth0");
-        command
-            .env("CNI_NETNS", format!("/run/netns/{}-pod", self.name))
-            .env("CNI_PATH", "/usr/lib/cni");
+        command.env("CNI_NETNS", self.pod.path()).env("CNI_PATH", "/usr/lib/cni");
         let output = run(&mut command, config.to_string().as_bytes());
         assert!(output.status.success(), "{verb}: {}", text(&output));
     }
@@ -80,8 +62,7 @@ impl Site {
     /// Makes a container of this script in the pod's namespace; gives its name.
     fn create(&self, bundle: &mut Bundle) -> String {
         let id = name();
-        bundle.config["linux"]["namespaces"][1]["path"] =
-            json!(format!("/run/netns/{}-pod", self.name));
+        bundle.config["linux"]["namespaces"][1]["path"] = json!(self.pod.path());
         for set in ["bounding", "effective", "permitted"] {
             // For ping(8).
             let set = &mut bundle.config["process"]["capabilities"][set];
@@ -95,7 +76,7 @@ impl Site {
         let words = std::iter::once(asked.get_program()).chain(asked.get_args());
         let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let mut command = self.on_node(&words);
+        let mut command = self.pod.outside(&words);
         command.env("NETCELL_HANDOFF_DIR", self.files.file("handoff")).stdin(Stdio::null());
         command.stdout(to.try_clone().expect("a file")).stderr(to);
         assert!(command.status().expect("a runtime").success(), "{}", self.runtime.last_error());
@@ -107,7 +88,7 @@ impl Site {
         let mut bundle = Bundle::of_script(script);
         let id = self.create(&mut bundle);
         self.runtime.must(&["start", &id]);
-        wait_until("the end", || self.runtime.state(&id)["status"] == "stopped");
+        self.runtime.ended(&id);
         std::fs::read_to_string(bundle.file("output")).expect("a file")
     }
 
@@ -121,15 +102,6 @@ impl Site {
     }
 }
 
-impl Drop for Site {
-    fn drop(&mut self) {
-        for side in ["node", "pod"] {
-            let name = format!("{}-{side}", self.name);
-            let _ = Command::new("ip").args(["netns", "del", &name]).status();
-        }
-    }
-}
-
 #[test]
 fn what_was_handed_over_is_there_or_is_refused_by_name() {
     let site = Site::with_veth();
@@ -139,14 +111,14 @@ fn what_was_handed_over_is_there_or_is_refused_by_name() {
     let expected = "nameserver 10.96.0.10\nsearch a.svc svc\nreached\n";
     assert_eq!(site.run(script), expected);
     // The bundle's own is before it, and what is newer than the file goes with a word.
-    site.sh("ip -n $pod link set eth0 mtu 1400; ip -n $pod addr add 10.21.0.7/24 dev eth0");
+    site.pod.sh("ip -n $pod link set eth0 mtu 1400; ip -n $pod addr add 10.21.0.7/24 dev eth0");
     let mut bundle = Bundle::of_script("cat /etc/resolv.conf; ip link show eth0");
     std::fs::write(bundle.file("resolv"), "nameserver 192.0.2.1\n").expect("a file");
     let given = bundle.file("resolv").to_string_lossy().into_owned();
     bundle.mount("/etc/resolv.conf", "bind", &given, &["rbind", "ro"]);
     let id = site.create(&mut bundle);
     site.runtime.must(&["start", &id]);
-    wait_until("the end", || site.runtime.state(&id)["status"] == "stopped");
+    site.runtime.ended(&id);
     let said = std::fs::read_to_string(bundle.file("output")).expect("a file");
     assert!(said.starts_with("nameserver 192.0.2.1\n") && said.contains("mtu 1400"), "{said}");
     let log = site.runtime.log_text();
@@ -157,14 +129,14 @@ fn what_was_handed_over_is_there_or_is_refused_by_name() {
     );
     assert!(log.contains(&format!("{file}: eth0 has the address 10.21.0.7/24 by now")), "{log}");
     // What it promises and is not there.
-    site.sh("ip -n $pod addr del 10.21.0.2/24 dev eth0");
+    site.pod.sh("ip -n $pod addr del 10.21.0.2/24 dev eth0");
     assert!(
         site.refused().ends_with(&format!("{file}: eth0 has no address 10.21.0.2/24 (any more)"))
     );
-    site.sh("ip -n $pod addr add 10.21.0.2/24 dev eth0; ip -n $pod link set eth0 address 02:00:00:00:00:07");
+    site.pod.sh("ip -n $pod addr add 10.21.0.2/24 dev eth0; ip -n $pod link set eth0 address 02:00:00:00:00:07");
     let told = site.refused();
     assert!(told.contains(&format!("{file}: eth0 has the address 02:00:00:00:00:07")), "{told}");
-    std::fs::write(site.handoff(), format!("{{\"netns\": \"/run/netns/{}-pod\"}}", site.name))
+    std::fs::write(site.handoff(), format!("{{\"netns\": {:?}}}", site.pod.path()))
         .expect("a file");
     assert!(site.refused().contains(&format!("{file}: missing field `version`")));
     site.chained("DEL", json!({}));
@@ -181,15 +153,15 @@ fn frames_come_by_the_device_that_was_handed_over() {
     let id = site.create(&mut bundle);
     site.runtime.must(&["start", &id]);
     let ask = ["bash", "-c", "exec 3<>/dev/tcp/10.21.0.2/80; cat <&3"];
-    wait_until("the server", || text(&run(&mut site.on_node(&ask), b"")).contains("served"));
-    wait_until("the end", || site.runtime.state(&id)["status"] == "stopped");
+    wait_until("the server", || text(&run(&mut site.pod.outside(&ask), b"")).contains("served"));
+    site.runtime.ended(&id);
     let said = std::fs::read_to_string(bundle.file("output")).expect("a file");
     assert!(said.contains("10.21.0.2/24") && said.contains("\n0\nreached\n"), "{said}");
     // The device stays for the next one.
     assert!(
         site.run("ping -c 1 -W 20 10.21.0.1 >/dev/null && echo reached").ends_with("reached\n")
     );
-    site.sh("ip -n $pod link del $(ip -n $pod -br link | grep -o 'nct[^ @]*')");
+    site.pod.sh("ip -n $pod link del $(ip -n $pod -br link | grep -o 'nct[^ @]*')");
     let told = site.refused();
     assert!(told.contains("cannot find the network device nct"), "{told}");
     site.chained("DEL", json!({ "mode": "tap" }));
@@ -197,7 +169,7 @@ fn frames_come_by_the_device_that_was_handed_over() {
 
 #[test]
 fn an_interface_of_a_bridged_device_is_in_the_sandbox_alone() {
-    let site = Site::new();
+    let site = Site::new("");
     let config = json!({
         "mode": "tap-bridge", "isGateway": true,
         "ipam": {
@@ -216,7 +188,7 @@ fn an_interface_of_a_bridged_device_is_in_the_sandbox_alone() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     site.cni("DEL", config);
-    assert!(!site.sh("ip -n $node -br link").contains("nct"), "the device stayed");
+    assert!(!site.pod.sh("ip -n $host -br link").contains("nct"), "the device stayed");
 }
 
 /// Sixty frames of a thousand bytes within a second, of which ten are the burst, ten wait, and one more passes each second.
@@ -256,21 +228,19 @@ fn limits_lose_what_those_of_the_reference_plugin_lose() {
             "cniVersion": "1.0.0",
             "interfaces": [
                 { "name": "v0" },
-                { "name": "eth0", "sandbox": format!("/run/netns/{}-pod", site.name) },
+                { "name": "eth0", "sandbox": site.pod.path() },
             ],
             "ips": [{ "address": "10.21.0.2/24", "interface": 1 }],
         },
     });
-    let mut command = site.on_node(&["/usr/lib/cni/bandwidth"]);
-    command.env("CNI_COMMAND", "ADD").env("CNI_CONTAINERID", &site.name).env("CNI_IFNAME", "eth0");
-    command
-        .env("CNI_NETNS", format!("/run/netns/{}-pod", site.name))
-        .env("CNI_PATH", "/usr/lib/cni");
+    let mut command = site.pod.outside(&["/usr/lib/cni/bandwidth"]);
+    command.env("CNI_COMMAND", "ADD").env("CNI_CONTAINERID", "limited").env("CNI_IFNAME", "eth0");
+    command.env("CNI_NETNS", site.pod.path()).env("CNI_PATH", "/usr/lib/cni");
     let output = run(&mut command, plugin.to_string().as_bytes());
     assert!(output.status.success(), "{}", text(&output));
-    let lost = site.sh(&format!(
+    let lost = site.pod.sh(&format!(
         "ip netns exec $pod python3 -c '{SENDS}'
-         ip netns exec $node tc -s qdisc show | grep -A1 'tbf.*bwp' | grep -o 'dropped [0-9]*' | cut -d' ' -f2"
+         ip netns exec $host tc -s qdisc show | grep -A1 'tbf.*bwp' | grep -o 'dropped [0-9]*' | cut -d' ' -f2"
     ));
     let lost: u64 = lost.trim().parse().unwrap_or_else(|_| panic!("{lost}"));
     for ours in [out, came] {

@@ -57,7 +57,7 @@ fn a_container_waits_for_its_start_runs_and_stops() {
     assert!(!runtime.run(&["delete", &id]).status.success(), "it runs");
     assert!(runtime.last_error().contains("not stopped"), "{}", runtime.last_error());
     runtime.must(&["kill", &id, "TERM"]);
-    wait_until("the end", || runtime.state(&id)["status"] == "stopped");
+    runtime.ended(&id);
     assert!(process_is_gone(pid));
     assert!(!runtime.run(&["kill", &id, "15"]).status.success(), "nobody is there");
     assert!(runtime.last_error().contains("container not running"), "{}", runtime.last_error());
@@ -90,7 +90,7 @@ fn a_container_has_the_network_of_its_namespace_as_it_is_at_the_start() {
     outside.serve(&["busybox", "httpd", "-f", "-p", "10.77.5.1:8080", "-h", &folder]);
     outside.wait_for_listener(8080);
     runtime.must(&["start", &id]);
-    wait_until("the end", || runtime.state(&id)["status"] == "stopped");
+    runtime.ended(&id);
     let shown = text(&output);
     assert!(shown.contains("inet 10.77.5.2/24") && shown.contains("over the wire\n"), "{shown}");
 }
@@ -105,7 +105,7 @@ fn a_container_that_never_starts_is_removed() {
     assert!(process_is_gone(pid));
     assert!(runtime.create(&bundle, &id, &bundle.file("output")));
     runtime.must(&["kill", &id, "TERM"]);
-    wait_until("the end", || runtime.state(&id)["status"] == "stopped");
+    runtime.ended(&id);
     assert_eq!(text(&bundle.file("output")), "");
 }
 
@@ -129,7 +129,7 @@ fn hooks_run_at_their_points_with_the_state() {
     let expected = "prestart creating\ncreateRuntime creating\ncreateContainer creating\n";
     assert_eq!(text(&log), expected);
     runtime.must(&["start", &id]);
-    wait_until("the end", || runtime.state(&id)["status"] == "stopped");
+    runtime.ended(&id);
     runtime.must(&["delete", &id]);
     let expected =
         format!("{expected}startContainer created\npoststart running\npoststop stopped\n");

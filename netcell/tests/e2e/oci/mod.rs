@@ -10,3 +10,4 @@ mod pod;
 mod podman;
 mod programs;
 mod same;
+mod services;

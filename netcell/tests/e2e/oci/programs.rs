@@ -93,7 +93,7 @@ fn a_program_that_is_left_behind_has_a_process_that_stands_for_it() {
         let stat = std::fs::read_to_string(format!("/proc/{text}/stat")).unwrap_or_default();
         stat.is_empty() || stat.contains(") Z ")
     });
-    wait_until("the state", || runtime.state(&id)["status"] == "stopped");
+    runtime.ended(&id);
     assert!(!runtime.run(&["exec", &id, "true"]).status.success());
     assert!(runtime.last_error().contains("stopped"), "{}", runtime.last_error());
 }
@@ -144,7 +144,7 @@ fn a_terminal_comes_over_the_console_socket_and_has_the_callers_size() {
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         let shown = on_console(&runtime, &path, &args, &steps);
         assert!(!shown.contains("interrupted"), "{shown}");
-        wait_until("the end", || runtime.state(&id)["status"] == "stopped");
+        runtime.ended(&id);
     }
 }
 
@@ -234,13 +234,10 @@ fn the_number_of_tasks_is_limited_and_can_be_changed() {
 #[test]
 fn processes_are_listed_with_what_they_are() {
     let (runtime, _bundle, id) = running("sleep 4321 &");
-    let mut list = String::new();
     // Until it has gone on to exec, it is a shell.
-    let listed = (0..300).any(|_| {
-        list = runtime.must(&["ps", &id]);
-        list.lines().any(|line| line.ends_with(" sleep 4321"))
+    wait_until("sleep in the list", || {
+        runtime.must(&["ps", &id]).lines().any(|line| line.ends_with(" sleep 4321"))
     });
-    assert!(listed, "{list}");
     let pids = runtime.must(&["ps", "--format", "json", &id]);
     assert_eq!(pids.trim(), format!("[{}]", runtime.state(&id)["pid"]));
 }
