@@ -63,6 +63,12 @@ impl Node {
         let file = File::open("/proc/thread-self/ns/net");
         Ok(Node(file.context("cannot open the network namespace of this process")?))
     }
+
+    /// Whether the calling thread is in it.
+    pub fn is_own(&self) -> Result<bool> {
+        let node = fstat(&self.0).context("cannot look at the network namespace of the node")?;
+        Ok(Identity::own()? == Identity(node.st_dev, node.st_ino))
+    }
 }
 
 /// The folder that the plugin writes to.
@@ -74,13 +80,7 @@ fn folder() -> PathBuf {
 
 /// What was handed over about the calling thread's namespace. Nothing where no file is about it. Errors name the file.
 pub fn find(node: &Node) -> Result<Handed> {
-    let own = Identity::own()?;
-    let ours = fstat(&node.0).context("cannot look at the network namespace of the node")?;
-    // A sandbox that stays in its caller's namespace has no interface of a plugin.
-    if own == Identity(ours.st_dev, ours.st_ino) {
-        return Ok(Handed::default());
-    }
-    in_folder(&folder(), own, node)
+    in_folder(&folder(), Identity::own()?, node)
 }
 
 fn in_folder(folder: &Path, own: Identity, node: &Node) -> Result<Handed> {

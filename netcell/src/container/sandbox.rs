@@ -112,6 +112,8 @@ fn make(
     let linux = spec.linux().as_ref().context("linux is missing")?;
     let node = Node::own()?;
     join_network(linux)?;
+    // Its stack would fall silent, and be the container's.
+    ensure!(!node.is_own()?, "linux.namespaces: network is the node's own: {HOST_NETWORK}");
     let record = introduce(&folder, maker)?;
     let root = runtime.root.clone();
     // The platform forks its zygote, which must happen before this process has threads.
@@ -173,11 +175,15 @@ fn platform_choice(spec: &Spec) -> Result<PlatformChoice> {
         .map_err(|_| anyhow!("annotation {PLATFORM}: there is no platform {name:?}"))
 }
 
+/// Why `--network host`, `hostNetwork: true` are refused.
+const HOST_NETWORK: &str = "a sandbox has a stack of its own and cannot share the host's";
+
 /// The pid that callers get lives in the container's network namespace.
 pub(super) fn join_network(linux: &Linux) -> Result<()> {
     let namespaces = linux.namespaces().as_deref().unwrap_or_default();
     let network = namespaces.iter().find(|n| n.typ() == LinuxNamespaceType::Network);
-    let network = network.context("linux.namespaces: network is missing")?;
+    let network =
+        network.with_context(|| format!("linux.namespaces: network is missing: {HOST_NETWORK}"))?;
     match network.path() {
         Some(path) => {
             let told = || format!("linux.namespaces: network {}", path.display());

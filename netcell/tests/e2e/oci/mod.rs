@@ -4,6 +4,7 @@ mod bad;
 mod bundle;
 mod containerd;
 mod cri;
+mod docker;
 mod handoff;
 mod life;
 mod pod;
