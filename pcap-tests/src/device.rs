@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use netstack::buffer::PacketBuffer;
@@ -39,6 +40,8 @@ pub fn family(address: IpAddr) -> Family {
 /// Keeps the frames that the stack sends, with their times.
 struct Outbox {
     frames: Mutex<Frames>,
+    /// How many there are: who asks for the next one mostly finds none, and needs no lock for that.
+    waiting: AtomicUsize,
     sums: Sums,
 }
 
@@ -56,6 +59,7 @@ impl Link for Outbox {
         bytes.clear();
         frame.iter_slices().for_each(|slice| bytes.extend_from_slice(slice));
         frames.sent.push_back((now, bytes));
+        self.waiting.store(frames.sent.len(), Ordering::Release);
         Ok(())
     }
 
@@ -81,7 +85,8 @@ pub struct Device {
 impl Device {
     /// A fresh stack. Where checksums are ignored, they are in neither direction what they should be.
     pub fn new(config: Config, mtu: u32, sums: Sums) -> Self {
-        let outbox = Arc::new(Outbox { frames: Mutex::default(), sums });
+        let outbox =
+            Arc::new(Outbox { frames: Mutex::default(), waiting: AtomicUsize::new(0), sums });
         let stack = Stack::new(config);
         let config = NicConfig {
             name: "eth0".into(),
@@ -115,14 +120,18 @@ impl Device {
 
     /// Puts the next frame that the stack sent in place of what stands in `frame`, and tells when it was sent.
     pub fn sent(&self, frame: &mut Vec<u8>) -> Option<Instant> {
+        if !self.has_sent() {
+            return None;
+        }
         let mut frames = self.outbox.frames.lock();
         let (at, next) = frames.sent.pop_front()?;
+        self.outbox.waiting.store(frames.sent.len(), Ordering::Release);
         frames.spare.push(std::mem::replace(frame, next));
         Some(at)
     }
 
     /// Whether the stack has sent something that nobody took yet.
     pub fn has_sent(&self) -> bool {
-        !self.outbox.frames.lock().sent.is_empty()
+        self.outbox.waiting.load(Ordering::Acquire) > 0
     }
 }

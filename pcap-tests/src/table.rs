@@ -53,28 +53,49 @@ impl<T> Table<T> {
     }
 }
 
+/// A key of which the latest that were found are remembered.
+pub trait Recent: Copy + Eq + Hash {
+    /// Where: keys that are looked for in turns should differ in it. It is told in a few instructions.
+    fn place(&self) -> u8;
+}
+
 /// Things by their numbers that are found by a key, too.
 pub struct Keyed<K, T> {
     ids: Map<K, Id>,
     things: Table<T>,
+    /// The latest that was found of each place, which spares most searches.
+    recent: Box<[Option<(K, Id)>]>,
 }
 
-impl<K, T> Default for Keyed<K, T> {
+impl<K: Copy, T> Default for Keyed<K, T> {
     fn default() -> Self {
-        Self { ids: Map::default(), things: Table::default() }
+        let recent = vec![None; 1 << u8::BITS].into();
+        Self { ids: Map::default(), things: Table::default(), recent }
     }
 }
 
-impl<K: Eq + Hash, T> Keyed<K, T> {
+impl<K: Recent, T> Keyed<K, T> {
     /// The number of what has this key.
-    pub fn find(&self, key: &K) -> Option<Id> {
-        self.ids.get(key).copied()
+    pub fn find(&mut self, key: &K) -> Option<Id> {
+        let recent = &mut self.recent[usize::from(key.place())];
+        if let Some((_, id)) = recent.filter(|(found, _)| found == key) {
+            return Some(id);
+        }
+        let id = *self.ids.get(key)?;
+        *recent = Some((*key, id));
+        Some(id)
+    }
+
+    /// Whether there is something of this key.
+    pub fn has(&self, key: &K) -> bool {
+        self.ids.contains_key(key)
     }
 
     /// Keeps something; there is nothing of its key.
     pub fn put(&mut self, key: K, thing: T) -> Id {
         let id = self.things.put(thing);
         self.ids.insert(key, id);
+        self.recent[usize::from(key.place())] = Some((key, id));
         id
     }
 
@@ -91,6 +112,7 @@ impl<K: Eq + Hash, T> Keyed<K, T> {
     /// Takes out what has this key: its number is free.
     pub fn take(&mut self, key: &K) -> Option<T> {
         let id = self.ids.remove(key)?;
+        self.recent[usize::from(key.place())] = None;
         self.things.take(id)
     }
 
@@ -98,8 +120,10 @@ impl<K: Eq + Hash, T> Keyed<K, T> {
     pub fn extract(&mut self, mut is_over: impl FnMut(&T) -> bool) -> Vec<T> {
         let things = &mut self.things;
         let over = |_: &K, id: &mut Id| things.get(*id).is_none_or(&mut is_over);
-        let ids: Vec<Id> = self.ids.extract_if(over).map(|(_, id)| id).collect();
-        ids.into_iter().filter_map(|id| things.take(id)).collect()
+        let gone: Vec<(K, Id)> = self.ids.extract_if(over).collect();
+        gone.iter().for_each(|(key, _)| self.recent[usize::from(key.place())] = None);
+        let ids = gone.into_iter().map(|(_, id)| id);
+        ids.filter_map(|id| things.take(id)).collect()
     }
 
     /// How many there are.

@@ -54,6 +54,7 @@ impl LinkType {
     }
 
     /// Takes the link header off.
+    #[inline]
     pub fn strip<'a>(self, frame: &'a [u8]) -> Result<Payload<'a>, Fault> {
         let (ether_type, header_len) = match self {
             Self::Ethernet => (be16(frame, 12, "Ethernet header")?, 14),

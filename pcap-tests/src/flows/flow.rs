@@ -111,15 +111,8 @@ impl Flow {
             handshake: None,
             reset_by: None,
             detail,
-            record: (detail != Detail::Sums).then(Box::default),
+            record: detail.has_record().then(Box::default),
         }
-    }
-
-    /// Whether it is the connection between these.
-    pub(super) fn is_between(&self, [one, other]: [&Endpoint; 2]) -> bool {
-        let [first, second] = &self.ends;
-        let is_alike = first == one && second == other || first == other && second == one;
-        self.protocol == Protocol::Tcp && is_alike
     }
 
     /// Counts a frame.
@@ -176,13 +169,7 @@ impl Flow {
             return tell(Kind::DuplicateFrame);
         }
         let marked = ip.tos & 3 == 3;
-        let scales = self.halves.each_ref().map(|half| half.syn_options.map(|o| o.window_scale));
-        // RFC 7323, 1.3: both sides must send the option for either to scale.
-        let scale = match (scales[side], scales[1 - side]) {
-            (Some(Some(shift)), Some(Some(_))) => Some(shift),
-            (Some(_), Some(_)) => Some(0),
-            _ => None,
-        };
+        let scale = self.scale(side);
         let outstanding = self.halves[1 - side].is_outstanding();
         let window = self.halves[1 - side].window();
         let half = &mut self.halves[side];
@@ -209,6 +196,58 @@ impl Flow {
         let half = &self.halves[side];
         let is_again = half.retransmissions + half.out_of_order > before;
         self.keep((tcp, is_same), frame, side, scale.unwrap_or(0), is_again);
+    }
+
+    /// The shift of a side's windows, where it is known.
+    fn scale(&self, side: usize) -> Option<u8> {
+        let scale = |side: usize| Some(self.halves[side].syn_options.as_ref()?.window_scale);
+        // RFC 7323, 1.3: both sides must send the option for either to scale.
+        match (scale(side)?, scale(1 - side)?) {
+            (Some(shift), Some(_)) => Some(shift),
+            _ => Some(0),
+        }
+    }
+
+    /// The side that sent a segment; none where it is not of this connection.
+    pub(super) fn sender(&self, tcp: &Tcp<'_>) -> Option<usize> {
+        let [first, second] = &self.ends;
+        if self.protocol != Protocol::Tcp {
+            None
+        } else if *first == tcp.src && *second == tcp.dst {
+            Some(0)
+        } else if *first == tcp.dst && *second == tcp.src {
+            Some(1)
+        } else {
+            None
+        }
+    }
+
+    /// Takes a segment of a side in where it is plain and nobody wants its sums; false: it was not.
+    #[inline]
+    pub(super) fn took_plain(
+        &mut self,
+        (side, tcp, is_same): (usize, &Tcp<'_>, bool),
+        frame: &Frame<'_>,
+        ip: &Ip,
+    ) -> bool {
+        let ends_handshake = side == 0 && self.handshake.is_none();
+        if self.detail.has_sums() || ends_handshake {
+            return false;
+        }
+        let scale = self.scale(side);
+        let Some(start) = Half::took_plain(&mut self.halves, side, (tcp, scale), ip, frame.time)
+        else {
+            return false;
+        };
+        self.take(frame);
+        if let Some(record) = &mut self.record
+            && tcp.payload_len > 0
+            && let Ok(at) = u64::try_from(start - i64::from(self.halves[side].syns > 0))
+        {
+            let known = tcp.payload;
+            record.bytes((side, is_same), frame.number, (at, tcp.payload_len.into()), known);
+        }
+        true
     }
 
     /// Keeps what a comparison wants of the segment.

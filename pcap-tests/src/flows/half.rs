@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::anomaly::Kind;
-use crate::packet::{ACK, FIN, RST, SYN, Tcp, TcpOptions, controls};
+use crate::packet::{ACK, FIN, Ip, PSH, RST, SYN, Tcp, TcpOptions, controls};
 
 /// Missing ranges that are remembered; of more the oldest is given up.
 const MAX_HOLES: usize = 256;
@@ -118,8 +118,15 @@ struct State {
     window: Option<u64>,
     /// Ranges of the last segment that were not seen before.
     fresh: Vec<(i64, i64)>,
-    /// Identification, sequence and acknowledgment numbers, flags and length of the last segment.
-    last: Option<(u32, u32, u32, u16, u32)>,
+    /// The last segment.
+    last: Option<Seen>,
+}
+
+/// Identification, sequence and acknowledgment numbers, flags and length.
+type Seen = (u32, u32, u32, u16, u32);
+
+fn seen(tcp: &Tcp<'_>, id: u32) -> Seen {
+    (id, tcp.seq, tcp.ack, tcp.flags, tcp.payload_len)
 }
 
 impl Half {
@@ -169,11 +176,62 @@ impl Half {
 
     /// Whether this is the last segment once more, down to its IP identification (0 tells nothing).
     pub(super) fn is_duplicate(&mut self, tcp: &Tcp<'_>, id: u32) -> bool {
-        let this = Some((id, tcp.seq, tcp.ack, tcp.flags, tcp.payload_len));
-        let is_duplicate = id != 0 && self.state.last == this;
-        self.state.last = this;
+        let is_duplicate = self.is_duplicate_of_last(tcp, id);
+        self.state.last = Some(seen(tcp, id));
         self.duplicates += u64::from(is_duplicate);
         is_duplicate
+    }
+
+    fn is_duplicate_of_last(&self, tcp: &Tcp<'_>, id: u32) -> bool {
+        id != 0 && self.state.last == Some(seen(tcp, id))
+    }
+
+    /// Takes a segment of a side in where it is what most are: the next bytes of an open stream or none, an acknowledgment of what was
+    /// seen, and nothing that anybody looks at twice. Only what the next segment is judged by is brought up to date, and no sums.
+    /// `scale`: the shift of its window. Gives its distance from the first number of its side; none: nothing was taken in.
+    #[inline]
+    pub(super) fn took_plain(
+        halves: &mut [Self; 2],
+        side: usize,
+        (tcp, scale): (&Tcp<'_>, Option<u8>),
+        ip: &Ip,
+        time: Duration,
+    ) -> Option<i64> {
+        let [one, other] = halves;
+        let (half, peer) = if side == 0 { (one, other) } else { (other, one) };
+        let next = half.state.next;
+        let expected = half.state.origin?.wrapping_add(next as u32);
+        peer.state.origin?;
+        let ack = peer.relative(tcp.ack);
+        let is_plain = tcp.flags & !PSH == ACK
+            && tcp.seq == expected
+            && ack <= peer.state.next
+            && tcp.window > 0
+            && ip.tos & 3 != 3
+            && tcp.options.is_quiet();
+        // What brings bytes that were not seen before does not stand there twice.
+        if !is_plain || tcp.payload_len == 0 && half.is_duplicate_of_last(tcp, ip.id) {
+            return None;
+        }
+        half.segments += 1;
+        half.state.last = Some(seen(tcp, ip.id));
+        half.state.last_ack = Some((tcp.ack, tcp.window));
+        half.state.window = scale.map(|shift| u64::from(tcp.window) << shift.min(14));
+        let window = half.state.window.unwrap_or(u64::from(tcp.window));
+        half.largest_window = half.largest_window.max(window);
+        if tcp.payload_len > 0 {
+            half.extend(next + i64::from(tcp.payload_len), time);
+        }
+        peer.acknowledged_to(ack, time);
+        Some(next)
+    }
+
+    /// The stream goes on to `end`.
+    fn extend(&mut self, end: i64, time: Duration) {
+        self.state.next = end;
+        if !self.state.is_untimed && self.state.in_flight.len() < MAX_IN_FLIGHT {
+            self.state.in_flight.push_back((end, time));
+        }
     }
 
     /// Takes a segment of this side in. `round_trip`: that of the handshake.
@@ -232,10 +290,7 @@ impl Half {
             }
             self.unique_bytes += (i64::from(tcp.payload_len)).min(end - next.max(start)) as u64;
             self.state.fresh.push((next.max(start), end));
-            self.state.next = end;
-            if !self.state.is_untimed && self.state.in_flight.len() < MAX_IN_FLIGHT {
-                self.state.in_flight.push_back((end, time));
-            }
+            self.extend(end, time);
             let window = peer_window.filter(|w| *w > 0 && tcp.payload_len > 0);
             if window.is_some_and(|window| end - self.state.acked > window as i64 + 1) {
                 tell(Kind::BeyondWindow);
@@ -306,6 +361,11 @@ impl Half {
             self.state.in_flight.clear();
             tell(Kind::AckedUnseen);
         }
+        self.acknowledged_to(ack, time);
+    }
+
+    /// The other side acknowledged up to this distance.
+    fn acknowledged_to(&mut self, ack: i64, time: Duration) {
         if ack <= self.state.acked {
             return;
         }

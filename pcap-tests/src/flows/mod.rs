@@ -183,11 +183,13 @@ impl Summary {
         self.frames += 1;
         self.bytes += u64::from(frame.wire_len);
         self.cut += u64::from((frame.bytes.len() as u64) < u64::from(frame.wire_len));
-        let (first, last) = self.span.unwrap_or((frame.time, frame.time));
-        if frame.time < last {
+        let (first, last) = self.span.get_or_insert((frame.time, frame.time));
+        if frame.time >= *last {
+            *last = frame.time;
+        } else {
+            *first = frame.time.min(*first);
             self.anomalies.add(Kind::TimeBackwards, frame.number);
         }
-        self.span = Some((first.min(frame.time), last.max(frame.time)));
         if !self.links.contains(&frame.link) {
             self.links.push(frame.link);
         }
@@ -276,20 +278,25 @@ impl Summary {
 
     fn tcp(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, known: Known<'_>) {
         let is_call = tcp.flags & (SYN | ACK) == SYN;
-        let ends = [&tcp.src, &tcp.dst];
-        let is_its = |id: &FlowId| self.open.get(*id).is_some_and(|flow| flow.is_between(ends));
-        let id = match known.flow.filter(|id| !is_call && is_its(id)) {
-            Some(id) => id,
+        let found = known.flow.filter(|_| !is_call);
+        let found = found.and_then(|id| Some((id, self.open.get(id)?.sender(tcp)?)));
+        let (id, side) = match found {
+            Some((id, side)) => (id, Some(side)),
             None => {
                 let key = Key::of(Protocol::Tcp, tcp.src, tcp.dst);
                 if is_call {
                     self.succeed(&key, tcp);
                 }
-                self.flow(frame, key, [tcp.src, tcp.dst])
+                (self.flow(frame, key, [tcp.src, tcp.dst]), None)
             }
         };
         *known.flow = Some(id);
         let Some(flow) = self.open.get_mut(id) else { return };
+        if let Some(side) = side.or_else(|| flow.sender(tcp))
+            && flow.took_plain((side, tcp, known.is_same), frame, ip)
+        {
+            return;
+        }
         flow.take(frame);
         flow.segment((tcp, known.is_same), frame, ip, &mut |kind| {
             self.anomalies.add(kind, frame.number)
@@ -410,7 +417,7 @@ impl Summary {
 
     /// Whether a TCP connection between these is open, or has just ended.
     pub fn has_open(&self, one: Endpoint, other: Endpoint) -> bool {
-        self.open.find(&Key::of(Protocol::Tcp, one, other)).is_some()
+        self.open.has(&Key::of(Protocol::Tcp, one, other))
     }
 
     /// The TCP connection between these is over, if it looks like it or not.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::flow::{Flow, Protocol};
 use crate::keyed;
 use crate::packet::Endpoint;
-use crate::table::{Id, Keyed};
+use crate::table::{Id, Keyed, Recent};
 
 /// The number of an open flow. That of one that is over is given again.
 pub type FlowId = Id;
@@ -39,6 +39,12 @@ impl Key {
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         keyed::hash_ends(state, self.0 as u8, [&self.1, &self.2]);
+    }
+}
+
+impl Recent for Key {
+    fn place(&self) -> u8 {
+        (self.1.1 ^ self.2.1) as u8
     }
 }
 

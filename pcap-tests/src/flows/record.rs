@@ -19,10 +19,24 @@ pub enum Detail {
     /// Sums alone.
     #[default]
     Sums,
-    /// Also digests of what was sent: no more than some kilobytes of a flow. No round trips.
+    /// How it began, went and ended, round trips and closed windows; no sums of plain segments ([`super::Half::took_plain`]).
+    Outline,
+    /// The same without round trips, and digests of what was sent: no more than some kilobytes of a flow.
     Digests,
-    /// Also every segment.
+    /// Sums, digests and every segment.
     Steps,
+}
+
+impl Detail {
+    /// Whether plain segments are summed up like all others.
+    pub(super) fn has_sums(self) -> bool {
+        matches!(self, Self::Sums | Self::Steps)
+    }
+
+    /// Whether what was sent is digested.
+    pub(super) fn has_record(self) -> bool {
+        matches!(self, Self::Digests | Self::Steps)
+    }
 }
 
 /// A segment, with sequence numbers that count from the first one seen of each side.
@@ -340,7 +354,6 @@ impl Record {
         (seq, has_syn): (i64, bool),
         fresh: &[(i64, i64)],
     ) {
-        let digest = if is_same { |_: u64, _: &[u8]| 0 } else { digest_at };
         // The SYN takes the first number.
         let first_byte = i64::from(has_syn);
         let data = seq + i64::from(tcp.flags & SYN != 0);
@@ -354,8 +367,20 @@ impl Record {
             let known = tcp.payload.get(skip..).unwrap_or_default();
             let len = (to - from) as u64;
             let known = &known[..known.len().min(usize::try_from(len).unwrap_or(usize::MAX))];
-            self.streams[side].add(digest, frame, (at, len), known);
+            self.bytes((side, is_same), frame, (at, len), known);
         }
+    }
+
+    /// Takes in bytes of a side that stand at `at` and were not seen before, of which `known` were captured.
+    pub(super) fn bytes(
+        &mut self,
+        (side, is_same): (usize, bool),
+        frame: u64,
+        at: (u64, u64),
+        known: &[u8],
+    ) {
+        let digest = if is_same { |_: u64, _: &[u8]| 0 } else { digest_at };
+        self.streams[side].add(digest, frame, at, known);
     }
 
     /// Takes a datagram in.

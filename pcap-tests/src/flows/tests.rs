@@ -194,3 +194,89 @@ fn one_flow_is_watched_and_the_others_are_forgotten() {
     let found: Vec<_> = flows.iter().filter_map(|flow| Some((flow.number, steps(flow)?))).collect();
     assert_eq!(found, [(3, 2)]);
 }
+
+/// A connection after its handshake, at random: IP packets with their milliseconds.
+fn chat(seed: u64) -> Vec<(u64, Vec<u8>)> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut out = vec![
+        (0, bytes(&segment(true, SYN, 100, 0, 0))),
+        (20, bytes(&segment(false, SYN | ACK, u32::MAX - 200, 101, 0))),
+        (40, bytes(&segment(true, ACK, 101, u32::MAX - 199, 0))),
+    ];
+    let mut next = [101_u32, u32::MAX - 199];
+    for number in 1..80 {
+        let side = random(2) as usize;
+        let len = [0, 0, 40, 90][random(4) as usize];
+        let (mut seq, mut ack, mut flags, mut window) = (next[side], next[1 - side], ACK, 1000);
+        match random(24) {
+            0 => seq = seq.wrapping_sub(random(120) as u32),
+            1 => seq = seq.wrapping_add(random(120) as u32),
+            2 => ack = ack.wrapping_add(random(50) as u32),
+            3 => ack = ack.wrapping_sub(random(200) as u32),
+            4 => window = 0,
+            5 if number > 60 => flags |= FIN,
+            6 if number > 75 => flags = RST,
+            _ => {}
+        }
+        let made = Segment { window, ..segment(side == 0, flags, seq, ack, len) };
+        let mut packet = bytes(&made);
+        packet[1] = if random(20) == 0 { 3 } else { 0 };
+        packet[5] = number;
+        let end = seq.wrapping_add(len as u32 + u32::from(flags & FIN));
+        if (end.wrapping_sub(next[side]) as i32) > 0 {
+            next[side] = end;
+        }
+        let ms = 40 + u64::from(number) * 2;
+        if random(10) == 0 {
+            out.push((ms, packet.clone()));
+        }
+        out.push((ms, packet));
+    }
+    out
+}
+
+/// How a connection went, whatever was summed up of it; and its round trips, where anybody wants them.
+fn course(flow: &Flow, with_trips: bool) -> impl PartialEq + std::fmt::Debug + use<> {
+    let halves = flow.halves.each_ref().map(|half| {
+        (
+            (half.segments, half.syns, half.fins, half.resets, half.duplicates, half.acked_bytes()),
+            (half.retransmissions, half.zero_windows, half.window_before_closed, half.origin()),
+            with_trips.then_some(half.rtt),
+        )
+    });
+    (flow.opening(), flow.ending(), flow.handshake, (flow.frames, flow.last), halves)
+}
+
+#[test]
+fn without_sums_plain_segments_tell_how_a_connection_went_all_the_same() {
+    for seed in 0..300 {
+        let chat = chat(seed);
+        let of = |mut summary: Summary| {
+            for (number, (ms, bytes)) in chat.iter().enumerate() {
+                summary.add(&Frame {
+                    number: number as u64 + 1,
+                    time: Duration::from_millis(*ms),
+                    interface: 0,
+                    link: LinkType::RawIp,
+                    wire_len: bytes.len() as u32,
+                    bytes,
+                });
+            }
+            summary.take_all().remove(0)
+        };
+        let whole = of(Summary::recording());
+        let [outline, digests] =
+            [Detail::Outline, Detail::Digests].map(|detail| of(Summary::passing(detail)));
+        assert_eq!(course(&outline, true), course(&whole, true), "seed {seed}");
+        assert_eq!(course(&digests, false), course(&whole, false), "seed {seed}");
+        let [mut whole, digests] = [whole, digests].map(|flow| flow.record.expect("a record"));
+        whole.steps.clear();
+        assert_eq!(digests, whole, "seed {seed}");
+    }
+}

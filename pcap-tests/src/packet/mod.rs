@@ -227,7 +227,8 @@ pub fn read(
     wire_len: usize,
 ) -> Result<Packet<'_>, Fault> {
     let payload = link.strip(bytes)?;
-    let mut packet = Packet {
+    // Large: it is made where it stays, and so is what is in it.
+    let mut read = Ok(Packet {
         ether_type: payload.ether_type,
         vlan_tags: payload.vlan_tags,
         ip: None,
@@ -236,15 +237,20 @@ pub fn read(
         bad_checksum: None,
         cut: bytes.len() < wire_len,
         sums,
-    };
+    });
     let len = wire_len.max(bytes.len()) - payload.header_len;
     let layer = Layer { bytes: payload.bytes, len };
-    match payload.ether_type {
-        0x0800 => ipv4(&mut packet, layer)?,
-        0x86dd => ipv6(&mut packet, layer)?,
-        _ => {}
+    if let Ok(packet) = &mut read {
+        let inner = match payload.ether_type {
+            0x0800 => ipv4(packet, layer),
+            0x86dd => ipv6(packet, layer),
+            _ => Ok(()),
+        };
+        if let Err(fault) = inner {
+            read = Err(fault);
+        }
     }
-    Ok(packet)
+    read
 }
 
 /// The packet within an ICMP error: an IP header and at least the ports, without checksums and stated lengths.
@@ -273,6 +279,7 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// The header's fields and its length.
+#[inline]
 fn ipv4_header(layer: Layer<'_>) -> Result<(Ip, usize), Fault> {
     let fixed = layer.bytes.first_chunk::<20>().ok_or(Fault::Truncated("IPv4 header"))?;
     let header_len = usize::from(fixed[0] & 15) * 4;
@@ -314,7 +321,7 @@ fn ipv4<'a>(packet: &mut Packet<'a>, layer: Layer<'a>) -> Result<(), Fault> {
         packet.body = Body::Fragment;
         return Ok(());
     }
-    transport(packet, ip, &header[12..20], payload)
+    transport(packet, &ip, &header[12..20], payload)
 }
 
 fn ipv6_header(header: &[u8]) -> Ip {
@@ -369,12 +376,13 @@ fn ipv6<'a>(packet: &mut Packet<'a>, layer: Layer<'a>) -> Result<(), Fault> {
         packet.body = Body::Fragment;
         return Ok(());
     }
-    transport(packet, ip, &header[8..40], payload)
+    transport(packet, &ip, &header[8..40], payload)
 }
 
+#[inline]
 fn transport<'a>(
     packet: &mut Packet<'a>,
-    ip: Ip,
+    ip: &Ip,
     addresses: &[u8],
     payload: Layer<'a>,
 ) -> Result<(), Fault> {
@@ -383,7 +391,6 @@ fn transport<'a>(
     let wrong = |start| is_summed && sum(payload.bytes, start) != 0xffff;
     let is_wrong =
         || is_summed && wrong(sum(addresses, u32::from(ip.protocol) + payload.len as u32));
-    // Large: each is made where it stays.
     let bad = match ip.protocol {
         4 | 41 if packet.tunnels < MAX_TUNNELS => {
             packet.tunnels += 1;
@@ -393,8 +400,11 @@ fn transport<'a>(
             };
         }
         6 => {
-            let header = tcp::header(payload)?;
-            packet.body = Body::Tcp(tcp::segment(ip, header));
+            let (fixed, options, payload) = tcp::header(payload)?;
+            packet.body = Body::Tcp(tcp::segment(ip, fixed, payload));
+            if let Body::Tcp(tcp) = &mut packet.body {
+                tcp.options.read(options);
+            }
             is_wrong().then_some("TCP")
         }
         17 => {
@@ -420,7 +430,7 @@ fn transport<'a>(
 }
 
 /// The datagram, and whether it has a checksum.
-fn udp(ip: Ip, datagram: Layer<'_>) -> Result<(Udp<'_>, bool), Fault> {
+fn udp<'a>(ip: &Ip, datagram: Layer<'a>) -> Result<(Udp<'a>, bool), Fault> {
     let (header, payload) = datagram.split(8, "UDP header")?;
     let len = usize::from(be16(header, 4));
     // Datagrams for a device that cuts them later are longer than they say.

@@ -30,15 +30,25 @@ pub struct TcpOptions {
 
 impl TcpOptions {
     /// Reads the bytes between the fixed header and the payload.
-    pub fn parse(mut bytes: &[u8]) -> Self {
+    pub fn parse(bytes: &[u8]) -> Self {
         let mut options = Self::default();
+        options.read(bytes);
+        options
+    }
+
+    /// Adds what stands in the bytes between the fixed header and the payload.
+    #[inline]
+    pub(super) fn read(&mut self, bytes: &[u8]) {
         // RFC 7323, appendix A: the layout that timestamps alone have in every segment.
-        if let [1, 1, 8, 10, stamps @ ..] = bytes
-            && let Some(stamps) = stamps.as_array::<8>()
-        {
-            options.add(8, stamps);
-            return options;
+        if let [1, 1, 8, 10, a, b, c, d, e, f, g, h] = *bytes {
+            let word = |bytes| u32::from_be_bytes(bytes);
+            self.timestamps = Some((word([a, b, c, d]), word([e, f, g, h])));
+        } else if !bytes.is_empty() {
+            self.read_all(bytes);
         }
+    }
+
+    fn read_all(&mut self, mut bytes: &[u8]) {
         while let [kind, rest @ ..] = bytes {
             match kind {
                 0 => break,
@@ -47,15 +57,14 @@ impl TcpOptions {
                     let len = rest.first().map_or(0, |len| usize::from(*len));
                     let Some((option, rest)) = bytes.split_at_checked(len).filter(|_| len >= 2)
                     else {
-                        options.malformed = true;
+                        self.malformed = true;
                         break;
                     };
-                    options.add(*kind, &option[2..]);
+                    self.add(*kind, &option[2..]);
                     bytes = rest;
                 }
             }
         }
-        options
     }
 
     fn add(&mut self, kind: u8, value: &[u8]) {
@@ -79,6 +88,11 @@ impl TcpOptions {
             (2..=5 | 8, _) => self.malformed = true,
             _ => self.others = self.others.saturating_add(1),
         }
+    }
+
+    /// Whether there are no SACK blocks, and nothing contradicts itself.
+    pub fn is_quiet(&self) -> bool {
+        self.sack_len == 0 && !self.malformed
     }
 
     /// Left and right edges of the SACK blocks, in the order of the segment.

@@ -6,6 +6,7 @@ use super::{Fault, Ip, Layer, Tcp, TcpOptions, be16, be32};
 pub(super) type Parts<'a> = (&'a [u8; 20], &'a [u8], Layer<'a>);
 
 /// Cuts the header off a segment.
+#[inline]
 pub(super) fn header(segment: Layer<'_>) -> Result<Parts<'_>, Fault> {
     let fixed = segment.bytes.first_chunk::<20>().ok_or(Fault::Truncated("TCP header"))?;
     let header_len = usize::from(fixed[12] >> 4) * 4;
@@ -16,8 +17,9 @@ pub(super) fn header(segment: Layer<'_>) -> Result<Parts<'_>, Fault> {
     Ok((fixed, &header[20..], payload))
 }
 
-/// What the header says.
-pub(super) fn segment<'a>(ip: Ip, (fixed, options, payload): Parts<'a>) -> Tcp<'a> {
+/// What the header says, but for its options: they are read into their place.
+#[inline]
+pub(super) fn segment<'a>(ip: &Ip, fixed: &[u8; 20], payload: Layer<'a>) -> Tcp<'a> {
     Tcp {
         src: (ip.src, be16(fixed, 0)),
         dst: (ip.dst, be16(fixed, 2)),
@@ -26,7 +28,7 @@ pub(super) fn segment<'a>(ip: Ip, (fixed, options, payload): Parts<'a>) -> Tcp<'
         flags: be16(fixed, 12) & 0x1ff,
         window: be16(fixed, 14),
         urgent: be16(fixed, 18),
-        options: TcpOptions::parse(options),
+        options: TcpOptions::default(),
         payload_len: u32::try_from(payload.len).unwrap_or(u32::MAX),
         payload: payload.bytes,
     }

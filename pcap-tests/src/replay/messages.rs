@@ -161,7 +161,7 @@ impl Player<'_> {
     /// Whether an error that our side sent is about something that was fed.
     fn is_known(&self, icmp: &Icmp<'_>) -> bool {
         packet::quoted(icmp.payload).is_some_and(|(quoted, theirs, ours)| match quoted.protocol {
-            TCP => self.live.find(&Key((ours, theirs))).is_some(),
+            TCP => self.live.has(&Key((ours, theirs))),
             _ => self.plays(ours),
         })
     }

@@ -29,6 +29,8 @@ enum Socket {
 pub struct Ours {
     device: Device,
     now: Instant,
+    /// The same since the start, which is asked for more often than it changes.
+    elapsed: Duration,
     sockets: Table<Socket>,
 }
 
@@ -40,7 +42,8 @@ impl Ours {
     /// A fresh stack with one device.
     pub fn new(mtu: u32, sums: Sums) -> Self {
         let device = Device::new(Config::new(seed_from(7)), mtu, sums);
-        Self { device, now: device::at(Duration::ZERO), sockets: Table::default() }
+        let (elapsed, sockets) = (Duration::ZERO, Table::default());
+        Self { device, now: device::at(elapsed), elapsed, sockets }
     }
 
     fn tcp(&self, handle: Handle) -> Option<&TcpSocket> {
@@ -191,19 +194,21 @@ impl Kernel for Ours {
     }
 
     fn now(&self) -> Duration {
-        device::since_start(self.now)
+        self.elapsed
     }
 
     fn run(&mut self, limit: Duration) -> Result<Pause, KernelError> {
-        let limit = device::at(limit);
-        while let Some(at) = self.device.stack.next_deadline().filter(|at| *at <= limit) {
+        let end = device::at(limit);
+        while let Some(at) = self.device.stack.next_deadline().filter(|at| *at <= end) {
             self.now = self.now.max(at);
             self.device.stack.poll(self.now);
             if self.device.has_sent() {
+                self.elapsed = device::since_start(self.now);
                 return Ok(Pause::Sent);
             }
         }
-        self.now = self.now.max(limit);
+        self.now = self.now.max(end);
+        self.elapsed = self.elapsed.max(limit);
         Ok(Pause::Limit)
     }
 

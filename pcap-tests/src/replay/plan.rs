@@ -82,7 +82,7 @@ pub struct Plan {
 
 impl Plan {
     pub fn of(reader: &mut Reader, roles: &[Role]) -> Self {
-        let (mut plan, mut summary) = (Self::default(), Summary::passing(Detail::Sums));
+        let (mut plan, mut summary) = (Self::default(), Summary::passing(Detail::Outline));
         let mut answered = BTreeSet::new();
         // What cannot be read is told by the second pass.
         while let Ok(Some(frame)) = reader.next() {
