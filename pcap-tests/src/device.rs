@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use netstack::buffer::PacketBuffer;
+use netstack::buffer::{FramePool, PacketBuffer};
 use netstack::ip::{Family, IpCidr, Route};
 use netstack::link::{Capabilities, ChecksumSupport, Link, LinkError, MacAddr, NicId, NicKind};
 use netstack::stack::{AddressError, Config, NicConfig, Stack};
@@ -80,6 +80,7 @@ pub struct Device {
     /// Its interface.
     pub nic: NicId,
     outbox: Arc<Outbox>,
+    memory: Arc<FramePool>,
 }
 
 impl Device {
@@ -96,7 +97,7 @@ impl Device {
             link: outbox.clone(),
         };
         let nic = stack.add_nic(config).expect("the first interface of a stack");
-        Self { stack, nic, outbox }
+        Self { stack, nic, outbox, memory: FramePool::new() }
     }
 
     /// Gives the stack an address, and a way to everybody of its family. Errors: it is no host's.
@@ -111,9 +112,14 @@ impl Device {
         Ok(())
     }
 
+    /// Memory with room for a frame of so many bytes.
+    pub fn memory(&self, len: usize) -> Vec<u8> {
+        self.memory.take(len)
+    }
+
     /// A frame arrives.
     pub fn arrive(&self, now: Instant, frame: Vec<u8>) {
-        let mut packet = PacketBuffer::from_vec(frame);
+        let mut packet = PacketBuffer::from_frame(frame, &self.memory);
         packet.offload.rx_verified = self.outbox.sums == Sums::Ignored;
         self.stack.handle_frame(now, self.nic, packet);
     }

@@ -1,6 +1,6 @@
 //! Maps by endpoints, for which every frame is looked up: hashes in few words, with a seed that who writes a capture cannot foresee.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hasher;
 use std::net::IpAddr;
 
@@ -8,6 +8,9 @@ use crate::packet::Endpoint;
 
 /// A map whose hash is quick, and seeded anew by each process.
 pub type Map<K, V> = HashMap<K, V, foldhash::quality::RandomState>;
+
+/// A set of the same kind.
+pub type Set<K> = HashSet<K, foldhash::quality::RandomState>;
 
 /// Hashes what two endpoints share, in as few words as tell it apart. `first` stands in the upper byte of the first word.
 pub fn hash_ends<H: Hasher>(state: &mut H, first: u8, ends: [&Endpoint; 2]) {

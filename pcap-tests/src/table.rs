@@ -136,3 +136,33 @@ impl<K: Recent, T> Keyed<K, T> {
         self.things.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Recent for u16 {
+        fn place(&self) -> u8 {
+            (*self % 4) as u8
+        }
+    }
+
+    #[test]
+    fn what_was_found_lately_is_forgotten_with_what_it_was() {
+        let mut keyed: Keyed<u16, u16> = Keyed::default();
+        let mut state = 1_u32;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let key = (state >> 16) as u16 % 12;
+            let found = keyed.find(&key);
+            assert_eq!(found.is_some(), keyed.has(&key));
+            assert_eq!(found.map(|id| keyed.get(id)), found.map(|_| Some(&key)));
+            match state >> 28 {
+                0 => keyed.extract(|thing| thing % 3 == key % 3).clear(),
+                1..6 => assert_eq!(keyed.take(&key).is_some(), found.is_some()),
+                _ if found.is_none() => assert!(keyed.put(key, key) < 12),
+                _ => {}
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ mod tags;
 
 pub use chain::{Chain, Slice};
 pub use packet::{ChecksumOffload, CwrOf, Gso, GsoKind, HEADER_ROOM, Offload, PacketBuffer};
-pub use slab::{FreeSlab, SLAB_SIZE, Slab, SlabPool};
+pub use slab::{FramePool, FreeSlab, SLAB_SIZE, Slab, SlabPool};
 pub use tags::{Departure, Step, Tags};
 
 /// The memory of the program was not readable or writable where it said (EFAULT).

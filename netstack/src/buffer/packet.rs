@@ -1,8 +1,9 @@
 //! A packet: headers in inline room that grows towards the front, then a chain of payload.
 
 use core::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-use super::{Chain, Slice, Tags};
+use super::{Chain, FramePool, Slab, Slice, Tags};
 use crate::wire::checksum::Checksum;
 
 /// Room for headers inside a packet: Ethernet 14, IPv6 40, an extension header 8, TCP with options 60.
@@ -111,6 +112,11 @@ impl PacketBuffer {
     /// A received frame, taking over the vector.
     pub fn from_vec(bytes: Vec<u8>) -> PacketBuffer {
         PacketBuffer::new(Chain::from(bytes))
+    }
+
+    /// A received frame in memory that goes to a pool when nobody reads it any more ([`FramePool::take`]).
+    pub fn from_frame(bytes: Vec<u8>, pool: &Arc<FramePool>) -> PacketBuffer {
+        PacketBuffer::new(Chain::from(Slice::new(Slab::frame(bytes, pool))))
     }
 
     /// A received frame, copied.

@@ -1,4 +1,4 @@
-//! Slabs: reference-counted bytes, and the pool in which large ones wait for their next use.
+//! Slabs: reference-counted bytes, and the pools in which large ones and those of frames wait for their next use.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,13 +19,22 @@ pub struct Slab(Arc<Inner>);
 
 struct Inner {
     bytes: Vec<u8>,
-    pool: Option<Arc<SlabPool>>,
+    home: Home,
+}
+
+/// Where the bytes of a slab go with its last reference.
+enum Home {
+    Allocator,
+    Slabs(Arc<SlabPool>),
+    Frames(Arc<FramePool>),
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.put(core::mem::take(&mut self.bytes));
+        match core::mem::replace(&mut self.home, Home::Allocator) {
+            Home::Allocator => {}
+            Home::Slabs(pool) => pool.put(core::mem::take(&mut self.bytes)),
+            Home::Frames(pool) => pool.put(core::mem::take(&mut self.bytes)),
         }
     }
 }
@@ -33,7 +42,14 @@ impl Drop for Inner {
 impl Slab {
     /// A slab that takes over a vector without copying it.
     pub fn new(bytes: Vec<u8>) -> Slab {
-        Slab(Arc::new(Inner { bytes, pool: None }))
+        Slab(Arc::new(Inner { bytes, home: Home::Allocator }))
+    }
+
+    /// A frame whose memory goes to a pool afterwards, where that keeps its kind.
+    pub(super) fn frame(bytes: Vec<u8>, pool: &Arc<FramePool>) -> Slab {
+        let is_kept = bytes.capacity() == FRAME_ROOM && bytes.len() >= LEAST_FRAME;
+        let home = if is_kept { Home::Frames(pool.clone()) } else { Home::Allocator };
+        Slab(Arc::new(Inner { bytes, home }))
     }
 
     /// How many bytes it holds.
@@ -46,9 +62,12 @@ impl Slab {
         self.0.bytes.is_empty()
     }
 
-    /// The memory that it is, in bytes.
+    /// The memory that it is, in bytes. Of a pool of frames: what the frame would be without, so that windows are the same.
     pub(super) fn capacity(&self) -> usize {
-        self.0.bytes.capacity()
+        match self.0.home {
+            Home::Frames(_) => self.0.bytes.len(),
+            _ => self.0.bytes.capacity(),
+        }
     }
 
     /// Whether both are the same memory.
@@ -63,7 +82,8 @@ impl Slab {
     /// Appends without moving what is there; false where there is no room, or the slab is shared.
     pub(super) fn extend_in_place(&mut self, bytes: &[u8]) -> bool {
         let Some(inner) = Arc::get_mut(&mut self.0) else { return false };
-        if inner.bytes.capacity() - inner.bytes.len() < bytes.len() {
+        let is_frame = matches!(inner.home, Home::Frames(_));
+        if is_frame || inner.bytes.capacity() - inner.bytes.len() < bytes.len() {
             return false;
         }
         inner.bytes.extend_from_slice(bytes);
@@ -155,6 +175,47 @@ impl SlabPool {
     }
 }
 
+/// What memory of the pool of frames has room for: a frame of an Ethernet link.
+const FRAME_ROOM: usize = 2048;
+/// Shorter ones have memory of their own: a frame that is counted as what it fills holds no more than twice as much.
+const LEAST_FRAME: usize = FRAME_ROOM / 2;
+/// Memory that waits.
+const IDLE_FRAMES: usize = 64;
+
+/// Memory of received frames that nobody reads any more, for the next ones. For who feeds a stack frame by frame (a simulation, a
+/// replay): what an allocator does for blocks of this size costs more than the copy into them.
+#[derive(Default)]
+pub struct FramePool(Mutex<Vec<Vec<u8>>>);
+
+impl FramePool {
+    /// An empty pool.
+    pub fn new() -> Arc<FramePool> {
+        Arc::default()
+    }
+
+    /// Memory without bytes, with room for so many.
+    pub fn take(&self, len: usize) -> Vec<u8> {
+        if !(LEAST_FRAME..=FRAME_ROOM).contains(&len) {
+            return Vec::with_capacity(len);
+        }
+        let waiting = self.0.lock().pop();
+        waiting.unwrap_or_else(|| Vec::with_capacity(FRAME_ROOM))
+    }
+
+    /// How many pieces wait.
+    pub fn idle(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    fn put(&self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        let mut waiting = self.0.lock();
+        if waiting.len() < IDLE_FRAMES {
+            waiting.push(bytes);
+        }
+    }
+}
+
 /// A slab that its owner alone fills.
 pub struct FreeSlab {
     bytes: Vec<u8>,
@@ -186,7 +247,8 @@ impl FreeSlab {
     /// Makes it a slab that can be shared, and whose first bytes count.
     pub(super) fn freeze(mut self) -> Slab {
         let bytes = core::mem::take(&mut self.bytes);
-        Slab(Arc::new(Inner { bytes, pool: self.pool.take() }))
+        let home = self.pool.take().map_or(Home::Allocator, Home::Slabs);
+        Slab(Arc::new(Inner { bytes, home }))
     }
 }
 

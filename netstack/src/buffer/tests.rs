@@ -181,3 +181,31 @@ fn a_chain_knows_the_memory_that_it_keeps_alive() {
     queue.split_to(1000);
     assert_eq!((all.held(), queue.held()), (0, 0));
 }
+
+#[test]
+fn memory_of_frames_comes_back_and_counts_as_what_it_fills() {
+    let pool = FramePool::new();
+    let frame = |len: usize| {
+        let mut bytes = pool.take(len);
+        bytes.resize(len, 7);
+        PacketBuffer::from_frame(bytes, &pool).into_chain()
+    };
+    let alike = |len: usize| Chain::from(vec![7; len]);
+    for len in [60, 1023, 1024, 1514, 2048, 2049, 9000] {
+        let (mut pooled, mut own) = (frame(len), alike(len));
+        assert_eq!((pooled.len(), pooled.held()), (own.len(), own.held()), "{len} bytes");
+        // What follows finds no room behind either.
+        pooled.push_copy(b"next");
+        own.push_copy(b"next");
+        assert_eq!((pooled.to_vec(), pooled.held()), (own.to_vec(), own.held()), "{len} bytes");
+        drop(pooled);
+        assert_eq!(pool.idle(), usize::from((1024..=2048).contains(&len)), "{len} bytes");
+        // It is taken again, without a byte of the frame before.
+        if pool.idle() > 0 {
+            assert!(pool.take(1500).is_empty() && pool.idle() == 0);
+        }
+    }
+    let many: Vec<Chain> = (0..100).map(|_| frame(1514)).collect();
+    drop(many);
+    assert_eq!(pool.idle(), 64);
+}

@@ -117,9 +117,30 @@ struct State {
     last_ack: Option<(u32, u16)>,
     window: Option<u64>,
     /// Ranges of the last segment that were not seen before.
-    fresh: Vec<(i64, i64)>,
+    fresh: Fresh,
     /// The last segment.
     last: Option<Seen>,
+}
+
+/// Ranges: mostly one, which needs no memory of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Fresh {
+    first: Option<(i64, i64)>,
+    more: Vec<(i64, i64)>,
+}
+
+impl Fresh {
+    fn clear(&mut self) {
+        self.first = None;
+        self.more.clear();
+    }
+
+    fn push(&mut self, range: (i64, i64)) {
+        match self.first {
+            None => self.first = Some(range),
+            Some(_) => self.more.push(range),
+        }
+    }
 }
 
 /// Identification, sequence and acknowledgment numbers, flags and length.
@@ -151,15 +172,15 @@ impl Half {
     }
 
     /// Ranges of the last segment that were not seen before, SYN and FIN included.
-    pub(super) fn fresh(&self) -> &[(i64, i64)] {
-        &self.state.fresh
+    pub(super) fn fresh(&self) -> impl Iterator<Item = (i64, i64)> {
+        self.state.fresh.first.iter().chain(&self.state.fresh.more).copied()
     }
 
     /// Gives back what only the next segment would want.
     pub(super) fn rest(&mut self) {
         self.state.holes = VecDeque::new();
         self.state.in_flight = VecDeque::new();
-        self.state.fresh = Vec::new();
+        self.state.fresh = Fresh::default();
     }
 
     /// A sequence number as a distance from the first.

@@ -352,13 +352,13 @@ impl Record {
         frame: u64,
         tcp: &Tcp<'_>,
         (seq, has_syn): (i64, bool),
-        fresh: &[(i64, i64)],
+        fresh: impl Iterator<Item = (i64, i64)>,
     ) {
         // The SYN takes the first number.
         let first_byte = i64::from(has_syn);
         let data = seq + i64::from(tcp.flags & SYN != 0);
         for (from, to) in fresh {
-            let (from, to) = (*from.max(&data), (*to).min(data + i64::from(tcp.payload_len)));
+            let (from, to) = (from.max(data), to.min(data + i64::from(tcp.payload_len)));
             let Ok(at) = u64::try_from(from - first_byte) else { continue };
             if to <= from {
                 continue;

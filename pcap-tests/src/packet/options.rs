@@ -40,9 +40,8 @@ impl TcpOptions {
     #[inline]
     pub(super) fn read(&mut self, bytes: &[u8]) {
         // RFC 7323, appendix A: the layout that timestamps alone have in every segment.
-        if let [1, 1, 8, 10, a, b, c, d, e, f, g, h] = *bytes {
-            let word = |bytes| u32::from_be_bytes(bytes);
-            self.timestamps = Some((word([a, b, c, d]), word([e, f, g, h])));
+        if let ([[1, 1, 8, 10], value, echo], []) = bytes.as_chunks::<4>() {
+            self.timestamps = Some((u32::from_be_bytes(*value), u32::from_be_bytes(*echo)));
         } else if !bytes.is_empty() {
             self.read_all(bytes);
         }

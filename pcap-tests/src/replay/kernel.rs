@@ -100,6 +100,11 @@ pub trait Kernel {
     /// Sends a datagram.
     fn send_to(&mut self, socket: Handle, to: SocketAddr, bytes: &[u8]) -> Result<(), KernelError>;
 
+    /// Memory for a frame of so many bytes that is to arrive.
+    fn memory(&mut self, len: usize) -> Vec<u8> {
+        Vec::with_capacity(len)
+    }
+
     /// An Ethernet frame arrives.
     fn arrive(&mut self, frame: Vec<u8>) -> Result<(), KernelError>;
 

@@ -8,7 +8,7 @@ use super::kernel::{Clock, Handle, Kernel};
 use super::program::{App, Program};
 use super::reading::{Pace, Reading};
 use super::stamps::Stamps;
-use super::wire::{Mapping, Message, Segment};
+use super::wire::{Fed, Mapping, Message, Segment};
 use crate::capture::Frame;
 use crate::flows::FlowId;
 use crate::namespace::KernelError;
@@ -387,8 +387,13 @@ impl Live {
         self.again[1] < self.again[0]
     }
 
-    /// Keeps a recorded segment of the other side.
-    pub fn queue(&mut self, frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>, due: Duration) {
+    /// Keeps a recorded segment of the other side, in memory with room for so many bytes.
+    pub fn queue(
+        &mut self,
+        (frame, ip, tcp): (&Frame<'_>, &Ip, &Tcp<'_>),
+        due: Duration,
+        memory: impl FnOnce(usize) -> Vec<u8>,
+    ) {
         if let (true, Some(_)) = (tcp.flags & ACK != 0, self.recorded_isn) {
             self.take_missing(tcp.ack.wrapping_sub(self.first_byte()));
         }
@@ -396,7 +401,7 @@ impl Live {
             self.peer_isn = Some(tcp.seq);
             self.shifts[1] = tcp.options.window_scale;
         }
-        let held = Segment::of(frame, ip, tcp).map(|segment| Held {
+        let held = Segment::of((frame, ip, tcp), memory).map(|segment| Held {
             due,
             what: What::Segment(segment),
             end: tcp.seq.wrapping_add(tcp.payload_len).wrapping_add(controls(tcp.flags)),
@@ -430,7 +435,7 @@ impl Live {
 
     /// The next segment to feed that has arrived, mapped. The stack may have sent less than was recorded: then it is told that all of that came, and
     /// again when it has sent more; what carries data waits, because it may be the answer.
-    pub fn next_to_feed(&mut self, now: Duration, sums: Sums) -> Option<Vec<u8>> {
+    pub fn next_to_feed(&mut self, now: Duration, sums: Sums) -> Option<Fed> {
         while let Some(held) = self.held.front().filter(|held| held.due <= now) {
             let distance = self.acknowledged(held.ack);
             if distance.is_some_and(|distance| self.is_unsent(distance)) {
@@ -499,14 +504,14 @@ impl Live {
     }
 
     /// The frame to feed for what acknowledges `ack` in the record.
-    fn mapped(&self, what: What, ack: Option<u32>, sums: Sums) -> Option<Vec<u8>> {
+    fn mapped(&self, what: What, ack: Option<u32>, sums: Sums) -> Option<Fed> {
         let shift = match (self.isn, self.recorded_isn) {
             (Some(isn), Some(recorded)) => isn.wrapping_sub(recorded),
             _ => 0,
         };
         let segment = match what {
             What::Segment(segment) => segment,
-            What::Error(message) => return message.mapped(Some(shift)),
+            What::Error(message) => return message.mapped(Some(shift)).map(Fed::from),
         };
         let unsent = self.acknowledged(ack).is_some_and(|distance| self.is_unsent(distance));
         let limit = self.isn.filter(|_| unsent).map(|isn| isn.wrapping_add(self.sent));
@@ -517,17 +522,18 @@ impl Live {
     /// What the comparison does not say: segments that had arrived and could not be fed.
     pub fn stuck(&self, now: Duration) -> Option<String> {
         let ((host, port), (peer, service)) = self.ends();
-        let name = format!("{host} port {port} and {peer} port {service}");
+        let name = || format!("{host} port {port} and {peer} port {service}");
         let first = self.held.front().filter(|held| held.due <= now);
         match (first.and_then(|held| held.ack), self.recorded_isn, self.lost) {
             (Some(ack), Some(isn), _) => Some(format!(
-                "between {name} {} segments were not fed: the first acknowledges {} bytes, and the stack has sent {}",
+                "between {} {} segments were not fed: the first acknowledges {} bytes, and the stack has sent {}",
+                name(),
                 self.held.len(),
                 ack.wrapping_sub(isn),
                 self.sent
             )),
             (_, _, lost) if lost > 0 => {
-                Some(format!("between {name} {lost} segments could not be fed"))
+                Some(format!("between {} {lost} segments could not be fed", name()))
             }
             _ => None,
         }

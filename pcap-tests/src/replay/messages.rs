@@ -55,7 +55,7 @@ impl Player<'_> {
                     self.open(udp.dst);
                 }
                 match wire::datagram(frame, ip) {
-                    Some(bytes) => self.feed(bytes, None)?,
+                    Some(bytes) => self.feed(bytes.into(), None)?,
                     None => self.note(format!("frame {} could not be fed", frame.number)),
                 }
             }
@@ -127,7 +127,7 @@ impl Player<'_> {
 
     fn feed_message(&mut self, frame: &Frame<'_>, ip: &Ip) -> Result<(), ReplayError> {
         match wire::Message::of(frame, ip).and_then(|message| message.mapped(None)) {
-            Some(bytes) => self.feed(bytes, None)?,
+            Some(bytes) => self.feed(bytes.into(), None)?,
             None => self.note(format!("frame {} could not be fed", frame.number)),
         }
         Ok(())

@@ -184,6 +184,10 @@ impl Kernel for Ours {
         }
     }
 
+    fn memory(&mut self, len: usize) -> Vec<u8> {
+        self.device.memory(len)
+    }
+
     fn arrive(&mut self, frame: Vec<u8>) -> Result<(), KernelError> {
         self.device.arrive(self.now, frame);
         Ok(())

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Role;
+use super::lives::Key;
 use super::player::Ends;
 use crate::capture::Reader;
 use crate::flows::{Detail, Flow, Opening, Protocol, Summary};
+use crate::keyed::Set;
 use crate::packet::{Endpoint, TcpOptions};
 
 /// What takes longer than a first time-out (RFC 6298: one second) was no way, but a loss.
@@ -78,36 +80,38 @@ pub struct Plan {
     pub is_captured_twice: bool,
     /// Calls that our side never answered, and not later, either: the stack would.
     pub silent: BTreeSet<Ends>,
+    /// Ends of which the other calls were answered; while the capture is read.
+    answered: Set<Key>,
 }
 
 impl Plan {
     pub fn of(reader: &mut Reader, roles: &[Role]) -> Self {
         let (mut plan, mut summary) = (Self::default(), Summary::passing(Detail::Outline));
-        let mut answered = BTreeSet::new();
         // What cannot be read is told by the second pass.
         while let Ok(Some(frame)) = reader.next() {
             summary.add(&frame);
             if summary.frames.is_multiple_of(STRIDE) {
-                summary.take_finished().iter().for_each(|flow| {
-                    plan.flow(flow, roles, &mut answered);
-                });
+                summary.take_finished().iter().for_each(|flow| plan.flow(flow, roles));
             }
         }
-        summary.take_all().iter().for_each(|flow| plan.flow(flow, roles, &mut answered));
-        plan.silent.retain(|ends| !answered.contains(ends));
+        summary.take_all().iter().for_each(|flow| plan.flow(flow, roles));
+        let answered = std::mem::take(&mut plan.answered);
+        plan.silent.retain(|ends| !answered.contains(&Key(*ends)));
         plan.away.retain(|_, away| *away >= NEAREST);
         plan.left_out.sort_unstable();
         plan
     }
 
     /// Takes in what a flow tells. They come in the order in which they ended.
-    fn flow(&mut self, flow: &Flow, roles: &[Role], answered: &mut BTreeSet<Ends>) {
+    fn flow(&mut self, flow: &Flow, roles: &[Role]) {
         let Some(side) = (0..2).find(|side| roles.iter().any(|r| r.plays(flow.ends[*side]))) else {
             return;
         };
         let ends = (flow.ends[side], flow.ends[1 - side]);
-        let unanswered = flow.opening() == Opening::Unanswered && side == 1;
-        if unanswered { &mut self.silent } else { answered }.insert(ends);
+        match flow.opening() == Opening::Unanswered && side == 1 {
+            true => self.silent.insert(ends),
+            false => self.answered.insert(Key(ends)),
+        };
         let is_silent = flow.halves[side].segments == 0;
         if flow.protocol == Protocol::Udp && is_silent && flow.icmp_errors > 0 {
             self.closed.insert(flow.ends[side]);

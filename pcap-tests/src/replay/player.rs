@@ -10,12 +10,13 @@ use super::lives::{Key, LiveId, Lives};
 use super::messages::is_group;
 use super::plan::{Offer, Plan};
 use super::reading::Pace;
+use super::wire::Fed;
 use super::{Outcome, ReplayError, Settings, Sink};
-use crate::capture::{Frame, LinkType};
+use crate::capture::Frame;
 use crate::compare::Comparison;
 use crate::flows::{Known, Protocol, Summary};
 use crate::namespace::KernelError;
-use crate::packet::{self, ACK, Body, Endpoint, Ip, Packet, SYN, Sums, Tcp};
+use crate::packet::{ACK, Body, Endpoint, Ip, Packet, SYN, Sums, Tcp};
 
 /// Our endpoint and the other side's.
 pub type Ends = (Endpoint, Endpoint);
@@ -314,7 +315,7 @@ impl<'a> Player<'a> {
         if self.plan.is_captured_twice && live.is_captured_twice(1, ip.id, tcp) {
             return;
         }
-        live.queue(frame, ip, tcp, due);
+        live.queue((frame, ip, tcp), due, |len| self.kernel.memory(len));
         self.work.push(id);
         // What arrives now is fed in this turn.
         if !away.is_zero() {
@@ -366,25 +367,25 @@ impl<'a> Player<'a> {
     }
 
     /// Feeds a frame, of a conversation where it is a segment.
-    pub(super) fn feed(&mut self, bytes: Vec<u8>, id: Option<LiveId>) -> Result<(), ReplayError> {
-        let packet = packet::read(Sums::Ignored, LinkType::Ethernet, &bytes, bytes.len());
+    pub(super) fn feed(&mut self, fed: Fed, id: Option<LiveId>) -> Result<(), ReplayError> {
+        let packet = fed.packet();
         if let Ok(Packet { body: Body::Tcp(tcp), .. }) = &packet
             && tcp.flags & (SYN | ACK) == SYN
         {
             self.offer(self.plan.answer())?;
         }
-        self.show((self.kernel.now(), false), &bytes, &packet, id)?;
-        self.kernel.arrive(bytes)?;
+        self.show((self.kernel.now(), false), &fed.bytes, &packet, id)?;
+        self.kernel.arrive(fed.bytes)?;
         self.collect()
     }
 
     /// Feeds what waits for a conversation, up to what acknowledges bytes that the stack has not sent.
     fn release(&mut self, id: LiveId) -> Result<(), ReplayError> {
         let now = if self.is_over { Duration::MAX } else { self.kernel.now() };
-        while let Some(bytes) =
+        while let Some(fed) =
             self.live.get_mut(id).and_then(|live| live.next_to_feed(now, self.sums))
         {
-            self.feed(bytes, Some(id))?;
+            self.feed(fed, Some(id))?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Recorded segments made anew for a stack whose sequence numbers and timestamps are others.
 
-use crate::capture::Frame;
+use crate::capture::{Frame, LinkType};
 use crate::device::{OURS, THEIRS};
-use crate::packet::{self, ACK, Ip, Sums, Tcp};
+use crate::packet::{self, ACK, Body, Fault, Ip, Packet, SYN, Sums, Tcp, TcpOptions};
 
 const ETHERNET: usize = 14;
 const TCP_HEADER: usize = 20;
@@ -46,6 +46,11 @@ struct Copied {
 impl Copied {
     /// What the snapshot length cut is zeros. None where lengths do not allow it.
     fn of(frame: &Frame<'_>, ip: &Ip) -> Option<Self> {
+        Self::into(frame, ip, Vec::with_capacity)
+    }
+
+    /// The same into memory with room for so many bytes.
+    fn into(frame: &Frame<'_>, ip: &Ip, memory: impl FnOnce(usize) -> Vec<u8>) -> Option<Self> {
         let payload = frame.link.strip(frame.bytes).ok()?;
         let len = ip.payload_len as usize;
         let header_len = match payload.bytes.first()? >> 4 {
@@ -61,7 +66,7 @@ impl Copied {
         if total > usize::from(u16::MAX) || header_len > payload.bytes.len() {
             return None;
         }
-        let mut bytes = Vec::with_capacity(ETHERNET + total);
+        let mut bytes = memory(ETHERNET + total);
         bytes.extend(OURS);
         bytes.extend(THEIRS);
         bytes.extend(payload.ether_type.to_be_bytes());
@@ -106,6 +111,83 @@ impl Copied {
     }
 }
 
+/// What a segment says whose options nobody looks at: what would be found by taking its frame apart once more.
+#[derive(Clone, Copy)]
+struct Plain {
+    ip: Ip,
+    ports: [u16; 2],
+    seq: u32,
+    ack: u32,
+    flags: u16,
+    window: u16,
+    urgent: u16,
+}
+
+impl Plain {
+    fn of(ip: &Ip, tcp: &Tcp<'_>) -> Option<Self> {
+        let is_plain = tcp.flags & SYN == 0 && tcp.options.is_quiet();
+        is_plain.then_some(Self {
+            ip: *ip,
+            ports: [tcp.src.1, tcp.dst.1],
+            seq: tcp.seq,
+            ack: tcp.ack,
+            flags: tcp.flags,
+            window: tcp.window,
+            urgent: tcp.urgent,
+        })
+    }
+
+    fn packet<'a>(&self, payload: &'a [u8]) -> Packet<'a> {
+        let Self { ip, ports: [from, to], seq, ack, flags, window, urgent } = *self;
+        let tcp = Tcp {
+            src: (ip.src, from),
+            dst: (ip.dst, to),
+            seq,
+            ack,
+            flags,
+            window,
+            urgent,
+            options: TcpOptions::default(),
+            payload_len: payload.len() as u32,
+            payload,
+        };
+        Packet {
+            ether_type: if ip.src.is_ipv4() { 0x0800 } else { 0x86dd },
+            vlan_tags: 0,
+            ip: Some(ip),
+            tunnels: 0,
+            body: Body::Tcp(tcp),
+            bad_checksum: None,
+            cut: false,
+            sums: Sums::Ignored,
+        }
+    }
+}
+
+/// An Ethernet frame to be fed.
+pub struct Fed {
+    /// The frame.
+    pub bytes: Vec<u8>,
+    /// What it says where that is known, and where its payload begins.
+    plain: Option<(Plain, usize)>,
+}
+
+impl Fed {
+    /// The frame taken apart; without options where nobody looks at them.
+    pub fn packet(&self) -> Result<Packet<'_>, Fault> {
+        match &self.plain {
+            Some((plain, begin)) => Ok(plain.packet(self.bytes.get(*begin..).unwrap_or_default())),
+            None => packet::read(Sums::Ignored, LinkType::Ethernet, &self.bytes, self.bytes.len()),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Fed {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, plain: None }
+    }
+}
+
 /// A recorded segment in an Ethernet frame, until it is known which numbers of the stack stand for those of the record.
 #[derive(Clone)]
 pub struct Segment {
@@ -113,12 +195,16 @@ pub struct Segment {
     header_len: usize,
     ack: Option<u32>,
     echo: Option<u32>,
+    plain: Option<Plain>,
 }
 
 impl Segment {
-    /// None where lengths do not allow it.
-    pub fn of(frame: &Frame<'_>, ip: &Ip, tcp: &Tcp<'_>) -> Option<Self> {
-        let copied = Copied::of(frame, ip)?;
+    /// In memory with room for so many bytes. None where lengths do not allow it.
+    pub fn of(
+        (frame, ip, tcp): (&Frame<'_>, &Ip, &Tcp<'_>),
+        memory: impl FnOnce(usize) -> Vec<u8>,
+    ) -> Option<Self> {
+        let copied = Copied::into(frame, ip, memory)?;
         let header_len = ip.payload_len.checked_sub(tcp.payload_len)? as usize;
         let is_whole = header_len >= TCP_HEADER && copied.begin + header_len <= copied.bytes.len();
         is_whole.then_some(Self {
@@ -126,6 +212,7 @@ impl Segment {
             header_len,
             ack: (tcp.flags & ACK != 0).then_some(tcp.ack),
             echo: tcp.options.timestamps.map(|(_, echo)| echo),
+            plain: Plain::of(ip, tcp),
         })
     }
 
@@ -139,23 +226,27 @@ impl Segment {
         self.copied.bytes.truncate(self.copied.begin + self.header_len);
         self.copied.set_len();
         self.copied.body()[13] &= ACK as u8;
+        self.plain = None;
         self
     }
 
     /// The frame: acknowledgment, SACK blocks and echo mapped, and the checksum right where anybody looks at it. Bytes that the
     /// snapshot length cut are zeros.
-    pub fn mapped(mut self, mapping: Mapping) -> Option<Vec<u8>> {
-        let recorded = self.ack;
+    pub fn mapped(mut self, mapping: Mapping) -> Option<Fed> {
+        let ack = self.ack.map(|recorded| mapping.ack(recorded));
         let header = self.copied.body().get_mut(..self.header_len)?;
-        if let Some(ack) = recorded {
-            header[8..12].copy_from_slice(&mapping.ack(ack).to_be_bytes());
+        if let Some(ack) = ack {
+            header[8..12].copy_from_slice(&ack.to_be_bytes());
         }
         map_options(&mut header[TCP_HEADER..], mapping);
         if mapping.sums == Sums::Checked {
             let len = self.copied.body().len();
             self.copied.check(CHECK, len, Some(TCP))?;
         }
-        Some(self.copied.bytes)
+        let begin = self.copied.begin + self.header_len;
+        let plain =
+            self.plain.map(|plain| (Plain { ack: ack.unwrap_or(plain.ack), ..plain }, begin));
+        Some(Fed { bytes: self.copied.bytes, plain })
     }
 }
 
@@ -269,10 +360,10 @@ mod tests {
         let read = |frame: &Frame<'_>| {
             let packet = Packet::of(frame).expect("a packet");
             let (Some(ip), Body::Tcp(tcp)) = (packet.ip, packet.body) else { panic!("no TCP") };
-            Segment::of(frame, &ip, &tcp).expect("a segment")
+            Segment::of((frame, &ip, &tcp), Vec::with_capacity).expect("a segment")
         };
         let same = Mapping { shift: 0, limit: None, echo: None, sums: Sums::Checked };
-        let bytes = read(&frame(LinkType::RawIp, &bytes)).mapped(same).expect("a frame");
+        let bytes = read(&frame(LinkType::RawIp, &bytes)).mapped(same).expect("a frame").bytes;
         let made = || read(&frame(LinkType::Ethernet, &bytes));
         let Ok(Packet { body: Body::Tcp(tcp), bad_checksum: None, .. }) =
             dissect(LinkType::Ethernet, &bytes, bytes.len())
@@ -280,14 +371,14 @@ mod tests {
             panic!("no TCP, or a checksum is wrong")
         };
         let mapping = Mapping { shift: 7000, echo: Some(99), ..same };
-        let out = made().mapped(mapping).expect("a frame");
+        let out = made().mapped(mapping).expect("a frame").bytes;
         let again = dissect(LinkType::Ethernet, &out, out.len()).expect("a packet");
         let Body::Tcp(mapped) = again.body else { panic!("no TCP") };
         assert_eq!((mapped.seq, mapped.ack, mapped.payload), (500, 8000, tcp.payload));
         assert_eq!(mapped.options.timestamps, Some((5, 99)));
         assert_eq!(mapped.options.sack(), [(0x400 + 7000, 0x500 + 7000)]);
         let limited = Mapping { limit: Some(7900), ..mapping };
-        let out = made().mapped(limited).expect("a frame");
+        let out = made().mapped(limited).expect("a frame").bytes;
         let Ok(Packet { body: Body::Tcp(mapped), .. }) =
             dissect(LinkType::Ethernet, &out, out.len())
         else {
@@ -295,7 +386,7 @@ mod tests {
         };
         assert_eq!((mapped.ack, mapped.options.sack()), (7900, &[][..]));
         assert!(!mapped.options.malformed);
-        let out = made().bare().mapped(mapping).expect("a frame");
+        let out = made().bare().mapped(mapping).expect("a frame").bytes;
         let Ok(Packet { body: Body::Tcp(mapped), bad_checksum: None, .. }) =
             dissect(LinkType::Ethernet, &out, out.len())
         else {
@@ -303,5 +394,36 @@ mod tests {
         };
         assert_eq!((mapped.ack, mapped.payload_len), (8000, 0));
         assert_eq!(again.bad_checksum, None);
+    }
+
+    #[test]
+    fn what_is_known_of_a_fed_segment_is_what_its_frame_says() {
+        for options in [
+            &[][..],
+            &[1, 1, 8, 10, 0, 0, 0, 5, 0, 0, 0, 6],
+            &[5, 10, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0],
+        ] {
+            for flags in [ACK, ACK | packet::FIN, packet::RST, SYN] {
+                let mut recorded = segment(false, flags, 500, 1000, 8);
+                recorded.options = options;
+                let bytes = bytes(&recorded);
+                let wire_len = bytes.len() as u32;
+                let (number, time, link) = (1, Duration::ZERO, LinkType::RawIp);
+                let frame = Frame { number, time, interface: 0, link, wire_len, bytes: &bytes };
+                let packet = Packet::of(&frame).expect("a packet");
+                let (Some(ip), Body::Tcp(tcp)) = (packet.ip, packet.body) else { panic!("no TCP") };
+                let made = Segment::of((&frame, &ip, &tcp), Vec::with_capacity).expect("a segment");
+                let is_known = made.plain.is_some();
+                assert_eq!(is_known, flags != SYN && tcp.options.sack().is_empty());
+                let sums = Sums::Ignored;
+                let mapping = Mapping { shift: 7000, limit: None, echo: Some(99), sums };
+                let fed = made.mapped(mapping).expect("a frame");
+                let mut read = packet::read(sums, LinkType::Ethernet, &fed.bytes, fed.bytes.len());
+                if let (true, Ok(Packet { body: Body::Tcp(tcp), .. })) = (is_known, &mut read) {
+                    tcp.options = TcpOptions::default();
+                }
+                assert_eq!(fed.packet(), read);
+            }
+        }
     }
 }
