@@ -78,8 +78,10 @@ impl<K: Recent, T> Keyed<K, T> {
     /// The number of what has this key.
     pub fn find(&mut self, key: &K) -> Option<Id> {
         let recent = &mut self.recent[usize::from(key.place())];
-        if let Some((_, id)) = recent.filter(|(found, _)| found == key) {
-            return Some(id);
+        if let Some((found, id)) = recent
+            && found == key
+        {
+            return Some(*id);
         }
         let id = *self.ids.get(key)?;
         *recent = Some((*key, id));

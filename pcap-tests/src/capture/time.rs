@@ -6,11 +6,16 @@ use pcap_file::TsResolution;
 
 /// Time of a pcap record. A fraction of a second or more is carried over.
 pub fn of_pcap(seconds: u32, fraction: u32, resolution: TsResolution) -> Duration {
-    let nanos = match resolution {
-        TsResolution::MicroSecond => u64::from(fraction) * 1000,
-        TsResolution::NanoSecond => u64::from(fraction),
-    };
-    Duration::from_secs(u64::from(seconds)) + Duration::from_nanos(nanos)
+    let seconds = u64::from(seconds);
+    match resolution {
+        TsResolution::MicroSecond if fraction < 1_000_000 => {
+            Duration::new(seconds, fraction * 1000)
+        }
+        TsResolution::MicroSecond => {
+            Duration::from_secs(seconds) + Duration::from_micros(fraction.into())
+        }
+        TsResolution::NanoSecond => Duration::new(seconds, fraction),
+    }
 }
 
 /// Time of a pcapng record: `raw` units of if_tsresol (the highest bit: a power of two, else of ten), plus if_tsoffset in seconds.

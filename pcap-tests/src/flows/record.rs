@@ -10,6 +10,8 @@ pub const CHUNK: u64 = 256;
 const MAX_CHUNKS: usize = 1024;
 /// The same of a flow that has ended, and still waits for its like.
 const MAX_WAITING: usize = 128;
+/// So many segments like the first have room from the beginning.
+const FIRST_SEGMENTS: usize = 3;
 /// Datagrams of a flow that are kept one by one; of more only a digest of all.
 const MAX_MESSAGES: usize = 4096;
 
@@ -129,7 +131,10 @@ impl Stream {
     ) {
         self.len = self.len.max(at.saturating_add(len));
         let (mut position, mut known) = (at, known);
-        self.chunks.reserve((known.len() >> self.shift()) + 1);
+        let more = (known.len() >> self.shift()) + 1;
+        // Who sends a full segment mostly sends some more.
+        let room = if self.chunks.is_empty() && more > 1 { FIRST_SEGMENTS * more } else { more };
+        self.chunks.reserve(room);
         while !known.is_empty() {
             let left = self.chunk() - (position & (self.chunk() - 1));
             let left = usize::try_from(left).unwrap_or(usize::MAX);

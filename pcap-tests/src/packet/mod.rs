@@ -5,7 +5,7 @@ mod tcp;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::capture::{Frame, LinkType};
+use crate::capture::{Frame, LinkType, Payload};
 
 pub use options::TcpOptions;
 
@@ -226,31 +226,45 @@ pub fn read(
     bytes: &[u8],
     wire_len: usize,
 ) -> Result<Packet<'_>, Fault> {
-    let payload = link.strip(bytes)?;
-    // Large: it is made where it stays, and so is what is in it.
+    match link.strip(bytes) {
+        Ok(payload) => inner(sums, payload, bytes.len(), wire_len),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// What follows a link header. Large: it is made where it stays, and so is what is in it.
+fn inner(
+    sums: Sums,
+    payload: Payload<'_>,
+    captured: usize,
+    wire_len: usize,
+) -> Result<Packet<'_>, Fault> {
+    let Payload { ether_type, vlan_tags, header_len, bytes } = payload;
     let mut read = Ok(Packet {
-        ether_type: payload.ether_type,
-        vlan_tags: payload.vlan_tags,
+        ether_type,
+        vlan_tags,
         ip: None,
         tunnels: 0,
         body: Body::Other,
         bad_checksum: None,
-        cut: bytes.len() < wire_len,
+        cut: captured < wire_len,
         sums,
     });
-    let len = wire_len.max(bytes.len()) - payload.header_len;
-    let layer = Layer { bytes: payload.bytes, len };
-    if let Ok(packet) = &mut read {
-        let inner = match payload.ether_type {
-            0x0800 => ipv4(packet, layer),
-            0x86dd => ipv6(packet, layer),
-            _ => Ok(()),
-        };
-        if let Err(fault) = inner {
-            read = Err(fault);
-        }
+    let layer = Layer { bytes, len: wire_len.max(captured) - header_len };
+    if let Ok(packet) = &mut read
+        && let Err(fault) = network(packet, layer)
+    {
+        read = Err(fault);
     }
     read
+}
+
+fn network<'a>(packet: &mut Packet<'a>, layer: Layer<'a>) -> Result<(), Fault> {
+    match packet.ether_type {
+        0x0800 => ipv4(packet, layer),
+        0x86dd => ipv6(packet, layer),
+        _ => Ok(()),
+    }
 }
 
 /// The packet within an ICMP error: an IP header and at least the ports, without checksums and stated lengths.

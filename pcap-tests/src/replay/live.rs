@@ -401,7 +401,12 @@ impl Live {
             self.peer_isn = Some(tcp.seq);
             self.shifts[1] = tcp.options.window_scale;
         }
-        let held = Segment::of((frame, ip, tcp), memory).map(|segment| Held {
+        let segment = Segment::of((frame, ip, tcp), memory);
+        let Some(segment) = segment.filter(|_| self.held.len() < MAX_HELD) else {
+            self.lost += 1;
+            return;
+        };
+        self.held.push_back(Held {
             due,
             what: What::Segment(segment),
             end: tcp.seq.wrapping_add(tcp.payload_len).wrapping_add(controls(tcp.flags)),
@@ -409,7 +414,6 @@ impl Live {
             is_pure: tcp.payload_len == 0 && tcp.flags & (SYN | FIN | RST) == 0,
             is_reset: tcp.flags & RST != 0,
         });
-        self.hold(held);
     }
 
     /// Keeps what could be made of a frame, where there is room.

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Stamps that are remembered on either side.
 const MAX: usize = 4096;
 
+/// Those of a short conversation.
+const FEW: usize = 8;
+
 /// Stamps with the times at which they came first.
 #[derive(Default)]
 struct Seen(VecDeque<(u32, Duration)>);
@@ -15,8 +18,10 @@ impl Seen {
         if self.0.back().is_some_and(|(last, _)| *last == value) {
             return;
         }
-        if self.0.len() == MAX {
-            self.0.pop_front();
+        match self.0.len() {
+            0 => self.0.reserve(FEW),
+            MAX => drop(self.0.pop_front()),
+            _ => {}
         }
         self.0.push_back((value, time));
     }
