@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use netstack_host::capture;
 use sentry_abi::Errno;
+use sentry_fs::proc::ProcFs;
 use sentry_fs::services::Services;
 use sentry_fs::stdio::HostWatcher;
 use sentry_kernel::cred::Credentials;
@@ -67,9 +68,6 @@ pub enum BootError {
     /// What was handed over about an interface is not so.
     #[error("{0}: {1}")]
     Handoff(String, String),
-    /// What a mount or a device asks for.
-    #[error("{0}")]
-    Files(String),
     /// A step of building the sandbox.
     #[error("cannot {what}: {errno}")]
     Step {
@@ -161,15 +159,16 @@ pub fn prepare(config: SandboxConfig) -> Result<Prepared, BootError> {
     });
     let names = Names::Own { hostname: config.hostname, domainname: config.domainname };
     let own = Namespaces { pids: None, segments: None, names };
-    let mut proc = None;
-    let first = world.member(own, config.seccomp, config.limits, |container, offer| {
-        proc = Some(offer.proc(container, &world.services));
-        match config.files {
-            Files::Session(files) => session(container, &world.services, offer, files),
-            Files::Container(files) => container::tree(container, &world.services, offer, files),
-        }
-    })?;
-    let proc = proc.ok_or_else(|| BootError::Files("there is no /proc".into()))?;
+    let first =
+        world.member(own, config.seccomp, config.limits, |container, offer| {
+            match config.files {
+                Files::Session(files) => session(container, &world.services, offer, files),
+                Files::Container(files) => {
+                    container::tree(container, &world.services, offer, files)
+                }
+            }
+        })?;
+    let proc = ProcFs::new(&world.services, &first.container, &world.net_files);
     Ok(Prepared { first: Arc::new(first), proc })
 }
 

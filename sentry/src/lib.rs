@@ -1,10 +1,10 @@
 //! The assembler: composes the kernel, the filesystems, the devices and the socket families into a sandbox, and boots it. No mechanism lives here.
 //!
 //! [`config`] says what a sandbox is made of, [`registry`] is the one list of what it offers, [`tree`] builds its mounts, [`container`] the mounts of a container,
-//! [`boot`] brings it up, [`world`] is what its containers share, [`member`] starts programs in one, [`seccomp`] filters their calls, [`tasks`] limits their number, [`remote`] is what the outside can do meanwhile.
+//! [`boot`] brings it up, [`world`] is what its containers share, [`member`] starts programs in one, [`seccomp`] filters their calls, [`attachment`] fits what was handed over to interfaces, [`remote`] is what the outside can do meanwhile.
 #![forbid(unsafe_code)]
 
-pub mod attachment;
+mod attachment;
 mod boot;
 pub mod config;
 mod container;
@@ -14,7 +14,6 @@ mod network;
 mod registry;
 mod remote;
 pub mod seccomp;
-mod tasks;
 mod tree;
 mod vdso;
 mod world;

@@ -18,18 +18,16 @@ use sentry_kernel::vfs::{FileType, OpenFlags, Path};
 use crate::boot::{BootError, step};
 use crate::config::{Home, HostTerminals, MissingWorkdir, Process, Stdio};
 use crate::remote::Running;
-use crate::tasks::TaskLimit;
 use crate::tree::Tree;
 use crate::world::World;
 
 /// Bytes of /etc/passwd that are looked at.
 const PASSWD_MAX: usize = 1 << 20;
 
-/// A container with its files, its terminals and its limit.
+/// A container with its files and its terminals.
 pub(crate) struct Member {
     pub(crate) world: Arc<World>,
     pub(crate) container: Arc<Container>,
-    pub(crate) tasks: Arc<TaskLimit>,
     pub(crate) tree: Tree,
     pub(crate) terminals: Arc<Terminals>,
 }
@@ -79,11 +77,11 @@ impl Member {
         let args = self.arguments(process, fds, console.as_ref())?;
         let program = shown(&args.argv);
         let own_pids = !self.container.pids().has_init();
-        let started = self.tasks.check(&self.container).and_then(|()| match place {
+        let started = match place {
             Place::First if own_pids => self.container.spawn_init(args),
             // In another container's pid namespace it is a process like others.
             Place::First | Place::Beside => self.container.spawn_beside(args),
-        });
+        };
         let group = started.map_err(|error| cannot_execute(program, &error))?;
         Ok(Running::new(group, console))
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use netstack_host::capture::{Capture, CaptureError};
 use sentry_abi::signal::{SI_KERNEL, SigInfo, Signal};
 use sentry_fs::proc::command_line;
-use sentry_kernel::task::{Container, ContainerUsage, Task, ThreadGroup, WaitStatus};
+use sentry_kernel::task::{Container, ContainerUsage, Task, ThreadGroup};
 use sentry_net::netns::{CaptureStart, NetNamespace};
 
 use crate::boot::{BootError, Outcome};
@@ -201,7 +201,7 @@ impl Remote {
 
     /// Ends every program of the container.
     pub fn end(&self) {
-        self.container().end(WaitStatus::Signaled(Signal::SIGKILL));
+        self.container().end();
     }
 
     /// Sends a signal to the first program. Numbers that are no signal do nothing.
@@ -272,7 +272,7 @@ impl Remote {
     /// Changes a limit.
     pub fn limit(&self, limit: ContainerLimit) {
         match limit {
-            ContainerLimit::Tasks(most) => self.member.tasks.set(most),
+            ContainerLimit::Tasks(most) => self.member.container.set_tasks_max(most),
             ContainerLimit::Memory(most) => self.container().set_memory_shown(most),
         }
     }

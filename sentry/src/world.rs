@@ -19,7 +19,6 @@ use crate::container;
 use crate::member::Member;
 use crate::registry::{self, Offer};
 use crate::seccomp::{Filtered, Profile};
-use crate::tasks::{Limited, TaskLimit};
 use crate::tree::Tree;
 
 /// A sandbox's kernel with its network.
@@ -62,8 +61,7 @@ impl World {
                 uts
             }
         };
-        let tasks = TaskLimit::new(limits.tasks_max);
-        let syscalls: Arc<dyn SyscallTable> = Limited::new(self.syscalls.clone(), &tasks);
+        let syscalls = self.syscalls.clone();
         let config = ContainerConfig {
             pids: shared.pids.unwrap_or_else(|| PidNamespace::new(number(Kind::Pid))),
             uts,
@@ -75,9 +73,10 @@ impl World {
         };
         let container = Container::new(&self.kernel, config);
         container.set_memory_shown(limits.memory_max);
+        container.set_tasks_max(limits.tasks_max);
         let offer = registry::offer(&container, &self.services, &self.net_files);
         let tree = files(&container, &offer)?;
-        Ok(Member { world: self.clone(), container, tasks, tree, terminals: offer.terminals })
+        Ok(Member { world: self.clone(), container, tree, terminals: offer.terminals })
     }
 
     /// Makes a container beside the first.

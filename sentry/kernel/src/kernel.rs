@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use platform::Platform;
 use sentry_abi::Errno;
-use sentry_abi::signal::Signal;
 
 use crate::error::Result;
 use crate::futex::FutexTable;
@@ -186,7 +185,7 @@ impl Kernel {
     /// Ends every process.
     pub fn kill_all(&self) {
         for container in self.containers() {
-            container.end(WaitStatus::Signaled(Signal::SIGKILL));
+            container.end();
         }
     }
 

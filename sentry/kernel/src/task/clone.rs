@@ -122,7 +122,7 @@ impl CurrentTask {
         if in_all >= TASKS_MAX || (!exempt && kernel.task_count_of(creds.uid) >= limit) {
             return Err(Errno::EAGAIN.into());
         }
-        Ok(())
+        self.container().check_tasks()
     }
 
     fn child_resources(&self, flags: CloneFlags) -> Result<Resources> {

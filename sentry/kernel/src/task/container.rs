@@ -14,7 +14,6 @@ use crate::mm::MemoryManager;
 use crate::sync::{Rank, RwLock};
 use crate::task::group::ThreadGroup;
 use crate::task::namespace::PidNamespace;
-use crate::task::status::WaitStatus;
 use crate::task::task::{Attention, Task};
 use crate::task::times::CpuTime;
 use crate::uts::Uts;
@@ -48,6 +47,7 @@ pub struct Container {
     fs_types: RwLock<Vec<Arc<FsType>>>,
     state: AtomicU8,
     memory_max: AtomicU64,
+    tasks_max: AtomicU64,
     /// CPU time of ended processes in nanoseconds.
     ended_cpu_ns: AtomicU64,
 }
@@ -77,6 +77,7 @@ impl Container {
                 fs_types: RwLock::new(Rank::LEAF, Vec::new()),
                 state: AtomicU8::new(0),
                 memory_max: AtomicU64::new(u64::MAX),
+                tasks_max: AtomicU64::new(u64::MAX),
                 ended_cpu_ns: AtomicU64::new(0),
             })
         })
@@ -163,6 +164,20 @@ impl Container {
         self.memory_max.store(most.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// How many tasks it may have: what the pids controller of cgroups is on Linux. Those that are there stay, however many.
+    pub fn set_tasks_max(&self, most: Option<u64>) {
+        self.tasks_max.store(most.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether one more may be made. Errors: EAGAIN (cgroups(7)).
+    pub(super) fn check_tasks(&self) -> Result<()> {
+        let most = self.tasks_max.load(Ordering::Relaxed);
+        match most == u64::MAX || (self.task_count() as u64) < most {
+            true => Ok(()),
+            false => Err(Errno::EAGAIN.into()),
+        }
+    }
+
     /// A process of it has ended, which used so much.
     pub(super) fn process_ended(&self, cpu: CpuTime) {
         self.ended_cpu_ns.fetch_add(cpu.total_ns(), Ordering::Relaxed);
@@ -215,12 +230,10 @@ impl Container {
         self.state.load(Ordering::SeqCst) & FROZEN != 0
     }
 
-    /// Ends every task as by this status, and those that are made meanwhile: no program runs in it again.
-    pub fn end(&self, status: WaitStatus) {
+    /// Ends every task as by SIGKILL, and those that are made meanwhile: no program runs in it again.
+    pub fn end(&self) {
         self.state.fetch_or(OVER, Ordering::SeqCst);
-        for group in self.groups() {
-            group.begin_exit(status);
-        }
+        self.groups().iter().for_each(|group| group.kill());
     }
 
     /// True once it was ended.

@@ -25,7 +25,6 @@ use crate::task::exit::release_user_memory;
 use crate::task::group::ThreadGroup;
 use crate::task::namespace::INIT_PID;
 use crate::task::session::ControllingTerminal;
-use crate::task::status::WaitStatus;
 use crate::task::task::{Attention, Details, Resources, Scheduling, Task, TaskInit};
 use crate::vfs::open::honours_setid;
 use crate::vfs::{
@@ -187,6 +186,7 @@ fn machine() -> loader::Machine {
 impl Container {
     /// Starts the first program of a pid namespace, as process 1 in a session of its own. Errors: as execve(2); ENOMEM, EAGAIN; EEXIST where there is one.
     pub fn spawn_init(self: &Arc<Self>, args: InitArgs) -> Result<Arc<ThreadGroup>> {
+        self.check_tasks()?;
         let starting = self.load_program(args)?;
         let pid = self.pids().allocate()?;
         if pid != INIT_PID {
@@ -198,6 +198,7 @@ impl Container {
     /// Starts a program beside those that run, in a session of its own and without a parent, as one that enters a PID namespace from
     /// outside. Nobody waits for it: [`ThreadGroup::end_status`] tells how it ended. Errors: as [`Self::spawn_init`]; ESRCH once init ended.
     pub fn spawn_beside(self: &Arc<Self>, args: InitArgs) -> Result<Arc<ThreadGroup>> {
+        self.check_tasks()?;
         let starting = self.load_program(args)?;
         let pid = self.pids().allocate()?;
         // pid_namespaces(7): without init, there are no new processes.
@@ -207,7 +208,7 @@ impl Container {
         let group = self.start_program(starting, pid)?;
         if !self.runs() {
             // Init or the container ended meanwhile, and may not have seen this one when the others were ended.
-            group.begin_exit(WaitStatus::Signaled(Signal::SIGKILL));
+            group.kill();
         }
         Ok(group)
     }

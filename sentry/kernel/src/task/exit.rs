@@ -167,7 +167,7 @@ fn end_group(group: &Arc<ThreadGroup>, status: WaitStatus, uid: u32) {
     let is_init = group.pid() == INIT_PID;
     if is_init {
         // pid_namespaces(7): when init ends, the kernel kills the rest.
-        group.container().end(WaitStatus::Signaled(Signal::SIGKILL));
+        group.container().end();
         pids.kill_all();
     }
     leave_session(group);

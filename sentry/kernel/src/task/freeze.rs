@@ -1,9 +1,6 @@
 //! A task whose container is held or has ended.
 
-use sentry_abi::signal::Signal;
-
 use crate::task::current::CurrentTask;
-use crate::task::status::WaitStatus;
 use crate::task::task::Attention;
 use crate::task::times::Mode;
 
@@ -14,7 +11,7 @@ impl CurrentTask {
         task.clear_attention(Attention::FREEZE);
         if container.is_over() {
             // It was made while the others were told to end.
-            self.thread_group().begin_exit(WaitStatus::Signaled(Signal::SIGKILL));
+            self.thread_group().kill();
             return;
         }
         self.account().change(Mode::Blocked, self.kernel().now());

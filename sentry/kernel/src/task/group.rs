@@ -368,6 +368,11 @@ impl ThreadGroup {
         self.begin_exit_locked(&mut members, status);
     }
 
+    /// Makes every task end as by SIGKILL.
+    pub fn kill(&self) {
+        self.begin_exit(WaitStatus::Signaled(Signal::SIGKILL));
+    }
+
     pub(crate) fn begin_exit_locked(
         &self,
         members: &mut MutexGuard<'_, Members>,

@@ -314,9 +314,7 @@ impl PidNamespace {
 
     /// Ends every group.
     pub fn kill_all(&self) {
-        for group in self.groups() {
-            group.begin_exit(WaitStatus::Signaled(Signal::SIGKILL));
-        }
+        self.groups().iter().for_each(|group| group.kill());
     }
 
     /// setsid(2): `pid` founds a session and a process group. Errors: EPERM where it leads a process group.

@@ -11,7 +11,6 @@ use crate::error::{Cause, Restart};
 use crate::log::Level;
 use crate::signal::deliver::Next;
 use crate::task::current::CurrentTask;
-use crate::task::status::WaitStatus;
 use crate::task::task::Attention;
 use crate::task::times::Mode;
 
@@ -86,7 +85,7 @@ impl CurrentTask {
             let line = format_args!("program {} is ended: {error}", group.pid());
             self.kernel().log().write(Level::Warn, line);
         }
-        group.begin_exit(WaitStatus::Signaled(Signal::SIGKILL));
+        group.kill();
     }
 
     /// Deals with everything that asks for attention. After this `in_user` is set, and a later demand kicks the context.

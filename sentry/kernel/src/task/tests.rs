@@ -395,7 +395,7 @@ fn the_end_of_a_containers_init_ends_that_container_alone() {
     }
     assert!(second.pids().groups().is_empty(), "an ended namespace holds nothing");
     assert!(!first.kernel().is_over() && !one.group.has_ended());
-    first.end(WaitStatus::Signaled(Signal::SIGKILL));
+    first.end();
     assert_eq!(status_of(&one), Some(WaitStatus::Signaled(Signal::SIGKILL)));
 }
 
@@ -426,7 +426,7 @@ fn what_is_frozen_or_ended_is_one_container_of_a_shared_pid_namespace() {
     assert_eq!((first.task_count(), joined.task_count(), first.pids().task_count()), (1, 1, 2));
     joined.thaw();
     assert_eq!(two.group.wait_until_ended(), WaitStatus::Exited(3));
-    joined.end(WaitStatus::Signaled(Signal::SIGKILL));
+    joined.end();
     let three = begin(&joined);
     assert_eq!(three.group.wait_until_ended(), WaitStatus::Signaled(Signal::SIGKILL));
     assert!(!one.group.has_ended() && first.pids().has_init());
