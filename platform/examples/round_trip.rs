@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use platform::{
-    AddressSpace, BackendOptions, Context, Event, FileRange, PAGE_SIZE, Platform, PlatformError,
-    Populate, Prot, Registers,
+    AddressSpace, BackendOptions, CallSite, Context, Event, FileRange, PAGE_SIZE, Platform,
+    PlatformError, Populate, Prot, Registers,
 };
 
 const CODE: u64 = 0x40_0000;
 const DATA: u64 = 0x1000_0000;
+/// `1: mov $39, %eax; syscall; jmp 1b`
+const CALL: [u8; 9] = [0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
 
 struct Bench {
     platform: Arc<dyn Platform>,
@@ -62,14 +64,24 @@ fn main() -> Result<(), PlatformError> {
     let bench = Bench { platform, code, data };
     let space = bench.space()?;
     let mut context = bench.platform.new_context()?;
-    // 1: mov eax, 39; syscall; jmp 1b
-    memory.write_at(code.start, &[0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7])?;
+    memory.write_at(code.start, &CALL)?;
     for _ in 0..3 {
         bench.run(&mut *context, &space, 50_000, "getpid round trip", |_, _, regs| {
             regs.set_result(1);
             Ok(())
         })?;
     }
+    // The same at a place where it can be patched.
+    memory.write_at(code.start, &[&[0x90; 32][..], &CALL].concat())?;
+    for _ in 0..3 {
+        space.patch_call(CallSite { behind: CODE + 39, nr: 39 }, code.start);
+        bench.run(&mut *context, &space, 50_000, "the same, patched", |_, _, regs| {
+            regs.set_result(1);
+            Ok(())
+        })?;
+    }
+    memory.write_at(code.start, &[0x90; 64])?;
+    space.map_file(CODE, PAGE_SIZE, code.start, Prot::READ | Prot::EXEC, Populate::Now)?;
     // mov [rbx], al, which faults each time: map a page, then go to the next one.
     memory.write_at(code.start, &[0x88, 0x03, 0xeb, 0xfc])?;
     let mut page = 0;

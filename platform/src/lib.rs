@@ -86,6 +86,37 @@ pub trait AddressSpace: Any + Send + Sync {
     /// Executes the operations in their order, with one hand-off to the guest's process where the
     /// backend can. On an error the operations before the failed one may have been executed.
     fn batch(&self, ops: &[MapOp]) -> Result<(), PlatformError>;
+
+    /// A backend may have the guest enter the kernel on a shorter way at that site from now on, where it then finds
+    /// other bytes of the same length and effect. The caller asks for it where the page of the site is mapped from
+    /// `file_offset` for reading and executing, as private text of a file, and changes nothing there meanwhile; what
+    /// it maps or makes writable there later undoes it. The memory file's page stays as it is.
+    ///
+    /// Only where the program has nothing in [`patch_range`](AddressSpace::patch_range).
+    fn patch_call(&self, _site: CallSite, _file_offset: u64) {}
+
+    /// The addresses at which patched calls need something of the backend's own. `None`: it patches nothing.
+    fn patch_range(&self) -> Option<Range<u64>> {
+        None
+    }
+
+    /// Undoes all of [`patch_call`](AddressSpace::patch_call) for good, before the program has something of its own in that range.
+    fn end_patches(&self) {}
+}
+
+/// A system-call instruction of a program that is always run with the same number, as far as anybody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallSite {
+    /// The address behind it.
+    pub behind: u64,
+    pub nr: u64,
+}
+
+impl CallSite {
+    /// The address of the instruction's last byte, which names the page of the site.
+    pub fn last_byte(&self) -> u64 {
+        self.behind.wrapping_sub(1)
+    }
 }
 
 /// One change of a guest memory map, as [`AddressSpace::batch`] takes them.
@@ -134,6 +165,12 @@ pub trait Context: Send {
 
     /// The handle by which any thread makes this context return from `switch`.
     fn kick_handle(&self) -> Arc<dyn Kick>;
+
+    /// The site of the system call that `switch` has just returned for, if it comes so often that
+    /// [`AddressSpace::patch_call`] may be worth it.
+    fn hot_call(&mut self) -> Option<CallSite> {
+        None
+    }
 
     /// Says that the task is about to sleep in the kernel, on its host thread. Backends choose cores
     /// by who is awake at the same time.

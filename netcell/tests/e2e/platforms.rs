@@ -5,6 +5,7 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::{NETCELL, run, wait_until};
+use crate::linux_tasks::{compiled, volume};
 
 /// `netcell run` on a platform, whatever the tests' own is.
 fn on(platform: &str, flags: &[&str], program: &[&str]) -> Command {
@@ -32,6 +33,19 @@ fn every_platform_runs_processes_threads_and_signals() {
             "{platform}: {}",
             String::from_utf8_lossy(&output.stderr)
         );
+    }
+}
+
+/// What `linux/calls.c` shows of its text: a site that is called often is patched, with the call at its end, and by
+/// ptrace nothing is.
+#[test]
+fn call_sites_are_patched_by_systrap_alone() {
+    let (folder, program) = compiled("calls", include_str!("linux/calls.c"));
+    for (platform, text) in [("systrap", "ff 0f 05"), ("ptrace", "b8 0f 05")] {
+        let flags = ["--volume", &volume(&folder)];
+        let output = run(&mut on(platform, &flags, &[&program, "look"]), b"");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.lines().last(), Some(text), "{platform}: {output:?}");
     }
 }
 

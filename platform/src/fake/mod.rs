@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-pub use space::{FakeAddressSpace, FakeFault, FakeMapping, Presence};
+pub use space::{FakeAddressSpace, FakeFault, FakeMapping, PATCH_RANGE, Presence};
 
 use crate::mem::MemoryOptions;
 use crate::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::{
-    Access, AddressSpace, Event, MapOp, MemoryFile, PAGE_SIZE, PlatformError, Prot, check,
+    Access, AddressSpace, CallSite, Event, MapOp, MemoryFile, PAGE_SIZE, PlatformError, Prot, check,
 };
 
 /// A run of guest addresses and the file bytes behind it.
@@ -48,6 +48,9 @@ impl FakeFault {
     }
 }
 
+/// Where patched calls would need something.
+pub const PATCH_RANGE: Range<u64> = 0x0500_0000..0x0500_2000;
+
 /// A recorded memory map.
 pub struct FakeAddressSpace {
     memory: Arc<MemoryFile>,
@@ -59,6 +62,7 @@ pub struct FakeAddressSpace {
 struct State {
     by_addr: BTreeMap<u64, FakeMapping>,
     history: Vec<MapOp>,
+    offered: Vec<(CallSite, u64)>,
 }
 
 impl State {
@@ -149,6 +153,11 @@ impl FakeAddressSpace {
         self.state.lock().history.clone()
     }
 
+    /// The call sites that could have been patched and were not given up, each with the offset of its page.
+    pub fn offered_sites(&self) -> Vec<(CallSite, u64)> {
+        self.state.lock().offered.clone()
+    }
+
     /// Reads guest memory as the program would.
     pub fn read(&self, addr: u64, buffer: &mut [u8]) -> Result<(), FakeFault> {
         let mut done = 0;
@@ -206,5 +215,17 @@ impl AddressSpace for FakeAddressSpace {
         check::ops(ops, &self.user_range, self.memory.size())?;
         let mut state = self.state.lock();
         ops.iter().try_for_each(|op| state.apply(*op))
+    }
+
+    fn patch_call(&self, site: CallSite, file_offset: u64) {
+        self.state.lock().offered.push((site, file_offset));
+    }
+
+    fn patch_range(&self) -> Option<Range<u64>> {
+        Some(PATCH_RANGE)
+    }
+
+    fn end_patches(&self) {
+        self.state.lock().offered.clear();
     }
 }

@@ -114,6 +114,12 @@ impl StubProcess {
         }
     }
 
+    /// Maps pages of the backend's own: without the checks on what a program may map.
+    pub(crate) fn map_own(&self, maps: &[Call]) -> Result<(), PlatformError> {
+        let what = "mapping pages of its own in a stub";
+        self.execute(maps)?.map(drop).map_err(|errno| PlatformError::Host { what, errno })
+    }
+
     /// Kills the process, for a thread that cannot be ended in order.
     pub(crate) fn kill(&self) {
         self.held.iter().for_each(|held| pidfd::kill(&held.pidfd));

@@ -3,8 +3,9 @@
 
 use super::Corrupted;
 use super::code::{
-    ALT_STACK, AREA_SIZE, FROM_FRAME, IDLE, SPIN_TICKS, STACK, TO_FRAME, TURN, areas,
+    ALT_STACK, AREA_SIZE, FROM_FRAME, IDLE, SPIN_TICKS, STACK, TO_COMPONENTS, TO_FRAME, TURN, areas,
 };
+use crate::arch::fpu;
 use crate::stub::process::{Call, map_call};
 use crate::{FileRange, MemoryError, MemoryFile, PAGE_SIZE, PlatformError};
 
@@ -36,7 +37,8 @@ impl Area {
             let at = self.file + ALT_STACK + 8 * index as u64;
             memory.write_at(at, &word.to_le_bytes())?;
         }
-        Ok(())
+        let components = self.file + TO_COMPONENTS;
+        memory.write_at(components, &fpu::features().to_le_bytes())
     }
 }
 

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::call::{self, Met};
 use super::code::{
-    FROM_FRAME, FROM_FS_BASE, FROM_GS_BASE, GO, SPIN_TICKS, SPUN_TICKS, TO_FRAME, TO_FS_BASE,
-    TO_GS_BASE, restorer,
+    FPU_SAVED, FROM_FRAME, FROM_FS_BASE, FROM_GS_BASE, GO, GO_BACK, GO_ON, GO_ON_WITH_FPU, Places,
+    SAVE_FPU, SITES_MAX, SPIN_TICKS, SPUN_TICKS, TO_FRAME, TO_FS_BASE, TO_GS_BASE, WAS_KICKED,
+    restorer,
 };
 use super::frame::{Frame, Signal};
 use super::handoff::{Handoff, Waited};
 use super::policy::{Policy, Room, SPIN};
-use super::space::{Past, SystrapSpace, Thread};
+use super::sites::HotSites;
+use super::space::{Past, Stands, SystrapSpace, Thread};
 use super::{Corrupted, Shared};
 use crate::arch::registers::NO_SYSCALL;
 use crate::stub::cores::{PlaceId, Spread};
@@ -21,12 +24,14 @@ use crate::stub::process::CHECK_INTERVAL;
 use crate::stub::usage::Usage;
 use crate::stub::{AUDIT_ARCH_X86_64, KICK_SIGNAL, VSYSCALL_PAGE};
 use crate::{
-    Access, AddressSpace, Context, Event, FpuState, HostSignal, Kick, MemoryFile, PlatformError,
-    Registers,
+    Access, AddressSpace, CallSite, Context, Event, FpuState, HostSignal, Kick, MemoryFile,
+    PlatformError, Registers,
 };
 
 /// What `rax` holds at the entry of a system call: ENOSYS, as a tracer sees it on Linux.
 const NOT_ANSWERED: u64 = (-38i64) as u64;
+/// Bytes of the instruction `syscall`.
+const SYSCALL_LEN: u64 = 2;
 /// `uretprobe`, a call for the kernel's own use.
 const URETPROBE: u64 = 335;
 /// `si_code` of a signal that the kernel sends without a cause of its own.
@@ -47,16 +52,23 @@ pub(super) struct SystrapContext {
     policy: Policy,
     /// The FPU state that the stub thread does not have yet.
     pending_fpu: Option<FpuState>,
+    /// The one that it was given for this turn, at a patched call.
+    given_fpu: Option<FpuState>,
+    /// The base of `fs` at the last patched call.
+    called_fs_base: u64,
+    hot_sites: HotSites,
     /// CPU time of the stub threads that are gone.
     past_cpu_ns: u64,
 }
 
-/// A thread in its handler, whenever `switch` does not run.
+/// A thread that waits, whenever `switch` does not run.
 struct StubThread {
     thread: Thread,
     space: Arc<dyn AddressSpace>,
-    /// Where it stands; none before it first runs.
+    /// In its handler, where it stands; none before it first runs.
     frame: Option<Frame>,
+    /// By which word it goes on.
+    turn: u32,
     usage: Usage,
     /// What it had used before it came to this context.
     used_before_ns: u64,
@@ -83,6 +95,9 @@ impl SystrapContext {
             place: None,
             policy: Policy::new(),
             pending_fpu: Some(FpuState::initial()),
+            given_fpu: None,
+            called_fs_base: 0,
+            hot_sites: HotSites::default(),
             past_cpu_ns: 0,
         }
     }
@@ -106,6 +121,7 @@ impl SystrapContext {
             thread,
             space: space.clone(),
             frame: None,
+            turn: GO,
             usage: Usage::default(),
             used_before_ns: 0,
         };
@@ -144,6 +160,26 @@ impl SystrapContext {
         let thread = self.thread.as_mut().ok_or(Corrupted)?;
         let area = thread.thread.area;
         let fpu = self.pending_fpu.take();
+        // Trampolines find their area by the base of gs, where the program has none of its own.
+        let patched = space_of(&thread.space).is_ok_and(|space| space.patches.are_used());
+        let gs_base = if patched && regs.gs_base == 0 { area.addr } else { regs.gs_base };
+        for (at, word) in [(TO_FS_BASE, regs.fs_base), (TO_GS_BASE, gs_base)] {
+            memory.atomic_u64(area.file + at)?.store(word, Ordering::Relaxed);
+        }
+        if thread.thread.stands == Stands::Call {
+            let as_called = self.called_fs_base == regs.fs_base && gs_base == area.addr;
+            thread.turn = match &fpu {
+                Some(_) => GO_ON_WITH_FPU,
+                None if as_called && call::is_plain_return(regs) => GO_BACK,
+                None => GO_ON,
+            };
+            if let Some(fpu) = &fpu {
+                call::write_fpu(memory, &area, fpu)?;
+            }
+            self.given_fpu = fpu;
+            return call::write_registers(memory, &area, regs);
+        }
+        thread.turn = GO;
         let frame = match (&mut thread.frame, fpu) {
             (Some(frame), None) => {
                 frame.write_registers(memory, &area, regs)?;
@@ -156,11 +192,7 @@ impl SystrapContext {
             }
         };
         let stack = frame.stack_pointer(&area);
-        for (at, word) in
-            [(TO_FS_BASE, regs.fs_base), (TO_GS_BASE, regs.gs_base), (TO_FRAME, stack)]
-        {
-            memory.atomic_u64(area.file + at)?.store(word, Ordering::Relaxed);
-        }
+        memory.atomic_u64(area.file + TO_FRAME)?.store(stack, Ordering::Relaxed);
         Ok(())
     }
 
@@ -169,7 +201,7 @@ impl SystrapContext {
         loop {
             let memory = self.shared.memory.clone();
             let thread = self.thread.as_ref().ok_or(PlatformError::StubDied)?;
-            Handoff::of(&memory, &thread.thread.area)?.tell(GO);
+            Handoff::of(&memory, &thread.thread.area)?.tell(thread.turn);
             self.wait_turn()?;
             match self.read(&memory, regs) {
                 Ok(Some(event)) => return Ok(event),
@@ -228,6 +260,21 @@ impl SystrapContext {
         Ok(())
     }
 
+    /// Has the thread save the FPU state that is still in its processor.
+    fn save_fpu_at_call(&mut self) -> Result<FpuState, PlatformError> {
+        let memory = self.shared.memory.clone();
+        let thread = self.thread.as_ref().ok_or(PlatformError::StubDied)?;
+        let area = thread.thread.area;
+        Handoff::of(&memory, &area)?.tell(SAVE_FPU);
+        self.wait(Duration::ZERO)?;
+        let said = memory.atomic_u64(area.file + FROM_FRAME)?.load(Ordering::Relaxed);
+        let state = call::read_fpu(&memory, &area);
+        match state {
+            Ok(state) if said == FPU_SAVED => Ok(state),
+            _ => Err(PlatformError::StubCorrupted),
+        }
+    }
+
     /// Reads what has happened. `None`: nothing that anybody should know.
     fn read(
         &mut self,
@@ -238,15 +285,50 @@ impl SystrapContext {
         let area = thread.thread.area;
         let word =
             |at| Ok::<_, Corrupted>(memory.atomic_u64(area.file + at)?.load(Ordering::Relaxed));
-        let frame = Frame::read(memory, &area, word(FROM_FRAME)?)?;
-        *regs = frame.registers(word(FROM_FS_BASE)?, word(FROM_GS_BASE)?);
+        let (from, given_fpu) = (word(FROM_FRAME)?, self.given_fpu.take());
+        let fs_base = word(FROM_FS_BASE)?;
+        match from {
+            WAS_KICKED => {
+                self.pending_fpu = given_fpu;
+                return Ok(self.kick.take().then_some(Event::Interrupted));
+            }
+            ..SITES_MAX => {
+                let site = space_of(&thread.space).ok().and_then(|space| space.patches.site(from));
+                let CallSite { behind, nr } = site.ok_or(Corrupted)?;
+                *regs = Registers { fs_base, ..call::read_registers(memory, &area)? };
+                regs.sanitize();
+                // What the instruction itself would have left there.
+                (regs.rip, regs.rcx, regs.r11) = (behind, behind, regs.eflags);
+                (regs.orig_rax, regs.rax) = (nr, NOT_ANSWERED);
+                self.called_fs_base = fs_base;
+                thread.thread.stands = Stands::Call;
+                thread.frame = None;
+                return Ok(Some(Event::Syscall));
+            }
+            _ => {}
+        }
+        let frame = Frame::read(memory, &area, from)?;
+        let gs_base = Some(word(FROM_GS_BASE)?).filter(|base| *base != area.addr);
+        let seen = frame.registers(fs_base, gs_base.unwrap_or(0));
         let signal = frame.signal();
         thread.frame = Some(frame);
+        thread.thread.stands = Stands::Handler;
+        let site = |number| space_of(&thread.space).ok()?.patches.site(number);
+        match Met::with(&seen, &Places::of(self.shared.zygote.base())) {
+            // It goes on with what it was given.
+            Met::GoingOn => self.pending_fpu = given_fpu,
+            Met::GoingOut(number) if let Some(site) = site(number) => {
+                *regs = at_syscall(seen, site);
+                return Ok(None);
+            }
+            Met::AtSite(number) if let Some(site) = site(number) => *regs = at_syscall(seen, site),
+            Met::AtSite(_) | Met::GoingOut(_) | Met::Elsewhere => *regs = seen,
+        }
         Ok(self.event_of(&signal, regs))
     }
 
     /// What a signal means; `None` for signals from outside, which are dropped.
-    fn event_of(&self, signal: &Signal, regs: &mut Registers) -> Option<Event> {
+    fn event_of(&mut self, signal: &Signal, regs: &mut Registers) -> Option<Event> {
         if signal.signo == KICK_SIGNAL {
             let kicked = self.kick.take();
             return kicked.then_some(Event::Interrupted);
@@ -272,6 +354,9 @@ impl SystrapContext {
                 regs.orig_rax = regs.rax;
                 regs.rax = NOT_ANSWERED;
                 let native = signal.arch == AUDIT_ARCH_X86_64;
+                if native {
+                    self.hot_sites.count(CallSite { behind: regs.rip, nr: regs.orig_rax });
+                }
                 Some(if native { Event::Syscall } else { Event::CompatSyscall })
             }
             libc::SIGSEGV if signal.trapno == PAGE_FAULT => {
@@ -322,6 +407,11 @@ impl SystrapContext {
     }
 }
 
+/// The registers in the middle of a patched site: its number is set, and the call is still to be made.
+fn at_syscall(seen: Registers, site: CallSite) -> Registers {
+    Registers { rax: site.nr, rip: site.behind.wrapping_sub(SYSCALL_LEN), ..seen }
+}
+
 /// The stub behind an address space of this platform.
 fn space_of(space: &Arc<dyn AddressSpace>) -> Result<&SystrapSpace, PlatformError> {
     let any: &dyn std::any::Any = &**space;
@@ -348,6 +438,10 @@ impl Context for SystrapContext {
         self.kick.clone()
     }
 
+    fn hot_call(&mut self) -> Option<CallSite> {
+        self.hot_sites.take()
+    }
+
     fn sleeps(&self) {
         // Nobody will hand over soon; the word is read while the stub spins.
         self.let_stub_spin(Spread::Together);
@@ -362,6 +456,9 @@ impl Context for SystrapContext {
     fn save_fpu(&mut self) -> Result<FpuState, PlatformError> {
         if let Some(state) = &self.pending_fpu {
             return Ok(state.clone());
+        }
+        if self.thread.as_ref().is_some_and(|thread| thread.thread.stands == Stands::Call) {
+            return self.save_fpu_at_call();
         }
         let standing =
             self.thread.as_ref().and_then(|thread| Some((thread.frame.as_ref()?, thread)));

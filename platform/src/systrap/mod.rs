@@ -7,20 +7,26 @@
 //! `docs/security.md` says what keeps the guest inside.
 
 mod area;
+mod call;
 mod code;
 mod context;
 mod frame;
 mod handoff;
+mod patch;
 mod policy;
 mod pool;
+mod sites;
 mod space;
 mod ticks;
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use self::code::{AREA_SIZE, STACK};
 use self::context::SystrapContext;
+use self::patch::Trampolines;
 use self::policy::Patience;
 use self::pool::Pool;
 use self::space::{Source, SystrapSpace};
@@ -49,6 +55,8 @@ struct Shared {
     cores: Cores,
     ticks: Ticks,
     patience: Patience,
+    /// Made with the first patched call site.
+    trampolines: Mutex<Option<Trampolines>>,
 }
 
 /// What a guest can map, in every stub of this zygote.
@@ -91,6 +99,7 @@ impl SystrapPlatform {
             cores,
             ticks: Ticks::new(),
             patience: Patience::new(),
+            trampolines: Mutex::default(),
         });
         Ok(Arc::new(SystrapPlatform { shared }))
     }
@@ -136,7 +145,7 @@ impl Platform for SystrapPlatform {
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        Ok(Arc::new(SystrapSpace { stub: self.shared.pool.take()? }))
+        Ok(Arc::new(SystrapSpace::new(self.shared.clone())?))
     }
 
     fn new_context(&self) -> Result<Box<dyn Context>, PlatformError> {

@@ -1,5 +1,6 @@
 //! An address space: a stub process whose other threads are the guest's, each with an area.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use parking_lot::Mutex;
 use super::area::{Area, Areas};
 use super::code::{AREA_SIZE, STACK};
 use super::handoff::{Handoff, Waited};
-use super::user_range;
+use super::patch::{Patches, SLOTS_RANGE};
+use super::{Shared, user_range};
 use crate::stub::process::{CHECK_INTERVAL, StubProcess};
 use crate::stub::signal_thread;
 use crate::stub::zygote::Zygote;
-use crate::{AddressSpace, FileRange, MapOp, MemoryFile, PlatformError};
+use crate::{AddressSpace, CallSite, FileRange, MapOp, MemoryFile, PlatformError};
 
 /// How many checks a new thread may take to report.
 const BEGINNING_MAX: u32 = 200;
@@ -20,6 +22,8 @@ const BEGINNING_MAX: u32 = 200;
 /// The address space of a stub process.
 pub(super) struct SystrapSpace {
     pub(super) stub: Stub,
+    pub(super) patches: Patches,
+    shared: Arc<Shared>,
 }
 
 /// What stubs are made of.
@@ -41,16 +45,26 @@ struct Threads {
     areas: Areas,
     /// One that was made ahead.
     fresh: Option<Thread>,
-    /// Those that contexts have left: they wait in their handlers. Nothing lets them end but the end of
+    /// Those that contexts have left: they wait. Nothing lets them end but the end of
     /// their process, which no call of theirs brings about.
     parked: Vec<Thread>,
 }
 
-/// A thread of the stub, which waits in its handler.
+/// A thread of the stub, which waits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Thread {
     pub(super) tid: i32,
     pub(super) area: Area,
+    pub(super) stands: Stands,
+}
+
+/// Where a thread waits, which says how it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stands {
+    /// In its handler: it goes on from a frame.
+    Handler,
+    /// At a patched call: from its saved registers.
+    Call,
 }
 
 /// Whether a thread has run for another context.
@@ -101,7 +115,7 @@ impl Stub {
         let (area, map) = self.threads.lock().areas.make(memory, zygote.base())?;
         self.process.free_at_end(FileRange::new(area.file, AREA_SIZE));
         let tid = self.process.spawn_thread(Some(map), area.addr + STACK)?;
-        let thread = Thread { tid, area };
+        let thread = Thread { tid, area, stands: Stands::Handler };
         // It reports when its filter stands.
         let handoff = Handoff::of(memory, &area)?;
         for _ in 0..BEGINNING_MAX {
@@ -121,9 +135,30 @@ impl Stub {
     }
 }
 
+impl SystrapSpace {
+    pub(super) fn new(shared: Arc<Shared>) -> Result<SystrapSpace, PlatformError> {
+        Ok(SystrapSpace { stub: shared.pool.take()?, patches: Patches::default(), shared })
+    }
+}
+
 impl AddressSpace for SystrapSpace {
     fn batch(&self, ops: &[MapOp]) -> Result<(), PlatformError> {
-        self.stub.process.batch(ops)
+        self.patches.batch(&self.stub.process, &self.shared, ops)
+    }
+
+    fn patch_call(&self, site: CallSite, file_offset: u64) {
+        // It is as well if not.
+        let _ = self.patches.patch(&self.stub.process, &self.shared, site, file_offset);
+    }
+
+    fn patch_range(&self) -> Option<Range<u64>> {
+        Some(SLOTS_RANGE)
+    }
+
+    fn end_patches(&self) {
+        let Range { start, end } = SLOTS_RANGE;
+        // Where the leader cannot answer, the process is gone.
+        let _ = self.batch(&[MapOp::Unmap { addr: start, len: end - start }]);
     }
 }
 
@@ -134,5 +169,6 @@ impl Drop for SystrapSpace {
         let user = user_range(&self.stub.source.zygote);
         let all = MapOp::Unmap { addr: user.start, len: user.end - user.start };
         let _ = self.stub.process.batch(&[all]);
+        self.patches.free_at_end(&self.stub.process);
     }
 }

@@ -2,7 +2,7 @@
 //! its process, and nobody else anything.
 
 use platform::arch::signal_frame::{self, AltStack, FrameInput};
-use platform::{Event, FpuState, PAGE_SIZE, PlatformError, Registers};
+use platform::{Event, FileRange, FpuState, PAGE_SIZE, PlatformError, Registers};
 
 use crate::fixture::{CODE, DATA, DATA_LEN, Guest, SYSCALL, program};
 
@@ -104,6 +104,9 @@ fn a_handler_on_a_stack_of_the_programs_ends_its_process() {
     let elsewhere = AltStack { sp: DATA, flags: 0, size: DATA_LEN };
     for stack in [elsewhere, NO_STACK] {
         let (mut guest, instruction) = with_its_return();
+        // What the handler takes for its area says: sleep until your turn.
+        let data = guest.data;
+        guest.platform.memory().zero(FileRange::new(data.start, PAGE_SIZE)).unwrap();
         return_to(&mut guest, instruction, CODE + 2, 0, stack);
         let result = guest.context.switch(&guest.space, &mut guest.regs);
         let lost = matches!(result, Err(PlatformError::StubDied | PlatformError::StubCorrupted));

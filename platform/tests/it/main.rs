@@ -9,6 +9,7 @@ mod hostile;
 mod kicks;
 mod lifecycle;
 mod maps;
+mod patched;
 
 /// Makes a test of each function for each platform that runs real code.
 #[macro_export]

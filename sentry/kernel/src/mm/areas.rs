@@ -1,8 +1,10 @@
 //! The areas of one address space by address: splitting, merging and finding room. It knows no pages.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
-use platform::Prot;
+use platform::{AddressSpace, Prot};
 
 use crate::mm::area::{Vma, VmaFlags};
 
@@ -29,6 +31,14 @@ pub(crate) struct Totals {
 pub(crate) struct Areas {
     by_start: BTreeMap<u64, Vma>,
     totals: Totals,
+    lent: Option<Lent>,
+}
+
+/// Addresses without areas that the platform has for itself, until there is one.
+#[derive(Clone)]
+struct Lent {
+    range: Range<u64>,
+    space: Arc<dyn AddressSpace>,
 }
 
 impl Areas {
@@ -143,9 +153,19 @@ impl Areas {
     pub(crate) fn insert(&mut self, vma: Vma) {
         debug_assert!(vma.start < vma.end && self.is_free(vma.start, vma.end));
         let (start, end) = (vma.start, vma.end);
+        if let Some(lent) =
+            self.lent.take_if(|lent| start < lent.range.end && end > lent.range.start)
+        {
+            lent.space.end_patches();
+        }
         self.put(vma);
         self.join(end);
         self.join(start);
+    }
+
+    /// Lets the platform have `range`, in which no area lies, for its patches.
+    pub(crate) fn lend(&mut self, range: Range<u64>, space: Arc<dyn AddressSpace>) {
+        self.lent = Some(Lent { range, space });
     }
 
     /// Takes what lies in `start..end` out.

@@ -18,6 +18,7 @@ pub mod shared;
 
 mod areas;
 mod pages;
+mod text;
 
 pub use advise::Invalidate;
 /// Rights to pages.

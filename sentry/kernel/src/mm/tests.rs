@@ -3,6 +3,7 @@
 mod ahead;
 mod areas;
 mod model;
+mod text;
 mod threads;
 
 use std::sync::{Arc, Weak};

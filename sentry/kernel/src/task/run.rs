@@ -65,7 +65,12 @@ impl CurrentTask {
             return Ok(Prepared::Exit);
         }
         match self.run_program()? {
-            Event::Syscall => self.answer_syscall(),
+            Event::Syscall => {
+                if let Some(site) = self.context.hot_call() {
+                    self.resources.mm.offer_call_site(site);
+                }
+                self.answer_syscall();
+            }
             Event::CompatSyscall => {
                 self.registers.set_result(-i64::from(Errno::ENOSYS.number()));
             }
