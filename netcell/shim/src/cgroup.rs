@@ -11,15 +11,16 @@ use containerd_shim_protos::protobuf::MessageField;
 const MOUNT: &str = "/sys/fs/cgroup";
 
 /// The folders of a process's cgroups.
-struct Cgroups {
+pub struct Cgroups {
     /// Controllers of version 1, each with its folder.
     controllers: Vec<(String, PathBuf)>,
     /// That of version 2.
-    unified: Option<PathBuf>,
+    pub unified: Option<PathBuf>,
 }
 
 impl Cgroups {
-    fn of(pid: u32) -> Result<Self> {
+    /// Those of a process.
+    pub fn of(pid: u32) -> Result<Self> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
             .context("the container is not running")?;
         Ok(Self::parse(&text))
@@ -44,8 +45,18 @@ impl Cgroups {
 
     /// A number of a controller's file in version 1; "max" and what is absent are none.
     fn number(&self, controller: &str, file: &str) -> Option<u64> {
-        let (_, folder) = self.controllers.iter().find(|(name, _)| name == controller)?;
-        number(&folder.join(file))
+        number(&self.controller(controller)?.join(file))
+    }
+
+    /// The folder of a controller in version 1.
+    pub fn controller(&self, name: &str) -> Option<&Path> {
+        let found = self.controllers.iter().find(|(controller, _)| controller == name);
+        found.map(|(_, folder)| folder.as_path())
+    }
+
+    /// The folder that counts memory, in either version.
+    pub fn of_memory(&self) -> Option<&Path> {
+        self.controller("memory").or(self.unified.as_deref())
     }
 
     fn unified(&self, file: &str) -> Option<u64> {
@@ -54,8 +65,7 @@ impl Cgroups {
 
     /// A number behind a word.
     fn word(&self, controller: &str, file: &str, word: &str) -> Option<u64> {
-        let old = self.controllers.iter().find(|(name, _)| name == controller);
-        let folder = old.map(|(_, folder)| folder).or(self.unified.as_ref())?;
+        let folder = self.controller(controller).or(self.unified.as_deref())?;
         let text = std::fs::read_to_string(folder.join(file)).ok()?;
         text.lines().find_map(|line| line.strip_prefix(word)?.trim().parse().ok())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use crate::bundle;
 use crate::process::{Process, Stage};
 use crate::runtime::Runtime;
-use crate::streams::Streams;
+use crate::streams::{Held, Open, Outputs, Streams};
 use crate::terminal::{self, ConsoleSocket};
 
 /// SIGKILL, as containerd numbers it.
@@ -73,34 +74,71 @@ impl Container {
     fn run_create(&self) -> Result<()> {
         let pid_file = self.bundle.join("init.pid");
         let call = self.runtime.call(&self.bundle, "create").arg("--bundle").arg(&self.bundle);
-        self.launch(&self.init, call, &pid_file)
+        self.launch(&self.init, &self.id, call, &pid_file)
     }
 
-    /// Runs what makes a process, with its streams or its terminal, and reads its number.
+    /// Runs what makes a process of this name, with its streams or its terminal, and reads its number.
     fn launch(
         &self,
         process: &Process,
+        id: &str,
         call: crate::runtime::Call<'_>,
         pid_file: &Path,
     ) -> Result<()> {
-        let mut call = call.arg("--pid-file").arg(pid_file);
+        let source = self.runtime.source(id);
+        let mut outputs = process.streams.outputs(&source)?;
+        let logger = outputs.logger.take();
+        let launched = self.launch_with(process, outputs, call.arg("--pid-file").arg(pid_file));
+        let read = launched.and_then(|()| {
+            let text = std::fs::read_to_string(pid_file);
+            let text =
+                text.with_context(|| format!("the runtime wrote no {}", pid_file.display()))?;
+            text.trim().parse().with_context(|| format!("{text:?} is no process"))
+        });
+        match read {
+            Ok(pid) => {
+                let mut life = process.life();
+                life.logger = logger;
+                life.pid = pid;
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(logger) = logger {
+                    logger.end();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn launch_with(
+        &self,
+        process: &Process,
+        outputs: Outputs,
+        mut call: crate::runtime::Call<'_>,
+    ) -> Result<()> {
         let mut life = process.life();
         if process.streams.terminal {
             let socket = ConsoleSocket::new()?;
             call.arg("--console-socket").arg(socket.path()).arg(&self.id).run()?;
             let master = socket.master()?;
-            life.held = terminal::carry(&master, &process.streams)?;
+            life.held = terminal::carry(&master, &process.streams, outputs.stdout)?;
             life.master = Some(master);
-        } else {
-            let ([stdin, stdout, stderr], held) = process.streams.open()?;
-            call.command.stdin(stdin).stdout(stdout).stderr(stderr);
-            call.arg(&self.id).run()?;
-            life.held = held;
+            return Ok(());
         }
-        let text = std::fs::read_to_string(pid_file)
-            .with_context(|| format!("the runtime wrote no {}", pid_file.display()))?;
-        let pid: u32 = text.trim().parse().with_context(|| format!("{text:?} is no process"))?;
-        life.pid = pid;
+        let (stdin, held) = process.streams.open_input()?;
+        let mut held = Held { stdin: held, outputs: Vec::new() };
+        let mut given = |open: Option<Open>| match open {
+            Some(open) => {
+                held.outputs.extend(open.held);
+                Stdio::from(open.end)
+            }
+            None => Stdio::null(),
+        };
+        let (stdout, stderr) = (given(outputs.stdout), given(outputs.stderr));
+        call.command.stdin(stdin).stdout(stdout).stderr(stderr);
+        call.arg(&self.id).run()?;
+        life.held = held;
         Ok(())
     }
 
@@ -142,17 +180,18 @@ impl Container {
             tell(life.pid);
             return Ok(life.pid);
         }
-        let exec = self.exec(exec)?;
+        let (id, exec) = (exec, self.exec(exec)?);
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let file = |kind: &str| self.bundle.join(format!("exec-{number}.{kind}"));
         let (spec, pid_file) = (file("json"), file("pid"));
-        std::fs::write(&spec, &exec.spec)?;
         let call = self.call("exec").arg("--process").arg(&spec).arg("--detach");
-        let launched = self.launch(&process, call, &pid_file);
+        let written = std::fs::write(&spec, &exec.spec).map_err(Into::into);
+        let launched = written.and_then(|()| self.launch(&process, id, call, &pid_file));
         for done in [&spec, &pid_file] {
             let _ = std::fs::remove_file(done);
         }
-        launched?;
+        // Whoever waits for it waits no longer.
+        launched.inspect_err(|_| process.never_ran())?;
         let mut life = process.life();
         life.stage = Stage::Running;
         tell(life.pid);
@@ -178,12 +217,16 @@ impl Container {
     /// Forgets a process that was executed; takes away the container, for which its first process has ended.
     pub fn delete(&self, exec: &str) -> Result<()> {
         if !exec.is_empty() {
-            self.execs.lock().remove(exec);
+            let gone = self.execs.lock().remove(exec);
+            if let Some(exec) = gone {
+                exec.process.close();
+            }
             return Ok(());
         }
         // It may be gone already, with all that it had.
         self.call("delete").arg(&self.id).run().or_else(|_| self.force_delete())?;
         bundle::unmount_root(&self.bundle.join("rootfs"));
+        self.init.close();
         Ok(())
     }
 

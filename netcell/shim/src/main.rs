@@ -7,6 +7,8 @@ mod bundle;
 mod cgroup;
 mod container;
 mod events;
+mod logger;
+mod oom;
 mod options;
 mod process;
 mod reaper;

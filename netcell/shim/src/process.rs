@@ -2,13 +2,18 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Result, bail};
 use containerd_shim_protos::types::task::Status;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::logger::Logger;
 use crate::reaper::Exit;
 use crate::streams::{Held, Streams};
+
+/// The status of a process that could not be started.
+const NEVER_RAN: u32 = 255;
 
 /// Where a process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct Life {
     pub held: Held,
     /// Its terminal.
     pub master: Option<File>,
+    /// The program that gets what it writes.
+    pub logger: Option<Logger>,
 }
 
 /// A process.
@@ -39,7 +46,13 @@ pub struct Process {
 impl Process {
     /// One that waits to be started.
     pub fn new(streams: Streams) -> Arc<Self> {
-        let life = Life { stage: Stage::Created, pid: 0, held: Held::default(), master: None };
+        let life = Life {
+            stage: Stage::Created,
+            pid: 0,
+            held: Held::default(),
+            master: None,
+            logger: None,
+        };
         Arc::new(Self { streams, life: Mutex::new(life), changed: Condvar::new() })
     }
 
@@ -60,6 +73,11 @@ impl Process {
         self.changed.notify_all();
     }
 
+    /// There will be no such process.
+    pub fn never_ran(&self) {
+        self.ended(Exit { code: NEVER_RAN, at: SystemTime::now() }, |_| ());
+    }
+
     /// Waits for its end.
     pub fn wait(&self) -> Exit {
         let mut life = self.life.lock();
@@ -76,6 +94,14 @@ impl Process {
         match self.life.lock().stage {
             Stage::Stopped(exit) => Ok(exit),
             Stage::Created | Stage::Running => bail!("the process has not ended"),
+        }
+    }
+
+    /// Nothing of it is wanted any more: whoever gets what it wrote has read all.
+    pub fn close(&self) {
+        let logger = self.life.lock().logger.take();
+        if let Some(logger) = logger {
+            logger.end();
         }
     }
 

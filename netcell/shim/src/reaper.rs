@@ -102,13 +102,19 @@ impl Reaper {
     /// Runs a command to its end.
     pub fn run(&self, command: &mut Command) -> Result<Exit> {
         let name = command.get_program().to_string_lossy().into_owned();
+        let mut spawned = || command.spawn().with_context(|| format!("cannot run {name}"));
+        let pid = self.start_child(|| Ok(spawned()?.id() as i32))?;
+        Ok(self.wait(pid))
+    }
+
+    /// Starts a child, whose number is given: nobody takes its end before that.
+    pub fn start_child(&self, start: impl FnOnce() -> Result<i32>) -> Result<i32> {
         let mut state = self.state.lock();
-        let child = command.spawn().with_context(|| format!("cannot run {name}"))?;
-        let pid = child.id() as i32;
+        let pid = start()?;
         state.ended.retain(|ended| ended.pid != pid);
         state.started += 1;
         drop(state);
         self.changed.notify_all();
-        Ok(self.wait(pid))
+        Ok(pid)
     }
 }

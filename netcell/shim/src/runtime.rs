@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use serde::Deserialize;
 
+use crate::logger::Source;
 use crate::options::Options;
 use crate::reaper::Reaper;
 
@@ -22,6 +23,7 @@ pub struct Runtime {
     root: PathBuf,
     systemd_cgroup: bool,
     debug: bool,
+    namespace: String,
     reaper: Arc<Reaper>,
 }
 
@@ -40,8 +42,14 @@ impl Runtime {
             root: options.root().join(namespace),
             systemd_cgroup: options.systemd_cgroup,
             debug: debug || options.debug,
+            namespace: namespace.to_owned(),
             reaper,
         }
+    }
+
+    /// Whose output a logger gets.
+    pub fn source<'a>(&'a self, id: &'a str) -> Source<'a> {
+        Source { namespace: &self.namespace, id, reaper: &self.reaper }
     }
 
     /// A call: its words follow. Its log is in the bundle.

@@ -16,7 +16,7 @@ use containerd_shim_protos::api::{
     UpdateTaskRequest, WaitRequest, WaitResponse,
 };
 use containerd_shim_protos::events::task::{
-    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskPaused,
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskPaused,
     TaskResumed, TaskStart,
 };
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -30,8 +30,9 @@ use crate::args::is_name;
 use crate::cgroup;
 use crate::container::Container;
 use crate::events::{Events, timestamp};
+use crate::oom;
 use crate::options::Options;
-use crate::process::Process;
+use crate::process::{Process, Stage};
 use crate::reaper::Reaper;
 use crate::runtime::Runtime;
 use crate::streams::Streams;
@@ -198,15 +199,31 @@ impl Service {
                 self.events.tell(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
             }
         })?;
-        if !exec.is_empty() {
-            self.watch(container.process(exec)?, id, exec, pid)?;
+        match exec {
+            "" => self.watch_memory(id, pid),
+            _ => self.watch(container.process(exec)?, id, exec, pid)?,
         }
         Ok(pid)
+    }
+
+    /// Tells when memory ran out. A container that has ended at once has nothing to watch.
+    fn watch_memory(&self, id: &str, pid: u32) {
+        let (events, id) = (self.events.clone(), id.to_owned());
+        let told = oom::watch(pid, move || {
+            let event = TaskOOM { container_id: id.clone(), ..TaskOOM::default() };
+            events.tell(topics::TASK_OOM_EVENT_TOPIC, &event);
+        });
+        if let Err(error) = told {
+            eprintln!("memory that runs out is not told: {error:#}");
+        }
     }
 
     fn delete_one(&self, id: &str, exec: &str) -> Result<DeleteResponse> {
         let container = self.container(id)?;
         let process = self.process(id, exec)?;
+        if !exec.is_empty() && process.life().stage == Stage::Created {
+            process.never_ran();
+        }
         let exit = process.exit()?;
         let pid = process.life().pid;
         container.delete(exec)?;
@@ -248,7 +265,7 @@ impl Service {
             terminal: process.streams.terminal,
             ..StateResponse::default()
         };
-        if let crate::process::Stage::Stopped(exit) = life.stage {
+        if let Stage::Stopped(exit) = life.stage {
             state.exit_status = exit.code;
             state.exited_at = MessageField::some(timestamp(exit.at));
         }

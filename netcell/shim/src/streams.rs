@@ -1,4 +1,5 @@
-//! Standard streams: the FIFOs and files that containerd names are handed to the container as they are, and nothing is copied.
+//! Standard streams: the FIFOs and files that containerd names are handed to the container as they are, and nothing is copied. Where it
+//! names a program, that has the other ends.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -7,6 +8,8 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::logger::{self, Logger, Source};
 
 /// Where the streams of a process lead, as containerd says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,13 +71,22 @@ pub fn output(target: &str) -> Result<Option<Open>> {
     Ok(Some(Open { end, held: Some(held) }))
 }
 
+/// What a process writes to.
+#[derive(Default)]
+pub struct Outputs {
+    pub stdout: Option<Open>,
+    pub stderr: Option<Open>,
+    /// The program that reads both.
+    pub logger: Option<Logger>,
+}
+
 /// A path, `fifo://` or `file://` with one; nothing for nothing.
 fn fifo_or_file(target: &str) -> Result<Option<PathBuf>> {
     let path = match target.split_once("://") {
         None => target,
         Some(("fifo" | "file", path)) => path.split('?').next().unwrap_or(path),
         Some((scheme, _)) => {
-            bail!("streams to {scheme}: are not supported; fifo: and file: are")
+            bail!("streams to {scheme}: are not supported; fifo:, file: and binary: are")
         }
     };
     match Path::new(path) {
@@ -85,22 +97,26 @@ fn fifo_or_file(target: &str) -> Result<Option<PathBuf>> {
 }
 
 impl Streams {
-    /// Opens all three for a process without a terminal.
-    pub fn open(&self) -> Result<([Stdio; 3], Held)> {
-        let mut held = Held::default();
-        let null = |open: Option<File>| open.map_or_else(Stdio::null, Stdio::from);
-        let stdin = input(&self.stdin)?.map(|open| {
-            held.stdin = open.held;
-            open.end
-        });
-        let mut out = |target: &str| -> Result<Option<File>> {
-            Ok(output(target)?.map(|open| {
-                held.outputs.extend(open.held);
-                open.end
-            }))
-        };
-        let (stdout, stderr) = (out(&self.stdout)?, out(&self.stderr)?);
-        Ok(([null(stdin), null(stdout), null(stderr)], held))
+    /// Opens standard output and error.
+    pub fn outputs(&self, source: &Source<'_>) -> Result<Outputs> {
+        let is_program = self.stdout.split_once("://").is_some_and(|(s, _)| s == logger::SCHEME);
+        if !is_program {
+            let (stdout, stderr) = (output(&self.stdout)?, output(&self.stderr)?);
+            return Ok(Outputs { stdout, stderr, logger: None });
+        }
+        // One program has both, also where a terminal is all that there is.
+        if !self.stderr.is_empty() && self.stderr != self.stdout {
+            bail!("standard error goes to {}, and output to {}", self.stderr, self.stdout);
+        }
+        let (logger, ends) = Logger::start(&self.stdout, source)?;
+        let open = |end| Some(Open { end, held: None });
+        Ok(Outputs { stdout: open(ends.stdout), stderr: open(ends.stderr), logger: Some(logger) })
+    }
+
+    /// Standard input, and what is held for it.
+    pub fn open_input(&self) -> Result<(Stdio, Option<File>)> {
+        let open = input(&self.stdin)?;
+        Ok(open.map_or_else(|| (Stdio::null(), None), |open| (open.end.into(), open.held)))
     }
 }
 
@@ -140,7 +156,7 @@ mod tests {
 
     #[test]
     fn other_targets_are_refused() {
-        assert!(output("binary:///usr/bin/logger?id=1").is_err());
+        assert!(output("tcp://host:1").is_err());
         assert!(output("relative/path").is_err());
         assert!(output("").expect("nothing").is_none() && input("").expect("nothing").is_none());
     }

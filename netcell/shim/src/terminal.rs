@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::streams::{self, Held, Streams};
+use crate::streams::{self, Held, Open, Streams};
 
 /// Where its sockets are: a bundle's path would be too long for one.
 const FOLDER: &str = "/run/containerd/s";
@@ -72,8 +72,8 @@ fn receive(stream: &UnixStream) -> Result<OwnedFd> {
     bail!("the runtime sent no terminal")
 }
 
-/// Carries bytes both ways until the terminal or its process is gone. Gives what is held for it.
-pub fn carry(master: &File, targets: &Streams) -> Result<Held> {
+/// Carries bytes both ways, to standard output, until the terminal or its process is gone. Gives what is held for it.
+pub fn carry(master: &File, targets: &Streams, output: Option<Open>) -> Result<Held> {
     let mut held = Held::default();
     if let Some(open) = streams::input(&targets.stdin)? {
         held.stdin = open.held;
@@ -82,7 +82,7 @@ pub fn carry(master: &File, targets: &Streams) -> Result<Held> {
             .name("terminal in".into())
             .spawn(move || drop(copy(open.end, &mut master)))?;
     }
-    if let Some(open) = streams::output(&targets.stdout)? {
+    if let Some(open) = output {
         let (from, mut to) = (master.try_clone()?, open.end);
         let other_end = open.held;
         thread::Builder::new().name("terminal out".into()).spawn(move || {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::json;
 
 use super::bundle::{name, rootfs};
-use crate::harness::{NETCELL, Scratch, beside, finish, wait_until};
+use crate::harness::{NETCELL, Running, Scratch, beside, finish, wait_until};
 
 /// What every container of these tests is started with.
 const RUNTIME: &str = "io.containerd.netcell.v1";
@@ -159,6 +159,12 @@ impl Drop for Containerd {
         }
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
+        // What a test that fails has left in it would keep its folder.
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
+        for point in points.filter(|point| point.starts_with(self.storage.path())) {
+            let _ = Command::new("umount").arg("--lazy").arg(point).status();
+        }
     }
 }
 
@@ -194,6 +200,10 @@ fn containerd_runs_containers() {
     };
     let output = exec("first", "echo inside; exit 9");
     assert_eq!((output.status.code(), &*output.stdout), (Some(9), &b"inside\n"[..]));
+    // One that cannot be started leaves its name free at once.
+    let absent = containerd.run(&["task", "exec", "--exec-id", "second", &id, "/none"]);
+    assert!(!absent.status.success());
+    assert_eq!(exec("second", "exit 4").status.code(), Some(4));
     assert!(containerd.must(&["task", "ps", &id]).lines().count() >= 2);
     assert!(containerd.must(&["task", "metrics", &id]).contains("memory.usage_in_bytes"));
     containerd.must(&["task", "pause", &id]);
@@ -205,6 +215,61 @@ fn containerd_runs_containers() {
     assert_eq!(containerd.run(&["task", "rm", &id]).status.code(), Some(0));
     containerd.must(&["c", "rm", &id]);
     assert_eq!(kept(&containerd), 0, "the runtime's folders");
+}
+
+/// A program that writes what it is told and gets, and its URI. runc's shim tells it to end before it has read all.
+fn logger(containerd: &Containerd, log: &Path) -> String {
+    let program = containerd.place("logger");
+    let script = "#!/bin/sh\ntrap '' TERM\nexec 5>&-\necho \"$CONTAINER_NAMESPACE $1\" >> \"$2\"\n/bin/cat <&3 >> \"$2\"\n/bin/cat <&4 >> \"$2\"\n";
+    std::fs::write(&program, script).expect("a file");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a program");
+    format!("binary://{}?log={}", program.display(), log.display())
+}
+
+#[test]
+fn a_program_gets_the_output_as_it_does_from_runc() {
+    let containerd = Containerd::new();
+    let script = "echo out; echo err >&2; head -c 300000 /dev/zero | tr '\\0' x; exit 3";
+    let mut logs = Vec::new();
+    for runtime in ["io.containerd.runc.v2", RUNTIME] {
+        let (id, log) = (name(), containerd.place(&name()));
+        let uri = logger(&containerd, &log);
+        let flags = ["--detach", "--log-uri", &uri];
+        let words = containerd.container(&flags, &[&id, "sh", "-c", script]);
+        let words: Vec<String> =
+            words.into_iter().map(|w| if w == RUNTIME { runtime.into() } else { w }).collect();
+        containerd.must(&self::words(&words));
+        wait_until("the end", || containerd.status(&id) == "STOPPED");
+        // It has read all when the task is gone.
+        containerd.must(&["task", "rm", &id]);
+        logs.push(std::fs::read_to_string(&log).expect("a log"));
+    }
+    assert!(logs[0].starts_with("default log\n") && logs[0].len() > 300_000, "{}", logs[0].len());
+    assert!(logs[0] == logs[1], "{} bytes, and runc's {}", logs[1].len(), logs[0].len());
+}
+
+#[test]
+fn memory_that_runs_out_is_told() {
+    let containerd = Containerd::new();
+    let events = std::fs::File::create(containerd.place("events")).expect("a file");
+    let mut teller = containerd.command(&["events"]);
+    let _teller = Running::new(teller.stdout(events).spawn().expect("ctr"));
+    let id = name();
+    let eater = "dd if=/dev/zero of=/dev/null bs=400M count=1";
+    let limit = (64 << 20).to_string();
+    let flags = ["--detach", "--memory-limit", &limit, "--cgroup", &format!("/{id}")];
+    // Somebody listens to the events before there is one.
+    let seen = || std::fs::read_to_string(containerd.place("events")).unwrap_or_default();
+    wait_until("a listener", || {
+        let _ = containerd.run(&["namespaces", "label", "default", "asked=1"]);
+        seen().contains("/namespaces/update")
+    });
+    containerd.must(&words(&containerd.container(&flags, &[&id, "sh", "-c", eater])));
+    wait_until("the end", || containerd.status(&id) == "STOPPED");
+    wait_until("the event", || {
+        seen().lines().any(|line| line.contains("/tasks/oom") && line.contains(&id))
+    });
 }
 
 #[test]

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A client of the container runtime interface (CRI v1): cri.py SOCKET METHOD REQUEST, the request and the printed answer as JSON.
+"""A client of the container runtime interface (CRI v1): cri.py SOCKET METHOD REQUEST…, all requests at the same time; requests and
+printed answers, a line each in the same order, are JSON. The first that fails is told on standard error.
 
 Messages have the fields that the tests need, each with its number and type: a type's name, [type] where it is repeated, {} for a map of
 strings."""
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
@@ -61,6 +63,13 @@ MESSAGES = {
     "Condition": {"type": (1, "str"), "status": (2, "int"), "reason": (3, "str"), "message": (4, "str")},
     "Conditions": {"conditions": (1, ["Condition"])},
     "RuntimeStatus": {"status": (1, "Conditions")},
+    "Exec": {
+        "id": (1, "str"), "cmd": (2, ["str"]), "tty": (3, "int"), "stdin": (4, "int"), "stdout": (5, "int"),
+        "stderr": (6, "int"),
+    },
+    "Attach": {"id": (1, "str"), "stdin": (2, "int"), "tty": (3, "int"), "stdout": (4, "int"), "stderr": (5, "int")},
+    "PortForward": {"id": (1, "str"), "port": (2, ["int"])},
+    "Url": {"url": (1, "str")},
 }
 
 METHODS = {
@@ -75,6 +84,9 @@ METHODS = {
     "StopContainer": ("Stop", "Empty"),
     "RemoveContainer": ("Id", "Empty"),
     "ExecSync": ("ExecSync", "Output"),
+    "Exec": ("Exec", "Url"),
+    "Attach": ("Attach", "Url"),
+    "PortForward": ("PortForward", "Url"),
     "UpdateContainerResources": ("Update", "Empty"),
     "ContainerStats": ("Id", "StatsAnswer"),
 }
@@ -150,17 +162,33 @@ def decode(message, data):
     return values
 
 
-def main():
-    socket, method, request = sys.argv[1:]
+def ask(socket, method, request):
+    """Calls a method, with dictionaries for messages. Errors: RuntimeError with what the runtime said."""
     asked, answered = METHODS[method]
     service = "runtime.v1.RuntimeService"
     with grpc.insecure_channel(f"unix://{socket}") as channel:
         call = channel.unary_unary(f"/{service}/{method}")
         try:
-            answer = call(encode(asked, json.loads(request)), timeout=300, wait_for_ready=True)
+            answer = call(encode(asked, request), timeout=300, wait_for_ready=True)
         except grpc.RpcError as error:
-            sys.exit(f"{method}: {error.code().name}: {error.details()}")
-    print(json.dumps(decode(answered, answer)))
+            raise RuntimeError(f"{method}: {error.code().name}: {error.details()}") from None
+    return decode(answered, answer)
 
 
-main()
+def ask_all(socket, method, requests):
+    """Calls a method with all requests at the same time; gives the answers in their order. Errors: the first one's."""
+    with ThreadPoolExecutor(len(requests)) as pool:
+        return list(pool.map(lambda request: ask(socket, method, request), requests))
+
+
+def main():
+    socket, method, *requests = sys.argv[1:]
+    try:
+        for answer in ask_all(socket, method, [json.loads(request) for request in requests]):
+            print(json.dumps(answer))
+    except RuntimeError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::cri::{Node, Pod, Processes};
+use super::node::{Node, Pod, Wish};
 use crate::harness::{run, text, wait_until};
 
 /// What of the machine a pod of these tests has as its own, to be read: its programs and their libraries.
@@ -118,7 +118,7 @@ const PATH: &str = "export PATH=/usr/sbin:/usr/bin:/bin LC_ALL=C;";
 fn services_in_pods_answer_every_request() {
     let seconds = std::env::var("NETCELL_LOAD_SECONDS").unwrap_or_else(|_| "3".into());
     let node = Node::new();
-    let work = node.place("work");
+    let work = node.containerd.place("work");
     std::fs::create_dir(&work).expect("a folder");
     for (name, content) in
         [("nginx.conf", NGINX), ("app.py", PYTHON), ("page", &"netcell ".repeat(512))]
@@ -127,7 +127,7 @@ fn services_in_pods_answer_every_request() {
     }
     let mounts = mounts(&work);
     let start = |name: &str, port, program: &str| {
-        let pod = Pod::new(&node, name, (port, 20_000 + port), Processes::Container);
+        let pod = Pod::new(&node, name, Wish { ports: (port, 20_000 + port), ..Wish::default() });
         let id = pod.start(name, &format!("{PATH} {program}"), &mounts);
         (pod, id)
     };
@@ -138,7 +138,7 @@ fn services_in_pods_answer_every_request() {
         format!("{PATH} at={at} port={port} seconds={seconds}; {what} 2>&1 # {}", service.name)
     };
     for (service, (pod, id)) in SERVICES.iter().zip(&pods) {
-        let address = pod.address();
+        let (address, _) = pod.addresses();
         wait_until(service.name, || {
             assert!(pod.is_running(id), "{}", pod.log(service.name));
             let (said, status) =
@@ -152,7 +152,7 @@ fn services_in_pods_answer_every_request() {
             .iter()
             .zip(&pods)
             .flat_map(|(service, (pod, _))| {
-                let address = pod.address();
+                let (address, _) = pod.addresses();
                 let by_bridge = script(service, (&address, service.port), service.load);
                 let by_port = script(service, ("192.0.2.1", 20_000 + service.port), service.load);
                 let (asking, asker, node) = (&asking, &asker, &node);
@@ -178,5 +178,5 @@ fn services_in_pods_answer_every_request() {
     assert!(failed.is_empty(), "{}\n{}", failed.join("\n"), logs.join("\n"));
     pods.into_iter().for_each(|(pod, _)| pod.end());
     asking.end();
-    wait_until("everything to be gone", || node.leftovers().is_empty());
+    node.assert_clean();
 }
