@@ -12,11 +12,20 @@ use crate::harness::{NETCELL, Namespace, Running, Scratch, finish, wait_until};
 /// Where podman keeps what belongs to networks that run.
 const NETWORKS: &str = "/run/containers/networks";
 
+/// What makes podman's networks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    Netavark,
+    Cni,
+}
+
 /// podman with storage of its own, removed with all its containers.
 struct Podman {
     storage: Scratch,
     /// Where it makes its networks, and never on the machine itself.
     network: Option<Namespace>,
+    /// What makes its networks.
+    backend: Backend,
     /// Whose mounts it sees: the folder of its servant of names is the whole machine's.
     mounts: Option<Running>,
 }
@@ -24,8 +33,15 @@ struct Podman {
 impl Podman {
     /// With an image called `box`.
     fn new(network: Option<Namespace>) -> Self {
+        Self::by(Backend::Netavark, network)
+    }
+
+    fn by(backend: Backend, network: Option<Namespace>) -> Self {
         // An overlay cannot lie on another one, as /tmp may be.
-        let podman = Self { storage: Scratch::of_image(), network, mounts: None };
+        let podman = Self { storage: Scratch::of_image(), network, backend, mounts: None };
+        let settings =
+            "[network]\nnetwork_backend = \"cni\"\ncni_plugin_dirs = [\"/usr/lib/cni\"]\n";
+        std::fs::write(podman.place("containers.conf"), settings).expect("a file");
         let root = podman.storage.path().join("image");
         rootfs(&root);
         let archive = podman.storage.file("image.tar");
@@ -75,6 +91,9 @@ impl Podman {
                 command
             }
         };
+        if self.backend == Backend::Cni {
+            command.env("CONTAINERS_CONF", place("containers.conf"));
+        }
         command
             .args(["--root", &place("root"), "--runroot", &place("run"), "--tmpdir", &place("tmp")])
             .args(["--cgroup-manager", "cgroupfs", "--events-backend", "file"])
@@ -136,6 +155,10 @@ fn podman_runs_containers() {
     };
     assert_eq!(status(of(&["--rm"], &["box", "sh", "-c", "exit 5"])), Some(5));
     assert_eq!(status(of(&["--rm"], &["box", "/none"])), Some(127));
+    let forks = "exec 2>&1; for i in $(seq 30); do sleep 1 & done";
+    let flags = ["--rm", "--pids-limit", "20", "box", "sh", "-c", forks];
+    let told = podman.run(&[&RUN[..], &flags].concat());
+    assert!(String::from_utf8_lossy(&told.stdout).contains("can't fork"), "{told:?}");
     let volume = podman.place("volume");
     std::fs::create_dir(&volume).expect("a directory");
     let shared = format!("{}:/data", volume.display());
@@ -148,12 +171,18 @@ fn podman_runs_containers() {
     assert_eq!(std::fs::read_to_string(volume.join("file")).expect("a file"), "kept\n");
     let id = name();
     let script = "trap 'echo ending; exit 0' TERM; echo up; while :; do sleep 0.1; done";
-    let flags = ["--detach", "--name", &id, "--memory", "300m"];
+    let limits = ["--memory", "300m", "--health-cmd", "test -e /tmp/well"];
+    let flags = [&["--detach", "--name", &id][..], &limits].concat();
     podman.must(&[&RUN[..], &flags, &["box", "sh", "-c", script]].concat());
     wait_until("the log", || podman.must(&["logs", &id]) == "up\n");
     assert_eq!(podman.must(&["exec", &id, "sh", "-c", "echo $((6*7))"]), "42\n");
     assert_eq!(podman.run(&["exec", &id, "sh", "-c", "exit 9"]).status.code(), Some(9));
     assert!(podman.must(&["exec", &id, "ps"]).contains("trap"));
+    // By ps(1) in the container; what podman looks up itself is the host's.
+    assert!(podman.must(&["top", &id, "-o", "pid,args"]).contains("trap"));
+    assert_eq!(podman.run(&["healthcheck", "run", &id]).status.code(), Some(1));
+    podman.must(&["exec", &id, "touch", "/tmp/well"]);
+    podman.must(&["healthcheck", "run", &id]);
     assert!(podman.must(&["ps"]).contains(&id));
     podman.must(&["pause", &id]);
     assert!(podman.must(&["ps", "--all"]).contains("Paused"));
@@ -197,7 +226,15 @@ fn podman_gives_programs_a_terminal() {
 
 #[test]
 fn podman_gives_a_container_an_address_and_publishes_its_port() {
-    let podman = Podman::new(Some(Namespace::new()));
+    publishes_a_port(&Podman::by(Backend::Netavark, Some(Namespace::new())));
+}
+
+#[test]
+fn podman_does_the_same_by_cni() {
+    publishes_a_port(&Podman::by(Backend::Cni, Some(Namespace::new())));
+}
+
+fn publishes_a_port(podman: &Podman) {
     let host = podman.network.as_ref().expect("a namespace");
     let (network, web) = (name(), name());
     // The servant of names would be the whole machine's, and outlive a failed test.

@@ -5,7 +5,7 @@
 
 use core::any::Any;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bitflags::bitflags;
@@ -80,6 +80,8 @@ struct Item {
     file: Weak<FileDescription>,
     state: Mutex<ItemState>,
     queued: AtomicBool,
+    /// The last call of [`Epoll::take_ready`] that took it.
+    taken_by: AtomicU64,
     /// Itself, for the ready list.
     this: Weak<Item>,
 }
@@ -100,6 +102,8 @@ pub struct EpollCore {
     items: Mutex<HashMap<ItemKey, Arc<Item>>>,
     ready: Mutex<VecDeque<Arc<Item>>>,
     queue: WaitQueue,
+    /// How often [`Epoll::take_ready`] was called.
+    calls: AtomicU64,
 }
 
 /// An epoll instance as an open file.
@@ -117,6 +121,7 @@ impl Epoll {
             items: Mutex::new(Rank::LEAF, HashMap::new()),
             ready: Mutex::new(Rank::EPOLL_READY, VecDeque::new()),
             queue: WaitQueue::new(),
+            calls: AtomicU64::new(0),
         };
         FileDescription::new(Arc::new(Self { core: Arc::new(core) }), None, OpenFlags::RDWR)
     }
@@ -155,6 +160,7 @@ impl Epoll {
             file: Arc::downgrade(file),
             state: Mutex::new(Rank::LEAF, ItemState { interest, disabled: false, wait_key: None }),
             queued: AtomicBool::new(false),
+            taken_by: AtomicU64::new(0),
             this: this.clone(),
         });
         {
@@ -208,9 +214,17 @@ impl Epoll {
     pub fn take_ready(&self, max: usize) -> Vec<Ready> {
         let mut events = Vec::new();
         let mut again = Vec::new();
-        while events.len() < max {
+        let call = self.core.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        // What is woken meanwhile is for the next call: a file stands in a result once, or who handles it reads what is not there.
+        let mut left = self.core.ready.lock().len();
+        while events.len() < max && left > 0 {
+            left -= 1;
             let Some(item) = self.core.ready.lock().pop_front() else { break };
             item.queued.store(false, Ordering::Release);
+            if item.taken_by.swap(call, Ordering::Relaxed) == call {
+                again.push(item);
+                continue;
+            }
             let Some(file) = item.file.upgrade() else { continue };
             let interest = {
                 let state = item.state.lock();

@@ -9,10 +9,10 @@ use crate::error::Result;
 use crate::file::epoll::{Epoll, EpollMode, Interest, Ready};
 use crate::file::eventfd::{EventFd, Taking};
 use crate::file::pipe::{DEFAULT_CAPACITY, Direction, PIPE_BUF, Pipe, PipeEnd, open_fifo, pipe};
-use crate::file::{FdTable, FileDescription, OnExec};
+use crate::file::{FdTable, FileDescription, FileOps, OnExec};
 use crate::io::{SliceSource, VecSink};
 use crate::vfs::OpenFlags;
-use crate::wait::Events;
+use crate::wait::{Events, WaitQueue};
 
 fn write(file: &FileDescription, bytes: &[u8]) -> Result<usize> {
     file.write(&mut SliceSource::new(bytes), u64::MAX)
@@ -214,6 +214,38 @@ fn level_triggered_items_stay_ready_and_edge_triggered_ones_tell_once() {
     read(&r, 9).unwrap();
     drop(w);
     assert_eq!(taken(&epoll), [Ready { events: Events::HUP, data: 31 }]);
+}
+
+/// A file whose next event comes while somebody looks.
+#[derive(Default)]
+struct Restless(WaitQueue);
+
+impl FileOps for Restless {
+    fn readiness(&self) -> Events {
+        self.0.notify(Events::IN);
+        Events::IN
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn a_file_that_is_woken_while_it_is_looked_at_stands_once_in_a_result() {
+    for mode in [EpollMode::empty(), EpollMode::EDGE] {
+        let file = FileDescription::new(Arc::new(Restless::default()), None, OpenFlags::RDWR);
+        let other = EventFd::create(1, Taking::All, OpenFlags::empty());
+        let epoll = Epoll::create();
+        let e = Epoll::of(&**epoll.ops()).unwrap();
+        e.add(3, &file, interest(Events::IN, mode, 3)).unwrap();
+        e.add(4, &other, interest(Events::IN, EpollMode::empty(), 4)).unwrap();
+        for _ in 0..3 {
+            let mut told: Vec<u64> = taken(&epoll).iter().map(|ready| ready.data).collect();
+            told.sort_unstable();
+            assert_eq!(told, [3, 4]);
+        }
+    }
 }
 
 #[test]
