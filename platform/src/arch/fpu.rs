@@ -156,6 +156,11 @@ impl FpuState {
         Ok(state)
     }
 
+    /// What a stub's thread has saved (an XSAVE image). One that its program has forged is the initial state.
+    pub(crate) fn from_stub(image: &[u8]) -> FpuState {
+        FpuState::from_user_xsave(image, u64::MAX).unwrap_or_else(|_| FpuState::initial())
+    }
+
     /// Takes an XSAVE image from a program, of which the components in `wanted` are used and the
     /// rest become initial, as Linux does in rt_sigreturn. Refused as Linux refuses it: unknown
     /// components, the compacted format, reserved header or MXCSR bits.

@@ -54,6 +54,9 @@ pub struct Registers {
     pub gs: u64,
 }
 
+/// How many general registers there are beside `rsp`.
+pub(crate) const GENERAL: usize = 15;
+
 /// `orig_rax` of a thread that is in no system call.
 pub const NO_SYSCALL: u64 = u64::MAX;
 
@@ -95,6 +98,22 @@ impl Registers {
     /// The registers of a fresh program (execve): all zero but the entry point and the stack.
     pub fn at_entry(rip: u64, rsp: u64) -> Registers {
         Registers { rip, rsp, ..Registers::default() }
+    }
+
+    /// The general registers but `rsp`, in the order of a signal frame (`struct sigcontext_64`).
+    pub(crate) fn general(&self) -> [u64; GENERAL] {
+        [
+            self.r8, self.r9, self.r10, self.r11, self.r12, self.r13, self.r14, self.r15, self.rdi,
+            self.rsi, self.rbp, self.rbx, self.rdx, self.rax, self.rcx,
+        ]
+    }
+
+    /// Sets those of [`general`](Registers::general).
+    pub(crate) fn set_general(&mut self, words: [u64; GENERAL]) {
+        [
+            self.r8, self.r9, self.r10, self.r11, self.r12, self.r13, self.r14, self.r15, self.rdi,
+            self.rsi, self.rbp, self.rbx, self.rdx, self.rax, self.rcx,
+        ] = words;
     }
 
     /// The number of the system call, after [`Event::Syscall`](crate::Event::Syscall).

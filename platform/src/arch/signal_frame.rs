@@ -138,19 +138,12 @@ pub fn build(input: &FrameInput<'_>) -> Option<SignalFrame> {
 }
 
 fn put_registers(bytes: &mut [u8], regs: &Registers) {
-    for (index, word) in words(regs).into_iter().enumerate() {
+    let others = [regs.rsp, regs.rip, regs.eflags];
+    for (index, word) in regs.general().into_iter().chain(others).enumerate() {
         put(bytes, UC_MCONTEXT + 8 * index, word);
     }
     // cs, gs, fs, ss as 16-bit words; gs and fs have been 0 there since 64-bit bases exist.
     put(bytes, MC_SEGMENTS, (regs.cs & 0xffff) | (regs.ss & 0xffff) << 48);
-}
-
-/// The registers in the order of `struct sigcontext_64`.
-fn words(r: &Registers) -> [u64; 18] {
-    [
-        r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx,
-        r.rax, r.rcx, r.rsp, r.rip, r.eflags,
-    ]
 }
 
 fn put_fpu(area: &mut [u8], state: &FpuState) {
@@ -221,21 +214,6 @@ pub fn parse(bytes: &[u8; FRAME_SIZE], current: &Registers) -> RestoredFrame {
     let word = |index: usize| word_at(bytes, UC_MCONTEXT + 8 * index);
     let segments = word_at(bytes, MC_SEGMENTS);
     let mut regs = Registers {
-        r8: word(0),
-        r9: word(1),
-        r10: word(2),
-        r11: word(3),
-        r12: word(4),
-        r13: word(5),
-        r14: word(6),
-        r15: word(7),
-        rdi: word(8),
-        rsi: word(9),
-        rbp: word(10),
-        rbx: word(11),
-        rdx: word(12),
-        rax: word(13),
-        rcx: word(14),
         rsp: word(15),
         rip: word(16),
         eflags: (current.eflags & !RESTORED_FLAGS) | (word(17) & RESTORED_FLAGS),
@@ -244,6 +222,7 @@ pub fn parse(bytes: &[u8; FRAME_SIZE], current: &Registers) -> RestoredFrame {
         orig_rax: NO_SYSCALL,
         ..*current
     };
+    regs.set_general(std::array::from_fn(word));
     regs.sanitize();
     RestoredFrame {
         regs,

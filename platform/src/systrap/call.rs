@@ -8,7 +8,7 @@ use super::Corrupted;
 use super::area::Area;
 use super::code::{FPU, FPU_MAX, Places, SAVED, SITE_SIZE};
 use crate::arch::fpu::{self, FXSAVE_SIZE};
-use crate::arch::registers::{FLAG_RESUME, FLAG_TRAP, NO_SYSCALL, USER_CS};
+use crate::arch::registers::{FLAG_RESUME, FLAG_TRAP, GENERAL, USER_CS};
 use crate::{FpuState, MemoryFile, Registers};
 
 /// Words of the saved registers, the last five of which `iretq` takes.
@@ -30,24 +30,9 @@ pub(super) fn read_registers(memory: &MemoryFile, area: &Area) -> Result<Registe
         let bytes = bytes.as_chunks::<8>().0.get(index);
         bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     };
-    Ok(Registers {
-        r8: word(0),
-        r9: word(1),
-        r10: word(2),
-        r12: word(4),
-        r13: word(5),
-        r14: word(6),
-        r15: word(7),
-        rdi: word(8),
-        rsi: word(9),
-        rbp: word(10),
-        rbx: word(11),
-        rdx: word(12),
-        eflags: word(17),
-        rsp: word(18),
-        orig_rax: NO_SYSCALL,
-        ..Registers::default()
-    })
+    let mut regs = Registers { eflags: word(17), rsp: word(18), ..Registers::default() };
+    regs.set_general(std::array::from_fn(word));
+    Ok(regs)
 }
 
 /// Puts registers where the thread takes them from.
@@ -56,10 +41,10 @@ pub(super) fn write_registers(
     area: &Area,
     r: &Registers,
 ) -> Result<(), Corrupted> {
-    let words: [u64; WORDS] = [
-        r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rbp, r.rbx, r.rdx,
-        r.rax, r.rcx, r.rip, r.cs, r.eflags, r.rsp, r.ss,
-    ];
+    let mut words = [0; WORDS];
+    let (general, others) = words.split_at_mut(GENERAL);
+    general.copy_from_slice(&r.general());
+    others.copy_from_slice(&[r.rip, r.cs, r.eflags, r.rsp, r.ss]);
     memory.write_at(area.file + SAVED, words.map(u64::to_le_bytes).as_flattened())?;
     Ok(())
 }
@@ -70,12 +55,11 @@ pub(super) fn is_plain_return(r: &Registers) -> bool {
     r.rcx == r.rip && r.cs == USER_CS && !stepped
 }
 
-/// The FPU state that the thread has saved. One that a program has forged is the initial one.
+/// The FPU state that the thread has saved.
 pub(super) fn read_fpu(memory: &MemoryFile, area: &Area) -> Result<FpuState, Corrupted> {
     let mut image = vec![0; fpu::image_size().min(FPU_MAX)];
     memory.read_at(area.file + FPU, &mut image)?;
-    let state = FpuState::from_user_xsave(&image, u64::MAX);
-    Ok(state.unwrap_or_else(|_| FpuState::initial()))
+    Ok(FpuState::from_stub(&image))
 }
 
 /// Puts an FPU state where the thread takes it from.

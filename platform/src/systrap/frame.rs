@@ -103,7 +103,7 @@ impl Frame {
         Ok(())
     }
 
-    /// The FPU state of the frame. One that a program has forged is the initial one.
+    /// The FPU state of the frame.
     pub(super) fn fpu(&self, memory: &MemoryFile, area: &Area) -> Result<FpuState, Corrupted> {
         let parsed = signal_frame::parse(&self.bytes, &Registers::default());
         let address = parsed.fpu_addr.ok_or(Corrupted)?;
@@ -111,8 +111,7 @@ impl Frame {
         let mut image = vec![0; fpu::image_size()];
         let at = area.offset_of(address, image.len() as u64)?;
         memory.read_at(area.file + at, &mut image)?;
-        let state = FpuState::from_user_xsave(&image, u64::MAX);
-        Ok(state.unwrap_or_else(|_| FpuState::initial()))
+        Ok(FpuState::from_stub(&image))
     }
 
     /// What `rsp` is at `rt_sigreturn`: the handler's return address was popped.
