@@ -215,15 +215,14 @@ impl Epoll {
         let mut events = Vec::new();
         let mut again = Vec::new();
         let call = self.core.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        // What is woken meanwhile is for the next call: a file stands in a result once, or who handles it reads what is not there.
-        let mut left = self.core.ready.lock().len();
-        while events.len() < max && left > 0 {
-            left -= 1;
+        while events.len() < max {
             let Some(item) = self.core.ready.lock().pop_front() else { break };
             item.queued.store(false, Ordering::Release);
+            // It was woken meanwhile, as was all behind it, and that is for the next call: a file stands in a result once, or who
+            // handles it reads what is not there.
             if item.taken_by.swap(call, Ordering::Relaxed) == call {
                 again.push(item);
-                continue;
+                break;
             }
             let Some(file) = item.file.upgrade() else { continue };
             let interest = {

@@ -7,6 +7,18 @@ use super::*;
 
 const TEXT: Prot = Prot::READ.union(Prot::EXEC);
 
+/// A guest with so many pages of a file's private text, all loaded; the file, and where they are.
+fn guest_with_text(pages: u64) -> (Guest, Arc<File>, u64) {
+    let platform = platform();
+    let g = guest_on(&platform);
+    let file = File::new(platform.memory(), pages);
+    let at = g.mm.mmap(of_file(&file, MapType::Private, TEXT, pages)).unwrap().0;
+    for page in 0..pages {
+        g.load(at + page * PAGE_SIZE).unwrap();
+    }
+    (g, file, at)
+}
+
 /// An area of one page somewhere in what the platform needs.
 fn area_in_its_way(guest: &Guest) -> u64 {
     guest
@@ -26,12 +38,7 @@ fn offer(guest: &Guest, behind: u64) -> Vec<u64> {
 
 #[test]
 fn private_text_of_a_file_is_offered() {
-    let platform = platform();
-    let g = guest_on(&platform);
-    let file = File::new(platform.memory(), 2);
-    let at = g.mm.mmap(of_file(&file, MapType::Private, TEXT, 2)).unwrap().0;
-    g.load(at).unwrap();
-    g.load(at + PAGE_SIZE).unwrap();
+    let (g, file, at) = guest_with_text(2);
     assert_eq!(offer(&g, at + 100), [file.pages.start]);
     // The page is that of the last byte.
     assert_eq!(offer(&g, at + PAGE_SIZE), [file.pages.start]);
@@ -65,11 +72,7 @@ fn text_that_may_change_is_not_offered() {
 
 #[test]
 fn the_platform_has_its_addresses_as_long_as_the_program_has_no_area_there() {
-    let platform = platform();
-    let g = guest_on(&platform);
-    let file = File::new(platform.memory(), 1);
-    let at = g.mm.mmap(of_file(&file, MapType::Private, TEXT, 1)).unwrap().0;
-    g.load(at).unwrap();
+    let (g, file, at) = guest_with_text(1);
     let own = area_in_its_way(&g);
     assert_eq!(offer(&g, at + 100), []);
     g.mm.munmap(UserAddr(own), PAGE_SIZE).unwrap();
@@ -87,11 +90,7 @@ fn the_platform_has_its_addresses_as_long_as_the_program_has_no_area_there() {
 
 #[test]
 fn the_program_break_takes_the_platforms_addresses_too() {
-    let platform = platform();
-    let g = guest_on(&platform);
-    let file = File::new(platform.memory(), 1);
-    let at = g.mm.mmap(of_file(&file, MapType::Private, TEXT, 1)).unwrap().0;
-    g.load(at).unwrap();
+    let (g, file, at) = guest_with_text(1);
     g.mm.set_brk_start(UserAddr(PATCH_RANGE.start - PAGE_SIZE));
     assert_eq!(offer(&g, at + 100), [file.pages.start]);
     g.mm.brk(UserAddr(PATCH_RANGE.start));
