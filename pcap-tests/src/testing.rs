@@ -55,18 +55,23 @@ pub fn bytes(s: &Segment) -> Vec<u8> {
 /// A summary of segments at milliseconds, with the steps of every flow.
 pub fn summed(segments: &[(u64, Segment)]) -> Summary {
     let mut summary = Summary::recording();
-    for (number, (ms, segment)) in segments.iter().enumerate() {
-        let bytes = bytes(segment);
+    let frames: Vec<_> = segments.iter().map(|(ms, segment)| (*ms, bytes(segment))).collect();
+    add_all(&mut summary, &frames);
+    summary
+}
+
+/// Adds IP packets at milliseconds.
+pub fn add_all(summary: &mut Summary, packets: &[(u64, Vec<u8>)]) {
+    for (number, (ms, bytes)) in packets.iter().enumerate() {
         summary.add(&Frame {
             number: number as u64 + 1,
             time: Duration::from_millis(*ms),
             interface: 0,
             link: LinkType::RawIp,
             wire_len: bytes.len() as u32,
-            bytes: &bytes,
+            bytes,
         });
     }
-    summary
 }
 
 /// A pcap of raw IP with segments at milliseconds.

@@ -8,11 +8,9 @@ use pcap_file::TsResolution;
 pub fn of_pcap(seconds: u32, fraction: u32, resolution: TsResolution) -> Duration {
     let seconds = u64::from(seconds);
     match resolution {
-        TsResolution::MicroSecond if fraction < 1_000_000 => {
-            Duration::new(seconds, fraction * 1000)
-        }
         TsResolution::MicroSecond => {
-            Duration::from_secs(seconds) + Duration::from_micros(fraction.into())
+            let (more, micros) = (fraction / 1_000_000, fraction % 1_000_000);
+            Duration::new(seconds + u64::from(more), micros * 1000)
         }
         TsResolution::NanoSecond => Duration::new(seconds, fraction),
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::packet::{ACK, FIN, RST, SYN};
-use crate::testing::{Segment, bytes, segment, summed};
+use crate::testing::{Segment, add_all, bytes, segment, summed};
 
 #[test]
 fn a_whole_connection_is_summed_up() {
@@ -258,16 +258,7 @@ fn without_sums_plain_segments_tell_how_a_connection_went_all_the_same() {
     for seed in 0..300 {
         let chat = chat(seed);
         let of = |mut summary: Summary| {
-            for (number, (ms, bytes)) in chat.iter().enumerate() {
-                summary.add(&Frame {
-                    number: number as u64 + 1,
-                    time: Duration::from_millis(*ms),
-                    interface: 0,
-                    link: LinkType::RawIp,
-                    wire_len: bytes.len() as u32,
-                    bytes,
-                });
-            }
+            add_all(&mut summary, &chat);
             summary.take_all().remove(0)
         };
         let whole = of(Summary::recording());
