@@ -27,10 +27,10 @@ fn list(mode: &str, place: Place<'_>) -> Value {
 
 fn serves(mode: &str) {
     let mut node = Node::with(&|place| list(mode, place));
-    let peer = "echo $SOCAT_PEERADDR";
     for listen in ["TCP4-LISTEN:7000", "TCP6-LISTEN:7001,ipv6only"] {
         let listen = format!("{listen},fork,reuseaddr");
-        node.outside.serve(&["socat", &listen, &format!("SYSTEM:{peer}")]);
+        // By no shell: to one an address of IPv6, in its brackets, is a pattern of files.
+        node.outside.serve(&["socat", &listen, "EXEC:printenv SOCAT_PEERADDR"]);
     }
     node.outside.wait_for_listener(7000);
     node.outside.wait_for_listener(7001);
