@@ -2,7 +2,8 @@
 import json, os, shutil, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, f"{ROOT}/netcell/tests/e2e/oci")
+TESTS = f"{ROOT}/netcell/tests/e2e/oci"
+sys.path.insert(0, TESTS)
 sys.dont_write_bytecode = True
 
 CONFIG = """
@@ -11,26 +12,6 @@ root = "{0}/root"
 state = "{0}/state"
 [grpc]
 address = "{0}/socket"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "docker.io/library/box:latest"
-disable_apparmor = true
-disable_hugetlb_controller = true
-tolerate_missing_hugetlb_controller = true
-restrict_oom_score_adj = true
-netns_mounts_under_state_dir = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-conf_dir = "{0}/cni"
-bin_dir = "/usr/lib/cni"
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "native"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.netcell]
-runtime_type = "io.containerd.netcell.v1"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.netcell.options]
-ConfigPath = "{0}/shim.toml"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-Root = "{0}/runc"
 """
 NETWORK = {"cniVersion": "1.0.0", "name": "podnet", "plugins": [
     {"type": "bridge", "bridge": "cni0", "isGateway": True,
@@ -50,7 +31,9 @@ class Node:
         self.ask_all = lambda method, requests: cri.ask_all(f"{self.work}/socket", method, requests)
         os.makedirs(f"{self.work}/cni")
         NETWORK["plugins"][0]["ipam"]["dataDir"] = f"{self.work}/ipam"
-        for name, text in (("config.toml", CONFIG.format(self.work)), ("cni/10-podnet.conflist", json.dumps(NETWORK)),
+        with open(f"{TESTS}/cri.toml") as file:
+            config = (CONFIG + file.read()).format(self.work, "/usr/lib/cni")
+        for name, text in (("config.toml", config), ("cni/10-podnet.conflist", json.dumps(NETWORK)),
                            ("shim.toml", f'runtime = "{self.target}/netcell"\nroot = "{self.work}/netcell"\n')):
             with open(f"{self.work}/{name}", "w") as file:
                 file.write(text)

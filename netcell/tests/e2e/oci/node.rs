@@ -24,34 +24,9 @@ pub struct Node {
 }
 
 fn config(place: Place<'_>) -> String {
-    let (conf, bin, shim) = (place("cni"), place("cni-bin"), place("shim.toml"));
-    let runc = place("runc");
-    format!(
-        r#"
-        [plugins."io.containerd.grpc.v1.cri"]
-        sandbox_image = "docker.io/library/box:latest"
-        disable_apparmor = true
-        disable_hugetlb_controller = true
-        tolerate_missing_hugetlb_controller = true
-        restrict_oom_score_adj = true
-        netns_mounts_under_state_dir = true
-        [plugins."io.containerd.grpc.v1.cri".cni]
-        conf_dir = {conf:?}
-        bin_dir = {bin:?}
-        [plugins."io.containerd.grpc.v1.cri".containerd]
-        snapshotter = "native"
-        default_runtime_name = "netcell"
-        [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.netcell]
-        runtime_type = "io.containerd.netcell.v1"
-        pod_annotations = ["dev.netcell.*"]
-        [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.netcell.options]
-        ConfigPath = {shim:?}
-        [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-        runtime_type = "io.containerd.runc.v2"
-        [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        Root = {runc:?}
-        "#
-    )
+    let folder = place("");
+    let text = include_str!("cri.toml").replace("{0}", folder.trim_end_matches('/'));
+    text.replace("{1}", &place("cni-bin"))
 }
 
 /// A network of the reference plugins, with netcell-cni as the last of them.
