@@ -62,6 +62,12 @@ pub fn rootfs(root: &Path) {
     std::fs::write(root.join("etc/passwd"), users).expect("a file");
 }
 
+/// An archive of what is in a folder.
+pub fn archive(folder: &Path, to: &Path) {
+    let status = Command::new("tar").arg("-C").arg(folder).arg("-cf").arg(to).arg(".").status();
+    assert!(status.expect("tar").success());
+}
+
 fn configuration(args: &[&str]) -> Value {
     let mount = |destination: &str, kind: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": kind, "options": options });
     json!({

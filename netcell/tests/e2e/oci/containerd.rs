@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::json;
 
-use super::bundle::{name, rootfs};
+use super::bundle::{archive, name, rootfs};
 use crate::harness::{NETCELL, Running, Scratch, beside, finish, wait_until};
 
 /// What every container of these tests is started with.
@@ -79,21 +79,8 @@ impl Containerd {
         let folder = self.place("image");
         rootfs(&self.place("files"));
         std::fs::create_dir(&folder).expect("a folder");
-        let tar = |from: &Path, to: &Path| {
-            let mut tar = Command::new("tar");
-            assert!(
-                tar.arg("-C")
-                    .arg(from)
-                    .arg("-cf")
-                    .arg(to)
-                    .arg(".")
-                    .status()
-                    .expect("tar")
-                    .success()
-            );
-        };
         let layer = folder.join("layer.tar");
-        tar(&self.place("files"), &layer);
+        archive(&self.place("files"), &layer);
         let sum = Command::new("sha256sum").arg(&layer).output().expect("sha256sum");
         let sum = String::from_utf8_lossy(&sum.stdout).split(' ').next().expect("a sum").to_owned();
         let config = json!({
@@ -104,9 +91,9 @@ impl Containerd {
         let manifest = json!([{ "Config": "config.json", "RepoTags": ["box:latest"], "Layers": ["layer.tar"] }]);
         std::fs::write(folder.join("config.json"), config.to_string()).expect("a file");
         std::fs::write(folder.join("manifest.json"), manifest.to_string()).expect("a file");
-        let archive = self.place("image.tar");
-        tar(&folder, &archive);
-        archive.display().to_string()
+        let image = self.place("image.tar");
+        archive(&folder, &image);
+        image.display().to_string()
     }
 
     fn command(&self, args: &[&str]) -> Command {

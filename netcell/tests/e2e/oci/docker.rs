@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use super::bundle::rootfs;
+use super::bundle::{archive, rootfs};
 use crate::harness::{NETCELL, Namespace, Scratch, finish, wait_until};
 
 /// A dockerd with folders and a socket of its own.
@@ -37,14 +37,10 @@ impl Docker {
         std::fs::write(place("none.json"), "{}").expect("a file");
         let docker = Self { daemon: daemon.expect("dockerd"), storage, network };
         wait_until("dockerd", || docker.run(&["version"]).status.success());
-        let root = docker.storage.path().join("files");
+        let (root, image) = (docker.storage.path().join("files"), docker.storage.file("image.tar"));
         rootfs(&root);
-        let archive = docker.storage.file("image.tar");
-        let tar = Command::new("tar")
-            .args(["-C", &docker.storage.file("files"), "-cf", &archive, "."])
-            .status();
-        assert!(tar.expect("tar").success());
-        docker.must(&["import", &archive, "box"]);
+        archive(&root, Path::new(&image));
+        docker.must(&["import", &image, "box"]);
         docker
     }
 

@@ -3,10 +3,10 @@
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::bundle::{name, rootfs};
+use super::bundle::{archive, name, rootfs};
 use crate::harness::{NETCELL, Namespace, Running, Scratch, finish, wait_until};
 
 /// Where podman keeps what belongs to networks that run.
@@ -44,17 +44,15 @@ impl Podman {
         std::fs::write(podman.place("containers.conf"), settings).expect("a file");
         let root = podman.storage.path().join("image");
         rootfs(&root);
-        let archive = podman.storage.file("image.tar");
-        let mut tar = Command::new("tar");
-        tar.args(["-C", &root.to_string_lossy(), "-cf", &archive, "."]);
-        assert!(tar.status().expect("tar").success());
+        let image = podman.storage.file("image.tar");
+        archive(&root, Path::new(&image));
         // podman's own clean-up has no --runtime-flag: the root is the program's.
         let state = podman.place("state");
         let script = format!("#!/bin/sh\nexec {NETCELL} --root {} \"$@\"\n", state.display());
         std::fs::write(podman.place("netcell"), script).expect("a file");
         std::fs::set_permissions(podman.place("netcell"), Permissions::from_mode(0o755))
             .expect("a file");
-        podman.must(&["import", &archive, "box"]);
+        podman.must(&["import", &image, "box"]);
         podman
     }
 
