@@ -227,7 +227,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use netstack::ip::Family;
-    use netstack::link::{MacAddr, NicKind, NullLink};
     use netstack::socket::{Readiness, Wake};
     use netstack::stack::{Config, NicConfig, Stack};
     use netstack::time::Duration;
@@ -245,10 +244,7 @@ mod tests {
 
     fn stack() -> Arc<Stack> {
         let stack = Stack::new(Config::new([7; 32]));
-        let (name, kind) = ("lo".to_owned(), NicKind::Loopback);
-        let config =
-            NicConfig { name, kind, mac: MacAddr::ZERO, mtu: 65_536, link: Arc::new(NullLink) };
-        stack.add_nic(config).unwrap();
+        stack.add_nic(NicConfig::loopback()).unwrap();
         stack
     }
 
